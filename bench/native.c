@@ -1,0 +1,247 @@
+#include "native.h"
+#include "native_kernels.h"
+#include "stats.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define BLOCK_BYTES ((size_t)4 << 20) // memory is streamed in blocks of this size, the clock read between them
+#define ROUNDS_MEASURED 9
+
+struct rapt_native {
+    int threads;
+    size_t cache_bytes, buffer_bytes; // the buffer is a whole number of blocks for each thread, times two
+    unsigned char *buffer;
+    size_t *place; // per thread: the next block, so that short samples still stream the whole buffer
+    const rapt_native_kernels *reader;
+};
+
+static const rapt_native_kernels *kernels_of(rapt_native_item item)
+{
+    const rapt_native_kernels *k = NULL;
+    switch (item) {
+    case RAPT_NATIVE_FMA_PORTABLE: k = &rapt_native_portable; break;
+#if defined(RAPT_NATIVE_X86)
+    case RAPT_NATIVE_FMA_AVX2: k = &rapt_native_avx2; break;
+    case RAPT_NATIVE_FMA_AVX512: k = &rapt_native_avx512; break;
+#elif defined(RAPT_NATIVE_ARM)
+    case RAPT_NATIVE_FMA_NEON: k = &rapt_native_neon; break;
+#endif
+    default: break;
+    }
+    return k && k->supported() ? k : NULL;
+}
+
+static const rapt_native_kernels *best_kernels(void)
+{
+    static const rapt_native_item order[] = {RAPT_NATIVE_FMA_AVX512, RAPT_NATIVE_FMA_AVX2, RAPT_NATIVE_FMA_NEON};
+    for (size_t i = 0; i < sizeof order / sizeof *order; i++)
+        if (kernels_of(order[i]))
+            return kernels_of(order[i]);
+    return &rapt_native_portable;
+}
+
+// ---- one sample ----
+
+typedef struct sample {
+    rapt_native *native;
+    rapt_native_item item;
+    double seconds;
+    struct part {
+        double begin, end, work; // work in flop or bytes
+        double result;           // consumed, so that no loop can be removed
+        char apart[96];          // keeps threads off one another's cache lines
+    } *part;
+} sample;
+
+static volatile double sink;
+
+static void fma_part(const sample *s, const rapt_native_kernels *k, struct part *part)
+{
+    const uint64_t rounds = 20000; // 50 to 200 microseconds between two looks at the clock
+    part->begin = part->end = rapt_bench_now();
+    do {
+        part->result += k->fma(rounds, (float)(part->result * 1e-9) + 1.0f);
+        part->work += (double)rounds * k->fma_flops;
+        part->end = rapt_bench_now();
+    } while (part->end - part->begin < s->seconds);
+}
+
+static void memory_part(const sample *s, int thread, struct part *part)
+{
+    rapt_native *n = s->native;
+    const bool copy = s->item == RAPT_NATIVE_COPY;
+    const size_t own = n->buffer_bytes / (size_t)n->threads, blocks = own / BLOCK_BYTES;
+    unsigned char *base = n->buffer + own * (size_t)thread;
+    const size_t count = copy ? blocks / 2 : blocks; // copy: from the first half of the thread's part to the second
+    part->begin = part->end = rapt_bench_now();
+    do {
+        unsigned char *block = base + (n->place[thread]++ % count) * BLOCK_BYTES;
+        if (copy) {
+            memcpy(block + count * BLOCK_BYTES, block, BLOCK_BYTES);
+            part->result += block[count * BLOCK_BYTES];
+        } else {
+            part->result += (double)n->reader->read(block, BLOCK_BYTES);
+        }
+        part->work += (double)BLOCK_BYTES * (copy ? 2 : 1);
+        part->end = rapt_bench_now();
+    } while (part->end - part->begin < s->seconds);
+}
+
+static void sample_part(void *context, int thread)
+{
+    const sample *s = context;
+    struct part *part = &s->part[thread];
+    if (s->item == RAPT_NATIVE_READ || s->item == RAPT_NATIVE_COPY)
+        memory_part(s, thread, part);
+    else
+        fma_part(s, kernels_of(s->item), part);
+}
+
+double rapt_native_sample(rapt_native *native, rapt_native_item item, double seconds)
+{
+    if (!rapt_native_has(native, item))
+        return -1;
+    sample s = {.native = native, .item = item, .seconds = seconds};
+    s.part = calloc((size_t)native->threads, sizeof *s.part);
+    if (!s.part)
+        return -1;
+    double rate = -1;
+    if (rapt_bench_parallel(native->threads, sample_part, &s)) {
+        double begin = s.part[0].begin, end = s.part[0].end, work = 0, result = 0;
+        for (int i = 0; i < native->threads; i++) {
+            begin = s.part[i].begin < begin ? s.part[i].begin : begin;
+            end = s.part[i].end > end ? s.part[i].end : end;
+            work += s.part[i].work;
+            result += s.part[i].result;
+        }
+        sink = result;
+        if (end > begin)
+            rate = work / (end - begin) * 1e-9;
+    }
+    free(s.part);
+    return rate;
+}
+
+// ---- open and close ----
+
+static void fill_part(void *context, int thread)
+{
+    rapt_native *n = context;
+    const size_t own = n->buffer_bytes / (size_t)n->threads;
+    uint64_t *words = (uint64_t *)(void *)(n->buffer + own * (size_t)thread);
+    for (size_t i = 0; i < own / sizeof *words; i++) // written, or every page would be the one zero page
+        words[i] = i * 0x9e3779b97f4a7c15u;
+}
+
+rapt_native *rapt_native_open(rapt_bench_error *error)
+{
+    rapt_native *n = calloc(1, sizeof *n);
+    if (!n) {
+        rapt_bench_fail(error, "native peaks: out of memory");
+        return NULL;
+    }
+    n->threads = rapt_bench_cpus();
+    n->cache_bytes = rapt_bench_cache_bytes();
+    n->reader = best_kernels();
+    // Four times the cache, half of which is what copy reads; never more than a quarter of the memory.
+    size_t bytes = n->cache_bytes * 4;
+    const size_t ram = rapt_bench_ram_bytes();
+    if (ram > 0 && bytes > ram / 4)
+        bytes = ram / 4;
+    const size_t unit = (size_t)n->threads * 2 * BLOCK_BYTES;
+    n->buffer_bytes = (bytes / unit + 1) * unit;
+    n->buffer = rapt_bench_big_alloc(n->buffer_bytes);
+    n->place = calloc((size_t)n->threads, sizeof *n->place);
+    if (!n->buffer || !n->place || !rapt_bench_parallel(n->threads, fill_part, n)) {
+        rapt_bench_fail(error, "native peaks: no memory for a buffer of %zu MiB, or no %d threads",
+                        n->buffer_bytes >> 20, n->threads);
+        rapt_native_close(n);
+        return NULL;
+    }
+    return n;
+}
+
+void rapt_native_close(rapt_native *native)
+{
+    if (!native)
+        return;
+    rapt_bench_big_free(native->buffer, native->buffer_bytes);
+    free(native->place);
+    free(native);
+}
+
+bool rapt_native_has(const rapt_native *native, rapt_native_item item)
+{
+    (void)native;
+    return item == RAPT_NATIVE_READ || item == RAPT_NATIVE_COPY || kernels_of(item) != NULL;
+}
+
+rapt_native_item rapt_native_reference(const rapt_native *native)
+{
+    if (rapt_native_has(native, RAPT_NATIVE_FMA_AVX2))
+        return RAPT_NATIVE_FMA_AVX2;
+    return rapt_native_has(native, RAPT_NATIVE_FMA_NEON) ? RAPT_NATIVE_FMA_NEON : RAPT_NATIVE_FMA_PORTABLE;
+}
+
+// ---- all of them ----
+
+void rapt_native_describe(const rapt_native *native, rapt_native_peaks *out)
+{
+    *out = (rapt_native_peaks){
+        .threads = native->threads,
+        .cache_bytes = native->cache_bytes,
+        .buffer_bytes = native->buffer_bytes,
+        .reference = rapt_native_reference(native),
+    };
+    rapt_bench_cpu_name(out->cpu, sizeof out->cpu);
+}
+
+void rapt_native_judge(rapt_native_peaks *peaks)
+{
+    const rapt_native_rate *narrow = &peaks->item[RAPT_NATIVE_FMA_AVX2];
+    const rapt_native_rate *wide = &peaks->item[RAPT_NATIVE_FMA_AVX512];
+    peaks->avx2_to_avx512 = 0;
+    peaks->reference_valid = peaks->item[peaks->reference].measured;
+    if (narrow->measured && wide->measured && wide->median > 0) {
+        peaks->avx2_to_avx512 = narrow->median / wide->median;
+        peaks->reference_valid = peaks->avx2_to_avx512 >= RAPT_NATIVE_VALID_RATIO;
+    }
+}
+
+bool rapt_native_measure(rapt_native_peaks *out, double seconds_per_item, rapt_bench_error *error)
+{
+    rapt_native *native = rapt_native_open(error);
+    if (!native)
+        return false;
+    rapt_native_describe(native, out);
+    double rates[RAPT_NATIVE_ITEM_COUNT][ROUNDS_MEASURED];
+    bool good = true;
+    for (int round = 0; good && round < ROUNDS_MEASURED; round++)
+        for (int item = 0; good && item < RAPT_NATIVE_ITEM_COUNT; item++)
+            if (rapt_native_has(native, item)) {
+                rates[item][round] = rapt_native_sample(native, item, seconds_per_item / ROUNDS_MEASURED);
+                good = rates[item][round] >= 0;
+            }
+    for (int item = 0; good && item < RAPT_NATIVE_ITEM_COUNT; item++)
+        if (rapt_native_has(native, item)) {
+            const rapt_stats s = rapt_stats_of(rates[item], ROUNDS_MEASURED);
+            out->item[item] = (rapt_native_rate){true, s.median, s.max, ROUNDS_MEASURED};
+        }
+    rapt_native_judge(out);
+    rapt_native_close(native);
+    return good || rapt_bench_fail(error, "native peaks: a thread could not be made");
+}
+
+const char *rapt_native_item_name(rapt_native_item item)
+{
+    static const char *const names[RAPT_NATIVE_ITEM_COUNT] = {
+        "fma_portable", "fma_avx2", "fma_avx512", "fma_neon", "memory_read", "memory_copy",
+    };
+    return item < RAPT_NATIVE_ITEM_COUNT ? names[item] : "unknown";
+}
+
+const char *rapt_native_item_unit(rapt_native_item item)
+{
+    return item == RAPT_NATIVE_READ || item == RAPT_NATIVE_COPY ? "GB/s" : "GFLOP/s";
+}

@@ -1,0 +1,28 @@
+// The inner loops, one set per instruction set. Each returns a value that depends on all of its work.
+#ifndef RAPT_BENCH_NATIVE_KERNELS_H
+#define RAPT_BENCH_NATIVE_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct rapt_native_kernels {
+    bool (*supported)(void);
+    // rounds times fma_flops floating-point operations; the seed keeps the compiler from knowing the result.
+    double (*fma)(uint64_t rounds, float seed);
+    double fma_flops;
+    // Loads every byte; bytes is a multiple of 1024 and memory is page-aligned.
+    uint64_t (*read)(const void *memory, size_t bytes);
+} rapt_native_kernels;
+
+extern const rapt_native_kernels rapt_native_portable;
+#if defined(__x86_64__) && defined(__GNUC__)
+#define RAPT_NATIVE_X86 1
+extern const rapt_native_kernels rapt_native_avx2;
+extern const rapt_native_kernels rapt_native_avx512;
+#elif defined(__aarch64__)
+#define RAPT_NATIVE_ARM 1
+extern const rapt_native_kernels rapt_native_neon;
+#endif
+
+#endif

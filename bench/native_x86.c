@@ -1,0 +1,130 @@
+// AVX2 and AVX-512 loops. Each function carries its own target, so that the file needs no compiler flags and
+// the rest of the program stays at the base instruction set.
+#include "native_kernels.h"
+
+#if defined(RAPT_NATIVE_X86)
+#include <immintrin.h>
+
+#define AVX2 __attribute__((target("avx2,fma")))
+#define AVX512 __attribute__((target("avx512f")))
+
+// Two FMA units of latency 4 or 5 need 10 independent chains; 12 and the two factors fit 16 registers.
+#define CHAINS_AVX2 12
+#define CHAINS_AVX512 24
+
+static bool has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+
+static bool has_avx512(void) { return __builtin_cpu_supports("avx512f"); }
+
+AVX2 static double fma_avx2(uint64_t rounds, float seed)
+{
+    // x = x * a + b tends to b / (1 - a) = 1: neither overflow nor denormals, however long it runs.
+    const __m256 a = _mm256_set1_ps(0.9990234375f), b = _mm256_set1_ps(0.0009765625f);
+    __m256 c[CHAINS_AVX2];
+#pragma GCC unroll 32
+    for (int i = 0; i < CHAINS_AVX2; i++)
+        c[i] = _mm256_set1_ps(seed + (float)i);
+    for (uint64_t round = 0; round < rounds; round++) {
+#pragma GCC unroll 32
+        for (int i = 0; i < CHAINS_AVX2; i++)
+            c[i] = _mm256_fmadd_ps(c[i], a, b);
+#pragma GCC unroll 32
+        for (int i = 0; i < CHAINS_AVX2; i++)
+            c[i] = _mm256_fmadd_ps(c[i], a, b);
+    }
+    __m256 sum = c[0];
+#pragma GCC unroll 32
+    for (int i = 1; i < CHAINS_AVX2; i++)
+        sum = _mm256_add_ps(sum, c[i]);
+    float lanes[8];
+    _mm256_storeu_ps(lanes, sum);
+    double total = 0;
+    for (int i = 0; i < 8; i++)
+        total += lanes[i];
+    return total;
+}
+
+AVX512 static double fma_avx512(uint64_t rounds, float seed)
+{
+    const __m512 a = _mm512_set1_ps(0.9990234375f), b = _mm512_set1_ps(0.0009765625f);
+    __m512 c[CHAINS_AVX512];
+#pragma GCC unroll 32
+    for (int i = 0; i < CHAINS_AVX512; i++)
+        c[i] = _mm512_set1_ps(seed + (float)i);
+    for (uint64_t round = 0; round < rounds; round++) {
+#pragma GCC unroll 32
+        for (int i = 0; i < CHAINS_AVX512; i++)
+            c[i] = _mm512_fmadd_ps(c[i], a, b);
+    }
+    __m512 sum = c[0];
+#pragma GCC unroll 32
+    for (int i = 1; i < CHAINS_AVX512; i++)
+        sum = _mm512_add_ps(sum, c[i]);
+    float lanes[16];
+    _mm512_storeu_ps(lanes, sum);
+    double total = 0;
+    for (int i = 0; i < 16; i++)
+        total += lanes[i];
+    return total;
+}
+
+AVX2 static uint64_t read_avx2(const void *memory, size_t bytes)
+{
+    const __m256i *p = memory;
+    const __m256i *end = p + bytes / sizeof *p;
+    __m256i s[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++)
+        s[i] = _mm256_setzero_si256();
+    for (; p < end; p += 8) {
+#pragma GCC unroll 8
+        for (int i = 0; i < 8; i++)
+            s[i] = _mm256_add_epi64(s[i], _mm256_load_si256(p + i));
+    }
+#pragma GCC unroll 8
+    for (int i = 1; i < 8; i++)
+        s[0] = _mm256_add_epi64(s[0], s[i]);
+    uint64_t lanes[4];
+    _mm256_storeu_si256((__m256i *)lanes, s[0]);
+    return lanes[0] + lanes[1] + lanes[2] + lanes[3];
+}
+
+AVX512 static uint64_t read_avx512(const void *memory, size_t bytes)
+{
+    const __m512i *p = memory;
+    const __m512i *end = p + bytes / sizeof *p;
+    __m512i s[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++)
+        s[i] = _mm512_setzero_si512();
+    for (; p < end; p += 8) {
+#pragma GCC unroll 8
+        for (int i = 0; i < 8; i++)
+            s[i] = _mm512_add_epi64(s[i], _mm512_load_si512(p + i));
+    }
+#pragma GCC unroll 8
+    for (int i = 1; i < 8; i++)
+        s[0] = _mm512_add_epi64(s[0], s[i]);
+    uint64_t lanes[8], total = 0;
+    _mm512_storeu_si512(lanes, s[0]);
+    for (int i = 0; i < 8; i++)
+        total += lanes[i];
+    return total;
+}
+
+const rapt_native_kernels rapt_native_avx2 = {
+    .supported = has_avx2,
+    .fma = fma_avx2,
+    .fma_flops = 2.0 * 2 * CHAINS_AVX2 * 8,
+    .read = read_avx2,
+};
+
+const rapt_native_kernels rapt_native_avx512 = {
+    .supported = has_avx512,
+    .fma = fma_avx512,
+    .fma_flops = 2.0 * CHAINS_AVX512 * 16,
+    .read = read_avx512,
+};
+#else
+typedef int rapt_native_x86_absent; // an empty translation unit is not C
+#endif

@@ -1,0 +1,14 @@
+/* rapt: tiled, sparse and linear attention on any Vulkan device. Part of rapt (MIT licence).
+ * rapt/vulkan.h, for apps with a VkDevice of their own, is apart. */
+#ifndef RAPT_RAPT_H
+#define RAPT_RAPT_H
+
+#include <rapt/attention.h>
+#include <rapt/caps.h>
+#include <rapt/device.h>
+#include <rapt/plan.h>
+#include <rapt/runtime.h>
+#include <rapt/status.h>
+#include <rapt/tensor.h>
+
+#endif

@@ -1,0 +1,61 @@
+/* The runtime: loader, callbacks, caches, and the list of devices. Part of rapt (MIT licence). */
+#ifndef RAPT_RUNTIME_H
+#define RAPT_RUNTIME_H
+
+#include <rapt/status.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum rapt_log_level {
+    RAPT_LOG_ERROR = 1,
+    RAPT_LOG_WARNING = 2,
+    RAPT_LOG_INFO = 3,
+    RAPT_LOG_DEBUG = 4,
+} rapt_log_level;
+
+/* Called with one line without a newline; may be called from any thread that calls into rapt. */
+typedef void (*rapt_log_fn)(void *user, rapt_log_level level, const char *message);
+
+/* Host memory. All three or none. `realloc` and `free` also get the old size. `alloc` must return memory aligned
+ * to 16 bytes, or NULL, which becomes RAPT_ERROR_OUT_OF_HOST_MEMORY. May be called from any thread. */
+typedef struct rapt_allocator {
+    void *user;
+    void *(*alloc)(void *user, size_t size);
+    void *(*realloc)(void *user, void *old, size_t old_size, size_t size);
+    void (*free)(void *user, void *old, size_t size);
+} rapt_allocator;
+
+/* Zero (or NULL) in a member means its default. */
+typedef struct rapt_runtime_options {
+    uint32_t struct_size; /* sizeof(rapt_runtime_options); RAPT_RUNTIME_OPTIONS_INIT fills it */
+    rapt_log_level log_level; /* messages up to this level reach `log`; default RAPT_LOG_WARNING */
+    rapt_log_fn log;          /* default: none */
+    void *log_user;
+    const rapt_allocator *allocator; /* copied; default malloc */
+    const char *vulkan_library;      /* path of libvulkan; default: the system's */
+    const char *cache_dir;           /* "" turns the disk caches off. Default: RAPT_CACHE_DIR, else the platform's
+                                      * cache folder (XDG_CACHE_HOME/rapt, ~/.cache/rapt, %LOCALAPPDATA%\rapt) */
+    const char *compiler_library;    /* path of librapt_compiler; "" turns run-time compilation off */
+    const char *shader_override_dir; /* <hash>.spv here replaces the kernel of that hash. Default RAPT_SHADER_OVERRIDE */
+    const char *shader_dump_dir;     /* every kernel used is written here as <hash>.spv. Default RAPT_SHADER_DUMP */
+    uint32_t ignore_environment;     /* 1: no environment variable fills a default */
+} rapt_runtime_options;
+#define RAPT_RUNTIME_OPTIONS_INIT {.struct_size = sizeof(rapt_runtime_options)}
+
+/* The root object. Holds no device. Creating it loads nothing: libvulkan is loaded when devices are first listed or
+ * opened, so that a machine without Vulkan gets a status, not a crash.
+ * Thread-safety: safe; destroy it after everything made from it. */
+typedef struct rapt_runtime rapt_runtime;
+
+/* `options` may be NULL. Environment variables are read here and nowhere else. */
+RAPT_API rapt_status rapt_runtime_create(const rapt_runtime_options *options, rapt_runtime **runtime,
+                                         rapt_error *error);
+/* NULL-safe; sets *runtime to NULL. */
+RAPT_API void rapt_runtime_destroy(rapt_runtime **runtime);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

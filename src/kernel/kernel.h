@@ -1,0 +1,128 @@
+/* The kernel table: one row per variant, generated at build time from the sidecars beside the shaders
+ * (shaders/<family>/<name>.toml) by src/kernel/generate.py. Nothing else names a SPIR-V module. */
+#ifndef RAPT_KERNEL_H
+#define RAPT_KERNEL_H
+
+#include <rapt/caps.h>
+#include <rapt/tensor.h>
+#include <stdbool.h>
+
+/* What a kernel reads or writes, whatever its binding number. */
+typedef enum rapt_role {
+    RAPT_ROLE_NONE = 0,
+    RAPT_ROLE_Q,
+    RAPT_ROLE_K,
+    RAPT_ROLE_V,
+    RAPT_ROLE_OUT,
+    RAPT_ROLE_LSE,
+    RAPT_ROLE_CU_Q,
+    RAPT_ROLE_CU_K,
+    RAPT_ROLE_PART_ACC, /* partial accumulators (row, split, head_dim_v), float, in the workspace */
+    RAPT_ROLE_PART_ML,  /* partial (m, l) pairs (row, split), float, in the workspace */
+    RAPT_ROLE_COUNT
+} rapt_role;
+
+typedef enum rapt_operand_kind {
+    RAPT_OPERAND_STORAGE = 0,
+    RAPT_OPERAND_TEXEL_R32F,    /* uniform texel buffer, one f32 a texel */
+    RAPT_OPERAND_TEXEL_RGBA32F, /* four f32 a texel: strides and base are multiples of 4 elements */
+    RAPT_OPERAND_TEXEL_RGBA16F, /* four f16 a texel */
+    RAPT_OPERAND_TEXEL_RG32UI,  /* four 16-bit elements a texel, raw bits */
+    RAPT_OPERAND_TEXEL_RGBA32UI, /* eight 16-bit elements a texel, raw bits */
+    RAPT_OPERAND_TEXEL_R16F,    /* one f16 a texel */
+    RAPT_OPERAND_TEXEL_R16UI,   /* one 16-bit element a texel, raw bits */
+} rapt_operand_kind;
+
+typedef struct rapt_kernel_operand {
+    uint8_t role;    /* rapt_role */
+    uint8_t binding; /* RAPT_BIND_* of shaders/common/attention_params.h */
+    uint8_t kind;    /* rapt_operand_kind */
+    uint8_t writes;  /* 1: written, else read */
+} rapt_kernel_operand;
+
+/* Where the value of a specialization constant comes from. */
+typedef enum rapt_constant_source {
+    RAPT_CONST_LITERAL = 0,
+    RAPT_CONST_HEAD_DIM_QK,
+    RAPT_CONST_HEAD_DIM_V,
+    RAPT_CONST_CAUSAL,  /* 0 or 1 */
+    RAPT_CONST_VARLEN,  /* 0 or 1 */
+    RAPT_CONST_PARTIAL, /* 0 or 1: key splits write partial results */
+    RAPT_CONST_GROUP,   /* heads packed as rows */
+    RAPT_CONST_ALIGNED, /* 1: every base, stride and head_dim of q, k, v and out is a multiple of 4 elements */
+    RAPT_CONST_NQ_IS_ONE, /* 1: one query per sequence */
+} rapt_constant_source;
+
+typedef struct rapt_kernel_constant {
+    uint16_t id;     /* constant_id */
+    uint16_t source; /* rapt_constant_source */
+    uint32_t value;  /* for RAPT_CONST_LITERAL */
+    const char *name;
+} rapt_kernel_constant;
+
+/* What a row can do, beyond the plain dense case. */
+enum {
+    RAPT_ROW_CAUSAL = 1,
+    RAPT_ROW_VARLEN = 2,
+    RAPT_ROW_PARTIAL = 4,   /* can write partial results of key splits */
+    RAPT_ROW_GROUP = 8,     /* can pack the heads of a group as rows (params.group > 1) */
+    RAPT_ROW_UNALIGNED = 16, /* takes bases, strides and head dims that are not multiples of 4 elements */
+    RAPT_ROW_BENCH_ONLY = 32, /* never chosen, only forced: the naive yardstick */
+};
+
+typedef enum rapt_family {
+    RAPT_FAMILY_TILE = 0,  /* shared-memory tiles, register patches */
+    RAPT_FAMILY_BROADCAST, /* a lane per row, keys broadcast from registers: software devices */
+    RAPT_FAMILY_COOPMAT,
+    RAPT_FAMILY_DECODE,    /* few rows, many keys */
+    RAPT_FAMILY_MERGE,
+    RAPT_FAMILY_NAIVE,
+    RAPT_FAMILY_COUNT
+} rapt_family;
+
+typedef struct rapt_kernel_module {
+    const char *shader;  /* "tile/tile.comp" */
+    const char *defines; /* "-DDTYPE=1 .." */
+    const uint32_t *spirv;
+    uint32_t words;
+    char hash[33]; /* of the SPIR-V, hexadecimal */
+} rapt_kernel_module;
+
+typedef struct rapt_kernel_row {
+    const char *name;
+    uint16_t family, module;
+    uint32_t dtypes;   /* bit per rapt_dtype: storage types of q, k, v and out */
+    uint32_t supports; /* RAPT_ROW_* */
+    uint64_t features; /* RAPT_FEATURE_BIT(..) all required */
+    uint32_t head_dim_qk_min, head_dim_qk_max, head_dim_qk_multiple;
+    uint32_t head_dim_v_min, head_dim_v_max, head_dim_v_multiple;
+    uint64_t nq_max; /* most query rows per (sequence, packed heads) this row is meant for; 0: any */
+    uint32_t rows_per_tile; /* query rows (times packed heads) per workgroup */
+    uint32_t keys_per_tile; /* key splits are multiples of this */
+    uint32_t local_size;
+    uint32_t shared_bytes;
+    uint32_t subgroup_exact; /* the subgroup size it is compiled for; 0: any of at least subgroup_min */
+    uint32_t subgroup_min;
+    uint32_t coopmat[3];     /* m, n, k of f16 x f16 -> f32 matrices; 0: none */
+    int16_t score[RAPT_CLASS_COUNT]; /* preference by device class; higher first; negative: only when forced */
+    uint16_t operand_count, constant_count;
+    const rapt_kernel_operand *operands;
+    const rapt_kernel_constant *constants;
+} rapt_kernel_row;
+
+typedef struct rapt_kernel_table {
+    const rapt_kernel_row *rows;
+    uint32_t row_count;
+    const rapt_kernel_module *modules;
+    uint32_t module_count;
+} rapt_kernel_table;
+
+/* The rows built in. Static data. */
+const rapt_kernel_table *rapt_kernels(void);
+const char *rapt_family_name(rapt_family family);
+const char *rapt_role_name(rapt_role role);
+/* Bytes of one texel and elements per texel of an operand kind; 0 for storage. */
+uint32_t rapt_operand_texel_bytes(rapt_operand_kind kind);
+uint32_t rapt_operand_texel_elements(rapt_operand_kind kind);
+
+#endif
