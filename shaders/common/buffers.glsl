@@ -1,0 +1,93 @@
+// The fixed bindings as GLSL buffers, and element access by (wrapping) element index.
+//
+// Include after attention_params.h and io.glsl. A kernel that reads K and V through texel buffers defines
+// NO_KV_BUFFERS; one without output (never so far) would define NO_OUT. ALIGNED may be defined as a constant (a
+// specialization constant will do): true when every base, stride and head_dim is a multiple of 4 elements.
+#ifndef ALIGNED
+#define ALIGNED false
+#endif
+
+RAPT_DECLARE_ATTENTION_PARAMS
+
+// WORD1: what the smallest addressable part of a tensor is stored in.
+#if DTYPE == DTYPE_F32
+#define WORD1 float
+#define LOAD_ELEMENT(words, index) words[index]
+#else
+#define WORD1 uint
+#define LOAD_ELEMENT(words, index) unpack1(words[(index) >> 1], index)
+#endif
+
+// Elements [index, index + count) of a tensor, zeros after them; count 1 to 4.
+#define DEFINE_LOAD4(name, words1, words4)                                                                  \
+    vec4 name(uint index, uint count)                                                                       \
+    {                                                                                                       \
+        if (ALIGNED)                                                                                        \
+            return unpack4(words4[index >> 2]);                                                             \
+        vec4 x = vec4(LOAD_ELEMENT(words1, index), 0.0, 0.0, 0.0);                                          \
+        if (count > 1u) x.y = LOAD_ELEMENT(words1, index + 1u);                                             \
+        if (count > 2u) x.z = LOAD_ELEMENT(words1, index + 2u);                                             \
+        if (count > 3u) x.w = LOAD_ELEMENT(words1, index + 3u);                                             \
+        return x;                                                                                           \
+    }
+
+layout(std430, set = 0, binding = RAPT_BIND_Q) readonly buffer QueryElements { WORD1 q_words1[]; };
+layout(std430, set = 0, binding = RAPT_BIND_Q) readonly buffer QueryVectors { WORD4 q_words4[]; };
+DEFINE_LOAD4(load_q4, q_words1, q_words4)
+
+#ifndef NO_KV_BUFFERS
+layout(std430, set = 0, binding = RAPT_BIND_K) readonly buffer KeyElements { WORD1 k_words1[]; };
+layout(std430, set = 0, binding = RAPT_BIND_K) readonly buffer KeyVectors { WORD4 k_words4[]; };
+layout(std430, set = 0, binding = RAPT_BIND_V) readonly buffer ValueElements { WORD1 v_words1[]; };
+layout(std430, set = 0, binding = RAPT_BIND_V) readonly buffer ValueVectors { WORD4 v_words4[]; };
+DEFINE_LOAD4(load_k4, k_words1, k_words4)
+DEFINE_LOAD4(load_v4, v_words1, v_words4)
+#endif
+
+layout(std430, set = 0, binding = RAPT_BIND_OUT) buffer OutElements { WORD1 out_words1[]; };
+layout(std430, set = 0, binding = RAPT_BIND_OUT) buffer OutVectors { WORD4 out_words4[]; };
+layout(std430, set = 0, binding = RAPT_BIND_OUT) buffer PartialAccumulators { float part_acc[]; };
+layout(std430, set = 0, binding = RAPT_BIND_LSE) buffer LogSumExp { float lse_or_ml[]; };
+layout(std430, set = 0, binding = RAPT_BIND_CU_Q) readonly buffer CuSeqlensQ { int cu_seqlens_q[]; };
+layout(std430, set = 0, binding = RAPT_BIND_CU_K) readonly buffer CuSeqlensK { int cu_seqlens_k[]; };
+
+#if DTYPE != DTYPE_F32
+// One 16-bit element. Its word may hold an element of another row, which another invocation writes in the same
+// manner; each touches its own 16 bits only, so neither loses the other's.
+void store_half(uint index, float x)
+{
+    uint shift = (index & 1u) * 16u;
+    atomicAnd(out_words1[index >> 1], ~(0xffffu << shift));
+    atomicOr(out_words1[index >> 1], pack1(x) << shift);
+}
+
+// Two elements that fill one word.
+void store_pair(uint index, float x, float y)
+{
+    out_words1[index >> 1] = pack1(x) | (pack1(y) << 16);
+}
+#endif
+
+// Elements [index, index + count) of the output; count 1 to 4. Words that lie wholly inside are stored plainly.
+void store_out4(uint index, vec4 x, uint count)
+{
+    if (ALIGNED) {
+        out_words4[index >> 2] = pack4(x);
+        return;
+    }
+#if DTYPE == DTYPE_F32
+    out_words1[index] = x.x;
+    if (count > 1u) out_words1[index + 1u] = x.y;
+    if (count > 2u) out_words1[index + 2u] = x.z;
+    if (count > 3u) out_words1[index + 3u] = x.w;
+#else
+    if ((index & 1u) == 0u) {
+        if (count > 1u) store_pair(index, x.x, x.y); else store_half(index, x.x);
+        if (count > 3u) store_pair(index + 2u, x.z, x.w); else if (count > 2u) store_half(index + 2u, x.z);
+    } else {
+        store_half(index, x.x);
+        if (count > 2u) store_pair(index + 1u, x.y, x.z); else if (count > 1u) store_half(index + 1u, x.y);
+        if (count > 3u) store_half(index + 3u, x.w);
+    }
+#endif
+}

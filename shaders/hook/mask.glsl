@@ -1,0 +1,10 @@
+// Hook "mask": what a key that a row does not see becomes. Scores are *selected*, never multiplied or added to, so
+// that nothing a masked key holds (NaN and Inf included) gets through.
+#define NEG_INF uintBitsToFloat(0xff800000u)
+
+// The running maximum before any key. Finite, so that exp2(score - maximum) never sees inf - inf: a masked score
+// gives exactly 0 from the first key on.
+const float MAXIMUM_START = -3.402823466e38;
+
+// `limit` is key_limit() of the row.
+float mask_score(float score, uint key, uint limit) { return key < limit ? score : NEG_INF; }

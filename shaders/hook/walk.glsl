@@ -1,0 +1,123 @@
+// Hook "walk": which rows a workgroup owns and which keys they visit. Dense, causal, varlen, key splits.
+//
+// A workgroup serves one (batch, head group, key split). The rows of a head group are numbered
+//   row = query * p.group + head - head0,
+// query-major, so that the rows of a tile see nearly the same keys. Keys and queries are numbered inside their
+// sequence, and so is everything in a Walk except q_first and k_first.
+//
+// A kernel may define IS_CAUSAL, IS_VARLEN, IS_PARTIAL and GROUP (constants, specialization constants); else
+// they are read from the parameters.
+#ifndef IS_CAUSAL
+#define IS_CAUSAL ((p.flags & RAPT_PARAM_CAUSAL) != 0u)
+#endif
+#ifndef IS_VARLEN
+#define IS_VARLEN ((p.flags & RAPT_PARAM_VARLEN) != 0u)
+#endif
+#ifndef IS_PARTIAL
+#define IS_PARTIAL ((p.flags & RAPT_PARAM_PARTIAL) != 0u)
+#endif
+#ifndef GROUP
+#define GROUP p.group
+#endif
+
+struct Walk {
+    uint batch;              // batch entry, or sequence (varlen)
+    uint head0;              // first output head of the group
+    uint head_kv;            // the kv head that the group reads
+    uint split;
+    uint nq, nk;             // lengths of this sequence
+    uint q_first, k_first;   // its first row in the packed axes (dense: 0)
+    int diagonal;            // causal: query i sees the keys j < i + diagonal
+    uint key_begin, key_end; // keys of this split, before any mask
+};
+
+// First row and length of a sequence: entries of cu_seqlens clamped, so that bad ones cannot lead outside the tensor
+// nor beyond the `longest` that the grid was made for.
+uvec2 sequence_rows(int begin, int end, uint total, uint longest)
+{
+    uint first = min(uint(max(begin, 0)), total);
+    uint last = min(uint(max(end, 0)), total);
+    return uvec2(first, last > first ? min(last - first, longest) : 0u);
+}
+
+// bh counts head groups: bh = batch * (heads_out / group) + group index.
+Walk walk_begin(uint bh, uint split)
+{
+    Walk w;
+    uint groups = p.heads_out / GROUP;
+    w.batch = bh / groups;
+    w.head0 = (bh - w.batch * groups) * GROUP;
+    w.head_kv = w.head0 * p.heads_kv / p.heads_out;
+    w.split = split;
+    w.nq = p.nq;
+    w.nk = p.nk;
+    w.q_first = 0u;
+    w.k_first = 0u;
+    if (IS_VARLEN) {
+        uvec2 q = sequence_rows(cu_seqlens_q[pc.cq_base + w.batch], cu_seqlens_q[pc.cq_base + w.batch + 1u],
+                                p.total_q, p.nq);
+        uvec2 k = sequence_rows(cu_seqlens_k[pc.ck_base + w.batch], cu_seqlens_k[pc.ck_base + w.batch + 1u],
+                                p.total_k, p.nk);
+        w.q_first = q.x;
+        w.nq = q.y;
+        w.k_first = k.x;
+        w.nk = k.y;
+    }
+    // Offsets of a whole sequence or more hide, or show, everything: clamped, the sum cannot overflow.
+    w.diagonal = int(w.nk) - int(w.nq) + 1 + clamp(p.causal_offset, -int(w.nk), int(w.nq));
+    w.key_begin = pc.key0;
+    w.key_end = min(w.nk, pc.key1);
+    if (IS_PARTIAL) {
+        w.key_begin = max(w.key_begin, split * p.split_keys);
+        w.key_end = min(w.key_end, (split + 1u) * p.split_keys);
+    }
+    return w;
+}
+
+// Rows of this workgroup's head group.
+uint walk_rows(Walk w) { return w.nq * GROUP; }
+uint row_query(uint row) { return row / GROUP; }
+uint row_head(Walk w, uint row) { return w.head0 + row % GROUP; }
+
+// The end of the keys that a query sees, not before key_begin: it sees exactly [key_begin, key_limit).
+uint key_limit(Walk w, uint query)
+{
+    uint limit = w.key_end;
+    if (IS_CAUSAL)
+        limit = min(limit, uint(max(int(query) + w.diagonal, 0)));
+    return max(limit, w.key_begin);
+}
+
+// Mirrored tile order, 0, n-1, 1, n-2, ..: causal tiles cost more the later they come, and devices that cut the grid
+// into a few contiguous parts (software ones) then give every part the same work.
+uint mirror_tile(uint x, uint tiles) { return (x & 1u) == 0u ? x >> 1 : tiles - 1u - (x >> 1); }
+
+// Element indices of the first element of a row. Sums wrap around modulo 2^32, as attention_params.h defines.
+uint batch_or_zero(Walk w) { return IS_VARLEN ? 0u : w.batch; }
+uint q_row_index(Walk w, uint head, uint query)
+{
+    return pc.q_base + batch_or_zero(w) * p.q_stride_b + (head * p.heads_q / p.heads_out) * p.q_stride_h +
+           (w.q_first + query) * p.q_stride_s;
+}
+uint k_row_index(Walk w, uint key)
+{
+    return pc.k_base + batch_or_zero(w) * p.k_stride_b + w.head_kv * p.k_stride_h + (w.k_first + key) * p.k_stride_s;
+}
+uint v_row_index(Walk w, uint key)
+{
+    return pc.v_base + batch_or_zero(w) * p.v_stride_b + w.head_kv * p.v_stride_h + (w.k_first + key) * p.v_stride_s;
+}
+uint o_row_index(Walk w, uint head, uint query)
+{
+    return pc.o_base + batch_or_zero(w) * p.o_stride_b + head * p.o_stride_h + (w.q_first + query) * p.o_stride_s;
+}
+uint lse_index(Walk w, uint head, uint query)
+{
+    return pc.l_base + batch_or_zero(w) * p.l_stride_b + head * p.l_stride_h + (w.q_first + query) * p.l_stride_s;
+}
+// Number of the partial result (row, split). Its accumulator starts at pc.o_base + number * p.part_stride, its (m, l)
+// at pc.l_base + number * 2.
+uint part_number(Walk w, uint head, uint query)
+{
+    return ((w.batch * p.heads_out + head) * p.nq + query) * p.splits + w.split;
+}
