@@ -11,8 +11,10 @@ typedef struct rapt_bench_error {
     char text[512];
 } rapt_bench_error;
 
-#if defined(__GNUC__)
+#if defined(__clang__)
 __attribute__((format(printf, 2, 3)))
+#elif defined(__GNUC__)
+__attribute__((format(gnu_printf, 2, 3)))
 #endif
 bool rapt_bench_fail(rapt_bench_error *error, const char *format, ...); // always false
 

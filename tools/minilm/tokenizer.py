@@ -26,8 +26,8 @@ def words(text):
         else:
             clean.append(c)
     plain = (c for c in unicodedata.normalize("NFD", "".join(clean)) if unicodedata.category(c) != "Mn")
-    marked = (f" {c} " if _is_punctuation(c) else c for c in "".join(plain).lower())
-    return "".join(marked).split()
+    lower = "".join(c.lower() for c in plain)
+    return "".join(f" {c} " if _is_punctuation(c) else c for c in lower).split()
 
 
 class Tokenizer:

@@ -1,0 +1,36 @@
+/* The run-time compiler: GLSL -> SPIR-V, in a library of its own (librapt_compiler) that librapt opens when it is first
+ * needed. Without it the stock kernels, compiled at build time, still run.
+ *
+ * librapt sees only this table of functions, obtained through the one exported symbol `rapt_compiler_entry`. */
+#ifndef RAPT_COMPILER_H
+#define RAPT_COMPILER_H
+
+#include "base/base.h"
+
+#define RAPT_COMPILER_ABI 1
+
+typedef struct rapt_compile_request {
+    const char *source_name; /* for messages */
+    const char *source;      /* GLSL text; NULL: the stock source of that name (shaders/<source_name>) */
+    const char *defines;     /* "-DA=1 -DB=2" */
+    uint32_t vulkan_minor;   /* target environment: 1 for Vulkan 1.1, 3 for 1.3 */
+    bool optimise;           /* run SPIRV-Tools' performance passes */
+} rapt_compile_request;
+
+typedef struct rapt_compiler_api {
+    uint32_t abi; /* RAPT_COMPILER_ABI */
+    const char *version; /* of glslang and SPIRV-Tools: part of cache keys */
+    /* Compiles and validates. On success *words (from `a`, to be freed with rapt_free) and *count. On failure
+     * RAPT_ERROR_COMPILE (or _INVALID, _OUT_OF_HOST_MEMORY) with the first compiler message, and, if `log` is not NULL,
+     * all of them in it. Thread-safety: safe. */
+    rapt_status (*compile)(const rapt_allocator *a, const rapt_compile_request *request, uint32_t **words,
+                           size_t *count, rapt_text *log, rapt_error *error);
+    /* The text of a stock source or include ("tile/tile.comp"), or NULL. */
+    const char *(*stock_source)(const char *name);
+    /* Disassembly of SPIR-V into text; false when it is not valid. */
+    bool (*disassemble)(const uint32_t *words, size_t count, rapt_text *out);
+} rapt_compiler_api;
+
+typedef const rapt_compiler_api *(*rapt_compiler_entry_fn)(uint32_t abi);
+
+#endif
