@@ -65,6 +65,8 @@ def main(arguments=None):
         else:
             ids = [model.tokenizer.encode(t, a.limit) for t in texts]
         a.out.mkdir(parents=True, exist_ok=True)
+        for name in ("lengths.npy", "cu_seqlens.npy"):  # of an earlier run with another layout
+            (a.out / name).unlink(missing_ok=True)
         kept, shape = {}, None
 
         def tap(layer, q, k, v, o, cu_seqlens):
