@@ -8,7 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#if defined(__GNUC__)
+#if defined(__MINGW32__) && !defined(__clang__)
+#define RAPT_PRINTF(fmt, args) __attribute__((format(gnu_printf, fmt, args)))
+#elif defined(__GNUC__)
 #define RAPT_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #else
 #define RAPT_PRINTF(fmt, args)
