@@ -177,7 +177,7 @@ class Library:
             self._c.rapt_plan_explain.argtypes = [_HANDLE, c_int, c_void_p, c_size_t]
             self._c.rapt_plan_explain.restype = c_size_t
         except (OSError, AttributeError) as e:
-            raise LibraryMissing(f"{path}: {e}") from e
+            raise LibraryMissing(str(e) if path in str(e) else f"{path}: {e}") from e
         self.path, self.version = path, self._c.rapt_version_string().decode()
         number = self._c.rapt_version()
         if (number >> 16, number >> 8 & 255) != VERSION:
