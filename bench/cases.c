@@ -6,9 +6,10 @@
 #include <string.h>
 
 const char *const rapt_bench_case_names[] = {
-    "B1H8D64N1024f32",       "B1H8D64N1024f16",        "B1H8D64N2048f32",       "B1H8D64N2048f16",
-    "B1H8D64N2048f32c",      "B1H8K2D64N1024f32",      "B1H8D128N1024f32",      "B1H8D128N1024f16",
-    "B1H8D128N2048f32",      "B1H8D128N2048f16",       "B1H32K8D128Q1N4096f32", "B1H32K8D128Q1N4096f16",
+    "B1H8D64N1024f32",        "B1H8D64N1024f16",        "B1H8D64N2048f32",
+    "B1H8D64N2048f16",        "B1H8D64N2048f32c",       "B1H8K2D64N1024f32",
+    "B1H8D128N1024f32",       "B1H8D128N1024f16",       "B1H8D128N2048f32",
+    "B1H8D128N2048f16",       "B1H32K8D128Q1N4096f32",  "B1H32K8D128Q1N4096f16",
     "B1H32K8D128Q1N16384f32", "B1H32K8D128Q1N16384f16", NULL,
 };
 
@@ -48,11 +49,11 @@ bool rapt_bench_case_parse(const char *name, rapt_bench_case *out, rapt_bench_er
         good = *at == 0 && strlen(name) < sizeof c.name;
     }
     if (!good)
-        return rapt_bench_fail(error, "case '%s': expected B<n>H<n>[K<n>]D<n>[Q<n>]N<n>f32|f16[c], as in %s", name,
-                               rapt_bench_case_names[0]);
+        return rapt_bench_fail(error, "case '%s': expected B<n>H<n>[K<n>]D<n>[Q<n>]N<n>f32|f16[c], as in %s",
+                               name, rapt_bench_case_names[0]);
     if (c.q_heads % c.kv_heads != 0)
-        return rapt_bench_fail(error, "case '%s': %d query heads are no multiple of %d kv heads", name, c.q_heads,
-                               c.kv_heads);
+        return rapt_bench_fail(error, "case '%s': %d query heads are no multiple of %d kv heads", name,
+                               c.q_heads, c.kv_heads);
     snprintf(c.name, sizeof c.name, "%s", name);
     *out = c;
     return true;
@@ -111,7 +112,8 @@ uint16_t rapt_bench_half(float value)
 float rapt_bench_float(uint16_t half)
 {
     const int exponent = half >> 10 & 31, mantissa = half & 1023;
-    float magnitude = exponent == 0 ? ldexpf((float)mantissa, -24) : ldexpf((float)(mantissa + 1024), exponent - 25);
+    float magnitude =
+        exponent == 0 ? ldexpf((float)mantissa, -24) : ldexpf((float)(mantissa + 1024), exponent - 25);
     if (exponent == 31)
         magnitude = mantissa ? NAN : INFINITY;
     return half & 0x8000 ? -magnitude : magnitude;
@@ -135,7 +137,8 @@ static float next_normal(uint64_t *state)
 
 static float element(const void *values, rapt_bench_dtype dtype, size_t i)
 {
-    return dtype == RAPT_BENCH_F16 ? rapt_bench_float(((const uint16_t *)values)[i]) : ((const float *)values)[i];
+    return dtype == RAPT_BENCH_F16 ? rapt_bench_float(((const uint16_t *)values)[i])
+                                   : ((const float *)values)[i];
 }
 
 static void *random_values(size_t count, rapt_bench_dtype dtype, uint64_t *state)
@@ -235,11 +238,13 @@ static bool expect(const rapt_bench_case *c, rapt_bench_inputs *in)
     return good;
 }
 
-bool rapt_bench_inputs_make(const rapt_bench_case *c, uint64_t seed, rapt_bench_inputs *out, rapt_bench_error *error)
+bool rapt_bench_inputs_make(const rapt_bench_case *c, uint64_t seed, rapt_bench_inputs *out,
+                            rapt_bench_error *error)
 {
     const size_t count = rapt_bench_q_count(c), kv = rapt_bench_kv_count(c);
     uint64_t state = seed;
-    *out = (rapt_bench_inputs){.q = malloc(count * sizeof *out->q), .expected = malloc(count * sizeof *out->expected)};
+    *out = (rapt_bench_inputs){.q = malloc(count * sizeof *out->q),
+                               .expected = malloc(count * sizeof *out->expected)};
     out->k = random_values(kv, c->dtype, &state);
     out->v = random_values(kv, c->dtype, &state);
     const bool good = out->q && out->k && out->v && out->expected;
@@ -253,7 +258,8 @@ bool rapt_bench_inputs_make(const rapt_bench_case *c, uint64_t seed, rapt_bench_
     return rapt_bench_fail(error, "case '%s': out of memory or threads for its inputs", c->name);
 }
 
-rapt_bench_difference rapt_bench_compare(const rapt_bench_case *c, const rapt_bench_inputs *inputs, const float *out)
+rapt_bench_difference rapt_bench_compare(const rapt_bench_case *c, const rapt_bench_inputs *inputs,
+                                         const float *out)
 {
     const size_t count = rapt_bench_q_count(c);
     rapt_bench_difference d = {0};

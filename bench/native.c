@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BLOCK_BYTES ((size_t)4 << 20) // memory is streamed in blocks of this size, the clock read between them
+#define BLOCK_BYTES                                                                                          \
+    ((size_t)4 << 20) // memory is streamed in blocks of this size, the clock read between them
 #define ROUNDS_MEASURED 9
 
 struct rapt_native {
@@ -20,21 +21,31 @@ static const rapt_native_kernels *kernels_of(rapt_native_item item)
 {
     const rapt_native_kernels *k = NULL;
     switch (item) {
-    case RAPT_NATIVE_FMA_PORTABLE: k = &rapt_native_portable; break;
+    case RAPT_NATIVE_FMA_PORTABLE:
+        k = &rapt_native_portable;
+        break;
 #if defined(RAPT_NATIVE_X86)
-    case RAPT_NATIVE_FMA_AVX2: k = &rapt_native_avx2; break;
-    case RAPT_NATIVE_FMA_AVX512: k = &rapt_native_avx512; break;
+    case RAPT_NATIVE_FMA_AVX2:
+        k = &rapt_native_avx2;
+        break;
+    case RAPT_NATIVE_FMA_AVX512:
+        k = &rapt_native_avx512;
+        break;
 #elif defined(RAPT_NATIVE_ARM)
-    case RAPT_NATIVE_FMA_NEON: k = &rapt_native_neon; break;
+    case RAPT_NATIVE_FMA_NEON:
+        k = &rapt_native_neon;
+        break;
 #endif
-    default: break;
+    default:
+        break;
     }
     return k && k->supported() ? k : NULL;
 }
 
 static const rapt_native_kernels *best_kernels(void)
 {
-    static const rapt_native_item order[] = {RAPT_NATIVE_FMA_AVX512, RAPT_NATIVE_FMA_AVX2, RAPT_NATIVE_FMA_NEON};
+    static const rapt_native_item order[] = {RAPT_NATIVE_FMA_AVX512, RAPT_NATIVE_FMA_AVX2,
+                                             RAPT_NATIVE_FMA_NEON};
     for (size_t i = 0; i < sizeof order / sizeof *order; i++)
         if (kernels_of(order[i]))
             return kernels_of(order[i]);
@@ -51,7 +62,7 @@ typedef struct sample {
         double begin, end, work; // work in flop or bytes
         double result;           // consumed, so that no loop can be removed
         char apart[96];          // keeps threads off one another's cache lines
-    } *part;
+    } * part;
 } sample;
 
 static volatile double sink;
@@ -73,7 +84,8 @@ static void memory_part(const sample *s, int thread, struct part *part)
     const bool copy = s->item == RAPT_NATIVE_COPY;
     const size_t own = n->buffer_bytes / (size_t)n->threads, blocks = own / BLOCK_BYTES;
     unsigned char *base = n->buffer + own * (size_t)thread;
-    const size_t count = copy ? blocks / 2 : blocks; // copy: from the first half of the thread's part to the second
+    const size_t count =
+        copy ? blocks / 2 : blocks; // copy: from the first half of the thread's part to the second
     part->begin = part->end = rapt_bench_now();
     do {
         unsigned char *block = base + (n->place[thread]++ % count) * BLOCK_BYTES;

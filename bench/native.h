@@ -6,7 +6,8 @@
 #include "os.h"
 
 typedef enum rapt_native_item {
-    RAPT_NATIVE_FMA_PORTABLE, // plain C, whatever the compiler makes of it for the build's base instruction set
+    RAPT_NATIVE_FMA_PORTABLE, // plain C, whatever the compiler makes of it for the build's base instruction
+                              // set
     RAPT_NATIVE_FMA_AVX2,
     RAPT_NATIVE_FMA_AVX512,
     RAPT_NATIVE_FMA_NEON,
@@ -45,7 +46,7 @@ rapt_native_item rapt_native_reference(const rapt_native *native);
 // not be made. Meant for interleaving with other measurements: 0.02 s or so.
 double rapt_native_sample(rapt_native *native, rapt_native_item item, double seconds);
 void rapt_native_describe(const rapt_native *native, rapt_native_peaks *out); // all but the rates
-void rapt_native_judge(rapt_native_peaks *peaks);                             // the ratio and the flag, from the rates
+void rapt_native_judge(rapt_native_peaks *peaks); // the ratio and the flag, from the rates
 
 // All items this CPU has, in interleaved samples that sum to seconds_per_item each.
 bool rapt_native_measure(rapt_native_peaks *out, double seconds_per_item, rapt_bench_error *error);

@@ -6,7 +6,10 @@
 
 #define CHAINS 24 // four FMA units of latency 4 need 16; 24 and the two factors fit 32 registers
 
-static bool has_neon(void) { return true; }
+static bool has_neon(void)
+{
+    return true;
+}
 
 static double fma_neon(uint64_t rounds, float seed)
 {

@@ -5,7 +5,10 @@
 
 #define CHAINS 48
 
-static bool always(void) { return true; }
+static bool always(void)
+{
+    return true;
+}
 
 static double fma_portable(uint64_t rounds, float seed)
 {

@@ -12,9 +12,15 @@
 #define CHAINS_AVX2 12
 #define CHAINS_AVX512 24
 
-static bool has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+static bool has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
 
-static bool has_avx512(void) { return __builtin_cpu_supports("avx512f"); }
+static bool has_avx512(void)
+{
+    return __builtin_cpu_supports("avx512f");
+}
 
 AVX2 static double fma_avx2(uint64_t rounds, float seed)
 {

@@ -54,7 +54,10 @@ double rapt_bench_thread_cpu(void)
     return (high * 4294967296.0 + (double)kernel.dwLowDateTime + (double)user.dwLowDateTime) * 1e-7;
 }
 
-void rapt_bench_sleep(double seconds) { Sleep((DWORD)(seconds * 1e3 + 1)); }
+void rapt_bench_sleep(double seconds)
+{
+    Sleep((DWORD)(seconds * 1e3 + 1));
+}
 #else
 static double seconds_of(clockid_t clock)
 {
@@ -64,9 +67,15 @@ static double seconds_of(clockid_t clock)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-double rapt_bench_now(void) { return seconds_of(CLOCK_MONOTONIC); }
+double rapt_bench_now(void)
+{
+    return seconds_of(CLOCK_MONOTONIC);
+}
 
-double rapt_bench_thread_cpu(void) { return seconds_of(CLOCK_THREAD_CPUTIME_ID); }
+double rapt_bench_thread_cpu(void)
+{
+    return seconds_of(CLOCK_THREAD_CPUTIME_ID);
+}
 
 void rapt_bench_sleep(double seconds)
 {
@@ -167,7 +176,8 @@ static size_t cache_part(int cpu)
         char *unit;
         bytes = strtoul(line, &unit, 10);
         bytes *= *unit == 'M' ? (size_t)1 << 20 : *unit == 'K' ? 1024 : 1;
-        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/cache/index%d/shared_cpu_list", cpu, index);
+        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/cache/index%d/shared_cpu_list", cpu,
+                 index);
         const int sharers = read_line(path, line, sizeof line) ? cpus_in_list(line) : 1;
         return bytes / (size_t)(sharers > 0 ? sharers : 1);
     }
@@ -286,9 +296,15 @@ static void *worker_main(void *self)
     return NULL;
 }
 
-static bool worker_start(worker *w) { return pthread_create(&w->handle, NULL, worker_main, w) == 0; }
+static bool worker_start(worker *w)
+{
+    return pthread_create(&w->handle, NULL, worker_main, w) == 0;
+}
 
-static void worker_join(worker *w) { pthread_join(w->handle, NULL); }
+static void worker_join(worker *w)
+{
+    pthread_join(w->handle, NULL);
+}
 #endif
 
 bool rapt_bench_parallel(int threads, void (*work)(void *context, int thread), void *context)
@@ -407,7 +423,10 @@ void *rapt_bench_library_open(const char *path, bool global, rapt_bench_error *e
     return library;
 }
 
-void *rapt_bench_library_symbol(void *library, const char *name) { return dlsym(library, name); }
+void *rapt_bench_library_symbol(void *library, const char *name)
+{
+    return dlsym(library, name);
+}
 
 bool rapt_bench_library_folder(const void *address, char *out, size_t size)
 {

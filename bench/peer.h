@@ -5,7 +5,7 @@
 #include "cases.h"
 #include "os.h"
 
-typedef struct rapt_peer rapt_peer; // an opened library on one device; the implementer's own struct
+typedef struct rapt_peer rapt_peer;         // an opened library on one device; the implementer's own struct
 typedef struct rapt_peer_job rapt_peer_job; // one case with its inputs in place, ready to run again and again
 
 typedef struct rapt_peer_options {
@@ -20,7 +20,8 @@ typedef struct rapt_peer_kind {
     // Largest error against the double-precision result that this backend is known to make on these inputs;
     // anything beyond it is a wrong result, which is never timed.
     double (*tolerance)(const rapt_bench_case *c);
-    rapt_peer *(*open)(const struct rapt_peer_kind *kind, const rapt_peer_options *options, rapt_bench_error *error);
+    rapt_peer *(*open)(const struct rapt_peer_kind *kind, const rapt_peer_options *options,
+                       rapt_bench_error *error);
     const char *(*describe)(const rapt_peer *peer); // library version and device
     // Copies the inputs; several jobs may live side by side.
     rapt_peer_job *(*prepare)(rapt_peer *peer, const rapt_bench_case *c, const rapt_bench_inputs *inputs,
@@ -31,7 +32,8 @@ typedef struct rapt_peer_kind {
     void (*close)(rapt_peer *peer);
 } rapt_peer_kind;
 
-extern const rapt_peer_kind rapt_peer_ggml_vulkan; // its host thread spins on a fence, as in a graph of one node
+extern const rapt_peer_kind
+    rapt_peer_ggml_vulkan; // its host thread spins on a fence, as in a graph of one node
 extern const rapt_peer_kind rapt_peer_ggml_vulkan_sleep; // the same work, the host thread asleep meanwhile
 extern const rapt_peer_kind rapt_peer_ggml_cpu;          // one thread per CPU
 

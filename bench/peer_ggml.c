@@ -29,7 +29,10 @@ static void on_log(enum ggml_log_level level, const char *text, void *user)
         fputs(text, stderr);
 }
 
-static bool starts_with(const char *text, const char *start) { return strncmp(text, start, strlen(start)) == 0; }
+static bool starts_with(const char *text, const char *start)
+{
+    return strncmp(text, start, strlen(start)) == 0;
+}
 
 typedef struct folder_search {
     const char *folder;
@@ -37,7 +40,8 @@ typedef struct folder_search {
     bool has_backend;
 } folder_search;
 
-// libggml-base.so[.0], and the registry: libggml.so[.0], or libggml.vulkan.v0.5.0.so as one distribution has it.
+// libggml-base.so[.0], and the registry: libggml.so[.0], or libggml.vulkan.v0.5.0.so as one distribution has
+// it.
 static bool see_library(void *context, const char *name)
 {
     folder_search *s = context;
@@ -98,18 +102,19 @@ static bool library_ready(const char *where, bool verbose, rapt_bench_error *err
             main = rapt_bench_library_open(names[i], true, error);
     }
     if (!main)
-        return rapt_bench_fail(error, "ggml: no library %s%s (set RAPT_BENCH_GGML or --library to its folder)",
+        return rapt_bench_fail(error,
+                               "ggml: no library %s%s (set RAPT_BENCH_GGML or --library to its folder)",
                                where ? "in " : "on the system's search path", where ? where : "");
     // Assigned through a void pointer's bytes: ISO C has no cast from object to function pointer.
     void *symbol;
-#define FIND(name)                                                                                               \
-    symbol = rapt_bench_library_symbol(main, #name);                                                             \
-    if (!symbol && base)                                                                                         \
-        symbol = rapt_bench_library_symbol(base, #name);                                                         \
+#define FIND(name)                                                                                           \
+    symbol = rapt_bench_library_symbol(main, #name);                                                         \
+    if (!symbol && base)                                                                                     \
+        symbol = rapt_bench_library_symbol(base, #name);                                                     \
     memcpy(&ggml.name, &symbol, sizeof symbol)
-#define NEED(name)                                                                                               \
-    FIND(name);                                                                                                  \
-    if (!symbol)                                                                                                 \
+#define NEED(name)                                                                                           \
+    FIND(name);                                                                                              \
+    if (!symbol)                                                                                             \
         return rapt_bench_fail(error, "ggml: the library has no function %s (too old?)", #name);
     RAPT_GGML_FUNCTIONS(NEED)
     FIND(ggml_prec_set_acc);
@@ -143,7 +148,8 @@ static ggml_backend_dev_t find_device(const char *registry, const char *wanted)
     for (size_t i = 0; i < ggml.ggml_backend_dev_count(); i++) {
         ggml_backend_dev_t device = ggml.ggml_backend_dev_get(i);
         const char *name = ggml.ggml_backend_reg_name(ggml.ggml_backend_dev_backend_reg(device));
-        if (strcmp(name, registry) == 0 && (!wanted || strstr(ggml.ggml_backend_dev_description(device), wanted)))
+        if (strcmp(name, registry) == 0 &&
+            (!wanted || strstr(ggml.ggml_backend_dev_description(device), wanted)))
             return device;
     }
     return NULL;
@@ -156,7 +162,8 @@ static void peer_close(rapt_peer *peer)
     free(peer);
 }
 
-static rapt_peer *peer_open(const rapt_peer_kind *kind, const rapt_peer_options *options, rapt_bench_error *error)
+static rapt_peer *peer_open(const rapt_peer_kind *kind, const rapt_peer_options *options,
+                            rapt_bench_error *error)
 {
     const bool cpu = kind == &rapt_peer_ggml_cpu;
     const char *registry = cpu ? "CPU" : "Vulkan";
@@ -168,7 +175,8 @@ static rapt_peer *peer_open(const rapt_peer_kind *kind, const rapt_peer_options 
         peer->backend = ggml.ggml_backend_dev_init(device, NULL);
     if (!peer || !peer->backend) {
         rapt_bench_fail(error, "ggml: no %s device%s%s that it can open", registry,
-                        options->device && !cpu ? " named like " : "", options->device && !cpu ? options->device : "");
+                        options->device && !cpu ? " named like " : "",
+                        options->device && !cpu ? options->device : "");
         peer_close(peer);
         return NULL;
     }
@@ -186,20 +194,23 @@ static rapt_peer *peer_open(const rapt_peer_kind *kind, const rapt_peer_options 
         set_threads(peer->backend, rapt_bench_cpus());
     }
     snprintf(peer->description, sizeof peer->description, "ggml %s, %s, %s",
-             ggml.ggml_version ? ggml.ggml_version() : "of unknown version", ggml.ggml_backend_dev_name(device),
-             ggml.ggml_backend_dev_description(device));
+             ggml.ggml_version ? ggml.ggml_version() : "of unknown version",
+             ggml.ggml_backend_dev_name(device), ggml.ggml_backend_dev_description(device));
     return peer;
 }
 
-static const char *peer_describe(const rapt_peer *peer) { return peer->description; }
+static const char *peer_describe(const rapt_peer *peer)
+{
+    return peer->description;
+}
 
 // ---- a case ----
 
-// The Vulkan backend polls a fence without sleeping until a graph is done, which takes a CPU away from a device
-// that runs on CPUs. Only when the last fifth of a graph's nodes begins does it submit with a second fence on
-// which it really waits. Views are nodes but no work: this many before the one that works put that one into
-// the last fifth.
-#define VIEWS_TO_SLEEP 16
+// The Vulkan backend polls a fence without sleeping until a graph is done, which takes a CPU away from a
+// device that runs on CPUs. Only when the last fifth of a graph's nodes begins does it submit with a second
+// fence on which it really waits. Views are nodes but no work: this many before the one that works put that
+// one into the last fifth.
+#define IDLE_NODES 16
 
 struct rapt_peer_job {
     rapt_peer *peer;
@@ -241,7 +252,7 @@ static rapt_peer_job *job_prepare(rapt_peer *peer, const rapt_bench_case *c, con
     rapt_peer_job *job = calloc(1, sizeof *job);
     if (job) {
         *job = (rapt_peer_job){.peer = peer, .c = *c};
-        const size_t size = ggml.ggml_tensor_overhead() * (VIEWS_TO_SLEEP + 8) + ggml.ggml_graph_overhead();
+        const size_t size = ggml.ggml_tensor_overhead() * (IDLE_NODES + 8) + ggml.ggml_graph_overhead();
         job->context = ggml.ggml_init((struct ggml_init_params){size, NULL, true});
     }
     if (!job || !job->context) {
@@ -251,14 +262,15 @@ static rapt_peer_job *job_prepare(rapt_peer *peer, const rapt_bench_case *c, con
     }
     struct ggml_context *context = job->context;
     const enum ggml_type type = c->dtype == RAPT_BENCH_F16 ? GGML_TYPE_F16 : GGML_TYPE_F32;
-    struct ggml_tensor *q = ggml.ggml_new_tensor_4d(context, GGML_TYPE_F32, c->head_dim, c->nq, c->q_heads, c->batch);
+    struct ggml_tensor *q =
+        ggml.ggml_new_tensor_4d(context, GGML_TYPE_F32, c->head_dim, c->nq, c->q_heads, c->batch);
     struct ggml_tensor *k = ggml.ggml_new_tensor_4d(context, type, c->head_dim, c->nk, c->kv_heads, c->batch);
     struct ggml_tensor *v = ggml.ggml_new_tensor_4d(context, type, c->head_dim, c->nk, c->kv_heads, c->batch);
     struct ggml_tensor *mask =
         c->causal ? ggml.ggml_new_tensor_4d(context, GGML_TYPE_F16, c->nk, c->nq, 1, 1) : NULL;
     struct ggml_tensor *last = q;
-    for (int i = 0; peer->sleeps && i < VIEWS_TO_SLEEP; i++)
-        last = ggml.ggml_view_tensor(context, last);
+    for (int i = 0; peer->sleeps && i < IDLE_NODES; i++)
+        last = ggml.ggml_reshape_4d(context, last, c->head_dim, c->nq, c->q_heads, c->batch);
     job->out = ggml.ggml_flash_attn_ext(context, last, k, v, mask, 1 / sqrtf((float)c->head_dim), 0, 0);
     if (ggml.ggml_prec_set_acc)
         ggml.ggml_prec_set_acc(job->out, GGML_PREC_F32);
@@ -269,7 +281,8 @@ static rapt_peer_job *job_prepare(rapt_peer *peer, const rapt_bench_case *c, con
     const bool supported = ggml.ggml_backend_supports_op(peer->backend, job->out);
     job->buffer = supported ? ggml.ggml_backend_alloc_ctx_tensors(context, peer->backend) : NULL;
     if (!job->buffer) {
-        rapt_bench_fail(error, "ggml: case %s %s", c->name, supported ? "does not fit its memory" : "is not supported");
+        rapt_bench_fail(error, "ggml: case %s %s", c->name,
+                        supported ? "does not fit its memory" : "is not supported");
         job_release(job);
         return NULL;
     }
@@ -317,10 +330,11 @@ static double tolerance(const rapt_bench_case *c)
     return 1e-2;
 }
 
-#define GGML_PEER(backend_name, text)                                                                            \
-    {                                                                                                            \
-        .name = backend_name, .what = text, .tolerance = tolerance, .open = peer_open, .describe = peer_describe, \
-        .prepare = job_prepare, .run = job_run, .read = job_read, .release = job_release, .close = peer_close,   \
+#define GGML_PEER(backend_name, text)                                                                        \
+    {                                                                                                        \
+        .name = backend_name, .what = text, .tolerance = tolerance, .open = peer_open,                       \
+        .describe = peer_describe, .prepare = job_prepare, .run = job_run, .read = job_read,                 \
+        .release = job_release, .close = peer_close,                                                         \
     }
 
 const rapt_peer_kind rapt_peer_ggml_vulkan = GGML_PEER("ggml-vulkan", "ggml's Vulkan backend, as it comes");

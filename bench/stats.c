@@ -39,7 +39,8 @@ double rapt_stats_quantile(const double *values, size_t count, double p)
 
 rapt_stats rapt_stats_of(const double *values, size_t count)
 {
-    rapt_stats s = {.count = count, .median = NAN, .min = NAN, .max = NAN, .q1 = NAN, .q3 = NAN, .spread = NAN};
+    rapt_stats s = {
+        .count = count, .median = NAN, .min = NAN, .max = NAN, .q1 = NAN, .q3 = NAN, .spread = NAN};
     double *sorted = sorted_copy(values, count);
     if (!sorted)
         return s;
@@ -62,8 +63,9 @@ rapt_interval rapt_stats_interval(const double *values, size_t count, double cov
     r.median = quantile_sorted(sorted, count, 0.5);
     r.low = sorted[0];
     r.high = sorted[count - 1];
-    // The number X of values below the true median is binomial(count, 1/2). The range that leaves out k values
-    // at each end misses it with probability 2 P(X <= k): leave out as many as the asked coverage allows.
+    // The number X of values below the true median is binomial(count, 1/2). The range that leaves out k
+    // values at each end misses it with probability 2 P(X <= k): leave out as many as the asked coverage
+    // allows.
     const double n = (double)count;
     double tail = exp(-n * log(2.0)); // P(X <= 0)
     r.coverage = 1 - 2 * tail;
