@@ -113,8 +113,8 @@ class Encoder:
         parts = ["embeddings.LayerNorm"]
         for i in range(self.layers):
             parts += [f"encoder.layer.{i}.attention.self.{n}" for n in ("query", "key", "value")]
-            parts += [f"encoder.layer.{i}.{n}" for n in ("attention.output.dense", "attention.output.LayerNorm",
-                                                         "intermediate.dense", "output.dense", "output.LayerNorm")]  # fmt: skip
+            ends = ("attention.output.dense", "attention.output.LayerNorm", "intermediate.dense", "output.dense")
+            parts += [f"encoder.layer.{i}.{n}" for n in (*ends, "output.LayerNorm")]
         yield from (f"{p}.{n}" for p in parts for n in ("weight", "bias"))
 
     def _linear(self, x, name):

@@ -249,7 +249,9 @@ class Device(_Object):
     @property
     def name(self):
         caps = self.caps
-        return f"{caps.device_name.decode()} ({caps.driver_name.decode()} {caps.driver_info.decode()})".replace(" )", ")")
+        return f"{caps.device_name.decode()} ({caps.driver_name.decode()} {caps.driver_info.decode()})".replace(
+            " )", ")"
+        )
 
     def buffer(self, size):
         return Buffer(self, size)
@@ -309,7 +311,9 @@ class PackedAttention:
         for i, length in enumerate(lengths):
             cu_seqlens[i + 1] = cu_seqlens[i] + length
         try:
-            self._plan = self._keep(library.make("rapt_attention_plan", device.handle, byref(desc)), "rapt_plan_destroy")
+            self._plan = self._keep(
+                library.make("rapt_attention_plan", device.handle, byref(desc)), "rapt_plan_destroy"
+            )
             library.call("rapt_plan_prepare", self._plan)
             self.info = PlanInfo(c.sizeof(PlanInfo))
             library.call("rapt_plan_describe", self._plan, byref(self.info))

@@ -145,12 +145,13 @@ def encoder_run(device, a):
 
 
 def generated_run(device, a):
-    """Attention on generated numbers, against float64 in plain Python: what is possible with neither weights nor numpy."""
+    """Attention on generated numbers, against float64 in plain Python: needs neither weights nor numpy."""
     lengths, heads, head_dim = [70, 1, 33, 64, 128], 12, 32
     width, tokens, source = heads * head_dim, sum(lengths), random.Random(1)
     q, k, v = (array.array("f", (source.gauss(0, 1) for _ in range(tokens * width))) for _ in range(3))
     got = array.array("f", bytes(4 * tokens * width))
-    print(f"input    generated: {len(lengths)} sequences of {min(lengths)} to {max(lengths)} tokens, {heads} heads of {head_dim}")
+    spread = f"{min(lengths)} to {max(lengths)} tokens"
+    print(f"input    generated: {len(lengths)} sequences of {spread}, {heads} heads of {head_dim}")
     with rapt.PackedAttention(device, lengths, heads, head_dim, a.kernel) as bound:
         print(f"kernel   {bound.info.kernel.decode()}, {bound.info.precision.decode()}")
         bound(q, k, v, got)

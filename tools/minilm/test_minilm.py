@@ -72,8 +72,30 @@ class Tokens(unittest.TestCase):
     @needs_weights
     def test_real_vocabulary(self):
         real = tokenizer.Tokenizer(weights() / "vocab.txt")
-        expected = [101, 4895, 27753, 23393, 3085, 10204, 1024, 1017, 1012, 2403, 1000, 15743, 1000, 1746, 1861, 17737,
-                    1517, 100, 1060, 1035, 1061, 102]  # of the package tokenizers 0.23.3, by the model's tokenizer.json
+        expected = [
+            101,
+            4895,
+            27753,
+            23393,
+            3085,
+            10204,
+            1024,
+            1017,
+            1012,
+            2403,
+            1000,
+            15743,
+            1000,
+            1746,
+            1861,
+            17737,
+            1517,
+            100,
+            1060,
+            1035,
+            1061,
+            102,
+        ]  # of the package tokenizers 0.23.3, by the model's tokenizer.json
         self.assertEqual(real.encode('Unfathomable Zürich: 3.14 "naïve" 中文 kHz—🚀 x_y'), expected)
 
 
@@ -85,7 +107,11 @@ class Files(unittest.TestCase):
         self.file = Path(self.folder.name) / "x.safetensors"
 
     def test_round_trip(self):
-        a = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.int32([7]), "empty": np.zeros((0, 2), np.float16)}
+        a = {
+            "a": np.arange(6, dtype=np.float32).reshape(2, 3),
+            "b": np.int32([7]),
+            "empty": np.zeros((0, 2), np.float16),
+        }
         tensors.write(self.file, a, {"note": "x"})
         b = tensors.read(self.file)
         self.assertEqual(list(a), list(b))
@@ -139,7 +165,10 @@ class Numbers(unittest.TestCase):
         for h in range(2):
             for begin, end in zip(starts[:-1], starts[1:]):
                 for i in range(begin, end):
-                    w = [math.exp(sum(float(x) * float(y) for x, y in zip(q[h, i], k[h, j])) / 2) for j in range(begin, end)]
+                    w = [
+                        math.exp(sum(float(x) * float(y) for x, y in zip(q[h, i], k[h, j])) / 2)
+                        for j in range(begin, end)
+                    ]
                     for d in range(4):
                         o = sum(a * float(v[h, j, d]) for a, j in zip(w, range(begin, end))) / sum(w)
                         self.assertAlmostEqual(got[h, i, d], o, places=5)
@@ -184,7 +213,9 @@ class Encoding(unittest.TestCase):
             try:
                 for more in ([], ["--padded"], ["--length", "5"]):
                     one = str(Path(folder) / "one.safetensors")
-                    self.assertEqual(extract.main([str(text) + "".join(more), "--texts", str(file), "--safetensors", one, *more]), 0)
+                    self.assertEqual(
+                        extract.main([str(text) + "".join(more), "--texts", str(file), "--safetensors", one, *more]), 0
+                    )
             finally:
                 sys.stdout = kept
             packed, padded, equal = (Path(str(text) + s) for s in ("", "--padded", "--length5"))
@@ -299,7 +330,10 @@ class Library(unittest.TestCase):
             for i in range(begin, begin + length):
                 for h in range(heads):
                     keys = range(begin, begin + length)
-                    w = [math.exp(sum(map(float.__mul__, row(q, i, h), row(k, j, h))) / math.sqrt(head_dim)) for j in keys]
+                    w = [
+                        math.exp(sum(map(float.__mul__, row(q, i, h), row(k, j, h))) / math.sqrt(head_dim))
+                        for j in keys
+                    ]
                     for d, o in enumerate(row(out, i, h)):
                         self.assertAlmostEqual(o, sum(a * row(v, j, h)[d] for a, j in zip(w, keys)) / sum(w), places=5)
             begin += length
