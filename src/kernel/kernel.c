@@ -1,0 +1,38 @@
+/* Names and sizes of the kernel table's enumerations. */
+#include "kernel/kernel.h"
+
+#include "base/base.h"
+
+const char *rapt_family_name(rapt_family family)
+{
+    static const char *const names[] = {"tile", "broadcast", "coopmat", "decode", "merge", "naive"};
+    _Static_assert(RAPT_COUNT(names) == RAPT_FAMILY_COUNT, "a family has no name");
+    return (unsigned)family < RAPT_FAMILY_COUNT ? names[family] : "unknown";
+}
+
+const char *rapt_role_name(rapt_role role)
+{
+    static const char *const names[] = {"none", "q", "k", "v", "out", "lse", "cu_seqlens_q", "cu_seqlens_k",
+                                        "partial accumulators", "partial sums"};
+    _Static_assert(RAPT_COUNT(names) == RAPT_ROLE_COUNT, "a role has no name");
+    return (unsigned)role < RAPT_ROLE_COUNT ? names[role] : "unknown";
+}
+
+static const struct {
+    uint8_t bytes, elements;
+} texels[] = {
+    [RAPT_OPERAND_STORAGE] = {0, 0},     [RAPT_OPERAND_TEXEL_R32F] = {4, 1},
+    [RAPT_OPERAND_TEXEL_RGBA32F] = {16, 4}, [RAPT_OPERAND_TEXEL_RGBA16F] = {8, 4},
+    [RAPT_OPERAND_TEXEL_RG32UI] = {8, 4}, [RAPT_OPERAND_TEXEL_RGBA32UI] = {16, 8},
+    [RAPT_OPERAND_TEXEL_R16F] = {2, 1},  [RAPT_OPERAND_TEXEL_R16UI] = {2, 1},
+};
+
+uint32_t rapt_operand_texel_bytes(rapt_operand_kind kind)
+{
+    return (unsigned)kind < RAPT_COUNT(texels) ? texels[kind].bytes : 0;
+}
+
+uint32_t rapt_operand_texel_elements(rapt_operand_kind kind)
+{
+    return (unsigned)kind < RAPT_COUNT(texels) ? texels[kind].elements : 0;
+}
