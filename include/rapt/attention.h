@@ -39,8 +39,8 @@ typedef struct rapt_attention_desc {
     uint32_t struct_size;
     uint32_t flags; /* rapt_attention_flags */
     rapt_tensor q, k, v, out, lse;
-    float scale;
-    int64_t causal_offset;
+    float scale;                         /* of the scores; any finite number */
+    int64_t causal_offset;               /* without RAPT_ATTENTION_CAUSAL: ignored */
     uint32_t sequences;                  /* 0: dense */
     uint64_t max_seqlen_q, max_seqlen_k; /* varlen: bounds on one sequence's length (0: the packed length);
                                           * rows beyond max_seqlen_q are not computed */

@@ -1,0 +1,251 @@
+#include "op/attention.h"
+
+#include <math.h>
+#include <string.h>
+
+static const char *const tensor_names[RAPT_T_COUNT] = {"q", "k", "v", "out", "lse"};
+static const char *const axis_names[4] = {"batch", "heads", "sequence", "head_dim"};
+
+/* Saturating arithmetic for counts that are only reported. */
+static uint64_t sat_mul(uint64_t a, uint64_t b)
+{
+    uint64_t r;
+    return rapt_mul_u64(a, b, &r) ? r : UINT64_MAX;
+}
+
+static uint64_t sat_add(uint64_t a, uint64_t b)
+{
+    uint64_t r;
+    return rapt_add_u64(a, b, &r) ? r : UINT64_MAX;
+}
+
+uint64_t rapt_visible_pairs(uint64_t nq, uint64_t nk, bool causal, int64_t causal_offset)
+{
+    if (!causal)
+        return sat_mul(nq, nk);
+    /* Query i sees clamp(i + shift, 0, nk) keys, shift = nk - nq + offset + 1. */
+    int64_t shift = (int64_t)nk - (int64_t)nq + causal_offset + 1;
+    int64_t first = RAPT_MAX(0, -shift + 1);          /* first i that sees a key */
+    int64_t full = RAPT_MAX(0, (int64_t)nk - shift);  /* first i that sees all keys */
+    first = RAPT_MIN(first, (int64_t)nq);
+    full = RAPT_MIN(RAPT_MAX(full, first), (int64_t)nq);
+    uint64_t ramp = (uint64_t)(full - first);
+    uint64_t low = (uint64_t)RAPT_MAX(0, first + shift);
+    uint64_t high = ramp ? (uint64_t)(full - 1 + shift) : 0;
+    uint64_t sum = ramp ? (low + high) * ramp / 2 : 0;
+    return sat_add(sum, sat_mul(nq - (uint64_t)full, nk));
+}
+
+static bool same_size(const rapt_tensor *t, unsigned axis, uint64_t want)
+{
+    return t->size[axis] == want;
+}
+
+/* Checks one tensor by itself: dtype, rank, strides, extent. */
+static rapt_status check_tensor(const rapt_tensor *t, unsigned which, rapt_error *error)
+{
+    const char *name = tensor_names[which];
+    unsigned rank = which == RAPT_T_LSE ? 3 : 4;
+    if (t->rank != rank)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "%s: rank %u, expected %u", name, t->rank, rank);
+    bool is_output = which == RAPT_T_OUT || which == RAPT_T_LSE;
+    uint64_t extent = 1;
+    bool empty = false;
+    for (unsigned axis = 0; axis < rank; axis++) {
+        uint64_t span;
+        if (t->size[axis] == 0)
+            empty = true;
+        if (t->stride[axis] < 0)
+            return rapt_fail(error, RAPT_ERROR_INVALID, "%s: negative stride %lld of axis %s", name,
+                             (long long)t->stride[axis], axis_names[axis]);
+        if (t->size[axis] > 1 &&
+            (!rapt_mul_u64(t->size[axis] - 1, (uint64_t)t->stride[axis], &span) || !rapt_add_u64(extent, span, &extent)))
+            return rapt_fail(error, RAPT_ERROR_INVALID, "%s: the extent overflows 64 bits at axis %s", name,
+                             axis_names[axis]);
+    }
+    if (!rapt_mul_u64(extent, rapt_dtype_size(t->dtype), &extent) || extent > INT64_MAX)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "%s: the extent overflows 63 bits", name);
+    if (rank == 4 && t->size[3] > 1 && t->stride[3] != 1)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "%s: stride %lld of head_dim, must be 1", name,
+                         (long long)t->stride[3]);
+    if (t->align != 0 && !rapt_is_pow2(t->align))
+        return rapt_fail(error, RAPT_ERROR_INVALID, "%s: align %u is not a power of two", name, t->align);
+    if (t->align != 0 && t->align < rapt_dtype_size(t->dtype))
+        return rapt_fail(error, RAPT_ERROR_INVALID, "%s: align %u is less than an element of %u bytes", name, t->align,
+                         rapt_dtype_size(t->dtype));
+    if (is_output && !empty) {
+        /* No two elements may share a place: with the axes sorted by stride, each must step over what is inside. */
+        uint64_t inner = rank == 4 ? t->size[3] : 1;
+        bool done[4] = {false, false, false, rank == 4};
+        for (unsigned round = 0; round < 3; round++) {
+            int best = -1;
+            for (int axis = 0; axis < 3; axis++)
+                if (!done[axis] && (best < 0 || t->stride[axis] < t->stride[best] ||
+                                    (t->stride[axis] == t->stride[best] && t->size[axis] < t->size[best])))
+                    best = axis;
+            done[best] = true;
+            if (t->size[best] <= 1)
+                continue;
+            if ((uint64_t)t->stride[best] < inner)
+                return rapt_fail(error, RAPT_ERROR_INVALID,
+                                 "%s: elements overlap: stride %lld of axis %s is less than the %llu elements inside",
+                                 name, (long long)t->stride[best], axis_names[best], (unsigned long long)inner);
+            inner = (t->size[best] - 1) * (uint64_t)t->stride[best] + inner;
+        }
+    }
+    return RAPT_OK;
+}
+
+static rapt_status check_shapes(const rapt_attention_desc *d, rapt_error *error)
+{
+    const rapt_tensor *q = &d->q, *k = &d->k, *v = &d->v, *o = &d->out, *l = &d->lse;
+#define AGREE(a, aname, b, bname, axis)                                                                                \
+    if (!same_size(a, axis, (b)->size[axis]))                                                                          \
+    return rapt_fail(error, RAPT_ERROR_INVALID, "%s and %s disagree on %s: %llu and %llu", aname, bname,               \
+                     axis_names[axis], (unsigned long long)(a)->size[axis], (unsigned long long)(b)->size[axis])
+    AGREE(q, "q", k, "k", 0);
+    AGREE(k, "k", v, "v", 0);
+    AGREE(k, "k", v, "v", 1);
+    AGREE(k, "k", v, "v", 2);
+    AGREE(q, "q", k, "k", 3);
+    AGREE(o, "out", q, "q", 0);
+    AGREE(o, "out", q, "q", 2);
+    AGREE(o, "out", v, "v", 3);
+    uint64_t heads_out = RAPT_MAX(q->size[1], k->size[1]);
+    if (o->size[1] != heads_out)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "out has %llu heads, expected max(q_heads %llu, kv_heads %llu)",
+                         (unsigned long long)o->size[1], (unsigned long long)q->size[1],
+                         (unsigned long long)k->size[1]);
+    if (l->dtype != RAPT_DTYPE_NONE) {
+        if (l->dtype != RAPT_F32)
+            return rapt_fail(error, RAPT_ERROR_INVALID, "lse is %s, must be f32", rapt_dtype_name(l->dtype));
+        AGREE(l, "lse", o, "out", 0);
+        AGREE(l, "lse", o, "out", 1);
+        AGREE(l, "lse", o, "out", 2);
+    }
+#undef AGREE
+    for (int i = 0; i < 2; i++) {
+        uint32_t dim = (uint32_t)RAPT_MIN(i ? v->size[3] : q->size[3], UINT32_MAX);
+        if (dim < 1 || dim > RAPT_MAX_HEAD_DIM)
+            return rapt_fail(error, RAPT_ERROR_INVALID, "%s: head_dim %u, must be 1 to %u", i ? "v" : "q and k", dim,
+                             RAPT_MAX_HEAD_DIM);
+    }
+    if ((q->size[1] == 0) != (k->size[1] == 0))
+        return rapt_fail(error, RAPT_ERROR_INVALID, "%s has no heads", q->size[1] == 0 ? "q" : "k");
+    const struct {
+        const char *name;
+        uint64_t value, limit;
+    } limits[] = {
+        {"nq", q->size[2], RAPT_MAX_SEQUENCE},   {"nk", k->size[2], RAPT_MAX_SEQUENCE},
+        {"batch", q->size[0], 1u << 30},         {"q_heads", q->size[1], 1u << 20},
+        {"kv_heads", k->size[1], 1u << 20},
+    };
+    for (size_t i = 0; i < RAPT_COUNT(limits); i++)
+        if (limits[i].value > limits[i].limit)
+            return rapt_fail(error, RAPT_ERROR_INVALID, "%s is %llu, at most %llu", limits[i].name,
+                             (unsigned long long)limits[i].value, (unsigned long long)limits[i].limit);
+    return RAPT_OK;
+}
+
+/* Compulsory traffic of a tensor: each distinct element once. */
+static uint64_t tensor_traffic(const rapt_tensor *t)
+{
+    uint64_t bytes = rapt_dtype_size(t->dtype);
+    for (unsigned axis = 0; axis < t->rank; axis++)
+        bytes = sat_mul(bytes, t->size[axis] > 1 && t->stride[axis] == 0 ? 1 : t->size[axis]);
+    return bytes;
+}
+
+rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem *p, rapt_error *error)
+{
+    memset(p, 0, sizeof *p);
+    if (desc == NULL)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "the attention descriptor is NULL");
+    if (desc->struct_size < sizeof(rapt_attention_desc))
+        return rapt_fail(error, RAPT_ERROR_INVALID,
+                         "rapt_attention_desc.struct_size is %u, expected %zu (use RAPT_ATTENTION_DESC_INIT)",
+                         desc->struct_size, sizeof(rapt_attention_desc));
+    const uint32_t known = RAPT_ATTENTION_CAUSAL | RAPT_ATTENTION_SCALE | RAPT_ATTENTION_BATCH_TUNED;
+    if (desc->flags & ~known)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "unknown attention flags 0x%x", desc->flags & ~known);
+    const rapt_tensor *tensors[RAPT_T_COUNT] = {&desc->q, &desc->k, &desc->v, &desc->out, &desc->lse};
+    rapt_dtype dtype = desc->q.dtype;
+    if (dtype != RAPT_F32 && dtype != RAPT_F16 && dtype != RAPT_BF16)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "q: dtype %s, must be f32, f16 or bf16", rapt_dtype_name(dtype));
+    for (unsigned i = 1; i < RAPT_T_LSE; i++)
+        if (tensors[i]->dtype != dtype)
+            return rapt_fail(error, RAPT_ERROR_INVALID, "q is %s but %s is %s: one dtype for all",
+                             rapt_dtype_name(dtype), tensor_names[i], rapt_dtype_name(tensors[i]->dtype));
+    p->lse = desc->lse.dtype != RAPT_DTYPE_NONE;
+    for (unsigned i = 0; i < (p->lse ? RAPT_T_COUNT : RAPT_T_LSE); i++) {
+        rapt_status status = check_tensor(tensors[i], i, error);
+        if (status != RAPT_OK)
+            return status;
+    }
+    rapt_status status = check_shapes(desc, error);
+    if (status != RAPT_OK)
+        return status;
+
+    p->dtype = dtype;
+    p->causal = desc->flags & RAPT_ATTENTION_CAUSAL;
+    p->batch_tuned = desc->flags & RAPT_ATTENTION_BATCH_TUNED;
+    p->batch = desc->q.size[0];
+    p->heads_q = desc->q.size[1];
+    p->heads_kv = desc->k.size[1];
+    p->heads_out = desc->out.size[1];
+    p->total_q = p->nq = desc->q.size[2];
+    p->total_k = p->nk = desc->k.size[2];
+    p->head_dim_qk = (uint32_t)desc->q.size[3];
+    p->head_dim_v = (uint32_t)desc->v.size[3];
+    p->bounded_q = p->bounded_k = true;
+    if (desc->sequences > 0) {
+        if (p->batch != 1)
+            return rapt_fail(error, RAPT_ERROR_INVALID, "packed sequences need batch 1, not %llu",
+                             (unsigned long long)p->batch);
+        if (desc->sequences > 1u << 30)
+            return rapt_fail(error, RAPT_ERROR_INVALID, "%u sequences, at most %u", desc->sequences, 1u << 30);
+        p->varlen = true;
+        p->batch = desc->sequences;
+        p->bounded_q = desc->max_seqlen_q != 0;
+        p->bounded_k = desc->max_seqlen_k != 0;
+        if (p->bounded_q)
+            p->nq = RAPT_MIN(p->nq, desc->max_seqlen_q);
+        if (p->bounded_k)
+            p->nk = RAPT_MIN(p->nk, desc->max_seqlen_k);
+    } else if (desc->max_seqlen_q || desc->max_seqlen_k) {
+        return rapt_fail(error, RAPT_ERROR_INVALID, "max_seqlen_q and max_seqlen_k go with packed sequences");
+    }
+    p->group = p->heads_kv && p->heads_out % p->heads_kv == 0 ? p->heads_out / p->heads_kv : 1;
+    for (unsigned i = 0; i < (p->lse ? RAPT_T_COUNT : RAPT_T_LSE); i++) {
+        const rapt_tensor *t = tensors[i];
+        for (unsigned axis = 0; axis < 3; axis++)
+            p->stride[i][axis] = t->size[axis] > 1 ? (uint64_t)t->stride[axis] : 0;
+        p->bytes[i] = rapt_tensor_bytes(t);
+        p->align[i] = t->align ? t->align : 16;
+        p->usage[i] = t->usage;
+    }
+    p->empty = p->bytes[RAPT_T_OUT] == 0;
+    const int64_t limit = (int64_t)RAPT_MAX_SEQUENCE;
+    p->causal_offset = p->causal ? (int32_t)RAPT_MAX(-limit, RAPT_MIN(limit, desc->causal_offset)) : 0;
+    p->scale = desc->flags & RAPT_ATTENTION_SCALE ? desc->scale : 1.0f / sqrtf((float)p->head_dim_qk);
+    if (!isfinite(p->scale))
+        return rapt_fail(error, RAPT_ERROR_INVALID, "scale is not finite");
+    p->key_splits = desc->key_splits;
+    if (desc->slice_ms < 0.0f || !isfinite(desc->slice_ms))
+        return rapt_fail(error, RAPT_ERROR_INVALID, "slice_ms %g, must be positive", (double)desc->slice_ms);
+    p->slice_ms = desc->slice_ms > 0.0f ? desc->slice_ms : 50.0f;
+    if (desc->kernel != NULL) {
+        if (strlen(desc->kernel) >= sizeof p->kernel)
+            return rapt_fail(error, RAPT_ERROR_INVALID, "the kernel name is longer than %zu characters",
+                             sizeof p->kernel - 1);
+        memcpy(p->kernel, desc->kernel, strlen(desc->kernel));
+    }
+
+    uint64_t pairs = p->varlen ? sat_mul(p->total_q, p->nk)
+                               : sat_mul(p->batch, rapt_visible_pairs(p->nq, p->nk, p->causal, p->causal_offset));
+    pairs = sat_mul(pairs, p->heads_out);
+    p->flops = sat_mul(pairs, 2ull * (p->head_dim_qk + p->head_dim_v));
+    p->bytes_read = sat_add(tensor_traffic(&desc->q), sat_add(tensor_traffic(&desc->k), tensor_traffic(&desc->v)));
+    p->bytes_written = sat_add(tensor_traffic(&desc->out), p->lse ? tensor_traffic(&desc->lse) : 0);
+    return RAPT_OK;
+}

@@ -1,0 +1,46 @@
+/* What softmax attention means: validation of a descriptor and its canonical problem. Knows nothing of devices. */
+#ifndef RAPT_OP_ATTENTION_H
+#define RAPT_OP_ATTENTION_H
+
+#include "base/base.h"
+#include <rapt/attention.h>
+
+/* Tensors of a problem, in this order everywhere. */
+enum { RAPT_T_Q, RAPT_T_K, RAPT_T_V, RAPT_T_OUT, RAPT_T_LSE, RAPT_T_COUNT };
+
+/* Sequences are at most this long, so that key positions (index + nk - nq + offset) fit 32-bit integers. */
+#define RAPT_MAX_SEQUENCE (1ull << 29)
+#define RAPT_MAX_HEAD_DIM 576u
+
+/* A validated problem: every default filled in, every irrelevant member zero, so that equal problems are equal bytes. */
+typedef struct rapt_problem {
+    rapt_dtype dtype;
+    uint32_t head_dim_qk, head_dim_v;
+    uint64_t batch; /* varlen: number of sequences */
+    uint64_t heads_q, heads_kv, heads_out;
+    uint64_t nq, nk;           /* varlen: bounds on one sequence */
+    uint64_t total_q, total_k; /* length of the sequence axes (dense: nq, nk) */
+    uint64_t group;            /* output heads that share one kv head; 1 where the ratio is not whole */
+    uint64_t stride[RAPT_T_COUNT][3]; /* elements, of batch, head, sequence; 0 where the axis has one entry */
+    uint64_t bytes[RAPT_T_COUNT];     /* from the first to the end of the last element; 0: absent or empty */
+    uint32_t align[RAPT_T_COUNT];     /* bytes */
+    uint32_t usage[RAPT_T_COUNT];     /* rapt_buffer_usage bits */
+    bool causal, varlen, lse, batch_tuned;
+    bool bounded_q, bounded_k; /* varlen: the caller gave max_seqlen (dense: true) */
+    bool empty;                /* no output element */
+    int32_t causal_offset;     /* saturated to +-RAPT_MAX_SEQUENCE */
+    float scale;
+    uint32_t key_splits; /* 0: choose */
+    float slice_ms;
+    char kernel[64]; /* "" : choose */
+    /* Counts. For varlen an upper bound, since the lengths lie on the device. */
+    uint64_t flops, bytes_read, bytes_written;
+} rapt_problem;
+
+/* Fills `problem`. RAPT_ERROR_INVALID says which tensor, axis and value. */
+rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem *problem, rapt_error *error);
+
+/* Number of visible (query, key) pairs of one head of one sequence. */
+uint64_t rapt_visible_pairs(uint64_t nq, uint64_t nk, bool causal, int64_t causal_offset);
+
+#endif

@@ -1,0 +1,184 @@
+/* What a plan says of itself, for people and for programs. */
+#include "plan/plan.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void precision_text(const rapt_plan *plan, char *out, size_t size)
+{
+    snprintf(out, size, "%s storage, f32 accumulate", rapt_dtype_name(plan->problem.dtype));
+}
+
+rapt_status rapt_plan_describe(const rapt_plan *plan, rapt_plan_info *info, rapt_error *error)
+{
+    if (plan == NULL || info == NULL)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "%s is NULL", plan == NULL ? "plan" : "info");
+    if (info->struct_size < sizeof(rapt_plan_info))
+        return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_plan_info.struct_size is %u, expected %zu",
+                         info->struct_size, sizeof(rapt_plan_info));
+    rapt_plan_info out = {.struct_size = info->struct_size};
+    snprintf(out.kernel, sizeof out.kernel, "%s", plan->pipelines[0].row ? plan->pipelines[0].row->name : "");
+    if (plan->pipeline_count > 1)
+        snprintf(out.merge_kernel, sizeof out.merge_kernel, "%s", plan->pipelines[1].row->name);
+    precision_text(plan, out.precision, sizeof out.precision);
+    out.workspace_bytes = plan->workspace_bytes;
+    out.workspace_align = 256;
+    out.parameter_bytes = rapt_align_up(plan->params_bytes, 256) + rapt_align_up(plan->slice_count * 4ull, 256);
+    out.flops = plan->problem.flops;
+    out.bytes_read = plan->problem.bytes_read;
+    out.bytes_written = plan->problem.bytes_written;
+    out.steps = plan->step_count;
+    out.chain = plan->phase_count;
+    out.slices = plan->slice_count;
+    out.key_splits = plan->splits;
+    out.generation = plan->generation;
+    *info = out;
+    return RAPT_OK;
+}
+
+static void explain_problem(const rapt_plan *plan, rapt_text *t)
+{
+    const rapt_problem *p = &plan->problem;
+    rapt_text_add(t, "attention %s", rapt_dtype_name(p->dtype));
+    if (p->varlen)
+        rapt_text_add(t, ", %llu packed sequences", (unsigned long long)p->batch);
+    else
+        rapt_text_add(t, ", batch %llu", (unsigned long long)p->batch);
+    rapt_text_add(t, ", heads %llu:%llu, nq %llu, nk %llu, head_dim %u/%u%s", (unsigned long long)p->heads_q,
+                  (unsigned long long)p->heads_kv, (unsigned long long)p->nq, (unsigned long long)p->nk,
+                  p->head_dim_qk, p->head_dim_v, p->causal ? ", causal" : "");
+    if (p->causal && p->causal_offset != 0)
+        rapt_text_add(t, " with offset %d", p->causal_offset);
+    rapt_text_add(t, ", scale %g%s%s\n", (double)p->scale, p->lse ? ", lse" : "", plan->aligned ? "" : ", unaligned");
+}
+
+static void explain_text(const rapt_plan *plan, rapt_text *t, const char *failure)
+{
+    const rapt_caps *caps = &plan->caps;
+    rapt_text_add(t, "device   %s, %s %s (class %s%s)\n", caps->device_name, caps->driver_name, caps->driver_info,
+                  rapt_class_name(caps->device_class), caps->masked ? ", capabilities lowered" : "");
+    rapt_text_add(t, "problem  ");
+    explain_problem(plan, t);
+    if (failure != NULL) {
+        rapt_text_add(t, "refused  %s\n", failure);
+    } else {
+        rapt_plan_info info = RAPT_PLAN_INFO_INIT;
+        rapt_plan_describe(plan, &info, NULL);
+        rapt_text_add(t, "kernel   %s%s%s; %s\n", info.kernel, info.merge_kernel[0] ? " + " : "", info.merge_kernel,
+                      info.precision);
+        rapt_text_add(t, "tiles    %u rows x %u keys, %u head%s packed, %u key split%s of %u\n",
+                      plan->pipelines[0].row->rows_per_tile, plan->pipelines[0].row->keys_per_tile, plan->group,
+                      plan->group == 1 ? "" : "s", plan->splits, plan->splits == 1 ? "" : "s", plan->split_keys);
+        rapt_text_add(t, "memory   workspace %llu bytes, parameters %llu bytes\n",
+                      (unsigned long long)info.workspace_bytes, (unsigned long long)info.parameter_bytes);
+        rapt_text_add(t, "work     %s%.4g Gflop, %.4g MB read, %.4g MB written\n",
+                      plan->problem.varlen ? "at most " : "", (double)info.flops * 1e-9,
+                      (double)info.bytes_read * 1e-6, (double)info.bytes_written * 1e-6);
+        rapt_text_add(t, "order    %u dispatches in %u phases, %u slices of at most %g ms at %.3g GFLOP/s%s\n",
+                      info.steps, info.chain, info.slices, (double)plan->problem.slice_ms,
+                      plan->flops_per_second * 1e-9, plan->generation ? "; planned again after a failed probe" : "");
+        uint32_t shown = RAPT_MIN(plan->step_count, 16);
+        for (uint32_t i = 0; i < shown; i++) {
+            const rapt_step *s = &plan->steps[i];
+            rapt_text_add(t, "  %3u  %s%s  grid %u x %u x %u  slice %u  %.4g Gflop\n", i, s->barrier ? "barrier, " : "",
+                          plan->pipelines[s->pipeline].row->name, s->groups[0], s->groups[1], s->groups[2], s->slice,
+                          (double)s->flops * 1e-9);
+        }
+        if (shown < plan->step_count)
+            rapt_text_add(t, "  ... and %u more\n", plan->step_count - shown);
+    }
+    rapt_text_add(t, "candidates, by preference on this class of device:\n");
+    for (int score = INT16_MAX; score >= INT16_MIN; score--) {
+        int next = INT16_MIN - 1; /* jump to the next score in use */
+        for (uint32_t i = 0; i < plan->candidate_count; i++) {
+            const rapt_candidate *c = &plan->candidates[i];
+            if (c->row == NULL)
+                continue;
+            if (c->score == score)
+                rapt_text_add(t, "  %c %4d  %-34s %s\n", c->chosen ? '*' : ' ', c->score, c->row->name,
+                              c->chosen        ? "chosen"
+                              : c->reason[0] ? c->reason
+                                             : "eligible");
+            else if (c->score < score)
+                next = RAPT_MAX(next, c->score);
+        }
+        if (next <= INT16_MIN - 1)
+            break;
+        score = next + 1;
+    }
+}
+
+static void explain_json(const rapt_plan *plan, rapt_text *t, const char *failure)
+{
+    const rapt_problem *p = &plan->problem;
+    rapt_text_add(t, "{\"device\":");
+    rapt_text_add_json(t, plan->caps.device_name);
+    rapt_text_add(t, ",\"driver\":");
+    rapt_text_add_json(t, plan->caps.driver_info);
+    rapt_text_add(t, ",\"class\":");
+    rapt_text_add_json(t, rapt_class_name(plan->caps.device_class));
+    rapt_text_add(t,
+                  ",\"masked\":%s,\"problem\":{\"op\":\"attention\",\"dtype\":\"%s\",\"batch\":%llu,\"varlen\":%s,"
+                  "\"q_heads\":%llu,\"kv_heads\":%llu,\"nq\":%llu,\"nk\":%llu,\"head_dim_qk\":%u,\"head_dim_v\":%u,"
+                  "\"causal\":%s,\"causal_offset\":%d,\"scale\":%.9g,\"lse\":%s,\"aligned\":%s}",
+                  plan->caps.masked ? "true" : "false", rapt_dtype_name(p->dtype), (unsigned long long)p->batch,
+                  p->varlen ? "true" : "false", (unsigned long long)p->heads_q, (unsigned long long)p->heads_kv,
+                  (unsigned long long)p->nq, (unsigned long long)p->nk, p->head_dim_qk, p->head_dim_v,
+                  p->causal ? "true" : "false", p->causal_offset, (double)p->scale, p->lse ? "true" : "false",
+                  plan->aligned ? "true" : "false");
+    if (failure != NULL) {
+        rapt_text_add(t, ",\"refused\":");
+        rapt_text_add_json(t, failure);
+    } else {
+        rapt_plan_info info = RAPT_PLAN_INFO_INIT;
+        rapt_plan_describe(plan, &info, NULL);
+        rapt_text_add(t,
+                      ",\"kernel\":\"%s\",\"merge_kernel\":\"%s\",\"precision\":\"%s\",\"group\":%u,\"key_splits\":%u,"
+                      "\"split_keys\":%u,\"workspace_bytes\":%llu,\"parameter_bytes\":%llu,\"flops\":%llu,"
+                      "\"bytes_read\":%llu,\"bytes_written\":%llu,\"chain\":%u,\"slices\":%u,\"slice_ms\":%g,"
+                      "\"assumed_gflops\":%.6g,\"generation\":%u,\"steps\":[",
+                      info.kernel, info.merge_kernel, info.precision, plan->group, plan->splits, plan->split_keys,
+                      (unsigned long long)info.workspace_bytes, (unsigned long long)info.parameter_bytes,
+                      (unsigned long long)info.flops, (unsigned long long)info.bytes_read,
+                      (unsigned long long)info.bytes_written, info.chain, info.slices, (double)p->slice_ms,
+                      plan->flops_per_second * 1e-9, info.generation);
+        for (uint32_t i = 0; i < plan->step_count; i++) {
+            const rapt_step *s = &plan->steps[i];
+            rapt_text_add(t, "%s{\"kernel\":\"%s\",\"grid\":[%u,%u,%u],\"slice\":%u,\"phase\":%u,\"flops\":%llu}",
+                          i ? "," : "", plan->pipelines[s->pipeline].row->name, s->groups[0], s->groups[1],
+                          s->groups[2], s->slice, s->phase, (unsigned long long)s->flops);
+        }
+        rapt_text_add(t, "]");
+    }
+    rapt_text_add(t, ",\"candidates\":[");
+    bool first = true;
+    for (uint32_t i = 0; i < plan->candidate_count; i++) {
+        const rapt_candidate *c = &plan->candidates[i];
+        if (c->row == NULL)
+            continue;
+        rapt_text_add(t, "%s{\"kernel\":\"%s\",\"score\":%d,\"chosen\":%s,\"eligible\":%s,\"reason\":", first ? "" : ",",
+                      c->row->name, c->score, c->chosen ? "true" : "false", c->reason[0] ? "false" : "true");
+        rapt_text_add_json(t, c->reason);
+        rapt_text_add(t, "}");
+        first = false;
+    }
+    rapt_text_add(t, "]}");
+}
+
+size_t rapt_plan_explain_to(const rapt_plan *plan, rapt_text_format format, const char *failure, char *buffer,
+                            size_t capacity)
+{
+    rapt_text t = rapt_text_over(buffer, capacity);
+    if (format == RAPT_JSON)
+        explain_json(plan, &t, failure);
+    else
+        explain_text(plan, &t, failure);
+    return t.length + 1;
+}
+
+size_t rapt_plan_explain(const rapt_plan *plan, rapt_text_format format, char *buffer, size_t capacity)
+{
+    if (plan == NULL)
+        return 0;
+    return rapt_plan_explain_to(plan, format, NULL, buffer, capacity);
+}

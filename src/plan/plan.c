@@ -1,0 +1,498 @@
+/* From a choice of kernels to an ordered list of steps: boxes of the problem whose windows fit the device's limits
+ * and whose work fits a time slice. */
+#include "plan/plan.h"
+
+#include "common/attention_params.h"
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+_Static_assert(sizeof(rapt_attention_push) == RAPT_PUSH_WORDS * 4, "rapt_step.push is a rapt_attention_push");
+_Static_assert(sizeof(rapt_attention_params) <= sizeof(((rapt_plan *)0)->params), "rapt_plan.params is large enough");
+
+#define MAX_STEPS (1u << 20)
+
+/* Work of one kernel launch: batch entries, head groups, query tiles and key splits, each [first, last). */
+enum { AXIS_BATCH, AXIS_GROUP, AXIS_TILE, AXIS_SPLIT, AXIS_COUNT };
+typedef struct box {
+    uint64_t lo[AXIS_COUNT], hi[AXIS_COUNT];
+} box;
+
+/* One launch kind: the row and how boxes map to its grid. */
+typedef struct launch {
+    rapt_plan *plan;
+    uint8_t pipeline, phase;
+    const rapt_kernel_row *row;
+    uint32_t group;         /* heads per entry of AXIS_GROUP */
+    uint64_t rows_per_tile; /* query rows (times group) per entry of AXIS_TILE */
+    bool merge;             /* a merge: AXIS_TILE counts queries and the grid is linear in rows */
+    double slice_flops;     /* most work of one box */
+} launch;
+
+/* An index range along one axis of a tensor: bytes or elements do not matter here. */
+typedef struct span {
+    uint64_t lo, hi; /* inclusive */
+    uint64_t stride;
+    int axis; /* the axis of the box that would shorten it; -1: none */
+} span;
+
+static uint64_t queries_begin(const launch *l, const box *b)
+{
+    return b->lo[AXIS_TILE] * l->rows_per_tile / l->group;
+}
+
+static uint64_t queries_end(const launch *l, const box *b)
+{
+    const rapt_problem *p = &l->plan->problem;
+    return RAPT_MIN(p->nq, rapt_div_up(b->hi[AXIS_TILE] * l->rows_per_tile, l->group));
+}
+
+/* The index ranges of a role inside a box; 0 when nothing of it is touched. `inner` elements follow the last one. */
+static unsigned role_spans(const launch *l, const box *b, rapt_role role, span spans[4], uint64_t *inner)
+{
+    const rapt_plan *plan = l->plan;
+    const rapt_problem *p = &plan->problem;
+    uint64_t h0 = b->lo[AXIS_GROUP] * l->group, h1 = b->hi[AXIS_GROUP] * l->group - 1; /* output heads */
+    uint64_t q0 = queries_begin(l, b), q1 = queries_end(l, b);
+    uint64_t k0 = b->lo[AXIS_SPLIT] * plan->split_keys;
+    uint64_t k1 = RAPT_MIN(p->nk, b->hi[AXIS_SPLIT] * plan->split_keys);
+    int query_axis = AXIS_TILE, key_axis = AXIS_SPLIT;
+    if (p->varlen) { /* where a sequence lies is known on the device only */
+        q0 = k0 = 0;
+        q1 = p->total_q;
+        k1 = p->total_k;
+        query_axis = key_axis = -1;
+    }
+    int tensor = rapt_role_tensor(role);
+    *inner = 1;
+    switch (role) {
+    case RAPT_ROLE_Q:
+    case RAPT_ROLE_OUT:
+    case RAPT_ROLE_LSE:
+        if (q1 <= q0 || (role == RAPT_ROLE_LSE && !p->lse))
+            return 0;
+        if (role == RAPT_ROLE_Q) {
+            h0 = h0 * p->heads_q / p->heads_out;
+            h1 = h1 * p->heads_q / p->heads_out;
+        }
+        spans[2] = (span){q0, q1 - 1, p->stride[tensor][2], query_axis};
+        *inner = role == RAPT_ROLE_Q ? p->head_dim_qk : role == RAPT_ROLE_OUT ? p->head_dim_v : 1;
+        break;
+    case RAPT_ROLE_K:
+    case RAPT_ROLE_V:
+        if (k1 <= k0)
+            return 0;
+        h0 = h0 * p->heads_kv / p->heads_out;
+        h1 = h1 * p->heads_kv / p->heads_out;
+        spans[2] = (span){k0, k1 - 1, p->stride[tensor][2], key_axis};
+        *inner = role == RAPT_ROLE_K ? p->head_dim_qk : p->head_dim_v;
+        break;
+    case RAPT_ROLE_PART_ACC:
+    case RAPT_ROLE_PART_ML: {
+        if (plan->splits <= 1)
+            return 0;
+        q0 = queries_begin(l, b); /* (sequence, head, query, split) even when the tensors are packed */
+        q1 = queries_end(l, b);
+        uint64_t one = role == RAPT_ROLE_PART_ACC ? plan->part_stride : 2;
+        spans[0] = (span){b->lo[AXIS_BATCH], b->hi[AXIS_BATCH] - 1, p->heads_out * p->nq * plan->splits * one,
+                          AXIS_BATCH};
+        spans[1] = (span){h0, h1, p->nq * plan->splits * one, AXIS_GROUP};
+        spans[2] = (span){q0, q1 - 1, plan->splits * one, AXIS_TILE};
+        spans[3] = (span){b->lo[AXIS_SPLIT], b->hi[AXIS_SPLIT] - 1, one, l->merge ? -1 : AXIS_SPLIT};
+        *inner = one;
+        return 4;
+    }
+    case RAPT_ROLE_CU_Q:
+    case RAPT_ROLE_CU_K:
+        if (!p->varlen)
+            return 0;
+        spans[0] = (span){0, p->batch, 1, -1};
+        return 1;
+    default:
+        return 0;
+    }
+    uint64_t b0 = p->varlen ? 0 : b->lo[AXIS_BATCH], b1 = p->varlen ? 0 : b->hi[AXIS_BATCH] - 1;
+    spans[0] = (span){b0, b1, p->stride[tensor][0], AXIS_BATCH};
+    spans[1] = (span){h0, h1, p->stride[tensor][1], AXIS_GROUP};
+    return 3;
+}
+
+static uint32_t role_element(const rapt_problem *p, rapt_role role)
+{
+    int tensor = rapt_role_tensor(role);
+    return tensor >= 0 && tensor != RAPT_T_LSE ? rapt_dtype_size(p->dtype) : 4;
+}
+
+/* Whether this launch binds the role: partial results stand in for the output while the keys are split. */
+static bool role_bound(const launch *l, rapt_role role)
+{
+    if (l->merge)
+        return true;
+    bool partial = role == RAPT_ROLE_PART_ACC || role == RAPT_ROLE_PART_ML;
+    if (l->plan->splits > 1)
+        return role != RAPT_ROLE_OUT && role != RAPT_ROLE_LSE;
+    return !partial;
+}
+
+static uint64_t span_first(const span *spans, unsigned count)
+{
+    uint64_t first = 0;
+    for (unsigned i = 0; i < count; i++)
+        first += spans[i].lo * spans[i].stride;
+    return first;
+}
+
+static uint64_t span_last(const span *spans, unsigned count)
+{
+    uint64_t last = 0;
+    for (unsigned i = 0; i < count; i++)
+        last += spans[i].hi * spans[i].stride;
+    return last;
+}
+
+/* Upper bound of the work in a box. */
+static double box_flops(const launch *l, const box *b)
+{
+    const rapt_problem *p = &l->plan->problem;
+    if (l->merge)
+        return 4.0 * l->plan->splits * l->plan->part_stride * (double)(b->hi[AXIS_TILE] - b->lo[AXIS_TILE]) *
+               (double)(b->hi[AXIS_GROUP] - b->lo[AXIS_GROUP]) * (double)(b->hi[AXIS_BATCH] - b->lo[AXIS_BATCH]);
+    uint64_t q0 = queries_begin(l, b), q1 = queries_end(l, b);
+    int64_t shift = (int64_t)p->causal_offset - (int64_t)p->nq;
+    double pairs = (double)rapt_visible_pairs(q1, p->nk, p->causal, shift + (int64_t)q1) -
+                   (double)rapt_visible_pairs(q0, p->nk, p->causal, shift + (int64_t)q0);
+    pairs *= (double)(b->hi[AXIS_SPLIT] - b->lo[AXIS_SPLIT]) / l->plan->splits;
+    pairs *= (double)((b->hi[AXIS_GROUP] - b->lo[AXIS_GROUP]) * l->group) *
+             (double)(b->hi[AXIS_BATCH] - b->lo[AXIS_BATCH]);
+    return pairs * 2.0 * (p->head_dim_qk + p->head_dim_v);
+}
+
+static uint64_t box_size(const box *b, int axis)
+{
+    return b->hi[axis] - b->lo[axis];
+}
+
+/* Batch and head group make one axis of the grid, so heads are only cut within one batch entry. A merge is linear in
+ * (batch, head, query), so there queries are only cut within one head. */
+static int cut_axis(const launch *l, const box *b, int axis)
+{
+    if (axis == AXIS_TILE && l->merge && box_size(b, AXIS_GROUP) > 1)
+        axis = AXIS_GROUP;
+    if ((axis == AXIS_GROUP || (axis == AXIS_TILE && l->merge)) && box_size(b, AXIS_BATCH) > 1)
+        axis = AXIS_BATCH;
+    return axis;
+}
+
+static rapt_status add_step(const launch *l, const box *b, double flops, rapt_error *error)
+{
+    rapt_plan *plan = l->plan;
+    const rapt_problem *p = &plan->problem;
+    if (plan->step_count == plan->step_capacity) {
+        uint32_t capacity = plan->step_capacity ? plan->step_capacity * 2 : 16;
+        if (capacity > MAX_STEPS)
+            return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "the plan would need more than %u dispatches", MAX_STEPS);
+        rapt_step *grown = rapt_realloc_array(&plan->allocator, plan->steps, plan->step_capacity, capacity,
+                                              sizeof *plan->steps);
+        if (grown == NULL)
+            return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for %u steps", capacity);
+        plan->steps = grown;
+        plan->step_capacity = capacity;
+    }
+    rapt_step *step = &plan->steps[plan->step_count++];
+    memset(step, 0, sizeof *step);
+    step->pipeline = l->pipeline;
+    step->phase = l->phase;
+    step->flops = flops < 1.8e19 ? (uint64_t)flops : UINT64_MAX;
+    rapt_attention_push push = {0};
+    uint64_t groups = p->heads_out / l->group;
+    if (l->merge) {
+        uint64_t rows = box_size(b, AXIS_BATCH) * box_size(b, AXIS_GROUP) * box_size(b, AXIS_TILE);
+        push.row0 = (uint32_t)((b->lo[AXIS_BATCH] * p->heads_out + b->lo[AXIS_GROUP]) * p->nq + b->lo[AXIS_TILE]);
+        push.rows = (uint32_t)rows;
+        step->groups[0] = (uint32_t)rapt_div_up(rows, l->row->rows_per_tile);
+        step->groups[1] = step->groups[2] = 1;
+    } else {
+        push.tile0 = (uint32_t)b->lo[AXIS_TILE];
+        push.tiles = (uint32_t)box_size(b, AXIS_TILE);
+        push.split0 = (uint32_t)b->lo[AXIS_SPLIT];
+        push.bh0 = (uint32_t)(b->lo[AXIS_BATCH] * groups + b->lo[AXIS_GROUP]);
+        push.key1 = (uint32_t)p->nk;
+        step->groups[0] = push.tiles;
+        step->groups[1] = (uint32_t)box_size(b, AXIS_SPLIT);
+        step->groups[2] = (uint32_t)(box_size(b, AXIS_BATCH) * box_size(b, AXIS_GROUP));
+    }
+    memcpy(step->push, &push, sizeof push);
+    for (uint32_t i = 0; i < l->row->operand_count; i++) {
+        const rapt_kernel_operand *op = &l->row->operands[i];
+        rapt_window *window = &step->windows[i];
+        span spans[4];
+        uint64_t inner;
+        if (!role_bound(l, (rapt_role)op->role)) {
+            window->first = UINT64_MAX;
+            continue;
+        }
+        unsigned count = role_spans(l, b, (rapt_role)op->role, spans, &inner);
+        if (count == 0)
+            continue;
+        uint64_t first = span_first(spans, count), element = role_element(p, (rapt_role)op->role);
+        window->first = first * element;
+        window->bytes = (span_last(spans, count) + inner - first) * element;
+        /* Storage bindings start at an element whatever the texel; texel views likewise: kernels divide. */
+        uint32_t binding = op->binding == RAPT_BIND_TEXEL_K   ? RAPT_BIND_K
+                           : op->binding == RAPT_BIND_TEXEL_V ? RAPT_BIND_V
+                                                              : op->binding;
+        step->push[binding - 1] = (uint32_t)(0 - first);
+    }
+    return RAPT_OK;
+}
+
+/* Adds the steps of a box, cut in halves until its windows, its grid and its work fit. */
+static rapt_status add_box(const launch *l, const box *b, bool *need_splits, rapt_error *error)
+{
+    const rapt_caps *caps = &l->plan->caps;
+    int axis = -1;
+    for (uint32_t i = 0; i < l->row->operand_count && axis < 0; i++) {
+        const rapt_kernel_operand *op = &l->row->operands[i];
+        span spans[4];
+        uint64_t inner;
+        unsigned count = role_bound(l, (rapt_role)op->role) ? role_spans(l, b, (rapt_role)op->role, spans, &inner) : 0;
+        if (count == 0)
+            continue;
+        uint64_t bytes = (span_last(spans, count) + inner - span_first(spans, count)) *
+                         role_element(&l->plan->problem, (rapt_role)op->role);
+        uint64_t limit = rapt_window_limit(caps, (rapt_operand_kind)op->kind);
+        if (bytes <= limit)
+            continue;
+        uint64_t widest = 0;
+        bool keys_are_whole = false;
+        for (unsigned s = 0; s < count; s++) {
+            uint64_t width = (spans[s].hi - spans[s].lo) * spans[s].stride;
+            int candidate = spans[s].axis < 0 ? -1 : cut_axis(l, b, spans[s].axis);
+            if (spans[s].axis == AXIS_SPLIT && width > 0 && box_size(b, AXIS_SPLIT) == 1)
+                keys_are_whole = true;
+            if (candidate >= 0 && box_size(b, candidate) > 1 && width > widest) {
+                widest = width;
+                axis = candidate;
+            }
+        }
+        if (axis < 0 && keys_are_whole && (l->row->supports & RAPT_ROW_PARTIAL)) {
+            *need_splits = true;
+            return RAPT_OK;
+        }
+        if (axis < 0)
+            return rapt_fail(error, RAPT_ERROR_UNSUPPORTED,
+                             "%s spans %llu bytes that kernel '%s' must bind at once; this device binds %llu",
+                             rapt_role_name((rapt_role)op->role), (unsigned long long)bytes, l->row->name,
+                             (unsigned long long)limit);
+    }
+    double flops = box_flops(l, b);
+    if (axis < 0) {
+        if (l->merge) {
+            uint64_t rows = box_size(b, AXIS_BATCH) * box_size(b, AXIS_GROUP) * box_size(b, AXIS_TILE);
+            if (rapt_div_up(rows, l->row->rows_per_tile) > caps->max_groups[0])
+                axis = cut_axis(l, b, box_size(b, AXIS_TILE) > 1 ? AXIS_TILE : AXIS_GROUP);
+        } else if (box_size(b, AXIS_TILE) > caps->max_groups[0]) {
+            axis = AXIS_TILE;
+        } else if (box_size(b, AXIS_SPLIT) > caps->max_groups[1]) {
+            axis = AXIS_SPLIT;
+        } else if (box_size(b, AXIS_BATCH) * box_size(b, AXIS_GROUP) > caps->max_groups[2]) {
+            axis = cut_axis(l, b, AXIS_GROUP);
+        } else if (flops > l->slice_flops) {
+            const int order[] = {AXIS_BATCH, AXIS_GROUP, AXIS_TILE, AXIS_SPLIT};
+            for (unsigned i = 0; i < RAPT_COUNT(order) && axis < 0; i++)
+                if (box_size(b, order[i]) > 1)
+                    axis = order[i];
+        }
+    }
+    if (axis < 0)
+        return add_step(l, b, flops, error);
+    for (int half = 0; half < 2 && !*need_splits; half++) {
+        box part = *b;
+        uint64_t middle = b->lo[axis] + box_size(b, axis) / 2;
+        if (half == 0)
+            part.hi[axis] = middle;
+        else
+            part.lo[axis] = middle;
+        rapt_status status = add_box(l, &part, need_splits, error);
+        if (status != RAPT_OK)
+            return status;
+    }
+    return RAPT_OK;
+}
+
+static void fill_params(rapt_plan *plan)
+{
+    const rapt_problem *p = &plan->problem;
+    rapt_attention_params params = {
+        .heads_out = (uint32_t)p->heads_out,
+        .heads_q = (uint32_t)p->heads_q,
+        .heads_kv = (uint32_t)p->heads_kv,
+        .group = plan->group,
+        .nq = (uint32_t)p->nq,
+        .nk = (uint32_t)p->nk,
+        .total_q = (uint32_t)p->total_q,
+        .total_k = (uint32_t)p->total_k,
+        .head_dim_qk = p->head_dim_qk,
+        .head_dim_v = p->head_dim_v,
+        .flags = (p->causal ? RAPT_PARAM_CAUSAL : 0) | (p->varlen ? RAPT_PARAM_VARLEN : 0) |
+                 (p->lse ? RAPT_PARAM_LSE : 0) | (plan->splits > 1 ? RAPT_PARAM_PARTIAL : 0),
+        .causal_offset = p->causal_offset,
+        .scale_log2 = p->scale * 1.44269504088896341f,
+        .splits = plan->splits,
+        .split_keys = plan->split_keys,
+        .part_stride = plan->part_stride,
+    };
+    uint32_t *strides = &params.q_stride_b; /* q, k, v, out, lse: three each, in this order */
+    for (unsigned t = 0; t < RAPT_T_COUNT; t++)
+        for (unsigned axis = 0; axis < 3; axis++)
+            strides[t * 3 + axis] = (uint32_t)p->stride[t][axis];
+    for (uint32_t i = 0; i < 16; i++)
+        params.lane[i] = i;
+    memcpy(plan->params, &params, sizeof params);
+    plan->params_bytes = sizeof params;
+}
+
+/* Throughput that slices assume until the device has shown its own: low enough to be safe on slow ones. */
+static double assumed_flops_per_second(const rapt_caps *caps)
+{
+    switch (caps->device_class) {
+    case RAPT_CLASS_SOFTWARE:
+        return 5e9 * RAPT_MAX(caps->compute_units, 1);
+    case RAPT_CLASS_V3D:
+    case RAPT_CLASS_POWERVR:
+    case RAPT_CLASS_MALI:
+        return 1e10;
+    case RAPT_CLASS_ADRENO:
+        return 5e10;
+    default:
+        return 2e11;
+    }
+}
+
+/* Puts steps into slices of about the time target, and barriers between phases. */
+static void cut_slices(rapt_plan *plan, double slice_flops)
+{
+    double sum = 0;
+    uint32_t slice = 0;
+    for (uint32_t i = 0; i < plan->step_count; i++) {
+        rapt_step *step = &plan->steps[i];
+        if (i > 0 && sum + (double)step->flops > slice_flops) {
+            slice++;
+            sum = 0;
+        }
+        sum += (double)step->flops;
+        step->slice = slice;
+        step->barrier = i > 0 && step->phase != plan->steps[i - 1].phase;
+    }
+    plan->slice_count = plan->step_count ? slice + 1 : 0;
+    plan->phase_count = plan->step_count ? plan->steps[plan->step_count - 1].phase + 1u : 0;
+}
+
+static rapt_status add_workspace(rapt_plan *plan, rapt_error *error)
+{
+    const rapt_problem *p = &plan->problem;
+    uint64_t parts = 0, offset = 0;
+    bool fits = rapt_mul_u64(p->batch, p->heads_out, &parts) && rapt_mul_u64(parts, p->nq, &parts) &&
+                rapt_mul_u64(parts, plan->splits, &parts) && parts <= UINT32_MAX;
+    const struct {
+        rapt_role role;
+        uint64_t floats;
+    } slots[2] = {{RAPT_ROLE_PART_ACC, plan->part_stride}, {RAPT_ROLE_PART_ML, 2}};
+    for (unsigned i = 0; i < 2 && fits; i++) {
+        uint64_t bytes;
+        fits = rapt_mul_u64(parts, slots[i].floats * 4, &bytes) && bytes < UINT64_MAX / 4;
+        if (fits) {
+            plan->slots[i] = (rapt_workspace_slot){slots[i].role, offset, bytes};
+            offset = rapt_align_up(offset + bytes, 256);
+        }
+    }
+    if (!fits)
+        return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "%u key splits of this problem need too large a workspace",
+                         plan->splits);
+    plan->slot_count = 2;
+    plan->workspace_bytes = plan->slots[1].offset + plan->slots[1].bytes;
+    return RAPT_OK;
+}
+
+/* One try with at least `least_splits` key splits. */
+static rapt_status try_plan(rapt_plan *plan, const rapt_kernel_table *table, const rapt_verdicts *verdicts,
+                            uint32_t least_splits, bool *need_splits, rapt_error *error)
+{
+    const rapt_problem *p = &plan->problem;
+    rapt_choice main, merge;
+    rapt_status status = rapt_select_row(p, &plan->caps, table, verdicts, least_splits, plan->candidates, &main, error);
+    if (status != RAPT_OK)
+        return status;
+    plan->step_count = 0;
+    plan->pipeline_count = 1;
+    plan->pipelines[0].row = main.row;
+    memcpy(plan->pipelines[0].constants, main.constants, sizeof main.constants);
+    plan->group = main.group;
+    plan->splits = main.splits;
+    plan->split_keys = main.split_keys;
+    plan->aligned = main.aligned;
+    plan->part_stride = (uint32_t)rapt_align_up(p->head_dim_v, 4);
+    plan->slot_count = 0;
+    plan->workspace_bytes = 0;
+    if (plan->splits > 1) {
+        status = rapt_select_merge(p, &plan->caps, table, verdicts, plan->candidates, &merge, error);
+        if (status == RAPT_OK)
+            status = add_workspace(plan, error);
+        if (status != RAPT_OK)
+            return status;
+        plan->pipelines[plan->pipeline_count].row = merge.row;
+        memcpy(plan->pipelines[plan->pipeline_count++].constants, merge.constants, sizeof merge.constants);
+    }
+    if (p->empty)
+        return RAPT_OK;
+    double slice_flops = plan->flops_per_second * (double)p->slice_ms * 1e-3;
+    uint64_t bh;
+    if (!rapt_mul_u64(p->batch, p->heads_out, &bh) || bh > UINT32_MAX)
+        return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "batch %llu times %llu heads is more than 2^32",
+                         (unsigned long long)p->batch, (unsigned long long)p->heads_out);
+    launch attend = {plan, 0, 0, main.row, main.group, main.row->rows_per_tile, false, slice_flops};
+    box whole = {{0}, {p->batch, p->heads_out / main.group, rapt_div_up(p->nq * main.group, main.row->rows_per_tile),
+                       plan->splits}};
+    status = add_box(&attend, &whole, need_splits, error);
+    if (status != RAPT_OK || *need_splits || plan->splits <= 1)
+        return status;
+    launch combine = {plan, 1, 1, merge.row, 1, 1, true, slice_flops};
+    box rows = {{0}, {p->batch, p->heads_out, p->nq, plan->splits}};
+    return add_box(&combine, &rows, need_splits, error);
+}
+
+rapt_status rapt_plan_make(rapt_plan *plan, const rapt_problem *problem, const rapt_caps *caps,
+                           const rapt_kernel_table *table, const rapt_verdicts *verdicts, rapt_error *error)
+{
+    rapt_arena_init(&plan->arena, &plan->allocator);
+    plan->problem = *problem;
+    plan->caps = *caps;
+    plan->candidates = rapt_arena_alloc(&plan->arena, RAPT_MAX(table->row_count, 1), sizeof *plan->candidates);
+    if (plan->candidates == NULL)
+        return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a plan");
+    plan->candidate_count = table->row_count;
+    plan->flops_per_second = verdicts != NULL && verdicts->flops_per_second > 0 ? verdicts->flops_per_second
+                                                                                : assumed_flops_per_second(caps);
+    bool need_splits = true;
+    for (uint32_t least = 1; need_splits; least *= 2) {
+        if (least > 1u << 16)
+            return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "keys and values do not fit this device's buffer ranges");
+        need_splits = false;
+        rapt_status status = try_plan(plan, table, verdicts, least, &need_splits, error);
+        if (status != RAPT_OK)
+            return status;
+    }
+    fill_params(plan);
+    cut_slices(plan, plan->flops_per_second * (double)plan->problem.slice_ms * 1e-3);
+    return RAPT_OK;
+}
+
+void rapt_plan_clear(rapt_plan *plan)
+{
+    if (plan->steps != NULL)
+        rapt_free(&plan->allocator, plan->steps, plan->step_capacity * sizeof *plan->steps);
+    plan->steps = NULL;
+    plan->step_count = plan->step_capacity = 0;
+    rapt_arena_free(&plan->arena);
+    plan->candidates = NULL;
+}

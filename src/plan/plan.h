@@ -1,0 +1,129 @@
+/* Planning: (problem, capability snapshot, kernel table, verdicts) -> an ordered list of steps. Pure: no Vulkan call, no
+ * global, no clock; the same inputs give the same plan. */
+#ifndef RAPT_PLAN_PLAN_H
+#define RAPT_PLAN_PLAN_H
+
+#include "kernel/kernel.h"
+#include "op/attention.h"
+#include <rapt/plan.h>
+
+#define RAPT_PUSH_WORDS 16
+#define RAPT_MAX_OPERANDS 10
+#define RAPT_MAX_CONSTANTS 16
+#define RAPT_MAX_PIPELINES 2
+
+/* What this device has shown so far. */
+typedef enum rapt_verdict_kind {
+    RAPT_VERDICT_UNKNOWN = 0,
+    RAPT_VERDICT_GOOD,
+    RAPT_VERDICT_BAD,
+} rapt_verdict_kind;
+
+typedef struct rapt_verdicts {
+    /* Looked up with a row and its resolved constants. `reason` (may be NULL) receives static or device-lived text. */
+    rapt_verdict_kind (*lookup)(void *user, const rapt_kernel_row *row, const uint32_t *constants, const char **reason);
+    void *user;
+    double flops_per_second; /* measured on this device, for slices; 0: not yet */
+} rapt_verdicts;
+
+/* A row with its specialization constants. */
+typedef struct rapt_plan_pipeline {
+    const rapt_kernel_row *row;
+    uint32_t constants[RAPT_MAX_CONSTANTS]; /* by position in row->constants */
+} rapt_plan_pipeline;
+
+/* The part of a tensor or workspace slot that a step may touch, in bytes from its start; what is bound covers it. */
+typedef struct rapt_window {
+    uint64_t first, bytes;
+} rapt_window;
+
+typedef struct rapt_step {
+    uint8_t pipeline; /* index into plan->pipelines */
+    uint8_t phase;    /* steps of one phase do not depend on each other; a barrier stands between phases */
+    bool barrier;     /* a full memory dependency stands before this step */
+    uint32_t slice;
+    uint32_t groups[3];
+    uint64_t flops;
+    /* Push constants. Entry b - 1 of the first eight is the base of binding b: here minus the first element of the
+     * window (modulo 2^32); binding adds where the window begins in what is bound. */
+    uint32_t push[RAPT_PUSH_WORDS];
+    rapt_window windows[RAPT_MAX_OPERANDS]; /* by position in row->operands; bytes 0: nothing bound (a dummy) */
+} rapt_step;
+
+typedef struct rapt_workspace_slot {
+    rapt_role role;
+    uint64_t offset, bytes;
+} rapt_workspace_slot;
+
+/* Why one row was not taken (or was): one line of explain. */
+typedef struct rapt_candidate {
+    const rapt_kernel_row *row;
+    int score;
+    bool chosen;
+    char reason[120]; /* "" : eligible */
+} rapt_candidate;
+
+struct rapt_plan {
+    rapt_allocator allocator;
+    struct rapt_device *device; /* NULL: planned for a snapshot only */
+    rapt_arena arena;           /* everything below */
+    rapt_caps caps;
+    rapt_problem problem;
+    rapt_plan_pipeline pipelines[RAPT_MAX_PIPELINES];
+    uint32_t pipeline_count;
+    rapt_step *steps;
+    uint32_t step_count, step_capacity;
+    uint32_t slice_count, phase_count;
+    rapt_workspace_slot slots[2];
+    uint32_t slot_count;
+    uint64_t workspace_bytes;
+    uint32_t group, splits, split_keys, part_stride;
+    bool aligned;
+    uint8_t params[256]; /* the uniform block, as the kernels read it */
+    uint32_t params_bytes;
+    rapt_candidate *candidates;
+    uint32_t candidate_count;
+    uint32_t generation;
+    bool prepared;
+    double flops_per_second; /* what the slices assume */
+    struct rapt_kernel **kernels; /* prepared pipelines, by position in `pipelines` */
+};
+
+/* Makes a plan into `plan`, whose allocator and device are set and whose rest is zero. On failure its candidates may be
+ * filled (for explain); rapt_plan_clear frees either way. `table` is rapt_kernels() but for tests. */
+rapt_status rapt_plan_make(rapt_plan *plan, const rapt_problem *problem, const rapt_caps *caps,
+                           const rapt_kernel_table *table, const rapt_verdicts *verdicts, rapt_error *error);
+void rapt_plan_clear(rapt_plan *plan);
+
+/* Tensor index (RAPT_T_*) of a role; -1 for roles that are not tensors of the problem. */
+int rapt_role_tensor(rapt_role role);
+
+/* rapt_plan_explain, with the words of a refusal instead of steps when `failure` is not NULL. */
+size_t rapt_plan_explain_to(const rapt_plan *plan, rapt_text_format format, const char *failure, char *buffer,
+                            size_t capacity);
+
+/* ---- selection (select.c) */
+
+/* How a row would be used for this problem. */
+typedef struct rapt_choice {
+    const rapt_kernel_row *row;
+    uint32_t group;      /* heads packed as rows */
+    uint32_t splits;     /* key splits; 1: the row writes the output itself */
+    uint32_t split_keys; /* keys per split, a multiple of keys_per_tile */
+    bool aligned;
+    uint32_t constants[RAPT_MAX_CONSTANTS];
+} rapt_choice;
+
+/* Judges every row and fills `candidates` (table->row_count entries). RAPT_ERROR_UNSUPPORTED names the best reason. */
+rapt_status rapt_select_row(const rapt_problem *problem, const rapt_caps *caps, const rapt_kernel_table *table,
+                            const rapt_verdicts *verdicts, uint32_t least_splits, rapt_candidate *candidates,
+                            rapt_choice *choice, rapt_error *error);
+/* The row that merges what `choice` leaves. */
+rapt_status rapt_select_merge(const rapt_problem *problem, const rapt_caps *caps, const rapt_kernel_table *table,
+                              const rapt_verdicts *verdicts, rapt_candidate *candidates, rapt_choice *choice,
+                              rapt_error *error);
+
+/* Bytes that one binding of this operand kind may cover on this device, less the slack that alignment may cost. */
+uint64_t rapt_window_limit(const rapt_caps *caps, rapt_operand_kind kind);
+
+#endif

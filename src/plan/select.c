@@ -1,0 +1,320 @@
+/* Selection: an ordered list of predicates over the rows of the kernel table, each of which says why it refuses. */
+#include "plan/plan.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+int rapt_role_tensor(rapt_role role)
+{
+    switch (role) {
+    case RAPT_ROLE_Q:
+        return RAPT_T_Q;
+    case RAPT_ROLE_K:
+        return RAPT_T_K;
+    case RAPT_ROLE_V:
+        return RAPT_T_V;
+    case RAPT_ROLE_OUT:
+        return RAPT_T_OUT;
+    case RAPT_ROLE_LSE:
+        return RAPT_T_LSE;
+    default:
+        return -1;
+    }
+}
+
+uint64_t rapt_window_limit(const rapt_caps *caps, rapt_operand_kind kind)
+{
+    if (kind == RAPT_OPERAND_STORAGE) {
+        /* 32-bit element indices, and the window starts up to one alignment step before its first byte. */
+        uint64_t range = RAPT_MIN(caps->max_storage_range, 0xfffffffcull);
+        return range > caps->storage_align ? range - caps->storage_align : 0;
+    }
+    uint64_t texel = rapt_operand_texel_bytes(kind);
+    uint64_t bytes = RAPT_MIN(caps->max_texel_elements, 0x7fffffffull) * texel;
+    return bytes > caps->texel_align + texel ? bytes - caps->texel_align - texel : 0;
+}
+
+#define REFUSE(...)                                                                                                    \
+    do {                                                                                                               \
+        snprintf(reason, size, __VA_ARGS__);                                                                           \
+        return false;                                                                                                  \
+    } while (0)
+
+/* What the device must have, whatever the problem. */
+static bool device_accepts(const rapt_kernel_row *row, const rapt_caps *caps, char *reason, size_t size)
+{
+    uint64_t missing = row->features & ~caps->features;
+    for (uint32_t i = 0; missing != 0; i++, missing >>= 1)
+        if (missing & 1)
+            REFUSE("needs %s, which the device%s lacks", rapt_feature_name(i), caps->masked ? " (as masked)" : "");
+    if (row->local_size > caps->max_invocations || row->local_size > caps->max_group_size[0])
+        REFUSE("needs %u invocations a workgroup, the device has %u", row->local_size,
+               RAPT_MIN(caps->max_invocations, caps->max_group_size[0]));
+    if (row->shared_bytes > caps->max_shared_bytes)
+        REFUSE("needs %u bytes of shared memory, the device has %u", row->shared_bytes, caps->max_shared_bytes);
+    uint32_t storage = 0;
+    for (uint32_t i = 0; i < row->operand_count; i++)
+        if (row->operands[i].kind == RAPT_OPERAND_STORAGE) {
+            bool twice = false; /* two roles may share a binding: only one is bound */
+            for (uint32_t j = 0; j < i; j++)
+                twice |= row->operands[j].binding == row->operands[i].binding;
+            storage += !twice;
+        }
+    if (storage > caps->max_storage_buffers)
+        REFUSE("needs %u storage buffers, the device has %u", storage, caps->max_storage_buffers);
+    if (RAPT_PUSH_WORDS * 4 > caps->max_push_bytes)
+        REFUSE("needs %u bytes of push constants, the device has %u", RAPT_PUSH_WORDS * 4, caps->max_push_bytes);
+    if (row->subgroup_exact != 0 && row->subgroup_exact != caps->subgroup_size) {
+        if (!(caps->features & RAPT_FEATURE_BIT(SUBGROUP_SIZE_CONTROL)) ||
+            row->subgroup_exact < caps->subgroup_size_min || row->subgroup_exact > caps->subgroup_size_max)
+            REFUSE("needs a subgroup size of %u, the device has %u to %u", row->subgroup_exact,
+                   caps->subgroup_size_min, caps->subgroup_size_max);
+    }
+    if (row->subgroup_exact == 0 && row->subgroup_min > caps->subgroup_size_min)
+        REFUSE("needs subgroups of at least %u, the device has %u", row->subgroup_min, caps->subgroup_size_min);
+    if (row->coopmat[0] != 0) {
+        bool found = false;
+        for (uint32_t i = 0; i < caps->coopmat_count && !found; i++) {
+            const rapt_coopmat_shape *s = &caps->coopmat[i];
+            found = s->m == row->coopmat[0] && s->n == row->coopmat[1] && s->k == row->coopmat[2] && s->a_type == 0 &&
+                    s->b_type == 0 && s->c_type == 1 && s->result_type == 1 && s->scope == 3;
+        }
+        if (!found)
+            REFUSE("needs %ux%ux%u f16 matrices with f32 accumulators, which the device does not list",
+                   row->coopmat[0], row->coopmat[1], row->coopmat[2]);
+    }
+    return true;
+}
+
+static bool dim_accepts(const char *name, uint32_t dim, uint32_t min, uint32_t max, uint32_t multiple, char *reason,
+                        size_t size)
+{
+    if (dim < min || dim > max)
+        REFUSE("takes %s %u to %u, not %u", name, min, max, dim);
+    if (multiple > 1 && dim % multiple != 0)
+        REFUSE("takes multiples of %u as %s, not %u", multiple, name, dim);
+    return true;
+}
+
+/* Whether every base, stride and head_dim of the row's tensors is a multiple of `elements`. */
+static bool role_aligned(const rapt_problem *p, int tensor, uint32_t elements)
+{
+    uint32_t element = tensor == RAPT_T_LSE ? 4 : rapt_dtype_size(p->dtype);
+    for (int axis = 0; axis < 3; axis++)
+        if (p->stride[tensor][axis] % elements != 0)
+            return false;
+    return p->align[tensor] >= elements * element;
+}
+
+static bool problem_aligned(const rapt_problem *p)
+{
+    if (p->head_dim_qk % 4 != 0 || p->head_dim_v % 4 != 0)
+        return false;
+    for (int t = RAPT_T_Q; t <= RAPT_T_OUT; t++)
+        if (!role_aligned(p, t, 4))
+            return false;
+    return true;
+}
+
+/* What the operands' kinds and the buffers' declared usages demand. */
+static bool operands_accept(const rapt_kernel_row *row, const rapt_problem *p, char *reason, size_t size)
+{
+    for (uint32_t i = 0; i < row->operand_count; i++) {
+        const rapt_kernel_operand *op = &row->operands[i];
+        int tensor = rapt_role_tensor((rapt_role)op->role);
+        if (tensor < 0 || (tensor == RAPT_T_LSE && !p->lse))
+            continue;
+        uint32_t usage = op->kind == RAPT_OPERAND_STORAGE ? RAPT_BUFFER_STORAGE : RAPT_BUFFER_UNIFORM_TEXEL;
+        if (p->usage[tensor] != 0 && !(p->usage[tensor] & usage))
+            REFUSE("needs the %s usage on the buffer of %s, which is not declared",
+                   usage == RAPT_BUFFER_STORAGE ? "storage" : "uniform texel", rapt_role_name((rapt_role)op->role));
+        uint32_t elements = rapt_operand_texel_elements((rapt_operand_kind)op->kind);
+        if (elements > 1 && !role_aligned(p, tensor, elements))
+            REFUSE("needs strides and offset of %s to be multiples of %u elements",
+                   rapt_role_name((rapt_role)op->role), elements);
+    }
+    return true;
+}
+
+static uint32_t constant_value(const rapt_kernel_constant *c, const rapt_problem *p, const rapt_choice *choice)
+{
+    switch ((rapt_constant_source)c->source) {
+    case RAPT_CONST_LITERAL:
+        return c->value;
+    case RAPT_CONST_HEAD_DIM_QK:
+        return p->head_dim_qk;
+    case RAPT_CONST_HEAD_DIM_V:
+        return p->head_dim_v;
+    case RAPT_CONST_CAUSAL:
+        return p->causal;
+    case RAPT_CONST_VARLEN:
+        return p->varlen;
+    case RAPT_CONST_PARTIAL:
+        return choice->splits > 1;
+    case RAPT_CONST_GROUP:
+        return choice->group;
+    case RAPT_CONST_ALIGNED:
+        return choice->aligned;
+    case RAPT_CONST_NQ_IS_ONE:
+        return p->nq == 1;
+    }
+    return 0;
+}
+
+/* Key splits: enough workgroups to fill the device, but never few keys each. Depends on one sequence's own
+ * shape and the device, never on the batch, unless the caller allows that. */
+static void choose_splits(const rapt_problem *p, const rapt_caps *caps, uint32_t least, rapt_choice *choice)
+{
+    const rapt_kernel_row *row = choice->row;
+    uint64_t splits = p->key_splits;
+    if (splits == 0) {
+        splits = 1;
+        if ((row->supports & RAPT_ROW_PARTIAL) && p->bounded_k && p->bounded_q) {
+            uint32_t width = caps->compute_units ? caps->compute_units : 16;
+            uint64_t want = (uint64_t)width * (caps->device_class == RAPT_CLASS_SOFTWARE ? 2 : 4);
+            uint64_t tiles = rapt_div_up(p->nq * choice->group, row->rows_per_tile);
+            uint64_t groups = p->heads_out / choice->group * tiles;
+            if (p->batch_tuned)
+                groups *= p->batch;
+            uint64_t least_keys = RAPT_MAX(256u, row->keys_per_tile);
+            if (groups != 0 && groups < want)
+                splits = RAPT_MAX(1, RAPT_MIN(rapt_div_up(want, groups), p->nk / least_keys));
+            splits = RAPT_MIN(splits, 256);
+        }
+    }
+    splits = RAPT_MAX(splits, least);
+    uint64_t keys = rapt_align_up(rapt_div_up(RAPT_MAX(p->nk, 1), splits), row->keys_per_tile);
+    choice->split_keys = (uint32_t)keys;
+    choice->splits = (uint32_t)RAPT_MAX(1, rapt_div_up(p->nk, keys));
+}
+
+/* Fills `choice` for this row, or says why not. */
+static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const rapt_caps *caps,
+                        const rapt_verdicts *verdicts, uint32_t least_splits, rapt_choice *choice, char *reason,
+                        size_t size)
+{
+    bool merge = row->family == RAPT_FAMILY_MERGE;
+    bool forced = !merge && strcmp(p->kernel, row->name) == 0;
+    if (!merge && p->kernel[0] != 0 && !forced)
+        REFUSE("another kernel is forced");
+    if ((row->supports & RAPT_ROW_BENCH_ONLY) && !forced)
+        REFUSE("a yardstick: runs only when forced by name");
+    if (row->score[caps->device_class] < 0 && !forced)
+        REFUSE("not meant for devices of class %s: runs only when forced by name",
+               rapt_class_name(caps->device_class));
+    if (!(row->dtypes >> p->dtype & 1))
+        REFUSE("does not store %s", rapt_dtype_name(p->dtype));
+    if (!merge && !dim_accepts("head_dim_qk", p->head_dim_qk, row->head_dim_qk_min, row->head_dim_qk_max,
+                               row->head_dim_qk_multiple, reason, size))
+        return false;
+    if (!dim_accepts("head_dim_v", p->head_dim_v, row->head_dim_v_min, row->head_dim_v_max, row->head_dim_v_multiple,
+                     reason, size))
+        return false;
+    if (!device_accepts(row, caps, reason, size))
+        return false;
+    if (p->causal && !merge && !(row->supports & RAPT_ROW_CAUSAL))
+        REFUSE("has no causal form");
+    if (p->varlen && !(row->supports & RAPT_ROW_VARLEN))
+        REFUSE("has no form for packed sequences");
+    if (!operands_accept(row, p, reason, size))
+        return false;
+    memset(choice, 0, sizeof *choice);
+    choice->row = row;
+    choice->aligned = problem_aligned(p);
+    if (!choice->aligned && !(row->supports & RAPT_ROW_UNALIGNED))
+        REFUSE("needs offsets, strides and head dims that are multiples of 4 elements");
+    choice->group = 1;
+    if (!merge) {
+        /* Pack the heads of a group as rows of one tile while the queries are few. */
+        if ((row->supports & RAPT_ROW_GROUP) && p->bounded_q && p->nq <= 16 && p->heads_q > p->heads_kv)
+            choice->group = (uint32_t)p->group;
+        if (row->nq_max != 0 && !p->bounded_q)
+            REFUSE("is for short queries: give max_seqlen_q");
+        if (row->nq_max != 0 && p->nq * choice->group > row->nq_max && !forced)
+            REFUSE("is for at most %llu query rows, not %llu", (unsigned long long)row->nq_max,
+                   (unsigned long long)(p->nq * choice->group));
+        choose_splits(p, caps, least_splits, choice);
+        if (choice->splits > 1 && !(row->supports & RAPT_ROW_PARTIAL))
+            REFUSE("cannot split the keys%s", p->key_splits > 1 ? "" : ", which the device's buffer ranges demand");
+    } else {
+        choice->splits = 2;
+    }
+    for (uint32_t i = 0; i < row->constant_count; i++)
+        choice->constants[i] = constant_value(&row->constants[i], p, choice);
+    if (verdicts != NULL && verdicts->lookup != NULL) {
+        const char *why = NULL;
+        if (verdicts->lookup(verdicts->user, row, choice->constants, &why) == RAPT_VERDICT_BAD)
+            REFUSE("refused on this device and driver: %s", why ? why : "its known-answer probe failed");
+    }
+    return true;
+}
+
+/* Judges all rows for which `merge` matches; the best choice, or NULL. */
+static bool judge(const rapt_problem *problem, const rapt_caps *caps, const rapt_kernel_table *table,
+                  const rapt_verdicts *verdicts, bool merge, uint32_t least_splits, rapt_candidate *candidates,
+                  rapt_choice *best)
+{
+    int best_index = -1;
+    for (uint32_t i = 0; i < table->row_count; i++) {
+        const rapt_kernel_row *row = &table->rows[i];
+        rapt_candidate *c = &candidates[i];
+        if ((row->family == RAPT_FAMILY_MERGE) != merge)
+            continue;
+        rapt_choice choice;
+        *c = (rapt_candidate){.row = row, .score = row->score[caps->device_class]};
+        if (!row_accepts(row, problem, caps, verdicts, least_splits, &choice, c->reason, sizeof c->reason))
+            continue;
+        if (best_index < 0 || c->score > candidates[best_index].score) {
+            best_index = (int)i;
+            *best = choice;
+        }
+    }
+    if (best_index >= 0)
+        candidates[best_index].chosen = true;
+    return best_index >= 0;
+}
+
+/* The words for a refusal: the forced row's reason, or the reason of the row that scores best. */
+static rapt_status refused(const rapt_problem *p, const rapt_kernel_table *table, const rapt_candidate *candidates,
+                           bool merge, rapt_error *error)
+{
+    const rapt_candidate *best = NULL;
+    for (uint32_t i = 0; i < table->row_count; i++) {
+        const rapt_candidate *c = &candidates[i];
+        if (c->row == NULL || (c->row->family == RAPT_FAMILY_MERGE) != merge)
+            continue;
+        if (!merge && p->kernel[0] != 0) {
+            if (strcmp(c->row->name, p->kernel) == 0)
+                return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "kernel '%s' cannot run this: it %s", p->kernel,
+                                 c->reason);
+        } else if (best == NULL || c->score > best->score) {
+            best = c;
+        }
+    }
+    if (!merge && p->kernel[0] != 0)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "no kernel is named '%s' (rapt compile --list names them)",
+                         p->kernel);
+    if (best == NULL)
+        return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "no %s kernel is built in", merge ? "merge" : "attention");
+    return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "no %s kernel accepts this; the nearest, '%s', %s",
+                     merge ? "merge" : "attention", best->row->name, best->reason);
+}
+
+rapt_status rapt_select_row(const rapt_problem *problem, const rapt_caps *caps, const rapt_kernel_table *table,
+                            const rapt_verdicts *verdicts, uint32_t least_splits, rapt_candidate *candidates,
+                            rapt_choice *choice, rapt_error *error)
+{
+    if (!judge(problem, caps, table, verdicts, false, least_splits, candidates, choice))
+        return refused(problem, table, candidates, false, error);
+    return RAPT_OK;
+}
+
+rapt_status rapt_select_merge(const rapt_problem *problem, const rapt_caps *caps, const rapt_kernel_table *table,
+                              const rapt_verdicts *verdicts, rapt_candidate *candidates, rapt_choice *choice,
+                              rapt_error *error)
+{
+    if (!judge(problem, caps, table, verdicts, true, 1, candidates, choice))
+        return refused(problem, table, candidates, true, error);
+    return RAPT_OK;
+}
