@@ -83,4 +83,5 @@
     X(vkWaitForFences)                                                                                                 \
     O(vkGetPipelineExecutablePropertiesKHR)                                                                            \
     O(vkGetPipelineExecutableStatisticsKHR)                                                                            \
-    O(vkGetPipelineExecutableInternalRepresentationsKHR)
+    O(vkGetPipelineExecutableInternalRepresentationsKHR)                                                               \
+    O(vkGetDeviceFaultInfoEXT)

@@ -8,6 +8,7 @@
 #include "base/base.h"
 #include "base/store.h"
 #include "compiler/compiler.h"
+#include "vk/compat.h"
 #include "vk/functions.h"
 #include <rapt/device.h>
 #include <rapt/vulkan.h>
@@ -27,6 +28,7 @@ typedef struct rapt_vk_device_table {
 
 /* One VkInstance, made by rapt or the app's. */
 typedef struct rapt_vk_instance {
+    const rapt_allocator *allocator; /* the runtime's */
     PFN_vkGetInstanceProcAddr get_proc;
     VkInstance handle;
     rapt_vk_instance_table fn;
@@ -44,6 +46,8 @@ struct rapt_runtime {
     char default_device[256]; /* RAPT_DEVICE at creation */
     rapt_mutex lock;          /* guards the lazy parts below */
     void *vulkan;             /* libvulkan */
+    PFN_vkGetInstanceProcAddr get_proc; /* libvulkan's. A test that sets it before the first use sees, and may fail,
+                                         * every Vulkan call: no library is loaded then */
     rapt_vk_globals globals;
     rapt_vk_instance instance; /* for listing; opened on first use */
     VkPhysicalDevice *devices;
@@ -84,12 +88,15 @@ struct rapt_device {
     rapt_vk_device_table fn;
     bool owned, no_probe;
     uint32_t queue_family;
+    uint32_t timestamp_bits; /* valid bits of a timestamp on the queue; 0: none */
+    bool fault_info;         /* VK_EXT_device_fault is enabled */
     VkQueue queue;
     void (*lock_queue)(void *user);
     void (*unlock_queue)(void *user);
     void *lock_user;
     rapt_mutex queue_mutex;
     atomic_bool lost; /* sticky */
+    uint64_t submitted; /* batches given to the queue; under the queue's lock */
     rapt_memory *memory;
     rapt_hash identity; /* of device, driver, versions, UUIDs and library build: the context of every cache file */
     /* Transfers: one command buffer and a staging buffer, under transfer_lock, made on first use. */
@@ -97,6 +104,8 @@ struct rapt_device {
     VkCommandPool transfer_pool;
     VkCommandBuffer transfer_commands;
     VkFence transfer_fence;
+    bool transfer_pending; /* a transfer timed out: its fence must signal before the command buffer is used again */
+    uint64_t drained;      /* the batches up to this one are known to be done */
     rapt_buffer *staging;
     struct rapt_kernel_cache *kernels; /* pipelines and verdicts: src/vk/pipeline.c */
 };
@@ -141,6 +150,8 @@ rapt_status rapt_buffer_create_internal(rapt_device *device, uint64_t bytes, rap
 
 /* Under the queue's locks: submits one batch. Marks the device lost when it is. */
 rapt_status rapt_queue_submit(rapt_device *device, const VkSubmitInfo *submit, VkFence fence, rapt_error *error);
+/* Batches submitted so far. */
+uint64_t rapt_queue_submitted(rapt_device *device);
 /* Waits at most `timeout` ns. RAPT_ERROR_TIMEOUT, RAPT_ERROR_DEVICE_LOST. */
 rapt_status rapt_fence_wait(rapt_device *device, VkFence fence, uint64_t timeout, rapt_error *error);
 
