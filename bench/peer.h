@@ -17,9 +17,9 @@ typedef struct rapt_peer_options {
 typedef struct rapt_peer_kind {
     const char *name; // as --backend has it
     const char *what; // one line for --list
-    // Largest error against the double-precision result that this backend is known to make on these inputs;
-    // anything beyond it is a wrong result, which is never timed.
-    double (*tolerance)(const rapt_bench_case *c);
+    // The errors against the double-precision result that this backend is known to make on these inputs;
+    // anything beyond is a wrong result, which is never timed.
+    rapt_bench_difference (*tolerance)(const rapt_bench_case *c);
     rapt_peer *(*open)(const struct rapt_peer_kind *kind, const rapt_peer_options *options,
                        rapt_bench_error *error);
     const char *(*describe)(const rapt_peer *peer); // library version and device
