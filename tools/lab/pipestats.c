@@ -413,20 +413,26 @@ static void check_limits(const Device *device, const SpirvModule *module, const 
     check_limit(device, "storage texel buffers a stage", images, limits->maxPerStageDescriptorStorageImages);
 }
 
-static void check_subgroup(const Device *device, uint32_t size, bool full)
+/* Whether the pipeline must require `size`: a device that has but one size need not be told. */
+static bool check_subgroup(const Device *device, uint32_t size, bool full)
 {
     const char *name = device->properties.properties.deviceName;
     if (full && !device->size_control.computeFullSubgroups)
         die(EXIT_REFUSED, "%s has no computeFullSubgroups", name);
     if (!size)
-        return;
+        return false;
     if (!device->size_control.subgroupSizeControl ||
-        !(device->subgroup_sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT))
-        die(EXIT_REFUSED, "%s cannot require a subgroup size for compute shaders", name);
+        !(device->subgroup_sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT)) {
+        if (size != device->subgroup.subgroupSize)
+            die(EXIT_REFUSED, "%s cannot require a subgroup size; its own is %u, not %u", name,
+                device->subgroup.subgroupSize, size);
+        return false;
+    }
     if (size < device->subgroup_sizes.minSubgroupSize || size > device->subgroup_sizes.maxSubgroupSize ||
         (size & (size - 1)))
         die(EXIT_REFUSED, "subgroup size %u required; %s has powers of two from %u to %u", size, name,
             device->subgroup_sizes.minSubgroupSize, device->subgroup_sizes.maxSubgroupSize);
+    return true;
 }
 
 /* ---- output ---- */
@@ -521,6 +527,8 @@ static void print_device(const Device *device, bool json)
         {"int64", device->features.features.shaderInt64},
         {"storage16", device->storage16.storageBuffer16BitAccess},
         {"storage8", device->storage8.storageBuffer8BitAccess},
+        {"device_address", device->device_address.bufferDeviceAddress},
+        {"memory_model", device->memory_model.vulkanMemoryModel},
         {"dot_product", device->dot_product.shaderIntegerDotProduct},
         {"cooperative_matrix", device->cooperative_matrix.cooperativeMatrix},
         {"pipeline_statistics", device->executable_properties.pipelineExecutableInfo},
@@ -896,7 +904,8 @@ int main(int argc, char **argv)
     if (options.path) {
         check_capabilities(&device, &module);
         check_limits(&device, &module, local_size, shared_bytes, options.push_bytes);
-        check_subgroup(&device, options.subgroup_size, options.full_subgroups);
+        if (!check_subgroup(&device, options.subgroup_size, options.full_subgroups))
+            options.subgroup_size = 0;
         pipeline = make_pipeline(&device, &module, &options, options.push_bytes, &milliseconds);
     }
 

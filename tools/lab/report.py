@@ -1,0 +1,450 @@
+#!/usr/bin/env python3
+"""Compile kernels with every vendor's compiler in the lab and judge what comes out.
+
+MANIFEST is what `src/kernel/generate.py --manifest` writes: a JSON list of kernel rows. Of each row these are read:
+
+  name, family, spv     the row, and the path of its SPIR-V
+  dtypes                bit per storage type, as rapt_dtype: 2 f32, 4 f16, 8 bf16
+  score                 {device class: preference}; a negative one is never chosen
+  requires              capability names, as in include/rapt/caps.h
+  coopmat               [m, n, k], or zeros
+  head_dim_qk, head_dim_v  [least, most, multiple]
+  spec                  {constant id: value}
+  spec_from             {constant id: source}: head_dim_qk and head_dim_v become the most the row takes, aligned
+                        becomes 1, the others 0
+  subgroup, subgroup_min, push   the exact subgroup size or null, the least one, bytes of push constants
+  lab                   null, or {macs_per_lane, qk_trip, pv_trip} for count_isa.py; rare_branches and any source
+                        of spec_from may stand there too
+
+On each GPU the rows of one kind, storage type and head dimension compete; of those that the GPU can run, the one
+with the best score is the default row. Default rows are judged by the gates of gpus.py; --all measures the other
+rows too. A crash or a timeout of a vendor's compiler is a result, and fails the row that would be the default.
+
+exit status: 0 all gates passed; 1 a gate failed or a GPU did not answer; 2 bad manifest or bad arguments
+"""
+import argparse
+import concurrent.futures
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+
+import count_isa
+import gpus
+
+HERE = pathlib.Path(__file__).resolve().parent
+PROCESSES = 2
+DTYPE_BITS = {"f32": 1, "f16": 2, "bf16": 3}
+SPEC_SOURCES = {"causal": 0, "varlen": 0, "partial": 0, "group": 0, "aligned": 1, "nq_is_one": 0}
+LOOP_FAMILIES = ("tile", "coopmat")  # whose hot loop is counted
+ROW_KEYS = (
+    "name family spv dtypes score requires coopmat head_dim_qk head_dim_v spec spec_from subgroup subgroup_min push lab"
+).split()
+
+# Capabilities that a row may require, by what pipestats prints of a device. The ones that name nothing play no
+# part in compiling.
+_VOTE, _ARITHMETIC, _SHUFFLE, _CLUSTERED = 0x2, 0x4, 0x10, 0x40  # VkSubgroupFeatureFlagBits
+CAPABILITIES = {
+    "subgroup": lambda d: d["subgroup_operations"] & 1,
+    "subgroup-vote": lambda d: d["subgroup_operations"] & _VOTE,
+    "subgroup-arithmetic": lambda d: d["subgroup_operations"] & _ARITHMETIC,
+    "subgroup-shuffle": lambda d: d["subgroup_operations"] & _SHUFFLE,
+    "subgroup-clustered": lambda d: d["subgroup_operations"] & _CLUSTERED,
+    "subgroup-size-control": lambda d: d["subgroup_size_control"],
+    "full-subgroups": lambda d: d["full_subgroups"],
+    "fp16": lambda d: d["float16"],
+    "16bit": lambda d: d["storage16"],
+    "8bit": lambda d: d["storage8"],
+    "int8": lambda d: d["int8"],
+    "int64": lambda d: d["int64"],
+    "bda": lambda d: d["device_address"],
+    "coopmat": lambda d: d["cooperative_matrix"],
+    "memory-model": lambda d: d["memory_model"],
+    "pipeline-statistics": lambda d: d["pipeline_statistics"],
+    "texel": lambda d: True,
+    "push-descriptor": lambda d: True,
+    "timeline": lambda d: True,
+    "memory-budget": lambda d: True,
+}
+
+
+class ManifestError(Exception):
+    pass
+
+
+@dataclass
+class Judged:
+    """One row on one GPU."""
+
+    gpu: gpus.Gpu
+    row: dict
+    status: str  # ok, or why not: ineligible, refused, crashed, timed out, unreadable
+    reason: str = ""
+    figures: gpus.Figures | None = None
+    loop: count_isa.LoopCount | None = None
+    loop_error: str = ""
+    local_size: list = field(default_factory=list)
+    shared_bytes: int | None = None
+    is_default: bool = False
+    failures: list = field(default_factory=list)
+
+    def measures(self):
+        """What gates may name; None where it is not known."""
+        figures, loop = self.figures, self.loop
+        return {
+            "registers": figures and figures.registers,
+            "occupancy": figures and figures.occupancy,
+            "spills": figures and figures.spills,
+            "scratch": figures and figures.scratch,
+            "cycles": figures and figures.cycles,
+            "M/V": loop and loop.macs_per_valu,
+            "M/I": loop and loop.macs_per_issue,
+            "VALU/mma": loop and loop.valu_per_mma,
+            "shared/mma": loop and loop.shared_per_mma,
+        }
+
+
+LOOP_MEASURES = ("M/V", "M/I", "VALU/mma", "shared/mma")
+
+
+# ---- the manifest ----
+
+
+def load_manifest(path):
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ManifestError(f"{path}: {error}") from error
+    if not isinstance(rows, list) or not rows:
+        raise ManifestError(f"{path}: not a list with at least one row")
+    for number, row in enumerate(rows):
+        name = row.get("name", f"row {number}") if isinstance(row, dict) else f"row {number}"
+        missing = [key for key in ROW_KEYS if not isinstance(row, dict) or key not in row]
+        if missing:
+            raise ManifestError(f"{path}: {name}: no {', '.join(missing)}")
+        unknown = [r for r in row["requires"] if r not in CAPABILITIES]
+        if unknown:
+            raise ManifestError(f"{path}: {name}: requires {unknown}; known are {', '.join(CAPABILITIES)}")
+        sources = {*SPEC_SOURCES, "head_dim_qk", "head_dim_v"}
+        unknown = [s for s in row["spec_from"].values() if s not in sources]
+        if unknown:
+            raise ManifestError(f"{path}: {name}: spec_from {unknown}; known are {', '.join(sorted(sources))}")
+        row["spv"] = path.parent / row["spv"]
+        if not row["spv"].is_file():
+            raise ManifestError(f"{path}: {name}: no SPIR-V at {row['spv']}")
+    return rows
+
+
+def kind_of(row):
+    return "coopmat" if any(row["coopmat"]) else "scalar"
+
+
+def dtype_of(row):
+    """The storage type, or all of them joined where the row takes several."""
+    return "+".join(name for name, bit in DTYPE_BITS.items() if row["dtypes"] & 1 << bit)
+
+
+def competition_of(row):
+    """Rows with the same key stand for the same problems on a GPU."""
+    group = "mainloop" if row["family"] in ("tile", "broadcast", "coopmat") else row["family"]
+    return group, kind_of(row), row["dtypes"], tuple(row["head_dim_qk"]), tuple(row["head_dim_v"])
+
+
+def constants_of(row):
+    lab = row["lab"] or {}
+    sources = {**SPEC_SOURCES, "head_dim_qk": row["head_dim_qk"][1], "head_dim_v": row["head_dim_v"][1]}
+    values = dict(row["spec"])
+    for constant, source in row["spec_from"].items():
+        values[constant] = lab.get(source, sources[source])
+    return values
+
+
+# ---- one row on one GPU ----
+
+
+def run_pipestats(lab, gpu, arguments, timeout):
+    command = [HERE / "run-on", gpu.target, lab / "bin" / "pipestats", "--json", *arguments]
+    environment = {**os.environ, **gpus.environment(gpu), "RAPT_LAB": str(lab)}
+    return subprocess.run(
+        [str(word) for word in command],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=timeout,
+        env=environment,
+    )
+
+
+def last_words(done):
+    """What the program said of its failure: its own line, or else the last one on stderr."""
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    own = [line for line in lines if line.startswith(("pipestats:", "run-on:")) and "note:" not in line]
+    return (own or lines or ["nothing on stderr"])[-1].removeprefix("pipestats: ")
+
+
+def describe_device(lab, gpu, timeout):
+    """The device as pipestats prints it, or a string that says why there is none."""
+    try:
+        done = run_pipestats(lab, gpu, [], timeout)
+        return json.loads(done.stdout)["device"] if done.returncode == 0 else last_words(done)
+    except subprocess.TimeoutExpired:
+        return f"no answer in {timeout} s"
+    except ValueError as error:
+        return f"unreadable output: {error}"
+
+
+def why_ineligible(row, device):
+    lacking = [name for name in row["requires"] if not CAPABILITIES[name](device)]
+    if lacking:
+        return f"no {', '.join(lacking)}"
+    if (row["subgroup_min"] or 0) > max(device["subgroup_size"], device["max_subgroup_size"]):
+        return f"subgroups smaller than {row['subgroup_min']}"
+    if any(row["coopmat"]):
+        shape = "x".join(map(str, row["coopmat"])) + ":f16*f16+f32"
+        if shape not in device["matrix_shapes"].split():
+            return f"no matrix shape {shape}"
+    return ""
+
+
+def measure(lab, gpu, device, row, timeout):
+    reason = why_ineligible(row, device)
+    if reason:
+        return Judged(gpu, row, "ineligible", reason)
+    arguments = ["--ir", "--push", row["push"]]
+    if row["subgroup"]:
+        arguments += ["--subgroup", row["subgroup"]]
+    if "full-subgroups" in row["requires"]:
+        arguments.append("--full-subgroups")
+    for constant, value in constants_of(row).items():
+        arguments += ["--spec", f"{constant}={value}"]
+    try:
+        done = run_pipestats(lab, gpu, [*arguments, row["spv"]], timeout)
+    except subprocess.TimeoutExpired:
+        return Judged(gpu, row, "timed out", f"no pipeline in {timeout} s")
+    if done.returncode in (3, 4):
+        return Judged(gpu, row, "refused", last_words(done))
+    if done.returncode < 0:
+        return Judged(gpu, row, "crashed", f"{signal.Signals(-done.returncode).name}: {last_words(done)}")
+    if done.returncode != 0:
+        return Judged(gpu, row, "crashed", f"exit status {done.returncode}: {last_words(done)}")
+    judged = Judged(gpu, row, "ok")
+    try:
+        output = json.loads(done.stdout)
+        judged.local_size = output["shader"]["local_size"]
+        judged.shared_bytes = output["shader"]["shared_bytes"]
+        if not output["executables"]:
+            raise gpus.UnreadableStatistics("the driver gave no executables")
+        executable = output["executables"][0]
+        judged.figures = gpus.read_figures(gpu, executable, done.stderr)
+    except (ValueError, gpus.UnreadableStatistics) as error:
+        judged.status, judged.reason = "unreadable", str(error)
+        return judged
+    count_loop(judged, executable)
+    return judged
+
+
+def count_loop(judged, executable):
+    row, isa = judged.row, judged.gpu.isa
+    if row["family"] not in LOOP_FAMILIES or not isa:
+        return
+    if not row["lab"]:
+        judged.loop_error = "the row has no lab figures"
+        return
+    lab = row["lab"]
+    representation = count_isa.ISAS[isa][1]
+    texts = [r["text"] for r in executable["representations"] if r["name"] == representation]
+    if not texts:
+        judged.loop_error = f"the driver gave no '{representation}'"
+        return
+    try:
+        trips = [lab["qk_trip"], lab["pv_trip"]]
+        judged.loop = count_isa.count(isa, texts[-1], trips, lab["macs_per_lane"], lab.get("rare_branches", 0))
+    except KeyError as error:
+        judged.loop_error = f"the row's lab figures have no {error}"
+    except count_isa.CountError as error:
+        judged.loop_error = str(error)
+
+
+# ---- judging ----
+
+
+def judge(judged):
+    """Fill in the gates that a default row fails."""
+    judged.is_default = True
+    if judged.status != "ok":
+        judged.failures.append(f"{judged.status}: {judged.reason}")
+        return
+    measures = judged.measures()
+    kind, dtype = kind_of(judged.row), dtype_of(judged.row)
+    counted = judged.row["family"] in LOOP_FAMILIES
+    for gate in gpus.GATES:
+        if not gate.applies(judged.gpu, kind, dtype):
+            continue
+        is_general = gate.device_class == gpus.ANY
+        if not counted and not is_general:
+            continue
+        limits = [(n, v, "below") for n, v in gate.at_least] + [(n, v, "above") for n, v in gate.at_most]
+        for name, limit, side in limits:
+            value = measures[name]
+            if value is None:
+                why = f" ({judged.loop_error})" if name in LOOP_MEASURES and judged.loop_error else ""
+                judged.failures.append(f"{name} unknown, gate {limit:g}{why}")
+            elif (value < limit) if side == "below" else (value > limit):
+                judged.failures.append(f"{name} {value:.3g} {side} {limit:g}")
+
+
+def judge_competition(lab, gpu, device, rows, timeout, measure_all):
+    """The rows of one competition on one GPU, best score first, down to the default row; all with measure_all."""
+
+    def score(row):
+        return row["score"].get(gpu.device_class, 0)
+
+    results, has_default = [], False
+    for row in sorted(rows, key=score, reverse=True):
+        is_candidate = score(row) >= 0 and not has_default
+        if not is_candidate and not measure_all:
+            continue
+        judged = measure(lab, gpu, device, row, timeout)
+        results.append(judged)
+        if is_candidate and judged.status not in ("ineligible", "refused"):
+            judge(judged)
+            has_default = judged.status == "ok"
+    return results
+
+
+# ---- output ----
+
+
+def show(value, digits=3):
+    if value is None:
+        return ""
+    return f"{value:.{digits}g}" if isinstance(value, float) and not float(value).is_integer() else f"{value:.0f}"
+
+
+def markdown(devices, results):
+    lines = ["# What the vendors' compilers make of the kernels", ""]
+    lines += ["Static figures; nothing ran on a GPU. M/V and M/I: useful multiply-adds per vector instruction and per"]
+    lines += ["issued instruction of the hot loop. Bold rows are the defaults that the gates judge.", ""]
+    lines += ["| GPU | device | driver |", "|---|---|---|"]
+    for gpu, device in devices.items():
+        if isinstance(device, str):
+            lines.append(f"| {gpu.target} | **none**: {device} | |")
+        else:
+            lines.append(f"| {gpu.target} | {device['name'].strip()} | {device['driver']} {device['driver_info']} |")
+    headers = "GPU|row|subgroup|registers|occupancy|spills|scratch|M/V|M/I|VALU/mma|shared/mma|cycles|result".split("|")
+    lines += ["", "| " + " | ".join(headers) + " |", "|" + "---|" * len(headers)]
+    for judged in results:
+        if judged.status == "ineligible":
+            continue
+        measures = judged.measures()
+        name = f"**{judged.row['name']}**" if judged.is_default else judged.row["name"]
+        occupancy = show(measures["occupancy"])
+        cells = [judged.gpu.target, name, str(judged.figures.subgroup_size) if judged.figures else ""]
+        cells += [show(measures["registers"])]
+        cells += [f"{occupancy} {gpus.occupancy_unit(judged.gpu)}".strip() if occupancy else ""]
+        cells += [show(measures[key]) for key in ("spills", "scratch", *LOOP_MEASURES, "cycles")]
+        note = judged.loop_error if judged.loop_error and not judged.failures else ""
+        if judged.failures:
+            cells.append("**fails**: " + "; ".join(judged.failures))
+        elif judged.status != "ok":
+            cells.append(f"{judged.status}: {judged.reason}")
+        else:
+            cells.append(("passes" if judged.is_default else "") + (f" (not counted: {note})" if note else ""))
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def as_json(devices, results):
+    def one(judged):
+        loop = judged.loop
+        return {
+            "gpu": judged.gpu.target,
+            "row": judged.row["name"],
+            "status": judged.status,
+            "reason": judged.reason,
+            "default": judged.is_default,
+            "failures": judged.failures,
+            "subgroup_size": judged.figures.subgroup_size if judged.figures else None,
+            "local_size": judged.local_size,
+            "shared_bytes": judged.shared_bytes,
+            "occupancy_unit": gpus.occupancy_unit(judged.gpu),
+            **judged.measures(),
+            "loop": {name: amount for name, amount in sorted(loop.counts.items()) if amount} if loop else None,
+            "inner_trips": loop.inner_trips if loop else None,
+            "loop_error": judged.loop_error,
+        }
+
+    return {
+        "devices": {gpu.target: device for gpu, device in devices.items()},
+        "results": [one(judged) for judged in results],
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("manifest", type=pathlib.Path)
+    parser.add_argument("--gpu", action="append", metavar="GPU", help="only this GPU (repeatable), as run-on names it")
+    parser.add_argument("--rows", default="", metavar="REGEX", help="only rows whose name matches")
+    parser.add_argument("--all", action="store_true", help="measure every row, not only the defaults")
+    parser.add_argument("--markdown", type=pathlib.Path, metavar="FILE", help="write the table there, not to stdout")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write everything measured as JSON")
+    parser.add_argument("--timeout", type=int, default=120, metavar="S", help="seconds a pipeline may take (120)")
+    arguments = parser.parse_args()
+    lab = os.environ.get("RAPT_LAB")
+    cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    lab = pathlib.Path(lab).resolve() if lab else pathlib.Path(cache) / "rapt" / "lab"
+
+    chosen = gpus.GPUS
+    if arguments.gpu:
+        chosen = [gpu for gpu in gpus.GPUS if gpu.target in arguments.gpu]
+        unknown = set(arguments.gpu) - {gpu.target for gpu in chosen}
+        if unknown:
+            known = ", ".join(gpu.target for gpu in gpus.GPUS)
+            print(f"report.py: no GPU {', '.join(sorted(unknown))}; there are {known}", file=sys.stderr)
+            return 2
+    try:
+        rows = [r for r in load_manifest(arguments.manifest) if re.search(arguments.rows, r["name"])]
+        if not rows:
+            raise ManifestError(f"{arguments.manifest}: no row matches '{arguments.rows}'")
+    except ManifestError as error:
+        print(f"report.py: {error}", file=sys.stderr)
+        return 2
+    if not (lab / "bin" / "pipestats").exists():
+        print(f"report.py: no {lab / 'bin' / 'pipestats'}; run: {HERE / 'build-tools'}", file=sys.stderr)
+        return 2
+
+    competitions = {}
+    for row in rows:
+        competitions.setdefault(competition_of(row), []).append(row)
+    with concurrent.futures.ThreadPoolExecutor(PROCESSES) as pool:
+        described = pool.map(lambda gpu: describe_device(lab, gpu, arguments.timeout), chosen)
+        devices = dict(zip(chosen, described))
+        tasks = [
+            pool.submit(judge_competition, lab, gpu, device, members, arguments.timeout, arguments.all)
+            for gpu, device in devices.items()
+            if not isinstance(device, str)
+            for members in competitions.values()
+        ]
+        results = [judged for task in tasks for judged in task.result()]
+
+    table = markdown(devices, results)
+    if arguments.markdown:
+        arguments.markdown.write_text(table, encoding="utf-8")
+    else:
+        print(table, end="")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(as_json(devices, results), indent=1) + "\n", encoding="utf-8")
+    silent = [gpu.target for gpu, device in devices.items() if isinstance(device, str)]
+    failed = [judged for judged in results if judged.failures]
+    defaults = sum(judged.is_default for judged in results)
+    words = f"report.py: {defaults} default rows on {len(devices) - len(silent)} GPUs, {len(failed)} fail a gate"
+    print(words + (f"; no answer from {', '.join(silent)}" if silent else ""), file=sys.stderr)
+    return 1 if failed or silent else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
