@@ -7,7 +7,7 @@
  *     16  length of the data        72  hash of the data        88  hash of the 88 bytes before */
 #include "base/store.h"
 
-#include "build_id.h"
+#include "base/build_id.h"
 
 #include <stdio.h>
 #include <string.h>
