@@ -23,7 +23,7 @@ static void progress(const rapt_bench_group *group, const rapt_bench_entry *entr
 // Reads the output and compares it; the entry stays ready only if it is right.
 static void check(rapt_bench_entry *entry)
 {
-    const double tolerance = entry->kind->tolerance(entry->c);
+    const rapt_bench_difference allowed = entry->kind->tolerance(entry->c);
     float *out = malloc(rapt_bench_q_count(entry->c) * sizeof *out);
     if (!out) {
         entry->ready = rapt_bench_fail(&entry->error, "no memory for the output");
@@ -35,10 +35,10 @@ static void check(rapt_bench_entry *entry)
         entry->difference.max_abs = fmax(entry->difference.max_abs, d.max_abs);
         entry->difference.rms = fmax(entry->difference.rms, d.rms);
         entry->checked = true;
-        if (!(d.max_abs <= tolerance && d.rms <= tolerance))
+        if (!(d.max_abs <= allowed.max_abs && d.rms <= allowed.rms))
             entry->ready = rapt_bench_fail(
-                &entry->error, "wrong result: largest error %.2e, relative rms error %.2e, allowed %.0e",
-                d.max_abs, d.rms, tolerance);
+                &entry->error, "wrong result: largest error %.2e, relative rms %.2e; allowed %.0e, %.0e",
+                d.max_abs, d.rms, allowed.max_abs, allowed.rms);
     }
     free(out);
 }
@@ -87,6 +87,8 @@ static bool native_round(rapt_bench_group *group, int round)
             group->rates[item][round] = rapt_native_sample(group->native, item, group->plan.native_seconds);
             if (group->rates[item][round] < 0)
                 return false;
+            group->shares += rapt_native_last_share(group->native);
+            group->share_count++;
         }
     return true;
 }
@@ -137,13 +139,15 @@ bool rapt_bench_measure(rapt_bench_group *group, rapt_bench_error *error)
     for (int i = 0; i < count; i++)
         if (group->entries[i].ready)
             check(&group->entries[i]);
+    group->peaks.cpu_share = group->share_count ? group->shares / group->share_count : 0;
     for (int item = 0; group->native && item < RAPT_NATIVE_ITEM_COUNT; item++)
         if (group->rates[item]) {
             const rapt_stats s = rapt_stats_of(group->rates[item], (size_t)rounds);
             group->peaks.item[item] = (rapt_native_rate){true, s.median, s.max, rounds};
         }
     if (group->native)
-        rapt_native_judge(&group->peaks);
+        rapt_native_judge(&group->peaks, group->rates[RAPT_NATIVE_FMA_AVX2],
+                          group->rates[RAPT_NATIVE_FMA_AVX512], (size_t)rounds);
     return true;
 }
 

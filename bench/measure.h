@@ -44,6 +44,8 @@ typedef struct rapt_bench_group {
     rapt_native *native;                   // NULL: no native peaks
     double *rates[RAPT_NATIVE_ITEM_COUNT]; // one for each round, NULL where not measured
     rapt_native_peaks peaks;
+    double shares; // while measuring: the sum of the samples' CPU shares, and their number
+    int share_count;
 } rapt_bench_group;
 
 // Fills in everything. False only where nothing could be measured at all (memory); entries that are not ready

@@ -32,9 +32,9 @@ typedef struct rapt_peer_kind {
     void (*close)(rapt_peer *peer);
 } rapt_peer_kind;
 
-extern const rapt_peer_kind
-    rapt_peer_ggml_vulkan; // its host thread spins on a fence, as in a graph of one node
-extern const rapt_peer_kind rapt_peer_ggml_vulkan_sleep; // the same work, the host thread asleep meanwhile
+extern const rapt_peer_kind rapt_peer_rapt; // where RAPT_BENCH_HAVE_RAPT is set
+extern const rapt_peer_kind rapt_peer_ggml_vulkan;
+extern const rapt_peer_kind rapt_peer_ggml_vulkan_sleep; // its host thread waiting, not polling a fence
 extern const rapt_peer_kind rapt_peer_ggml_cpu;          // one thread per CPU
 
 #endif

@@ -323,11 +323,12 @@ static bool job_read(rapt_peer_job *job, float *out, rapt_bench_error *error)
     return true;
 }
 
-// ggml computes parts of this in half precision on either backend, whatever precision is asked for.
-static double tolerance(const rapt_bench_case *c)
+// ggml computes parts of this in half precision, whatever precision is asked for: its Vulkan backend in every
+// case, its CPU backend in its sums over f16 values, whose error grows with the number of keys.
+static rapt_bench_difference tolerance(const rapt_bench_case *c)
 {
     (void)c;
-    return 1e-2;
+    return (rapt_bench_difference){.max_abs = 1e-2, .rms = 3e-2};
 }
 
 #define GGML_PEER(backend_name, text)                                                                        \

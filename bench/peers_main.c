@@ -111,6 +111,7 @@ static void print_peaks_json(const rapt_native_peaks *p)
            "valid\":%s",
            p->threads, p->cache_bytes, p->buffer_bytes, rapt_native_item_name(p->reference),
            p->reference_valid ? "true" : "false");
+    printf(",\"cpu_share\":%.4f", p->cpu_share);
     if (p->avx2_to_avx512 > 0)
         printf(",\"avx2_to_avx512\":%.4f", p->avx2_to_avx512);
     for (int item = 0; item < RAPT_NATIVE_ITEM_COUNT; item++)
@@ -128,8 +129,10 @@ static void print_peaks(const rapt_native_peaks *p)
         if (p->item[item].measured)
             printf("  %-12s median %.1f, best %.1f %s\n", rapt_native_item_name(item), p->item[item].median,
                    p->item[item].best, rapt_native_item_unit(item));
+    if (p->cpu_share < 0.95)
+        printf("  other programs ran too: these loops got %.0f %% of the CPUs' time\n", p->cpu_share * 100);
     if (!p->reference_valid)
-        printf("  AVX2 reached only %.2f of the AVX-512 rate (%.2f needed): the percentages below do not "
+        printf("  AVX2 reached only %.3f of the AVX-512 rate (%.2f needed): the percentages below do not "
                "count\n",
                p->avx2_to_avx512, RAPT_NATIVE_VALID_RATIO);
 }
