@@ -40,8 +40,8 @@ uvec2 sequence_rows(int begin, int end, uint total, uint longest)
     return uvec2(first, last > first ? min(last - first, longest) : 0u);
 }
 
-// bh counts head groups: bh = batch * (heads_out / group) + group index.
-Walk walk_begin(uint bh, uint split)
+// The query side alone. bh counts head groups: bh = batch * (heads_out / group) + group index.
+Walk walk_begin_queries(uint bh, uint split)
 {
     Walk w;
     uint groups = p.heads_out / GROUP;
@@ -50,16 +50,28 @@ Walk walk_begin(uint bh, uint split)
     w.head_kv = w.head0 * p.heads_kv / p.heads_out;
     w.split = split;
     w.nq = p.nq;
-    w.nk = p.nk;
     w.q_first = 0u;
-    w.k_first = 0u;
     if (IS_VARLEN) {
         uvec2 q = sequence_rows(cu_seqlens_q[pc.cq_base + w.batch], cu_seqlens_q[pc.cq_base + w.batch + 1u],
                                 p.total_q, p.nq);
-        uvec2 k = sequence_rows(cu_seqlens_k[pc.ck_base + w.batch], cu_seqlens_k[pc.ck_base + w.batch + 1u],
-                                p.total_k, p.nk);
         w.q_first = q.x;
         w.nq = q.y;
+    }
+    w.nk = 0u;
+    w.k_first = 0u;
+    w.diagonal = 0;
+    w.key_begin = 0u;
+    w.key_end = 0u;
+    return w;
+}
+
+Walk walk_begin(uint bh, uint split)
+{
+    Walk w = walk_begin_queries(bh, split);
+    w.nk = p.nk;
+    if (IS_VARLEN) {
+        uvec2 k = sequence_rows(cu_seqlens_k[pc.ck_base + w.batch], cu_seqlens_k[pc.ck_base + w.batch + 1u],
+                                p.total_k, p.nk);
         w.k_first = k.x;
         w.nk = k.y;
     }

@@ -1,0 +1,58 @@
+#version 450
+#extension GL_GOOGLE_include_directive : require
+// The yardstick: one invocation per query row, online softmax, nothing shared between rows. Runs on anything; what
+// every other kernel is measured against, and the row of last resort.
+#include "common/attention_params.h"
+#include "common/io.glsl"
+
+layout(local_size_x = 64) in;
+layout(constant_id = 0) const uint HEAD_DIM_V = 64;
+layout(constant_id = 1) const uint ALIGNED_ = 0;
+#define ALIGNED (ALIGNED_ != 0u)
+#include "common/buffers.glsl"
+#include "hook/walk.glsl"
+#include "hook/mask.glsl"
+#include "hook/finish.glsl"
+
+const uint DIM_V = (HEAD_DIM_V + 3u) & ~3u;
+
+void main()
+{
+    Walk w = walk_begin(pc.bh0 + gl_WorkGroupID.z, pc.split0 + gl_WorkGroupID.y);
+    uint row = (pc.tile0 + gl_WorkGroupID.x) * gl_WorkGroupSize.x + gl_LocalInvocationID.x;
+    if (row >= walk_rows(w))
+        return;
+    uint head = row_head(w, row), query = row_query(row);
+    uint q_at = q_row_index(w, head, query);
+
+    vec4 acc[DIM_V / 4u];
+    for (uint d = 0u; d < DIM_V / 4u; d++)
+        acc[d] = vec4(0.0);
+    float m = MAXIMUM_START, l = 0.0;
+    uint limit = key_limit(w, query);
+    for (uint key = w.key_begin; key < limit; key++) {
+        uint k_at = k_row_index(w, key), v_at = v_row_index(w, key);
+        float score = 0.0;
+        for (uint d = 0u; d < p.head_dim_qk; d += 4u) {
+            uint count = min(p.head_dim_qk - d, 4u);
+            score += dot(load_q4(q_at + d, count), load_k4(k_at + d, count));
+        }
+        score *= p.scale_log2;
+        float top = max(m, score);
+        float keep = exp2(m - top), weight = exp2(score - top);
+        m = top;
+        l = l * keep + weight;
+        for (uint d = 0u; d < DIM_V / 4u; d++)
+            acc[d] = acc[d] * keep + weight * load_v4(v_at + d * 4u, min(HEAD_DIM_V - d * 4u, 4u));
+    }
+
+    finish_store_sums(w, head, query, m, l);
+    float factor = IS_PARTIAL ? 1.0 : finish_factor(l);
+    uint o_at = o_row_index(w, head, query), part = part_number(w, head, query);
+    for (uint d = 0u; d < DIM_V / 4u; d++) {
+        if (IS_PARTIAL)
+            partial_store4(part, d * 4u, acc[d]);
+        else
+            finish_store4(o_at, d * 4u, acc[d] * factor);
+    }
+}
