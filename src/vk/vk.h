@@ -53,6 +53,7 @@ struct rapt_runtime {
     VkPhysicalDevice *devices;
     rapt_caps *caps;
     uint32_t device_count;
+    bool compiler_off; /* the app gave "" for compiler_library */
     void *compiler_handle;
     const rapt_compiler_api *compiler; /* NULL until rapt_runtime_compiler succeeded */
     atomic_uint validation_messages;   /* errors and warnings that validation layers reported */
