@@ -1,0 +1,416 @@
+#include "cases.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* ---- random numbers ---- */
+
+uint64_t rapt_random_next(rapt_random *random)
+{
+    uint64_t z = random->state += 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+uint64_t rapt_random_below(rapt_random *random, uint64_t bound)
+{
+    const uint64_t value = rapt_random_next(random);
+    return bound == 0 ? 0 : value % bound; /* the bias is of no matter here */
+}
+
+double rapt_random_normal(rapt_random *random)
+{
+    const double u = ((double)(rapt_random_next(random) >> 11) + 0.5) * 0x1p-53;
+    const double v = ((double)(rapt_random_next(random) >> 11) + 0.5) * 0x1p-53;
+    return sqrt(-2 * log(u)) * cos(6.283185307179586 * v);
+}
+
+/* ---- names ---- */
+
+const char *rapt_case_layout_name(rapt_case_layout layout)
+{
+    static const char *const names[] = {"bhnd", "bnhd", "packed", "odd", "broadcast"};
+    return (unsigned)layout < COUNT(names) ? names[layout] : "?";
+}
+
+const char *rapt_case_input_name(rapt_case_input input)
+{
+    static const char *const names[] = {"normal", "exact", "large", "poisoned"};
+    return (unsigned)input < COUNT(names) ? names[input] : "?";
+}
+
+static const char *dtype_name(rapt_dtype dtype)
+{
+    return dtype == RAPT_F16 ? "f16" : dtype == RAPT_BF16 ? "bf16" : "f32";
+}
+
+const char *const rapt_case_masks_quick[] = {"",         "floor", "no-subgroup", "no-16bit,no-fp16",
+                                             "no-texel", NULL};
+const char *const rapt_case_masks_full[] = {
+    "",
+    "floor",
+    "no-subgroup",
+    "no-subgroup-shuffle",
+    "no-16bit,no-fp16",
+    "no-fp16",
+    "no-texel",
+    "no-coopmat",
+    "no-int64,no-8bit",
+    "no-bda,no-timeline,no-push-descriptor",
+    "shared=16384,invocations=128",
+    "range=262144",
+    NULL,
+};
+
+/* ---- the named cases ---- */
+
+#define QUICK (RAPT_CASE_QUICK | RAPT_CASE_FULL)
+#define FULL RAPT_CASE_FULL
+#define BENCH RAPT_CASE_BENCH
+#define SHAPE(b, hq, hkv, q, k, d, dv)                                                                       \
+    .batch = b, .q_heads = hq, .kv_heads = hkv, .nq = q, .nk = k, .d_qk = d, .d_v = dv
+#define F32 .dtype = RAPT_F32
+#define F16 .dtype = RAPT_F16
+#define BF16 .dtype = RAPT_BF16
+#define CAUSAL(offset) .causal = true, .causal_offset = offset
+
+static const rapt_case named[] = {
+    /* nothing at all */
+    {"no-queries", SHAPE(2, 3, 3, 0, 5, 8, 8), F32, .groups = QUICK},
+    {"no-keys", SHAPE(2, 3, 3, 5, 0, 8, 8), F32, .groups = QUICK},
+    {"no-keys-f16-odd", SHAPE(1, 2, 1, 3, 0, 5, 7), F16, .layout = RAPT_LAYOUT_ODD, .groups = QUICK},
+    {"no-batch", SHAPE(0, 3, 3, 5, 5, 8, 8), F32, .groups = QUICK},
+    {"one-element", SHAPE(1, 1, 1, 1, 1, 1, 1), F32, .groups = QUICK},
+    {"one-element-f16", SHAPE(1, 1, 1, 1, 1, 1, 1), F16, .groups = QUICK},
+    /* exact */
+    {"exact-f32", SHAPE(2, 2, 2, 33, 70, 32, 24), F32, .input = RAPT_INPUT_EXACT, .groups = QUICK},
+    {"exact-f16-causal", SHAPE(1, 4, 2, 65, 65, 64, 64), F16, CAUSAL(0), .input = RAPT_INPUT_EXACT,
+     .groups = QUICK},
+    {"exact-bf16-odd", SHAPE(1, 2, 1, 17, 130, 40, 9), BF16, CAUSAL(3), .layout = RAPT_LAYOUT_ODD,
+     .input = RAPT_INPUT_EXACT, .groups = QUICK},
+    {"exact-split", SHAPE(1, 4, 2, 1, 1000, 64, 64), F32, .key_splits = 7, .input = RAPT_INPUT_EXACT,
+     .groups = QUICK},
+    {"exact-uniform", SHAPE(1, 2, 2, 5, 64, 4, 16), F32, .input = RAPT_INPUT_EXACT, .groups = QUICK},
+    {"exact-varlen", SHAPE(1, 2, 1, 26, 47, 64, 32), F32, CAUSAL(0), .sequences = 4,
+     .length_q = {9, 0, 1, 16}, .length_k = {9, 3, 19, 16}, .input = RAPT_INPUT_EXACT, .groups = QUICK},
+    /* heads */
+    {"gqa-4", SHAPE(1, 8, 2, 40, 40, 64, 64), F32, CAUSAL(0), .groups = QUICK},
+    {"mqa", SHAPE(2, 5, 1, 19, 50, 32, 32), F16, .groups = QUICK},
+    {"sqa-fewer-query-heads", SHAPE(1, 2, 6, 33, 33, 64, 64), F32, CAUSAL(0), .groups = QUICK},
+    {"heads-3-to-2", SHAPE(1, 3, 2, 18, 21, 16, 16), F32, .groups = QUICK},
+    {"heads-2-to-5", SHAPE(2, 2, 5, 18, 21, 16, 16), F32, CAUSAL(1), .groups = QUICK},
+    /* masks */
+    {"causal-cross", SHAPE(1, 2, 2, 21, 80, 64, 64), F32, CAUSAL(0), .groups = QUICK},
+    {"causal-more-queries", SHAPE(1, 2, 2, 80, 21, 64, 64), F32, CAUSAL(0), .groups = QUICK},
+    {"causal-offset-minus-5", SHAPE(1, 2, 2, 40, 40, 64, 64), F32, CAUSAL(-5), .groups = QUICK},
+    {"causal-offset-plus-7", SHAPE(1, 2, 2, 40, 40, 64, 64), F16, CAUSAL(7), .groups = QUICK},
+    {"causal-sees-nothing", SHAPE(1, 2, 2, 20, 20, 64, 64), F32, CAUSAL(-100), .groups = QUICK},
+    {"causal-offset-lowest", SHAPE(1, 1, 1, 20, 20, 8, 8), F32, CAUSAL(INT64_MIN), .groups = QUICK},
+    {"causal-offset-highest", SHAPE(1, 1, 1, 20, 20, 8, 8), F32, CAUSAL(INT64_MAX), .groups = QUICK},
+    {"causal-128", SHAPE(1, 2, 2, 128, 128, 64, 64), F32, CAUSAL(0), .groups = QUICK},
+    /* poison and range */
+    {"poison-causal", SHAPE(1, 2, 2, 70, 70, 64, 64), F32, CAUSAL(0), .input = RAPT_INPUT_POISONED,
+     .groups = QUICK},
+    {"poison-causal-f16", SHAPE(1, 4, 2, 70, 90, 64, 64), F16, CAUSAL(-9), .input = RAPT_INPUT_POISONED,
+     .groups = QUICK},
+    {"poison-decode", SHAPE(1, 4, 2, 4, 600, 128, 128), F32, CAUSAL(-70), .key_splits = 4,
+     .input = RAPT_INPUT_POISONED, .groups = QUICK},
+    {"poison-varlen", SHAPE(1, 2, 2, 40, 60, 32, 32), F32, CAUSAL(-3), .sequences = 3,
+     .length_q = {10, 25, 5}, .length_k = {10, 20, 30}, .input = RAPT_INPUT_POISONED, .groups = QUICK},
+    {"large-scores", SHAPE(1, 2, 2, 40, 70, 64, 64), F32, .input = RAPT_INPUT_LARGE, .groups = QUICK},
+    {"large-scores-f16", SHAPE(1, 2, 2, 40, 70, 64, 64), F16, CAUSAL(0), .input = RAPT_INPUT_LARGE,
+     .groups = QUICK},
+    {"large-scores-split", SHAPE(1, 2, 2, 1, 500, 64, 64), F32, .key_splits = 5, .input = RAPT_INPUT_LARGE,
+     .groups = QUICK},
+    /* layouts */
+    {"bnhd-f32", SHAPE(2, 3, 3, 37, 37, 64, 64), F32, CAUSAL(0), .layout = RAPT_LAYOUT_BNHD, .groups = QUICK},
+    {"packed-qkv-f32", SHAPE(2, 4, 4, 37, 37, 64, 64), F32, .layout = RAPT_LAYOUT_PACKED, .groups = QUICK},
+    {"packed-qkv-f16", SHAPE(1, 4, 2, 37, 37, 64, 64), F16, .layout = RAPT_LAYOUT_PACKED, .groups = QUICK},
+    {"odd-f32", SHAPE(2, 3, 3, 19, 23, 64, 64), F32, .layout = RAPT_LAYOUT_ODD, .groups = QUICK},
+    {"odd-f16", SHAPE(2, 3, 3, 19, 23, 33, 35), F16, .layout = RAPT_LAYOUT_ODD, .groups = QUICK},
+    {"odd-bf16", SHAPE(2, 4, 2, 19, 23, 64, 64), BF16, CAUSAL(0), .layout = RAPT_LAYOUT_ODD, .groups = QUICK},
+    {"broadcast-kv", SHAPE(3, 4, 4, 19, 23, 64, 64), F32, .layout = RAPT_LAYOUT_BROADCAST, .groups = QUICK},
+    /* sequences of different lengths */
+    {"varlen", SHAPE(1, 4, 2, 100, 130, 64, 64), F32, .sequences = 5, .length_q = {1, 33, 0, 60, 6},
+     .length_k = {64, 33, 5, 0, 28}, .groups = QUICK},
+    {"varlen-causal-f16", SHAPE(1, 4, 2, 100, 100, 64, 64), F16, CAUSAL(0), .sequences = 4,
+     .length_q = {17, 64, 2, 17}, .length_k = {17, 64, 2, 17}, .layout = RAPT_LAYOUT_BNHD, .groups = QUICK},
+    {"varlen-empty", SHAPE(1, 2, 2, 0, 0, 16, 16), F32, .sequences = 2, .groups = QUICK},
+    {"varlen-bound", SHAPE(1, 2, 2, 70, 70, 32, 32), F32, CAUSAL(0), .sequences = 2, .length_q = {50, 20},
+     .length_k = {50, 20}, .max_seqlen_q = 32, .groups = QUICK},
+    {"varlen-decode", SHAPE(1, 8, 2, 4, 900, 64, 64), F32, CAUSAL(0), .sequences = 4,
+     .length_q = {1, 1, 1, 1}, .length_k = {400, 1, 99, 400}, .key_splits = 3, .groups = QUICK},
+    /* few queries */
+    {"decode", SHAPE(2, 8, 2, 1, 777, 128, 128), F32, .groups = QUICK},
+    {"decode-f16", SHAPE(1, 8, 2, 1, 777, 128, 128), F16, .groups = QUICK},
+    {"decode-4-causal", SHAPE(1, 8, 1, 4, 300, 64, 64), F32, CAUSAL(0), .groups = QUICK},
+    {"split-2", SHAPE(1, 2, 2, 33, 200, 64, 64), F32, CAUSAL(0), .key_splits = 2, .groups = QUICK},
+    {"split-more-than-keys", SHAPE(1, 2, 2, 3, 5, 64, 64), F32, .key_splits = 64, .groups = QUICK},
+    {"no-lse", SHAPE(1, 2, 2, 33, 33, 64, 64), F32, .no_lse = true, .groups = QUICK},
+    /* head dims of real models */
+    {"head-dim-128", SHAPE(1, 2, 2, 70, 70, 128, 128), F32, CAUSAL(0), .groups = QUICK},
+    {"head-dim-256-f16", SHAPE(1, 2, 2, 35, 70, 256, 256), F16, .groups = QUICK},
+    {"head-dim-80-bf16", SHAPE(1, 2, 2, 70, 70, 80, 80), BF16, CAUSAL(0), .groups = QUICK},
+    {"head-dim-192-128", SHAPE(1, 2, 2, 35, 70, 192, 128), F16, CAUSAL(0), .groups = QUICK},
+    {"head-dim-576-512", SHAPE(1, 4, 1, 9, 70, 576, 512), F32, CAUSAL(0), .groups = QUICK},
+    /* larger than a masked range=262144 */
+    {"long-keys", SHAPE(1, 2, 1, 5, 3000, 64, 64), F32, CAUSAL(0), .groups = FULL},
+    {"long-keys-f16", SHAPE(1, 2, 2, 40, 4099, 64, 64), F16, .groups = FULL},
+    {"long-both", SHAPE(1, 1, 1, 1031, 1031, 64, 64), F32, CAUSAL(0), .groups = FULL},
+    {"many-heads", SHAPE(9, 64, 8, 3, 17, 16, 16), F32, CAUSAL(0), .groups = FULL},
+    {"wide-grid", SHAPE(1, 1, 1, 70001, 3, 4, 4), F32, .groups = FULL},
+    /* bench */
+    {"B1H8D64N1024f32", SHAPE(1, 8, 8, 1024, 1024, 64, 64), F32, .groups = BENCH},
+    {"B1H8D64N1024f16", SHAPE(1, 8, 8, 1024, 1024, 64, 64), F16, .groups = BENCH},
+    {"B1H8D64N2048f32", SHAPE(1, 8, 8, 2048, 2048, 64, 64), F32, .groups = BENCH},
+    {"B1H8D64N2048f16", SHAPE(1, 8, 8, 2048, 2048, 64, 64), F16, .groups = BENCH},
+    {"B1H8D64N2048f32c", SHAPE(1, 8, 8, 2048, 2048, 64, 64), F32, CAUSAL(0), .groups = BENCH},
+    {"B1H8K2D64N1024f32", SHAPE(1, 8, 2, 1024, 1024, 64, 64), F32, .groups = BENCH},
+    {"B1H8D128N1024f32", SHAPE(1, 8, 8, 1024, 1024, 128, 128), F32, .groups = BENCH},
+    {"B1H8D128N1024f16", SHAPE(1, 8, 8, 1024, 1024, 128, 128), F16, .groups = BENCH},
+    {"B1H8D128N2048f32", SHAPE(1, 8, 8, 2048, 2048, 128, 128), F32, .groups = BENCH},
+    {"B1H8D128N2048f16", SHAPE(1, 8, 8, 2048, 2048, 128, 128), F16, .groups = BENCH},
+    {"B1H32K8D128Q1N4096f32", SHAPE(1, 32, 8, 1, 4096, 128, 128), F32, .groups = BENCH},
+    {"B1H32K8D128Q1N4096f16", SHAPE(1, 32, 8, 1, 4096, 128, 128), F16, .groups = BENCH},
+    {"B1H32K8D128Q1N16384f32", SHAPE(1, 32, 8, 1, 16384, 128, 128), F32, .groups = BENCH},
+    {"B1H32K8D128Q1N16384f16", SHAPE(1, 32, 8, 1, 16384, 128, 128), F16, .groups = BENCH},
+};
+
+/* ---- the sweep ---- */
+
+typedef struct list {
+    rapt_case *cases;
+    size_t count, capacity;
+    uint32_t groups;
+    const char *filter;
+    bool failed;
+} list;
+
+static void name_case(rapt_case *c)
+{
+    char mask[32] = "", split[16] = "", varlen[16] = "", dv[16] = "";
+    if (c->causal)
+        snprintf(mask, sizeof mask, "-causal%+lld", (long long)c->causal_offset);
+    if (c->key_splits > 0)
+        snprintf(split, sizeof split, "-s%u", c->key_splits);
+    if (c->sequences > 0)
+        snprintf(varlen, sizeof varlen, "-v%u", c->sequences);
+    if (c->d_v != c->d_qk)
+        snprintf(dv, sizeof dv, "V%u", (unsigned)c->d_v);
+    snprintf(c->name, sizeof c->name, "B%uH%uK%uD%u%sQ%uN%u%s%s%s%s-%s-%s", (unsigned)c->batch,
+             (unsigned)c->q_heads, (unsigned)c->kv_heads, (unsigned)c->d_qk, dv, (unsigned)c->nq,
+             (unsigned)c->nk, dtype_name(c->dtype), mask, varlen, split, rapt_case_layout_name(c->layout),
+             rapt_case_input_name(c->input));
+}
+
+static void add(list *l, rapt_case c)
+{
+    if (c.name[0] == 0)
+        name_case(&c);
+    if (!(c.groups & l->groups) || (l->filter && !strstr(c.name, l->filter)) || l->failed)
+        return;
+    if (l->count == l->capacity) {
+        const size_t capacity = l->capacity > 0 ? 2 * l->capacity : 256;
+        rapt_case *cases = realloc(l->cases, capacity * sizeof *cases);
+        if (!cases) {
+            l->failed = true;
+            return;
+        }
+        l->cases = cases;
+        l->capacity = capacity;
+    }
+    c.seed = 0xcbf29ce484222325u;
+    for (const char *at = c.name; *at; at++) /* from the name, so that a filter does not change the inputs */
+        c.seed = (c.seed ^ (uint8_t)*at) * 0x100000001b3u;
+    l->cases[l->count++] = c;
+}
+
+static const rapt_dtype dtypes[] = {RAPT_F32, RAPT_F16, RAPT_BF16};
+
+/* Every head_dim of the list, as both, as Q's and K's, as V's. */
+static void sweep_head_dims(list *l)
+{
+    static const uint16_t dims[] = {64,  1,   2,   3,   4,   5,   7,   8,   12,  16,  20,  31,  32,  33,  40,
+                                    48,  63,  65,  72,  80,  96,  100, 112, 120, 127, 128, 129, 144, 160, 192,
+                                    200, 224, 255, 256, 257, 320, 384, 448, 511, 512, 513, 575, 576};
+    for (size_t n = 0; n < COUNT(dims); n++)
+        for (unsigned t = 0; t < 3; t++) {
+            const uint16_t d = dims[n], other = dims[(n * 7 + t * 5) % COUNT(dims)];
+            rapt_case c = {SHAPE(1, 2, 1, 19, 37, d, d), .dtype = dtypes[t], .causal = (n + t) % 2 == 0};
+            c.groups = (n % 4 == 0 && t == n / 4 % 3) ? QUICK : FULL;
+            add(l, c);
+            rapt_case mixed = {SHAPE(2, 1, 2, 9, 18, d, other), .dtype = dtypes[t], .groups = FULL};
+            mixed.layout = (rapt_case_layout)((n + t) % RAPT_LAYOUT_COUNT);
+            add(l, mixed);
+            if (t == 0) {
+                rapt_case decode = {SHAPE(1, 4, 2, 1, 70, d, d), .dtype = dtypes[n % 3], .groups = FULL};
+                add(l, decode);
+            }
+        }
+}
+
+/* Lengths: 0, 1, primes, around powers of two. */
+static void sweep_lengths(list *l)
+{
+    static const uint16_t lengths[] = {0,  1,  2,  3,  7,  8,   9,   15,  16,  17, 31,
+                                       32, 33, 61, 64, 67, 127, 128, 131, 256, 257};
+    for (size_t a = 0; a < COUNT(lengths); a++)
+        for (size_t b = 0; b < COUNT(lengths); b++) {
+            rapt_case c = {SHAPE(1, 2, 2, lengths[a], lengths[b], 64, 64), .dtype = dtypes[(a + b) % 3]};
+            c.causal = (a ^ b) & 1;
+            c.groups = (a * 5 + b) % 29 == 0 ? QUICK : (a + 2 * b) % 3 == 0 ? FULL : 0;
+            add(l, c);
+        }
+}
+
+static void sweep_heads(list *l)
+{
+    static const uint8_t heads[][2] = {{1, 1}, {7, 7}, {6, 3}, {9, 1}, {12, 4},
+                                       {1, 4}, {2, 8}, {5, 3}, {3, 7}, {16, 2}};
+    for (size_t n = 0; n < COUNT(heads); n++)
+        for (unsigned q = 0; q < 3; q++) {
+            static const uint8_t queries[] = {1, 5, 40};
+            rapt_case c = {SHAPE(1 + n % 3, heads[n][0], heads[n][1], queries[q], 45, 64, 64),
+                           .dtype = dtypes[n % 3]};
+            c.causal = n % 2 == 0;
+            c.groups = FULL;
+            add(l, c);
+        }
+}
+
+/* Everything at once, at random, the same every time. */
+static rapt_case mixed_case(rapt_random *r)
+{
+    static const uint16_t dims[] = {1, 8, 16, 24, 32, 40, 64, 64, 64, 80, 96, 128, 128, 160, 256};
+    static const uint16_t lengths[] = {1, 2, 4, 5, 13, 16, 30, 32, 41, 64, 77, 100, 128, 150, 211};
+    static const uint8_t heads[][2] = {{1, 1}, {2, 2}, {4, 2}, {4, 1}, {8, 2}, {3, 2}, {2, 4}, {6, 6}};
+    static const int16_t offsets[] = {0, 0, 0, 1, -1, -5, 9, -40, 40};
+    rapt_case c = {.batch = 1 + rapt_random_below(r, 2)};
+    const uint8_t *pair = heads[rapt_random_below(r, COUNT(heads))];
+    c.q_heads = pair[0];
+    c.kv_heads = pair[1];
+    c.nq = lengths[rapt_random_below(r, COUNT(lengths))];
+    c.nk = rapt_random_below(r, 3) == 0 ? c.nq : lengths[rapt_random_below(r, COUNT(lengths))];
+    c.d_qk = dims[rapt_random_below(r, COUNT(dims))];
+    c.d_v = rapt_random_below(r, 4) > 0 ? c.d_qk : dims[rapt_random_below(r, COUNT(dims))];
+    c.dtype = dtypes[rapt_random_below(r, 3)];
+    c.causal = rapt_random_below(r, 2);
+    c.causal_offset = c.causal ? offsets[rapt_random_below(r, COUNT(offsets))] : 0;
+    c.layout = (rapt_case_layout)rapt_random_below(r, RAPT_LAYOUT_COUNT);
+    c.input = (rapt_case_input)rapt_random_below(r, RAPT_INPUT_COUNT);
+    c.key_splits = rapt_random_below(r, 3) == 0 ? 1 + (uint32_t)rapt_random_below(r, 6) : 0;
+    c.no_lse = rapt_random_below(r, 8) == 0;
+    if (rapt_random_below(r, 4) == 0) {
+        c.batch = 1;
+        c.sequences = 1 + (uint32_t)rapt_random_below(r, RAPT_CASE_SEQUENCES);
+        c.nq = c.nk = 0;
+        for (uint32_t s = 0; s < c.sequences; s++) {
+            c.length_q[s] =
+                rapt_random_below(r, 5) == 0 ? 0 : lengths[rapt_random_below(r, COUNT(lengths) - 4)];
+            c.length_k[s] =
+                rapt_random_below(r, 2) ? c.length_q[s] : lengths[rapt_random_below(r, COUNT(lengths) - 4)];
+            c.nq += c.length_q[s];
+            c.nk += c.length_k[s];
+        }
+    }
+    return c;
+}
+
+rapt_case *rapt_cases(uint32_t groups, const char *filter, size_t *count)
+{
+    list l = {.groups = groups, .filter = filter, .cases = malloc(sizeof(rapt_case)), .capacity = 1};
+    *count = 0;
+    if (!l.cases)
+        return NULL;
+    for (size_t n = 0; n < COUNT(named); n++)
+        add(&l, named[n]);
+    sweep_head_dims(&l);
+    sweep_lengths(&l);
+    sweep_heads(&l);
+    rapt_random r = {2024};
+    for (unsigned n = 0; n < 400; n++) {
+        rapt_case c = mixed_case(&r);
+        c.groups = n < 24 ? QUICK : FULL;
+        add(&l, c);
+    }
+    if (l.failed) {
+        free(l.cases);
+        return NULL;
+    }
+    *count = l.count;
+    return l.cases;
+}
+
+/* ---- shape names ---- */
+
+static bool read_count(const char **at, char letter, uint64_t *out)
+{
+    if (**at != letter || (*at)[1] < '0' || (*at)[1] > '9')
+        return false;
+    char *end;
+    const unsigned long value = strtoul(*at + 1, &end, 10);
+    if (value > 1ul << 30)
+        return false;
+    *at = end;
+    *out = value;
+    return true;
+}
+
+bool rapt_case_parse(const char *name, rapt_case *out)
+{
+    rapt_case c = {.groups = BENCH, .seed = 1};
+    const char *at = name;
+    if (strlen(name) >= sizeof c.name || !read_count(&at, 'B', &c.batch) || !read_count(&at, 'H', &c.q_heads))
+        return false;
+    if (!read_count(&at, 'K', &c.kv_heads))
+        c.kv_heads = c.q_heads;
+    if (!read_count(&at, 'D', &c.d_qk))
+        return false;
+    if (!read_count(&at, 'V', &c.d_v))
+        c.d_v = c.d_qk;
+    const bool queries = read_count(&at, 'Q', &c.nq);
+    if (!read_count(&at, 'N', &c.nk))
+        return false;
+    if (!queries)
+        c.nq = c.nk;
+    for (unsigned t = 0; t < 3 && c.dtype == RAPT_DTYPE_NONE; t++)
+        if (strncmp(at, dtype_name(dtypes[t]), strlen(dtype_name(dtypes[t]))) == 0) {
+            c.dtype = dtypes[t];
+            at += strlen(dtype_name(c.dtype));
+        }
+    c.causal = c.dtype != RAPT_DTYPE_NONE && *at == 'c';
+    at += c.causal;
+    if (c.dtype == RAPT_DTYPE_NONE || *at != 0)
+        return false;
+    memcpy(c.name, name, strlen(name) + 1);
+    *out = c;
+    return true;
+}
+
+/* ---- exactness ---- */
+
+static bool one_length_is_exact(const rapt_case *c, uint64_t nk)
+{
+    uint64_t bits = 0;
+    while ((1ull << bits) < nk)
+        bits++;
+    const bool uniform = !c->causal && nk <= 128 && (nk & (nk - 1)) == 0;
+    return 2 * bits <= c->d_qk || uniform;
+}
+
+bool rapt_case_is_exact(const rapt_case *c)
+{
+    if (c->input != RAPT_INPUT_EXACT)
+        return false;
+    if (c->sequences == 0)
+        return one_length_is_exact(c, c->nk);
+    for (uint32_t s = 0; s < c->sequences; s++)
+        if (!one_length_is_exact(c, c->length_k[s]))
+            return false;
+    return true;
+}

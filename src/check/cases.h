@@ -1,0 +1,80 @@
+/* The one list of attention problems: the tests, `rapt check` and the benchmarks all take theirs from here.
+ */
+#ifndef RAPT_CHECK_CASES_H
+#define RAPT_CHECK_CASES_H
+
+#include <rapt/attention.h>
+#include <stdbool.h>
+
+/* Groups, as bits. Every quick case is a full one too. */
+enum {
+    RAPT_CASE_QUICK = 1,
+    RAPT_CASE_FULL = 2,
+    RAPT_CASE_BENCH = 4, /* worth timing */
+};
+
+typedef enum rapt_case_layout {
+    RAPT_LAYOUT_BHND = 0,
+    RAPT_LAYOUT_BNHD,
+    RAPT_LAYOUT_PACKED,    /* q, k and v are columns of one (batch, sequence, all heads * head_dim) matrix */
+    RAPT_LAYOUT_ODD,       /* gaps of odd sizes between rows, heads and batches, bases at odd elements */
+    RAPT_LAYOUT_BROADCAST, /* BHND; k and v have batch and head strides of 0 */
+    RAPT_LAYOUT_COUNT
+} rapt_case_layout;
+
+typedef enum rapt_case_input {
+    RAPT_INPUT_NORMAL = 0, /* normally distributed */
+    RAPT_INPUT_EXACT,      /* small integers whose attention is exact in every type; see rapt_case_is_exact */
+    RAPT_INPUT_LARGE,      /* scores to about +-1e4 */
+    RAPT_INPUT_POISONED, /* normal, and the keys that the first queries do not see hold NaN, +Inf and -Inf */
+    RAPT_INPUT_COUNT
+} rapt_case_input;
+
+#define RAPT_CASE_SEQUENCES 8
+
+typedef struct rapt_case {
+    char name[192];
+    uint64_t batch, q_heads, kv_heads, nq, nk;
+    uint64_t d_qk, d_v;
+    rapt_dtype dtype;
+    bool causal, no_lse;
+    int64_t causal_offset;
+    rapt_case_layout layout;
+    uint32_t sequences; /* 0: dense; else batch is 1 and nq, nk are the sums of the lengths */
+    uint32_t length_q[RAPT_CASE_SEQUENCES], length_k[RAPT_CASE_SEQUENCES];
+    uint32_t max_seqlen_q; /* below a length: the rows beyond it must stay untouched; 0: the longest */
+    uint32_t key_splits;   /* 0: the plan chooses */
+    rapt_case_input input;
+    uint64_t seed;
+    uint32_t groups;
+} rapt_case;
+
+/* All cases of any of `groups` whose name contains `filter` (NULL: all), in an order that never changes.
+ * The caller frees it. NULL when there is no memory. */
+rapt_case *rapt_cases(uint32_t groups, const char *filter, size_t *count);
+
+/* Parses shape names such as B1H8K2D64N1024f32 or B1H32K8D128Q1N4096f16c: batch, query heads, [kv heads],
+ * head_dim, [V head_dim], [queries], keys, f32|f16|bf16, [c for causal]. */
+bool rapt_case_parse(const char *name, rapt_case *out);
+
+/* RAPT_INPUT_EXACT: either each query matches one key alone (score 0, all others -256 and less, so that their
+ * weights are 0 in single precision), or all scores are 0 and the number of keys is a power of two. False
+ * where the case's shape allows neither; its inputs are then integers, compared with a tolerance. */
+bool rapt_case_is_exact(const rapt_case *c);
+
+/* Masks that rapt check lowers the device by (see rapt_caps_mask), NULL-ended; the first is "": none. */
+extern const char *const rapt_case_masks_quick[];
+extern const char *const rapt_case_masks_full[];
+
+const char *rapt_case_layout_name(rapt_case_layout layout);
+const char *rapt_case_input_name(rapt_case_input input);
+
+/* Deterministic random numbers (splitmix64). */
+typedef struct rapt_random {
+    uint64_t state;
+} rapt_random;
+uint64_t rapt_random_next(rapt_random *random);
+uint64_t rapt_random_below(rapt_random *random, uint64_t bound); /* 0 .. bound - 1; bound 0 gives 0 */
+double rapt_random_normal(rapt_random *random);
+
+#endif

@@ -1,0 +1,249 @@
+#include "oracle_attention.h"
+
+#include "half.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* The inputs as exact floats without gaps, (batch, heads, sequence, head_dim), and which keys are not finite.
+ */
+typedef struct problem {
+    const rapt_attention_desc *desc;
+    const rapt_check_inputs *in;
+    float *q, *k, *v;
+    uint8_t *bad; /* (batch, kv heads, keys): key or value holds a NaN or an infinity */
+    double scale;
+} problem;
+
+/* What one output row is made of. */
+typedef struct row {
+    const float *q, *k, *v;
+    const uint8_t *bad;
+    uint64_t visible; /* keys 0 .. visible - 1 are seen */
+} row;
+
+static float *gather(const rapt_tensor *t, const void *data)
+{
+    const uint64_t count = t->size[0] * t->size[1] * t->size[2] * t->size[3];
+    float *out = malloc((size_t)(count + 1) * sizeof *out), *at = out;
+    if (!out)
+        return NULL;
+    for (uint64_t b = 0; b < t->size[0]; b++)
+        for (uint64_t h = 0; h < t->size[1]; h++)
+            for (uint64_t i = 0; i < t->size[2]; i++)
+                for (uint64_t e = 0; e < t->size[3]; e++)
+                    *at++ = rapt_check_load(data, t->dtype,
+                                            (int64_t)b * t->stride[0] + (int64_t)h * t->stride[1] +
+                                                (int64_t)i * t->stride[2] + (int64_t)e);
+    return out;
+}
+
+static void note_bad(uint8_t *bad, const float *data, const rapt_tensor *t)
+{
+    const uint64_t keys = t->size[0] * t->size[1] * t->size[2];
+    for (uint64_t j = 0; j < keys; j++)
+        for (uint64_t e = 0; e < t->size[3]; e++)
+            if (!isfinite(data[j * t->size[3] + e]))
+                bad[j] = 1;
+}
+
+static void problem_free(problem *p)
+{
+    free(p->q);
+    free(p->k);
+    free(p->v);
+    free(p->bad);
+}
+
+static bool problem_make(problem *p, const rapt_attention_desc *desc, const rapt_check_inputs *in)
+{
+    *p = (problem){.desc = desc, .in = in};
+    p->q = gather(&desc->q, in->q);
+    p->k = gather(&desc->k, in->k);
+    p->v = gather(&desc->v, in->v);
+    p->bad = calloc((size_t)(desc->k.size[0] * desc->k.size[1] * desc->k.size[2]) + 1, 1);
+    p->scale = desc->flags & RAPT_ATTENTION_SCALE ? (double)desc->scale : 1 / sqrt((double)desc->q.size[3]);
+    if (!p->q || !p->k || !p->v || !p->bad)
+        return false;
+    note_bad(p->bad, p->k, &desc->k);
+    note_bad(p->bad, p->v, &desc->v);
+    return true;
+}
+
+static uint64_t heads_out(const rapt_attention_desc *d)
+{
+    return d->q.size[1] > d->k.size[1] ? d->q.size[1] : d->k.size[1];
+}
+
+/* Query i of nq stands at key position p = i + (nk - nq) + causal_offset and sees keys j <= p. */
+static uint64_t visible_keys(const rapt_attention_desc *d, uint64_t i, uint64_t nq, uint64_t nk)
+{
+    if (!(d->flags & RAPT_ATTENTION_CAUSAL))
+        return nk;
+    const int64_t aligned = (int64_t)i + (int64_t)nk - (int64_t)nq + 1;
+    if (d->causal_offset >= (int64_t)nk + (int64_t)nq)
+        return nk;
+    if (d->causal_offset <= -((int64_t)nk + (int64_t)nq))
+        return 0;
+    const int64_t seen = aligned + d->causal_offset;
+    return seen <= 0 ? 0 : (uint64_t)seen < nk ? (uint64_t)seen : nk;
+}
+
+/* The sequence that row i lies in: its place among that sequence's queries, and the sequence's lengths and
+ * first key. False when nothing is written to row i. */
+static bool find_sequence(const problem *p, uint64_t i, uint64_t *place, uint64_t *nq, uint64_t *nk,
+                          uint64_t *key0)
+{
+    const rapt_attention_desc *d = p->desc;
+    *place = i;
+    *nq = d->q.size[2];
+    *nk = d->k.size[2];
+    *key0 = 0;
+    if (d->sequences == 0)
+        return true;
+    const int32_t *cu_q = p->in->cu_seqlens_q, *cu_k = p->in->cu_seqlens_k;
+    for (uint32_t s = 0; s < d->sequences; s++)
+        if ((int64_t)i >= cu_q[s] && (int64_t)i < cu_q[s + 1]) {
+            *place = i - (uint64_t)cu_q[s];
+            *nq = (uint64_t)(cu_q[s + 1] - cu_q[s]);
+            *nk = (uint64_t)(cu_k[s + 1] - cu_k[s]);
+            *key0 = (uint64_t)cu_k[s];
+            return d->max_seqlen_q == 0 || *place < d->max_seqlen_q;
+        }
+    return false;
+}
+
+/* Row i of output head g of batch b. */
+static bool find_row(const problem *p, uint64_t b, uint64_t g, uint64_t i, row *r)
+{
+    const rapt_tensor *q = &p->desc->q, *k = &p->desc->k, *v = &p->desc->v;
+    const uint64_t heads = heads_out(p->desc), h = g * q->size[1] / heads, h_kv = g * k->size[1] / heads;
+    uint64_t place, nq, nk, key0;
+    if (!find_sequence(p, i, &place, &nq, &nk, &key0))
+        return false;
+    const uint64_t key = (b * k->size[1] + h_kv) * k->size[2] + key0;
+    r->q = p->q + ((b * q->size[1] + h) * q->size[2] + i) * q->size[3];
+    r->k = p->k + key * k->size[3];
+    r->v = p->v + key * v->size[3];
+    r->bad = p->bad + key;
+    r->visible = visible_keys(p->desc, place, nq, nk);
+    return true;
+}
+
+/* out = softmax(scale * q K^T) V over the visible keys, lse = log(sum(exp(scale * q K^T))). s: room for the
+ * scores. */
+static void attend_f64(const problem *p, const row *r, double *s, double *out, double *lse)
+{
+    const uint64_t dim_qk = p->desc->q.size[3], dim_v = p->desc->v.size[3];
+    double largest = -INFINITY, sum = 0;
+    for (uint64_t j = 0; j < r->visible; j++) {
+        double dot = 0;
+#pragma omp simd reduction(+ : dot)
+        for (uint64_t e = 0; e < dim_qk; e++)
+            dot += (double)r->q[e] * (double)r->k[j * dim_qk + e];
+        s[j] = p->scale * dot;
+        largest = fmax(largest, s[j]);
+    }
+    for (uint64_t e = 0; e < dim_v; e++)
+        out[e] = 0;
+    for (uint64_t j = 0; j < r->visible; j++) {
+        const double weight = exp(s[j] - largest);
+        sum += weight;
+#pragma omp simd
+        for (uint64_t e = 0; e < dim_v; e++)
+            out[e] += weight * (double)r->v[j * dim_v + e];
+    }
+    for (uint64_t e = 0; e < dim_v && r->visible > 0; e++)
+        out[e] /= sum;
+    *lse = r->visible > 0 ? largest + log(sum) : -INFINITY;
+}
+
+/* The same, term by term, in single precision, and rounded to the storage type. acc: room for a row of v. */
+static void attend_f32(const problem *p, const row *r, float *s, float *acc, double *out, double *lse)
+{
+    const uint64_t dim_qk = p->desc->q.size[3], dim_v = p->desc->v.size[3];
+    const float scale = (float)p->scale;
+    float largest = -INFINITY, sum = 0;
+    for (uint64_t j = 0; j < r->visible; j++) {
+        float dot = 0;
+        for (uint64_t e = 0; e < dim_qk; e++)
+            dot += r->q[e] * r->k[j * dim_qk + e];
+        s[j] = scale * dot;
+        largest = fmaxf(largest, s[j]);
+    }
+    for (uint64_t e = 0; e < dim_v; e++)
+        acc[e] = 0;
+    for (uint64_t j = 0; j < r->visible; j++) {
+        const float weight = expf(s[j] - largest);
+        sum += weight;
+        for (uint64_t e = 0; e < dim_v; e++)
+            acc[e] += weight * r->v[j * dim_v + e];
+    }
+    for (uint64_t e = 0; e < dim_v; e++)
+        out[e] = r->visible > 0 ? (double)rapt_check_round(p->desc->q.dtype, acc[e] / sum) : 0;
+    *lse = r->visible > 0 ? (double)(largest + logf(sum)) : (double)-INFINITY;
+}
+
+static bool any_bad(const row *r)
+{
+    for (uint64_t j = 0; j < r->visible; j++)
+        if (r->bad[j])
+            return true;
+    return false;
+}
+
+static bool attention(const rapt_attention_desc *desc, const rapt_check_inputs *in, bool single,
+                      uint64_t row_step, double *out, double *lse, uint8_t *rows)
+{
+    const uint64_t heads = heads_out(desc), nq = desc->q.size[2], nk = desc->k.size[2],
+                   dim_v = desc->v.size[3];
+    problem p;
+    double *s = malloc((size_t)(nk + dim_v + 1) * sizeof *s);
+    const bool good = problem_make(&p, desc, in) && s;
+    for (uint64_t b = 0; good && b < desc->q.size[0]; b++)
+        for (uint64_t g = 0; g < heads; g++)
+            for (uint64_t i = 0; i < nq; i++) {
+                const uint64_t at = (b * heads + g) * nq + i;
+                row r;
+                if (!find_row(&p, b, g, i, &r))
+                    rows[at] = RAPT_ROW_UNTOUCHED;
+                else if (row_step > 1 && at % row_step != 0 && i != 0 && i != nq - 1)
+                    rows[at] = RAPT_ROW_SKIPPED;
+                else if (any_bad(&r))
+                    rows[at] = RAPT_ROW_ANY;
+                else {
+                    rows[at] = RAPT_ROW_DONE;
+                    if (single)
+                        attend_f32(&p, &r, (float *)s, (float *)s + nk, out + at * dim_v, lse + at);
+                    else
+                        attend_f64(&p, &r, s, out + at * dim_v, lse + at);
+                }
+            }
+    problem_free(&p);
+    free(s);
+    return good;
+}
+
+bool rapt_check_attention_f64(const rapt_attention_desc *desc, const rapt_check_inputs *in, uint64_t row_step,
+                              double *out, double *lse, uint8_t *rows)
+{
+    return attention(desc, in, false, row_step, out, lse, rows);
+}
+
+bool rapt_check_attention_f32(const rapt_attention_desc *desc, const rapt_check_inputs *in, uint64_t row_step,
+                              double *out, double *lse, uint8_t *rows)
+{
+    return attention(desc, in, true, row_step, out, lse, rows);
+}
+
+double rapt_check_attention_pairs(const rapt_attention_desc *desc, const rapt_check_inputs *in)
+{
+    const problem p = {.desc = desc, .in = in};
+    double pairs = 0;
+    for (uint64_t i = 0; i < desc->q.size[2]; i++) {
+        uint64_t place, nq, nk, key0;
+        if (find_sequence(&p, i, &place, &nq, &nk, &key0))
+            pairs += (double)visible_keys(desc, place, nq, nk);
+    }
+    return pairs * (double)desc->q.size[0] * (double)heads_out(desc);
+}

@@ -1,0 +1,414 @@
+#include "problem.h"
+
+#include "compare.h"
+#include "half.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define GUARD 256 /* poisoned bytes before and after what tensors take */
+
+static uint64_t max_u64(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static uint64_t align_up(uint64_t x, uint64_t align)
+{
+    return (x + align - 1) / align * align;
+}
+
+/* ---- shapes and places ---- */
+
+static rapt_tensor tensor(rapt_dtype dtype, uint64_t b, uint64_t h, uint64_t n, uint64_t d,
+                          const int64_t stride[3])
+{
+    return (rapt_tensor){
+        .dtype = dtype, .rank = 4, .size = {b, h, n, d}, .stride = {stride[0], stride[1], stride[2], 1}};
+}
+
+/* A tensor of the case's layout, alone in its buffer. `kv`: broadcast applies. */
+static rapt_tensor lay_out(const rapt_case *c, uint64_t heads, uint64_t length, uint64_t dim, bool kv)
+{
+    const int64_t h = (int64_t)heads, n = (int64_t)length, d = (int64_t)dim;
+    switch (c->layout) {
+    case RAPT_LAYOUT_BNHD:
+    case RAPT_LAYOUT_PACKED: /* the output beside packed inputs */
+        return tensor(c->dtype, c->batch, heads, length, dim, (const int64_t[]){n * h * d, d, h * d});
+    case RAPT_LAYOUT_ODD: {
+        const int64_t row = d + 3, head = n * row + 5;
+        return tensor(c->dtype, c->batch, heads, length, dim, (const int64_t[]){h * head + 7, head, row});
+    }
+    case RAPT_LAYOUT_BROADCAST:
+        if (kv)
+            return tensor(c->dtype, c->batch, heads, length, dim, (const int64_t[]){0, 0, d});
+        break;
+    default:
+        break;
+    }
+    return tensor(c->dtype, c->batch, heads, length, dim, (const int64_t[]){h * n * d, n * d, d});
+}
+
+static uint64_t tensor_bytes(const rapt_tensor *t)
+{
+    uint64_t last = 0;
+    for (unsigned axis = 0; axis < t->rank; axis++) {
+        if (t->size[axis] == 0)
+            return 0;
+        last += (t->size[axis] - 1) * (uint64_t)t->stride[axis];
+    }
+    return (last + 1) * rapt_check_dtype_size(t->dtype);
+}
+
+/* Gives a tensor a buffer of its own, at an odd element in the odd layout. */
+static void place(rapt_problem *p, int op, rapt_tensor *t)
+{
+    const uint64_t element = rapt_check_dtype_size(t->dtype);
+    const uint64_t odd = p->c.layout == RAPT_LAYOUT_ODD ? (2 * (uint64_t)op + 1) * element : 0;
+    t->align = odd > 0 ? (uint32_t)element : 0;
+    p->operands[op].offset = GUARD + odd;
+    p->operands[op].bytes = align_up(GUARD + odd + tensor_bytes(t), 16) + GUARD;
+    p->operands[op].shares = op;
+}
+
+/* Q, K and V as columns of one matrix where their lengths agree, else K and V alone. */
+static void place_packed(rapt_problem *p)
+{
+    const rapt_case *c = &p->c;
+    const uint64_t element = rapt_check_dtype_size(c->dtype);
+    const bool all = c->nq == c->nk;
+    const uint64_t q_columns = all ? c->q_heads * c->d_qk : 0, k_columns = c->kv_heads * c->d_qk;
+    const int64_t row = (int64_t)(q_columns + k_columns + c->kv_heads * c->d_v),
+                  matrix = (int64_t)c->nk * row;
+    rapt_attention_desc *d = &p->desc;
+    d->k = tensor(c->dtype, c->batch, c->kv_heads, c->nk, c->d_qk,
+                  (const int64_t[]){matrix, (int64_t)c->d_qk, row});
+    d->v = tensor(c->dtype, c->batch, c->kv_heads, c->nk, c->d_v,
+                  (const int64_t[]){matrix, (int64_t)c->d_v, row});
+    d->q = lay_out(c, c->q_heads, c->nq, c->d_qk, false);
+    if (all)
+        d->q = tensor(c->dtype, c->batch, c->q_heads, c->nq, c->d_qk,
+                      (const int64_t[]){matrix, (int64_t)c->d_qk, row});
+    else
+        place(p, RAPT_OP_Q, &d->q);
+    const int owner = all ? RAPT_OP_Q : RAPT_OP_K;
+    const uint64_t bytes = align_up(c->batch * (uint64_t)matrix * element, 16) + 2 * GUARD;
+    const uint64_t columns[3] = {0, q_columns, q_columns + k_columns};
+    rapt_tensor *tensors[3] = {&d->q, &d->k, &d->v};
+    for (int op = all ? RAPT_OP_Q : RAPT_OP_K; op <= RAPT_OP_V; op++) {
+        p->operands[op] =
+            (rapt_operand){.bytes = bytes, .offset = GUARD + columns[op] * element, .shares = owner};
+        uint32_t align = 16;
+        while (p->operands[op].offset % align != 0)
+            align /= 2;
+        tensors[op]->align = align;
+    }
+}
+
+static void place_lse(rapt_problem *p)
+{
+    const rapt_case *c = &p->c;
+    const int64_t gap = c->layout == RAPT_LAYOUT_ODD ? 3 : 0, row = (int64_t)c->nq + gap;
+    rapt_tensor *t = &p->desc.lse;
+    if (c->no_lse)
+        return;
+    *t = (rapt_tensor){.dtype = RAPT_F32, .rank = 3, .size = {c->batch, p->heads, c->nq}};
+    t->stride[0] = (int64_t)p->heads * row + gap;
+    t->stride[1] = row;
+    t->stride[2] = 1;
+    if (c->layout == RAPT_LAYOUT_BNHD) { /* (batch, sequence, heads) in memory */
+        t->stride[1] = 1;
+        t->stride[2] = (int64_t)p->heads;
+    }
+    place(p, RAPT_OP_LSE, t);
+}
+
+static void describe(rapt_problem *p)
+{
+    const rapt_case *c = &p->c;
+    rapt_attention_desc *d = &p->desc;
+    d->struct_size = sizeof *d;
+    d->key_splits = c->key_splits;
+    if (c->causal) {
+        d->flags |= RAPT_ATTENTION_CAUSAL;
+        d->causal_offset = c->causal_offset;
+    }
+    if (c->input == RAPT_INPUT_EXACT || c->input == RAPT_INPUT_LARGE) {
+        d->flags |= RAPT_ATTENTION_SCALE;
+        d->scale = c->input == RAPT_INPUT_EXACT ? 256 : (float)(2500 / sqrt((double)c->d_qk));
+    }
+    d->sequences = c->sequences;
+    for (uint32_t s = 0; s < c->sequences; s++) {
+        d->max_seqlen_q = max_u64(d->max_seqlen_q, c->length_q[s]);
+        d->max_seqlen_k = max_u64(d->max_seqlen_k, c->length_k[s]);
+    }
+    if (c->max_seqlen_q > 0)
+        d->max_seqlen_q = c->max_seqlen_q;
+    if (c->layout == RAPT_LAYOUT_PACKED) {
+        place_packed(p);
+    } else {
+        d->q = lay_out(c, c->q_heads, c->nq, c->d_qk, false);
+        d->k = lay_out(c, c->kv_heads, c->nk, c->d_qk, true);
+        d->v = lay_out(c, c->kv_heads, c->nk, c->d_v, true);
+        place(p, RAPT_OP_Q, &d->q);
+        place(p, RAPT_OP_K, &d->k);
+        place(p, RAPT_OP_V, &d->v);
+    }
+    d->out = lay_out(c, p->heads, c->nq, c->d_v, false);
+    place(p, RAPT_OP_OUT, &d->out);
+    place_lse(p);
+    for (int op = RAPT_OP_CU_Q; op <= RAPT_OP_CU_K && c->sequences > 0; op++)
+        p->operands[op] =
+            (rapt_operand){.bytes = align_up((c->sequences + 1) * sizeof(int32_t), 16) + 2 * GUARD,
+                           .offset = GUARD,
+                           .shares = op};
+}
+
+/* ---- contents ---- */
+
+static bool make_images(rapt_problem *p)
+{
+    for (int op = 0; op < RAPT_OP_COUNT; op++) {
+        rapt_operand *o = &p->operands[op];
+        if (o->bytes == 0 || op == RAPT_OP_OUT || op == RAPT_OP_LSE)
+            continue;
+        if (o->shares != op) {
+            o->image = p->operands[o->shares].image;
+            continue;
+        }
+        uint32_t *words = malloc(o->bytes);
+        if (!words)
+            return false;
+        for (uint64_t w = 0; w < o->bytes / 4; w++)
+            words[w] = RAPT_POISON;
+        o->image = words;
+    }
+    return true;
+}
+
+static void *data(const rapt_problem *p, int op)
+{
+    return p->operands[op].image ? (char *)p->operands[op].image + p->operands[op].offset : NULL;
+}
+
+static void put(rapt_problem *p, int op, const rapt_tensor *t, const uint64_t at[4], double value)
+{
+    int64_t index = 0;
+    for (int axis = 0; axis < 4; axis++)
+        index += (int64_t)at[axis] * t->stride[axis];
+    rapt_check_store(data(p, op), t->dtype, index, (float)value);
+}
+
+/* One sequence: rows [q0, q0 + nq) and [k0, k0 + nk) of the sequence axes. */
+typedef struct span {
+    uint64_t q0, nq, k0, nk;
+    bool odd; /* an odd one of several sequences */
+} span;
+
+static uint32_t spans(const rapt_case *c, span out[RAPT_CASE_SEQUENCES])
+{
+    if (c->sequences == 0) {
+        out[0] = (span){0, c->nq, 0, c->nk, false};
+        return 1;
+    }
+    uint64_t q0 = 0, k0 = 0;
+    for (uint32_t s = 0; s < c->sequences; s++) {
+        out[s] = (span){q0, c->length_q[s], k0, c->length_k[s], s % 2 == 1};
+        q0 += c->length_q[s];
+        k0 += c->length_k[s];
+    }
+    return c->sequences;
+}
+
+static uint64_t visible(const rapt_case *c, const span *s, uint64_t i)
+{
+    const int64_t reach = (int64_t)(s->nq + s->nk);
+    if (!c->causal || c->causal_offset >= reach)
+        return s->nk;
+    const int64_t seen =
+        c->causal_offset <= -reach ? 0 : (int64_t)(i + s->nk + 1) - (int64_t)s->nq + c->causal_offset;
+    return seen <= 0 ? 0 : (uint64_t)seen < s->nk ? (uint64_t)seen : s->nk;
+}
+
+static void fill_normal(rapt_problem *p, rapt_random *random)
+{
+    const rapt_tensor *tensors[] = {&p->desc.q, &p->desc.k, &p->desc.v};
+    for (int op = RAPT_OP_Q; op <= RAPT_OP_V; op++) {
+        const rapt_tensor *t = tensors[op];
+        uint64_t at[4];
+        for (at[0] = 0; at[0] < t->size[0]; at[0]++)
+            for (at[1] = 0; at[1] < t->size[1]; at[1]++)
+                for (at[2] = 0; at[2] < t->size[2]; at[2]++)
+                    for (at[3] = 0; at[3] < t->size[3]; at[3]++)
+                        put(p, op, t, at, rapt_random_normal(random));
+    }
+}
+
+/* Key j spells its number in pairs of components, (1, 0) for a set bit and (0, 1) for a clear one; a query
+ * spells the number it looks for as (0, -1) and (-1, 0): their product is minus the number of bits that
+ * differ, and where none does every single term is 0, whatever a kernel scales first. Without room for the
+ * bits, queries are 0. */
+static void fill_exact(rapt_problem *p, rapt_random *random)
+{
+    const rapt_case *c = &p->c;
+    span all[RAPT_CASE_SEQUENCES];
+    const uint32_t count = spans(c, all);
+    for (uint32_t n = 0; n < count; n++) {
+        const span *s = &all[n];
+        uint64_t bits = 0;
+        while ((1ull << bits) < s->nk)
+            bits++;
+        const bool spelled = 2 * bits <= c->d_qk;
+        for (uint64_t b = 0; b < c->batch; b++) {
+            for (uint64_t h = 0; h < c->kv_heads; h++)
+                for (uint64_t j = 0; j < s->nk; j++) {
+                    for (uint64_t e = 0; e < c->d_qk; e++) {
+                        const bool set = spelled && e / 2 < bits && (j >> e / 2 & 1) == (e % 2 == 0);
+                        put(p, RAPT_OP_K, &p->desc.k, (const uint64_t[]){b, h, s->k0 + j, e}, set);
+                    }
+                    for (uint64_t e = 0; e < c->d_v; e++) {
+                        const double value = spelled ? (double)rapt_random_below(random, 17) - 8
+                                                     : (double)rapt_random_below(random, 3) - 1;
+                        put(p, RAPT_OP_V, &p->desc.v, (const uint64_t[]){b, h, s->k0 + j, e}, value);
+                    }
+                }
+            for (uint64_t h = 0; h < c->q_heads; h++)
+                for (uint64_t i = 0; i < s->nq; i++) {
+                    const uint64_t target = rapt_random_below(random, visible(c, s, i));
+                    for (uint64_t e = 0; e < c->d_qk; e++) {
+                        const bool set = spelled && e / 2 < bits && (target >> e / 2 & 1) == (e % 2 == 1);
+                        put(p, RAPT_OP_Q, &p->desc.q, (const uint64_t[]){b, h, s->q0 + i, e}, set ? -1 : 0);
+                    }
+                }
+        }
+    }
+}
+
+/* Keys that the first half of the queries do not see, and every key of the odd sequences. */
+static void poison_keys(rapt_problem *p)
+{
+    const rapt_case *c = &p->c;
+    const double poison[] = {(double)NAN, (double)INFINITY, -(double)INFINITY};
+    span all[RAPT_CASE_SEQUENCES];
+    const uint32_t count = spans(c, all);
+    for (uint32_t n = 0; n < count; n++) {
+        const span *s = &all[n];
+        for (uint64_t j = s->odd ? 0 : visible(c, s, s->nq / 2); j < s->nk; j++)
+            for (uint64_t b = 0; b < c->batch; b++)
+                for (uint64_t h = 0; h < c->kv_heads; h++) {
+                    for (uint64_t e = 0; e < c->d_qk; e++)
+                        put(p, RAPT_OP_K, &p->desc.k, (const uint64_t[]){b, h, s->k0 + j, e},
+                            poison[(j + e) % 3]);
+                    for (uint64_t e = 0; e < c->d_v; e++)
+                        put(p, RAPT_OP_V, &p->desc.v, (const uint64_t[]){b, h, s->k0 + j, e},
+                            poison[(j + e + 1) % 3]);
+                }
+    }
+}
+
+static void fill(rapt_problem *p)
+{
+    rapt_random random = {p->c.seed};
+    if (p->c.input == RAPT_INPUT_EXACT)
+        fill_exact(p, &random);
+    else
+        fill_normal(p, &random);
+    if (p->c.input == RAPT_INPUT_POISONED)
+        poison_keys(p);
+    for (int op = RAPT_OP_CU_Q; op <= RAPT_OP_CU_K && p->c.sequences > 0; op++) {
+        int32_t *cu = data(p, op);
+        cu[0] = 0;
+        for (uint32_t s = 0; s < p->c.sequences; s++)
+            cu[s + 1] = cu[s] + (int32_t)(op == RAPT_OP_CU_Q ? p->c.length_q[s] : p->c.length_k[s]);
+    }
+}
+
+/* ---- expectations ---- */
+
+/* The largest finite |v|: what output is an average of. */
+static double largest_value(const rapt_problem *p)
+{
+    const rapt_tensor *t = &p->desc.v;
+    double largest = 0;
+    for (uint64_t b = 0; b < t->size[0]; b++)
+        for (uint64_t h = 0; h < t->size[1]; h++)
+            for (uint64_t j = 0; j < t->size[2]; j++)
+                for (uint64_t e = 0; e < t->size[3]; e++) {
+                    const int64_t at = (int64_t)b * t->stride[0] + (int64_t)h * t->stride[1] +
+                                       (int64_t)j * t->stride[2] + (int64_t)e;
+                    const double x = fabs((double)rapt_check_load(data(p, RAPT_OP_V), t->dtype, at));
+                    largest = isfinite(x) && x > largest ? x : largest;
+                }
+    return largest;
+}
+
+static bool expect(rapt_problem *p, uint64_t row_step)
+{
+    const uint64_t d = p->c.d_v;
+    const size_t rows = (size_t)p->rows_total + 1;
+    double *out = malloc(rows * d * sizeof *out), *lse = malloc(rows * sizeof *lse);
+    p->out = calloc(rows * d, sizeof *out);
+    p->lse = calloc(rows, sizeof *lse);
+    p->rows = malloc(rows);
+    const rapt_check_inputs in = rapt_problem_inputs(p);
+    const bool good = out && lse && p->out && p->lse && p->rows &&
+                      rapt_check_attention_f32(&p->desc, &in, row_step, out, lse, p->rows) &&
+                      rapt_check_attention_f64(&p->desc, &in, row_step, p->out, p->lse, p->rows);
+    if (good) {
+        p->exact = rapt_case_is_exact(&p->c);
+        for (uint64_t n = 0; n < p->rows_total * d && p->exact;
+             n++) /* exp(-256) is 0 in single precision only */
+            p->out[n] = (double)rapt_check_round(p->c.dtype, (float)p->out[n]);
+        double largest_lse = 1;
+        for (uint64_t r = 0; r < p->rows_total; r++)
+            if (p->rows[r] == RAPT_ROW_DONE && isfinite(p->lse[r]))
+                largest_lse = fmax(largest_lse, fabs(p->lse[r]));
+        p->plain_out = rapt_check_max_distance(out, p->out, p->rows, p->rows_total, d);
+        p->plain_lse = rapt_check_max_distance(lse, p->lse, p->rows, p->rows_total, 1);
+        p->tolerance_out = p->exact ? 0 : rapt_check_tolerance(p->plain_out, largest_value(p));
+        p->tolerance_lse = rapt_check_tolerance(p->plain_lse, largest_lse);
+    }
+    free(out);
+    free(lse);
+    return good;
+}
+
+rapt_check_inputs rapt_problem_inputs(const rapt_problem *p)
+{
+    return (rapt_check_inputs){.q = data(p, RAPT_OP_Q),
+                               .k = data(p, RAPT_OP_K),
+                               .v = data(p, RAPT_OP_V),
+                               .cu_seqlens_q = data(p, RAPT_OP_CU_Q),
+                               .cu_seqlens_k = data(p, RAPT_OP_CU_K)};
+}
+
+uint64_t rapt_problem_row_step(const rapt_case *c, double limit)
+{
+    const double rows = (double)c->batch * (double)max_u64(c->q_heads, c->kv_heads) * (double)c->nq;
+    const double work = rows * (double)c->nk * (double)(c->d_qk + c->d_v);
+    return work <= limit ? 1 : (uint64_t)ceil(work / limit);
+}
+
+bool rapt_problem_make(const rapt_case *c, uint64_t row_step, rapt_problem *p)
+{
+    *p = (rapt_problem){.c = *c};
+    p->heads = max_u64(c->q_heads, c->kv_heads);
+    p->rows_total = c->batch * p->heads * c->nq;
+    describe(p);
+    if (!make_images(p))
+        return false;
+    fill(p);
+    return row_step == 0 || expect(p, row_step);
+}
+
+void rapt_problem_free(rapt_problem *p)
+{
+    for (int op = 0; op < RAPT_OP_COUNT; op++)
+        if (p->operands[op].shares == op)
+            free(p->operands[op].image);
+    free(p->out);
+    free(p->lse);
+    free(p->rows);
+    *p = (rapt_problem){0};
+}

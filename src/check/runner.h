@@ -1,0 +1,55 @@
+/* Runs a problem on a device through the public API and says whether the result is right. */
+#ifndef RAPT_CHECK_RUNNER_H
+#define RAPT_CHECK_RUNNER_H
+
+#include "compare.h"
+#include "problem.h"
+
+#include <rapt/rapt.h>
+
+typedef enum rapt_verdict {
+    RAPT_VERDICT_PASS = 0,
+    RAPT_VERDICT_FAIL,    /* wrong numbers, writes where none belong, different bits in a second run, false
+                             promises */
+    RAPT_VERDICT_REFUSED, /* the plan refused it, with a reason */
+    RAPT_VERDICT_ERROR,   /* a call failed */
+} rapt_verdict;
+
+typedef struct rapt_result {
+    rapt_verdict verdict;
+    rapt_error error; /* of REFUSED and ERROR */
+    rapt_plan_info info;
+    rapt_check_difference out, lse;
+    double device_ns, wall_ns; /* of the run; device_ns is negative where the queue has no timestamps */
+    char message[400];         /* of FAIL: what is wrong, in one line */
+} rapt_result;
+
+/* A problem on a device: prepared, bound, ready to be submitted. */
+typedef struct rapt_trial {
+    rapt_device *device;
+    const rapt_problem *problem;
+    rapt_plan *plan;
+    rapt_binding *binding;
+    rapt_buffer *buffers[RAPT_OP_COUNT], *workspace;
+    rapt_plan_info info;
+} rapt_trial;
+
+/* kernel: NULL or the row to force. Close in any case. */
+rapt_status rapt_trial_open(rapt_device *device, const rapt_problem *problem, const char *kernel,
+                            rapt_trial *trial, rapt_error *error);
+void rapt_trial_close(rapt_trial *trial);
+
+/* Submits and waits. Times in nanoseconds; either may be NULL. */
+rapt_status rapt_trial_submit(rapt_trial *trial, double *device_ns, double *wall_ns, rapt_error *error);
+
+/* Poisons outputs and workspace, submits 1 + repeats times, and compares each with the oracle and all bit for
+ * bit. */
+rapt_result rapt_trial_check(rapt_trial *trial, uint32_t repeats);
+
+/* Open, check, close. */
+rapt_result rapt_check_run(rapt_device *device, const rapt_problem *problem, const char *kernel,
+                           uint32_t repeats);
+
+const char *rapt_verdict_name(rapt_verdict verdict);
+
+#endif
