@@ -1,0 +1,127 @@
+/* Binding attention's tensors to a plan, and the one-call form. */
+#include "api/api.h"
+
+#include <string.h>
+
+typedef struct named_slot {
+    const char *name;
+    rapt_role role;
+    const rapt_slot *slot;
+    uint64_t bytes;  /* what must lie behind the offset; 0: not needed */
+    uint32_t align;  /* of the offset */
+    bool output;
+} named_slot;
+
+static rapt_status check_slot(const rapt_device *device, const named_slot *n, rapt_error *error)
+{
+    if (n->slot->buffer == NULL)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "%s is not bound", n->name);
+    const rapt_buffer *b = n->slot->buffer;
+    if (b->device != device)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "%s lies in a buffer of another device", n->name);
+    if (n->slot->offset > b->size || n->bytes > b->size - n->slot->offset)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "%s needs %llu bytes at offset %llu, its buffer has %llu", n->name,
+                         (unsigned long long)n->bytes, (unsigned long long)n->slot->offset,
+                         (unsigned long long)b->size);
+    if ((n->slot->offset + b->offset) % n->align != 0)
+        return rapt_fail(error, RAPT_ERROR_INVALID,
+                         "%s lies at byte %llu of its VkBuffer, but the plan was promised a multiple of %u "
+                         "(rapt_tensor.align)",
+                         n->name, (unsigned long long)(n->slot->offset + b->offset), n->align);
+    return RAPT_OK;
+}
+
+/* Two slots overlap when their byte ranges in one VkBuffer do. */
+static bool overlap(const named_slot *a, const named_slot *b)
+{
+    const rapt_buffer *x = a->slot->buffer, *y = b->slot->buffer;
+    if (x->handle != y->handle)
+        return false;
+    uint64_t a0 = x->offset + a->slot->offset, b0 = y->offset + b->slot->offset;
+    return a0 < b0 + b->bytes && b0 < a0 + a->bytes;
+}
+
+/* The uses that the plan's rows need of each operand's buffer. */
+static rapt_status check_usage(const rapt_plan *plan, const rapt_bound bound[RAPT_ROLE_COUNT], rapt_error *error)
+{
+    for (uint32_t i = 0; i < plan->pipeline_count; i++) {
+        const rapt_kernel_row *row = plan->pipelines[i].row;
+        for (uint32_t k = 0; k < row->operand_count; k++) {
+            const rapt_kernel_operand *op = &row->operands[k];
+            const rapt_buffer *b = bound[op->role].buffer;
+            bool storage = op->kind == RAPT_OPERAND_STORAGE;
+            if (b != NULL && !(b->usage & (storage ? RAPT_BUFFER_STORAGE : RAPT_BUFFER_UNIFORM_TEXEL)))
+                return rapt_fail(error, RAPT_ERROR_UNSUPPORTED,
+                                 "kernel '%s' needs the %s usage on the buffer of %s, which was wrapped without it: "
+                                 "say so in rapt_tensor.usage, and another kernel is chosen",
+                                 row->name, storage ? "storage" : "uniform texel",
+                                 rapt_role_name((rapt_role)op->role));
+        }
+    }
+    return RAPT_OK;
+}
+
+rapt_status rapt_attention_bind(rapt_plan *plan, const rapt_attention_args *args, rapt_binding **binding,
+                                rapt_error *error)
+{
+    if (plan == NULL || args == NULL || binding == NULL)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "%s is NULL",
+                         plan == NULL ? "plan" : args == NULL ? "args" : "binding");
+    *binding = NULL;
+    if (args->struct_size < sizeof *args)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_attention_args.struct_size is %u, expected %zu",
+                         args->struct_size, sizeof *args);
+    if (!plan->prepared)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "the plan is not prepared: call rapt_plan_prepare first");
+    const rapt_problem *p = &plan->problem;
+    uint64_t cu_bytes = p->varlen ? (p->batch + 1) * 4 : 0;
+    uint64_t workspace = args->workspace.buffer ? plan->workspace_bytes : 0;
+    const named_slot slots[] = {
+        {"q", RAPT_ROLE_Q, &args->q, p->bytes[RAPT_T_Q], p->align[RAPT_T_Q], false},
+        {"k", RAPT_ROLE_K, &args->k, p->bytes[RAPT_T_K], p->align[RAPT_T_K], false},
+        {"v", RAPT_ROLE_V, &args->v, p->bytes[RAPT_T_V], p->align[RAPT_T_V], false},
+        {"cu_seqlens_q", RAPT_ROLE_CU_Q, &args->cu_seqlens_q, cu_bytes, 4, false},
+        {"cu_seqlens_k", RAPT_ROLE_CU_K, &args->cu_seqlens_k, cu_bytes, 4, false},
+        {"out", RAPT_ROLE_OUT, &args->out, p->bytes[RAPT_T_OUT], p->align[RAPT_T_OUT], true},
+        {"lse", RAPT_ROLE_LSE, &args->lse, p->lse ? p->bytes[RAPT_T_LSE] : 0, p->align[RAPT_T_LSE], true},
+        {"workspace", RAPT_ROLE_PART_ACC, &args->workspace, workspace, 256, true},
+    };
+    rapt_bound bound[RAPT_ROLE_COUNT] = {{NULL, 0}};
+    rapt_status status;
+    for (size_t i = 0; i < RAPT_COUNT(slots); i++) {
+        if (slots[i].bytes == 0)
+            continue;
+        status = check_slot(plan->device, &slots[i], error);
+        if (status != RAPT_OK)
+            return status;
+        bound[slots[i].role] = (rapt_bound){slots[i].slot->buffer, slots[i].slot->offset};
+    }
+    for (size_t i = 0; i < RAPT_COUNT(slots); i++)
+        for (size_t j = 0; j < RAPT_COUNT(slots); j++)
+            if (i != j && slots[i].output && slots[i].bytes != 0 && slots[j].bytes != 0 && overlap(&slots[i], &slots[j]))
+                return rapt_fail(error, RAPT_ERROR_INVALID, "%s and %s overlap in memory", slots[i].name,
+                                 slots[j].name);
+    status = check_usage(plan, bound, error);
+    if (status != RAPT_OK)
+        return status;
+    return rapt_binding_create(plan->device, plan, bound, binding, error);
+}
+
+rapt_status rapt_attention_run(rapt_device *device, const rapt_attention_desc *desc, const rapt_attention_args *args,
+                               rapt_error *error)
+{
+    rapt_plan *plan = NULL;
+    rapt_binding *binding = NULL;
+    rapt_status status = rapt_attention_plan(device, desc, &plan, error);
+    if (status == RAPT_OK)
+        status = rapt_plan_prepare(plan, error);
+    if (status == RAPT_OK)
+        status = rapt_attention_bind(plan, args, &binding, error);
+    if (status == RAPT_OK)
+        status = rapt_submit(binding, error);
+    if (status == RAPT_OK)
+        status = rapt_wait(binding, UINT64_MAX, error);
+    rapt_binding_destroy(&binding);
+    rapt_plan_destroy(&plan);
+    return status;
+}

@@ -1,0 +1,228 @@
+/* Plans for devices: making, preparing, destroying. */
+#include "api/api.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const rapt_allocator *plan_allocator(const rapt_device *device, rapt_allocator *fallback)
+{
+    *fallback = rapt_allocator_default();
+    return device ? &device->runtime->allocator : fallback;
+}
+
+/* A plan that may be refused: *plan is then still there, for explain. */
+static rapt_status plan_or_refusal(rapt_device *device, const rapt_caps *caps, const rapt_attention_desc *desc,
+                                   const rapt_verdicts *verdicts, rapt_plan **out, rapt_error *error)
+{
+    rapt_allocator fallback;
+    const rapt_allocator *a = plan_allocator(device, &fallback);
+    rapt_problem problem;
+    *out = NULL;
+    rapt_status status = rapt_attention_problem(desc, &problem, error);
+    if (status != RAPT_OK)
+        return status;
+    rapt_plan *plan = rapt_calloc(a, 1, sizeof *plan);
+    if (plan == NULL)
+        return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a plan");
+    plan->allocator = *a;
+    plan->device = device;
+    *out = plan;
+    return rapt_plan_make(plan, &problem, caps, rapt_kernels(), verdicts, error);
+}
+
+rapt_status rapt_plan_new(rapt_device *device, const rapt_caps *caps, const rapt_attention_desc *desc,
+                          const rapt_verdicts *verdicts, rapt_plan **plan, rapt_error *error)
+{
+    rapt_status status = plan_or_refusal(device, caps, desc, verdicts, plan, error);
+    if (status != RAPT_OK)
+        rapt_plan_destroy(plan);
+    return status;
+}
+
+rapt_status rapt_attention_plan(rapt_device *device, const rapt_attention_desc *desc, rapt_plan **plan,
+                                rapt_error *error)
+{
+    if (device == NULL || plan == NULL)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "%s is NULL", device == NULL ? "device" : "plan");
+    *plan = NULL;
+    rapt_verdicts verdicts = rapt_device_verdicts(device);
+    return rapt_plan_new(device, &device->caps, desc, &verdicts, plan, error);
+}
+
+rapt_status rapt_attention_plan_for_caps(const rapt_caps *caps, const rapt_attention_desc *desc, rapt_plan **plan,
+                                         rapt_error *error)
+{
+    if (caps == NULL || plan == NULL)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "%s is NULL", caps == NULL ? "caps" : "plan");
+    *plan = NULL;
+    return rapt_plan_new(NULL, caps, desc, NULL, plan, error);
+}
+
+size_t rapt_explain_refusal(rapt_device *device, const rapt_attention_desc *desc, rapt_text_format format,
+                            char *buffer, size_t capacity)
+{
+    if (device == NULL)
+        return 0;
+    rapt_plan *plan;
+    rapt_error error = {0};
+    rapt_verdicts verdicts = rapt_device_verdicts(device);
+    rapt_status status = plan_or_refusal(device, &device->caps, desc, &verdicts, &plan, &error);
+    size_t needed;
+    if (plan == NULL) { /* not even a problem: the message is all there is */
+        rapt_text text = rapt_text_over(buffer, capacity);
+        if (format == RAPT_JSON) {
+            rapt_text_add(&text, "{\"refused\":");
+            rapt_text_add_json(&text, error.message);
+            rapt_text_add(&text, "}");
+        } else {
+            rapt_text_add(&text, "refused  %s\n", error.message);
+        }
+        return text.length + 1;
+    }
+    needed = rapt_plan_explain_to(plan, format, status == RAPT_OK ? NULL : error.message, buffer, capacity);
+    rapt_plan_destroy(&plan);
+    return needed;
+}
+
+void rapt_plan_destroy(rapt_plan **pointer)
+{
+    if (pointer == NULL || *pointer == NULL)
+        return;
+    rapt_plan *plan = *pointer;
+    rapt_allocator a = plan->allocator;
+    if (plan->kernels != NULL)
+        rapt_free(&a, plan->kernels, RAPT_MAX_PIPELINES * sizeof *plan->kernels);
+    rapt_plan_clear(plan);
+    rapt_free(&a, plan, sizeof *plan);
+    *pointer = NULL;
+}
+
+rapt_status rapt_plan_compile(rapt_plan *plan, rapt_kernel **failed, rapt_error *error)
+{
+    if (plan->kernels == NULL)
+        plan->kernels = rapt_calloc(&plan->allocator, RAPT_MAX_PIPELINES, sizeof *plan->kernels);
+    if (plan->kernels == NULL)
+        return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for the plan's kernels");
+    *failed = NULL;
+    for (uint32_t i = 0; i < plan->pipeline_count; i++) {
+        rapt_kernel *kernel = rapt_kernel_find(plan->device, &plan->pipelines[i]);
+        if (kernel == NULL)
+            return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a kernel");
+        rapt_status status = rapt_kernel_compile(plan->device, kernel, error);
+        if (status != RAPT_OK) {
+            *failed = kernel;
+            return status;
+        }
+        plan->kernels[i] = kernel;
+    }
+    return RAPT_OK;
+}
+
+/* The first of the plan's kernels with this verdict, or NULL. */
+static rapt_kernel *kernel_with(const rapt_plan *plan, rapt_verdict_kind verdict)
+{
+    for (uint32_t i = 0; i < plan->pipeline_count; i++) {
+        rapt_kernel *kernel = rapt_kernel_find(plan->device, &plan->pipelines[i]);
+        if (kernel != NULL && rapt_kernel_verdict(plan->device, kernel) == verdict)
+            return kernel;
+    }
+    return NULL;
+}
+
+/* Plans the same problem again with what has been learnt. */
+static rapt_status plan_again(rapt_plan *plan, rapt_error *error)
+{
+    rapt_device *device = plan->device;
+    rapt_problem problem = plan->problem;
+    uint32_t generation = plan->generation + 1;
+    rapt_verdicts verdicts = rapt_device_verdicts(device);
+    rapt_plan_clear(plan);
+    plan->generation = generation;
+    plan->pipeline_count = 0;
+    return rapt_plan_make(plan, &problem, &device->caps, rapt_kernels(), &verdicts, error);
+}
+
+static bool is_probed(const rapt_device *device)
+{
+    return !device->no_probe && !device->caps.no_execution;
+}
+
+/* One attempt: compiles, probes what is unknown. *bad: a kernel failed and has been noted. */
+static rapt_status prepare_once(rapt_plan *plan, rapt_kernel **bad, rapt_error *error)
+{
+    rapt_device *device = plan->device;
+    *bad = kernel_with(plan, RAPT_VERDICT_BAD);
+    if (*bad != NULL)
+        return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "kernel '%s' is refused on this device and driver: %s",
+                         (*bad)->row->name, (*bad)->reason);
+    rapt_kernel *failed;
+    rapt_error why = {0};
+    rapt_status status = rapt_plan_compile(plan, &failed, &why);
+    if (status == RAPT_ERROR_COMPILE && failed != NULL) {
+        rapt_kernel_note(device, failed, RAPT_VERDICT_BAD, why.message);
+        *bad = failed;
+    }
+    if (status != RAPT_OK) {
+        if (error != NULL)
+            *error = why;
+        return status;
+    }
+    if (!is_probed(device) || kernel_with(plan, RAPT_VERDICT_UNKNOWN) == NULL)
+        return RAPT_OK;
+    status = rapt_probe_plan(plan, error);
+    if (status != RAPT_OK)
+        return status;
+    *bad = kernel_with(plan, RAPT_VERDICT_BAD);
+    if (*bad != NULL)
+        return rapt_fail(error, RAPT_ERROR_WRONG_RESULT, "kernel '%s' failed on this device and driver: %s",
+                         (*bad)->row->name, (*bad)->reason);
+    return RAPT_OK;
+}
+
+rapt_status rapt_plan_prepare(rapt_plan *plan, rapt_error *error)
+{
+    if (plan == NULL || plan->device == NULL)
+        return rapt_fail(error, RAPT_ERROR_INVALID, plan == NULL ? "plan is NULL" : "the plan was made without a device");
+    if (plan->prepared)
+        return RAPT_OK;
+    rapt_status status = rapt_device_alive(plan->device, error);
+    if (status != RAPT_OK)
+        return status;
+    rapt_kernel *bad;
+    /* Each round takes a row out of the running, so this ends. */
+    while ((status = prepare_once(plan, &bad, error)) != RAPT_OK) {
+        if (bad == NULL || (plan->problem.kernel[0] != 0 && bad->row->family != RAPT_FAMILY_MERGE))
+            return status;
+        rapt_log_write(&plan->device->runtime->log, RAPT_LOG_WARNING, "kernel %s is out: %s", bad->row->name,
+                       bad->reason);
+        status = plan_again(plan, error);
+        if (status != RAPT_OK)
+            return status;
+    }
+    plan->prepared = true;
+    return RAPT_OK;
+}
+
+rapt_status rapt_kernel_statistics(rapt_plan *plan, rapt_text_format format, uint32_t internal, char *buffer,
+                                   size_t capacity, size_t *needed, rapt_error *error)
+{
+    if (plan == NULL || plan->device == NULL)
+        return rapt_fail(error, RAPT_ERROR_INVALID, plan == NULL ? "plan is NULL" : "the plan was made without a device");
+    rapt_text text = rapt_text_over(buffer, capacity);
+    bool json = format == RAPT_JSON;
+    if (json)
+        rapt_text_add(&text, "[");
+    for (uint32_t i = 0; i < plan->pipeline_count; i++) {
+        if (json && i > 0)
+            rapt_text_add(&text, ",");
+        rapt_status status =
+            rapt_kernel_driver_text(plan->device, &plan->pipelines[i], format, internal != 0, &text, error);
+        if (status != RAPT_OK)
+            return status;
+    }
+    if (json)
+        rapt_text_add(&text, "]");
+    if (needed != NULL)
+        *needed = text.length + 1;
+    return RAPT_OK;
+}

@@ -1,0 +1,79 @@
+/* From a plan to work on a queue: pipelines and verdicts, bindings, recording. Knows steps, windows and roles, not what
+ * a kernel computes. */
+#ifndef RAPT_VK_EXEC_H
+#define RAPT_VK_EXEC_H
+
+#include "plan/plan.h"
+#include "vk/vk.h"
+
+/* A pipeline with its layouts, and what this device has shown of it. Lives as long as the device. */
+typedef struct rapt_kernel {
+    const rapt_kernel_row *row;
+    uint32_t constants[RAPT_MAX_CONSTANTS];
+    VkPipeline pipeline; /* VK_NULL_HANDLE until made */
+    VkPipelineLayout layout;
+    VkDescriptorSetLayout set_layout;
+    rapt_verdict_kind verdict;
+    char reason[160];
+    struct rapt_kernel *next;
+} rapt_kernel;
+
+/* The entry of (row, constants), made on first use without a pipeline. NULL: out of memory. Thread-safe. */
+rapt_kernel *rapt_kernel_find(rapt_device *device, const rapt_plan_pipeline *pipeline);
+/* Makes the pipeline if there is none. RAPT_ERROR_COMPILE when the driver refuses it. Thread-safe. */
+rapt_status rapt_kernel_compile(rapt_device *device, rapt_kernel *kernel, rapt_error *error);
+/* Reads the verdict from the disk cache if memory has none; notes one in memory and on disk. Thread-safe. */
+rapt_verdict_kind rapt_kernel_verdict(rapt_device *device, rapt_kernel *kernel);
+void rapt_kernel_note(rapt_device *device, rapt_kernel *kernel, rapt_verdict_kind verdict, const char *reason);
+/* What memory holds of verdicts and throughput, for planning. Valid as long as the device. */
+rapt_verdicts rapt_device_verdicts(rapt_device *device);
+/* Notes that `flops` took `seconds`, for the slices of later plans. */
+void rapt_device_note_throughput(rapt_device *device, double flops, double seconds);
+/* A small buffer that stands for operands that are not there. */
+rapt_buffer *rapt_device_dummy(rapt_device *device);
+/* Driver statistics of one kernel: a pipeline is made for that alone. */
+rapt_status rapt_kernel_driver_text(rapt_device *device, const rapt_plan_pipeline *pipeline, rapt_text_format format,
+                                    bool internal, rapt_text *out, rapt_error *error);
+
+/* Where the tensors lie, by role; `bytes` is what the plan expects of it. */
+typedef struct rapt_bound {
+    rapt_buffer *buffer;
+    uint64_t offset;
+} rapt_bound;
+
+/* What a slice leaves behind when it is done. */
+#define RAPT_CANARY 0x72617074u
+
+struct rapt_binding {
+    rapt_device *device;
+    const rapt_plan *plan;
+    rapt_buffer *workspace; /* owned, or NULL */
+    rapt_buffer *params;    /* uniform block */
+    rapt_buffer *canary;    /* one word per slice, written by the device after the slice's last dispatch */
+    VkDescriptorPool pool;
+    VkDescriptorSet *sets;
+    uint32_t set_count;
+    VkBufferView *views;
+    uint32_t view_count;
+    uint32_t *step_set;                /* index of the set of each step */
+    uint32_t (*push)[RAPT_PUSH_WORDS]; /* of each step */
+    uint32_t *slice_first;             /* first step of each slice, and step_count at the end */
+    VkCommandPool command_pool;
+    VkCommandBuffer *commands; /* one per slice, recorded at bind */
+    VkQueryPool queries;       /* two timestamps per slice, or VK_NULL_HANDLE */
+    VkFence fence;
+    bool in_flight;
+    uint64_t submitted_at;
+    rapt_timing timing;
+};
+
+/* Checks nothing of meaning, only that windows lie inside buffers; `bound` is indexed by rapt_role. */
+rapt_status rapt_binding_create(rapt_device *device, const rapt_plan *plan, const rapt_bound bound[RAPT_ROLE_COUNT],
+                                rapt_binding **binding, rapt_error *error);
+rapt_status rapt_binding_submit(rapt_binding *binding, VkSemaphore wait, uint64_t wait_value, VkSemaphore signal,
+                                uint64_t signal_value, rapt_error *error);
+/* Records slices [first, last) with barriers around and the canaries after. */
+void rapt_record_slices(const rapt_binding *binding, VkCommandBuffer commands, uint32_t first, uint32_t last,
+                        bool timestamps);
+
+#endif
