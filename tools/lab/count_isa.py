@@ -11,6 +11,7 @@ counts given. With --macs, the multiply-adds per lane that a tile needs, the res
 and for kernels of cooperative matrices, vector ALU and shared-memory instructions per matrix instruction.
 Not modelled: bank conflicts, caches, barrier stalls, dual issue beyond what the compiler already paired.
 """
+
 import argparse
 import itertools
 import json
@@ -204,7 +205,9 @@ def _classify_ir3(opcode, repeat, idle, flags):
         return Counter(extra, barrier=1)
     if re.match(r"(br|jump|pred[tfe]|shps|shpe|getone|kill|end|bany|ball)", opcode):
         return Counter(extra, control=1)
-    return Counter(extra, valu=repeat, convert=repeat * opcode.startswith("cov"), move=repeat * opcode.startswith("mov"))
+    return Counter(
+        extra, valu=repeat, convert=repeat * opcode.startswith("cov"), move=repeat * opcode.startswith("mov")
+    )
 
 
 def parse_ir3(text):
@@ -256,7 +259,8 @@ def _classify_intel(opcode):
 
 def parse_intel(text):
     program = Program()
-    for line in text.splitlines():
+    lines = text.splitlines()
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
         if label := re.match(r"(LABEL\d+):", line):
             program.labels[label[1]] = len(program.instructions)
             continue
@@ -264,19 +268,13 @@ def parse_intel(text):
         if not match:
             continue
         opcode, operands = match.groups()
+        counts = _classify_intel(opcode)
+        if counts["send"]:  # the message is on the next line: slm is shared memory
+            counts["shared" if following.split()[:1] == ["slm"] else "memory"] = 1
         # `break` leaves the loop at the `while` that its label stands before; `else` issues both sides
         target = re.search(r"JIP:\s+(LABEL\d+)", operands) if opcode in ("while", "if", "break") else None
-        program.instructions.append(Instruction(_classify_intel(opcode), target[1] if target else None))
-    _mark_intel_messages(text, program)
+        program.instructions.append(Instruction(counts, target[1] if target else None))
     return program
-
-
-def _mark_intel_messages(text, program):
-    """Tell shared memory (slm) from other messages by the line behind each send."""
-    units = re.findall(r"^(?:\([-+]f[^)]*\) )?send\w*(?:\.\w+)*\(\d+\)[^\n]*\n\s+(\w+)", text, re.M)
-    sends = [i for i in program.instructions if i.counts["send"]]
-    for instruction, unit in zip(sends, units):
-        instruction.counts["shared" if unit == "slm" else "memory"] = 1
 
 
 ISAS = {
@@ -298,7 +296,7 @@ def _blocks_of(program):
     leaders |= {k + 1 for k, i in enumerate(instructions) if i.target or not i.falls_through}
     leaders = sorted(k for k in leaders if k < len(instructions))
     number = {first: n for n, first in enumerate(leaders)}
-    blocks = list(zip(leaders, [*leaders[1:], len(instructions)]))
+    blocks = list(zip(leaders, [*leaders[1:], len(instructions)], strict=True))
     successors = []
     for n, (_, end) in enumerate(blocks):
         last = instructions[end - 1]
@@ -372,7 +370,7 @@ def _choose_trips(trips, inner, once, useful_macs):
         raise CountError(f"{len(inner)} inner loops with multiply-adds, but trip counts for {len(trips)}")
 
     def total(choice):
-        return once["mac"] + sum((trip - 1) * loop["mac"] for trip, loop in zip(choice, inner))
+        return once["mac"] + sum((trip - 1) * loop["mac"] for trip, loop in zip(choice, inner, strict=True))
 
     return min(choices, key=lambda choice: abs(total(choice) - (useful_macs or 0)))
 
@@ -383,9 +381,7 @@ def count_program(program, trips=(), useful_macs=None, rare_branches=0):
         raise CountError("no instructions: is this the assembly of that GPU?")
     blocks, successors = _blocks_of(program)
     loops = _natural_loops(successors)
-    per_block = [
-        sum((i.counts for i in program.instructions[first:end]), Counter()) for first, end in blocks
-    ]
+    per_block = [sum((i.counts for i in program.instructions[first:end]), Counter()) for first, end in blocks]
 
     def sum_of(members):
         return sum((per_block[n] for n in members), Counter())
@@ -407,7 +403,7 @@ def count_program(program, trips=(), useful_macs=None, rare_branches=0):
     inner_counts = [sum_of(loops[h]) for h in inner]
     total = sum_of(body)
     chosen = _choose_trips(trips, inner_counts, total, useful_macs) if trips else [1] * len(inner)
-    for trip, counts in zip(chosen, inner_counts):
+    for trip, counts in zip(chosen, inner_counts, strict=True):
         for name, amount in counts.items():
             total[name] += (trip - 1) * amount
 
@@ -482,7 +478,7 @@ def main():
         print(json.dumps({**figures, "counts": counts, "inner_trips": result.inner_trips}))
         return 0
     print(" ".join(f"{name}={value:.3f}" for name, value in figures.items() if value is not None))
-    print(f"inner loops: {list(zip(result.inner_macs, result.inner_trips))} as (multiply-adds, trips)")
+    print(f"inner loops: {list(zip(result.inner_macs, result.inner_trips, strict=True))} as (multiply-adds, trips)")
     print(" ".join(f"{name}={amount}" for name, amount in counts.items()))
     return 0
 

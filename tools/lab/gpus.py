@@ -1,4 +1,5 @@
 """The GPUs that report.py asks, how to read each driver's statistics, and the gates that default kernels must pass."""
+
 import re
 from dataclasses import dataclass
 

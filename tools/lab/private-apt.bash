@@ -16,6 +16,8 @@ need_commands() { # COMMAND...
     ((${#missing[@]} == 0)) || die "not found on this machine: ${missing[*]}"
 }
 
+machine_apt_config=${APT_CONFIG:-}
+
 # The mirror is the one that this machine's own apt uses: the first URI of its sources that ends in /debian.
 debian_mirror() {
     local uri
@@ -43,7 +45,7 @@ private_apt_root() { # DIR ARCHITECTURE "deb[ deb-src]" SUITE...
     done >"$dir/etc/apt/sources.list"
     {
         # how this machine reaches its mirrors (proxies, certificates, credentials) stays as it is
-        apt-config dump | grep -E '^Acquire::(http|https)::' || true
+        APT_CONFIG=$machine_apt_config apt-config dump | grep -E '^Acquire::(http|https)::' || true
         cat <<CONF
 Dir "$dir";
 Dir::State::status "$dir/var/lib/dpkg/status";

@@ -22,6 +22,7 @@ rows too. A crash or a timeout of a vendor's compiler is a result, and fails the
 
 exit status: 0 all gates passed; 1 a gate failed or a GPU did not answer; 2 bad manifest or bad arguments
 """
+
 import argparse
 import concurrent.futures
 import json
@@ -422,7 +423,7 @@ def main():
         competitions.setdefault(competition_of(row), []).append(row)
     with concurrent.futures.ThreadPoolExecutor(PROCESSES) as pool:
         described = pool.map(lambda gpu: describe_device(lab, gpu, arguments.timeout), chosen)
-        devices = dict(zip(chosen, described))
+        devices = dict(zip(chosen, described, strict=True))
         tasks = [
             pool.submit(judge_competition, lab, gpu, device, members, arguments.timeout, arguments.all)
             for gpu, device in devices.items()

@@ -132,7 +132,7 @@ static const uint32_t *definition(SpirvModule *module, uint32_t id, uint32_t len
     return words;
 }
 
-/* Words an instruction must have before its fixed operands are read; 0 for those not read. */
+/* The word that holds the result id; 0 for instructions that define nothing read here. */
 static uint32_t result_position(uint32_t opcode)
 {
     switch (opcode) {
@@ -167,21 +167,22 @@ static uint32_t result_position(uint32_t opcode)
 
 /* ---- constants ---- */
 
+/* In bits, a boolean counting 32; 0 (and an error) where the type is no scalar. */
 static uint32_t scalar_width(SpirvModule *module, uint32_t type_id)
 {
     const uint32_t *type = definition(module, type_id, 2);
     if (!type)
         return 0;
-    switch (opcode_of(type)) {
-    case OP_TYPE_BOOL:
-        return 32;
-    case OP_TYPE_INT:
-    case OP_TYPE_FLOAT:
-        return length_of(type) > 2 ? type[2] : 0;
-    default:
-        fail(module, "type %u is not a scalar", type_id);
+    uint32_t opcode = opcode_of(type), width = 0;
+    if (opcode == OP_TYPE_BOOL)
+        width = 32;
+    else if ((opcode == OP_TYPE_INT || opcode == OP_TYPE_FLOAT) && length_of(type) > 2)
+        width = type[2];
+    if (width != 8 && width != 16 && width != 32 && width != 64) {
+        fail(module, "type %u is no scalar of 8, 16, 32 or 64 bits", type_id);
         return 0;
     }
+    return width;
 }
 
 static uint64_t truncate_to(uint64_t value, uint32_t width)
@@ -233,106 +234,43 @@ static bool evaluate_operation(SpirvModule *module, const uint32_t *words, unsig
         return fail(module, "constant %u divides by zero or overflows under these specialization constants",
                     words[2]);
     uint64_t r;
+    /* clang-format off */
     switch (operation) {
-    case OP_U_CONVERT:
-        r = a;
-        break;
-    case OP_S_CONVERT:
-        r = (uint64_t)sa;
-        break;
-    case OP_S_NEGATE:
-        r = 0 - a;
-        break;
-    case OP_I_ADD:
-        r = a + b;
-        break;
-    case OP_I_SUB:
-        r = a - b;
-        break;
-    case OP_I_MUL:
-        r = a * b;
-        break;
-    case OP_U_DIV:
-        r = a / b;
-        break;
-    case OP_S_DIV:
-        r = (uint64_t)(sa / sb);
-        break;
-    case OP_U_MOD:
-        r = a % b;
-        break;
-    case OP_S_REM:
-        r = (uint64_t)(sa % sb);
-        break;
-    case OP_LOGICAL_EQUAL:
-    case OP_I_EQUAL:
-        r = a == b;
-        break;
-    case OP_LOGICAL_NOT_EQUAL:
-    case OP_I_NOT_EQUAL:
-        r = a != b;
-        break;
-    case OP_LOGICAL_OR:
-        r = a || b;
-        break;
-    case OP_LOGICAL_AND:
-        r = a && b;
-        break;
-    case OP_LOGICAL_NOT:
-        r = !a;
-        break;
-    case OP_SELECT:
-        r = a ? b : operands[2];
-        break;
-    case OP_U_GREATER:
-        r = a > b;
-        break;
-    case OP_S_GREATER:
-        r = sa > sb;
-        break;
-    case OP_U_GREATER_EQUAL:
-        r = a >= b;
-        break;
-    case OP_S_GREATER_EQUAL:
-        r = sa >= sb;
-        break;
-    case OP_U_LESS:
-        r = a < b;
-        break;
-    case OP_S_LESS:
-        r = sa < sb;
-        break;
-    case OP_U_LESS_EQUAL:
-        r = a <= b;
-        break;
-    case OP_S_LESS_EQUAL:
-        r = sa <= sb;
-        break;
-    case OP_SHIFT_RIGHT_LOGICAL:
-        r = b < 64 ? a >> b : 0;
-        break;
-    case OP_SHIFT_RIGHT_ARITHMETIC:
-        r = (uint64_t)(sa >> (b < 63 ? b : 63));
-        break;
-    case OP_SHIFT_LEFT:
-        r = b < 64 ? a << b : 0;
-        break;
-    case OP_BITWISE_OR:
-        r = a | b;
-        break;
-    case OP_BITWISE_XOR:
-        r = a ^ b;
-        break;
-    case OP_BITWISE_AND:
-        r = a & b;
-        break;
-    case OP_NOT:
-        r = ~a;
-        break;
+    case OP_U_CONVERT: r = a; break;
+    case OP_S_CONVERT: r = (uint64_t)sa; break;
+    case OP_S_NEGATE: r = 0 - a; break;
+    case OP_I_ADD: r = a + b; break;
+    case OP_I_SUB: r = a - b; break;
+    case OP_I_MUL: r = a * b; break;
+    case OP_U_DIV: r = a / b; break;
+    case OP_S_DIV: r = (uint64_t)(sa / sb); break;
+    case OP_U_MOD: r = a % b; break;
+    case OP_S_REM: r = (uint64_t)(sa % sb); break;
+    case OP_LOGICAL_EQUAL: case OP_I_EQUAL: r = a == b; break;
+    case OP_LOGICAL_NOT_EQUAL: case OP_I_NOT_EQUAL: r = a != b; break;
+    case OP_LOGICAL_OR: r = a || b; break;
+    case OP_LOGICAL_AND: r = a && b; break;
+    case OP_LOGICAL_NOT: r = !a; break;
+    case OP_SELECT: r = a ? b : operands[2]; break;
+    case OP_U_GREATER: r = a > b; break;
+    case OP_S_GREATER: r = sa > sb; break;
+    case OP_U_GREATER_EQUAL: r = a >= b; break;
+    case OP_S_GREATER_EQUAL: r = sa >= sb; break;
+    case OP_U_LESS: r = a < b; break;
+    case OP_S_LESS: r = sa < sb; break;
+    case OP_U_LESS_EQUAL: r = a <= b; break;
+    case OP_S_LESS_EQUAL: r = sa <= sb; break;
+    case OP_SHIFT_RIGHT_LOGICAL: r = b < 64 ? a >> b : 0; break;
+    case OP_SHIFT_RIGHT_ARITHMETIC: r = (uint64_t)(sa >> (b < 63 ? b : 63)); break;
+    case OP_SHIFT_LEFT: r = b < 64 ? a << b : 0; break;
+    case OP_BITWISE_OR: r = a | b; break;
+    case OP_BITWISE_XOR: r = a ^ b; break;
+    case OP_BITWISE_AND: r = a & b; break;
+    case OP_NOT: r = ~a; break;
     default:
-        return fail(module, "constant %u uses operation %u, which is not understood here", words[2],
-                    operation);
+        return fail(module, "constant %u uses operation %u, which is not understood here", words[2], operation);
     }
+    /* clang-format on */
     *value = truncate_to(r, width);
     return true;
 }
@@ -360,12 +298,14 @@ static bool evaluate(SpirvModule *module, uint32_t id, unsigned depth, uint64_t 
         *value = 0;
         return true;
     case OP_CONSTANT:
-    case OP_SPEC_CONSTANT:
+    case OP_SPEC_CONSTANT: {
         if (length_of(words) < 4)
             return fail(module, "constant %u has no value", id);
         *value = words[3] | (length_of(words) > 4 ? (uint64_t)words[4] << 32 : 0);
-        *value = truncate_to(*value, scalar_width(module, words[1]));
-        return true;
+        uint32_t width = scalar_width(module, words[1]);
+        *value = truncate_to(*value, width);
+        return width != 0;
+    }
     case OP_SPEC_CONSTANT_OP:
         return evaluate_operation(module, words, depth - 1, value);
     default:
@@ -395,9 +335,13 @@ static bool layout_of(SpirvModule *module, uint32_t type_id, unsigned depth, uin
     case OP_TYPE_MATRIX:
     case OP_TYPE_ARRAY: {
         uint64_t count;
-        if (length < 4 || !layout_of(module, type[2], depth - 1, size, align))
-            return length >= 4 ? false : fail(module, "type %u is cut short", type_id);
+        if (length < 4)
+            return fail(module, "type %u is cut short", type_id);
+        if (!layout_of(module, type[2], depth - 1, size, align))
+            return false;
         if (opcode == OP_TYPE_VECTOR) {
+            if (type[3] < 2 || type[3] > 4)
+                return fail(module, "type %u is a vector of %u", type_id, type[3]);
             *align = *size * (type[3] == 3 ? 4 : type[3]);
             *size *= type[3];
             return true;
@@ -469,7 +413,9 @@ static bool add_binding(SpirvModule *module, uint32_t variable_id)
         return fail(module, "set %u binding %u is an unbounded descriptor array", variable->set,
                     variable->binding);
     if (type && opcode_of(type) == OP_TYPE_ARRAY) {
-        if (length_of(type) < 4 || !evaluate(module, type[3], MAX_DEPTH, &count))
+        if (length_of(type) < 4)
+            return fail(module, "type %u is cut short", type_id);
+        if (!evaluate(module, type[3], MAX_DEPTH, &count))
             return false;
         type_id = type[2];
     }
