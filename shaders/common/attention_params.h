@@ -13,98 +13,97 @@
 #define RAPT_ATTENTION_PARAMS_H
 
 #ifdef VULKAN /* set by glslang for Vulkan GLSL */
-#define RAPT_U32 uint
-#define RAPT_I32 int
-#define RAPT_F32 float
+#define RAPT_UINT uint
+#define RAPT_INT int
+#define RAPT_FLOAT float
 #define RAPT_LANES(name) uvec4 name[4]
 #else
 #include <stdint.h>
-#define RAPT_U32 uint32_t
-#define RAPT_I32 int32_t
-#define RAPT_F32 float
+#define RAPT_UINT uint32_t
+#define RAPT_INT int32_t
+#define RAPT_FLOAT float
 #define RAPT_LANES(name) uint32_t name[16]
 #endif
 
 /* AttentionParams.flags */
-#define RAPT_PARAM_CAUSAL 1u   /* key j is visible to the query at position p when j <= p */
-#define RAPT_PARAM_VARLEN 2u   /* b is a sequence; cu_seqlens give its rows in the packed axes */
-#define RAPT_PARAM_LSE 4u      /* write the log-sum-exp */
-#define RAPT_PARAM_PARTIAL 8u  /* write (m, l, acc) of each key split instead of the output */
+#define RAPT_PARAM_CAUSAL 1u  /* key j is visible to the query at position p when j <= p */
+#define RAPT_PARAM_VARLEN 2u  /* b is a sequence; cu_seqlens give its rows in the packed axes */
+#define RAPT_PARAM_LSE 4u     /* write the log-sum-exp */
+#define RAPT_PARAM_PARTIAL 8u /* write (m, l, acc) of each key split instead of the output */
 
 /* Fixed bindings of set 0. 8 storage buffers at most: that is the floor of what devices offer. */
 #define RAPT_BIND_PARAMS 0
 #define RAPT_BIND_Q 1
 #define RAPT_BIND_K 2
 #define RAPT_BIND_V 3
-#define RAPT_BIND_OUT 4      /* output, or the partial accumulators when RAPT_PARAM_PARTIAL */
-#define RAPT_BIND_LSE 5      /* log-sum-exp, or the partial (m, l) when RAPT_PARAM_PARTIAL */
-#define RAPT_BIND_CU_Q 6     /* cu_seqlens of q, int32[sequences + 1] */
+#define RAPT_BIND_OUT 4  /* output, or the partial accumulators when RAPT_PARAM_PARTIAL */
+#define RAPT_BIND_LSE 5  /* log-sum-exp, or the partial (m, l) when RAPT_PARAM_PARTIAL */
+#define RAPT_BIND_CU_Q 6 /* cu_seqlens of q, int32[sequences + 1] */
 #define RAPT_BIND_CU_K 7
 #define RAPT_BIND_EXTRA 8
-#define RAPT_BIND_TEXEL_K 9  /* uniform texel buffer over K's window */
+#define RAPT_BIND_TEXEL_K 9 /* uniform texel buffer over K's window */
 #define RAPT_BIND_TEXEL_V 10
 
-#define RAPT_ATTENTION_PARAMS_FIELDS                                                                        \
-    RAPT_U32 heads_out; /* max(heads_q, heads_kv): heads of out and lse */                                  \
-    RAPT_U32 heads_q;                                                                                       \
-    RAPT_U32 heads_kv;                                                                                      \
-    RAPT_U32 group; /* output heads packed as rows of one tile (1: none); divides heads_out / heads_kv */   \
-    RAPT_U32 nq;    /* queries of one sequence (varlen: the longest) */                                     \
-    RAPT_U32 nk;                                                                                            \
-    RAPT_U32 total_q; /* varlen: length of the packed axis, what cu_seqlens are clamped to */               \
-    RAPT_U32 total_k;                                                                                       \
-    RAPT_U32 head_dim_qk;                                                                                   \
-    RAPT_U32 head_dim_v;                                                                                    \
-    RAPT_U32 q_stride_b;                                                                                    \
-    RAPT_U32 q_stride_h;                                                                                    \
-    RAPT_U32 q_stride_s;                                                                                    \
-    RAPT_U32 k_stride_b;                                                                                    \
-    RAPT_U32 k_stride_h;                                                                                    \
-    RAPT_U32 k_stride_s;                                                                                    \
-    RAPT_U32 v_stride_b;                                                                                    \
-    RAPT_U32 v_stride_h;                                                                                    \
-    RAPT_U32 v_stride_s;                                                                                    \
-    RAPT_U32 o_stride_b;                                                                                    \
-    RAPT_U32 o_stride_h;                                                                                    \
-    RAPT_U32 o_stride_s;                                                                                    \
-    RAPT_U32 l_stride_b; /* lse */                                                                          \
-    RAPT_U32 l_stride_h;                                                                                    \
-    RAPT_U32 l_stride_s;                                                                                    \
-    RAPT_U32 flags;                                                                                         \
-    RAPT_I32 causal_offset; /* query i stands at key position i + (nk - nq) + causal_offset */              \
-    RAPT_F32 scale_log2;    /* scale * log2(e): the running maximum m is kept in these units */             \
-    RAPT_U32 splits;        /* key splits per row (1: none): partials are (row, split) */                   \
-    RAPT_U32 split_keys;    /* keys per split, a multiple of the kernel's key tile */                       \
-    RAPT_U32 part_stride;   /* elements between two partial accumulators */                                 \
-    RAPT_U32 pad0;                                                                                          \
+#define RAPT_ATTENTION_PARAMS_FIELDS                                                                         \
+    RAPT_UINT heads_out; /* max(heads_q, heads_kv): heads of out and lse */                                  \
+    RAPT_UINT heads_q;                                                                                       \
+    RAPT_UINT heads_kv;                                                                                      \
+    RAPT_UINT group; /* output heads packed as rows of one tile (1: none); divides heads_out / heads_kv */   \
+    RAPT_UINT nq;    /* queries of one sequence (varlen: the longest) */                                     \
+    RAPT_UINT nk;                                                                                            \
+    RAPT_UINT total_q; /* varlen: length of the packed axis, what cu_seqlens are clamped to */               \
+    RAPT_UINT total_k;                                                                                       \
+    RAPT_UINT head_dim_qk;                                                                                   \
+    RAPT_UINT head_dim_v;                                                                                    \
+    RAPT_UINT q_stride_b;                                                                                    \
+    RAPT_UINT q_stride_h;                                                                                    \
+    RAPT_UINT q_stride_s;                                                                                    \
+    RAPT_UINT k_stride_b;                                                                                    \
+    RAPT_UINT k_stride_h;                                                                                    \
+    RAPT_UINT k_stride_s;                                                                                    \
+    RAPT_UINT v_stride_b;                                                                                    \
+    RAPT_UINT v_stride_h;                                                                                    \
+    RAPT_UINT v_stride_s;                                                                                    \
+    RAPT_UINT o_stride_b;                                                                                    \
+    RAPT_UINT o_stride_h;                                                                                    \
+    RAPT_UINT o_stride_s;                                                                                    \
+    RAPT_UINT l_stride_b; /* lse */                                                                          \
+    RAPT_UINT l_stride_h;                                                                                    \
+    RAPT_UINT l_stride_s;                                                                                    \
+    RAPT_UINT flags;                                                                                         \
+    RAPT_INT causal_offset; /* query i stands at key position i + (nk - nq) + causal_offset */               \
+    RAPT_FLOAT scale_log2;  /* scale * log2(e): the running maximum m is kept in these units */              \
+    RAPT_UINT splits;       /* key splits per row (1: none): partials are (row, split) */                    \
+    RAPT_UINT split_keys;   /* keys per split, a multiple of the kernel's key tile */                        \
+    RAPT_UINT part_stride;  /* elements between two partial accumulators */                                  \
+    RAPT_UINT pad0;                                                                                          \
     RAPT_LANES(lane); /* 0, 1, .. 15 read from memory, for shuffles a compiler must not fold */
 
-#define RAPT_ATTENTION_PUSH_FIELDS                                                                          \
-    RAPT_U32 q_base;                                                                                        \
-    RAPT_U32 k_base;                                                                                        \
-    RAPT_U32 v_base;                                                                                        \
-    RAPT_U32 o_base; /* of out, or of the partial accumulators */                                           \
-    RAPT_U32 l_base; /* of lse, or of the partial (m, l) pairs, in floats */                                \
-    RAPT_U32 cq_base; /* of cu_seqlens */                                                                   \
-    RAPT_U32 ck_base;                                                                                       \
-    RAPT_U32 x_base; /* of the extra operand */                                                             \
-    RAPT_U32 tile0;  /* first query tile of this dispatch: tile = tile0 + gl_WorkGroupID.x (or its mirror) */ \
-    RAPT_U32 tiles;  /* query tiles of this dispatch = gl_NumWorkGroups.x */                                \
-    RAPT_U32 split0; /* first key split: split = split0 + gl_WorkGroupID.y */                               \
-    RAPT_U32 bh0;    /* first (batch, head group): bh = bh0 + gl_WorkGroupID.z; b = bh / (heads_out / group) */ \
-    RAPT_U32 key0;   /* keys this dispatch may visit: [key0, key1) */                                       \
-    RAPT_U32 key1;                                                                                          \
-    RAPT_U32 rows;   /* merge, map kernels: number of rows of this dispatch */                              \
-    RAPT_U32 row0;
+#define RAPT_ATTENTION_PUSH_FIELDS                                                                           \
+    RAPT_UINT q_base;                                                                                        \
+    RAPT_UINT k_base;                                                                                        \
+    RAPT_UINT v_base;                                                                                        \
+    RAPT_UINT o_base;  /* of out, or of the partial accumulators */                                          \
+    RAPT_UINT l_base;  /* of lse, or of the partial (m, l) pairs, in floats */                               \
+    RAPT_UINT cq_base; /* of cu_seqlens */                                                                   \
+    RAPT_UINT ck_base;                                                                                       \
+    RAPT_UINT x_base; /* of the extra operand */                                                             \
+    RAPT_UINT                                                                                                \
+        tile0; /* first query tile of this dispatch: tile = tile0 + gl_WorkGroupID.x (or its mirror) */      \
+    RAPT_UINT tiles;  /* query tiles of this dispatch = gl_NumWorkGroups.x */                                \
+    RAPT_UINT split0; /* first key split: split = split0 + gl_WorkGroupID.y */                               \
+    RAPT_UINT                                                                                                \
+        bh0; /* first (batch, head group): bh = bh0 + gl_WorkGroupID.z; b = bh / (heads_out / group) */      \
+    RAPT_UINT key0; /* keys this dispatch may visit: [key0, key1) */                                         \
+    RAPT_UINT key1;                                                                                          \
+    RAPT_UINT rows; /* merge, map kernels: number of rows of this dispatch */                                \
+    RAPT_UINT row0;
 
 #ifdef VULKAN
-#define RAPT_DECLARE_ATTENTION_PARAMS                                                                       \
-    layout(std140, set = 0, binding = RAPT_BIND_PARAMS) uniform AttentionParams {                           \
-        RAPT_ATTENTION_PARAMS_FIELDS                                                                        \
-    } p;                                                                                                    \
-    layout(push_constant, std430) uniform AttentionPush {                                                   \
-        RAPT_ATTENTION_PUSH_FIELDS                                                                          \
-    } pc;
+#define RAPT_DECLARE_ATTENTION_PARAMS                                                                        \
+    layout(std140, set = 0, binding = RAPT_BIND_PARAMS)                                                      \
+        uniform AttentionParams{RAPT_ATTENTION_PARAMS_FIELDS} p;                                             \
+    layout(push_constant, std430) uniform AttentionPush{RAPT_ATTENTION_PUSH_FIELDS} pc;
 #else
 typedef struct rapt_attention_params {
     RAPT_ATTENTION_PARAMS_FIELDS

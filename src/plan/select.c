@@ -288,7 +288,7 @@ static rapt_status refused(const rapt_problem *p, const rapt_kernel_table *table
             if (strcmp(c->row->name, p->kernel) == 0)
                 return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "kernel '%s' cannot run this: it %s", p->kernel,
                                  c->reason);
-        } else if (best == NULL || c->score > best->score) {
+        } else if (!(c->row->supports & RAPT_ROW_BENCH_ONLY) && (best == NULL || c->score > best->score)) {
             best = c;
         }
     }

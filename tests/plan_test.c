@@ -1,0 +1,439 @@
+/* Plans without a device: selection and its reasons, boxes, windows, addresses, slices, workspace. */
+#include "common/attention_params.h"
+#include "plan/plan.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* ---- A small table of kernels that exist only here. */
+static const rapt_kernel_operand attend_operands[] = {
+    {RAPT_ROLE_Q, RAPT_BIND_Q, RAPT_OPERAND_STORAGE, 0},       {RAPT_ROLE_K, RAPT_BIND_K, RAPT_OPERAND_STORAGE, 0},
+    {RAPT_ROLE_V, RAPT_BIND_V, RAPT_OPERAND_STORAGE, 0},       {RAPT_ROLE_OUT, RAPT_BIND_OUT, RAPT_OPERAND_STORAGE, 1},
+    {RAPT_ROLE_LSE, RAPT_BIND_LSE, RAPT_OPERAND_STORAGE, 1},   {RAPT_ROLE_CU_Q, RAPT_BIND_CU_Q, RAPT_OPERAND_STORAGE, 0},
+    {RAPT_ROLE_CU_K, RAPT_BIND_CU_K, RAPT_OPERAND_STORAGE, 0}, {RAPT_ROLE_PART_ACC, RAPT_BIND_OUT, RAPT_OPERAND_STORAGE, 1},
+    {RAPT_ROLE_PART_ML, RAPT_BIND_LSE, RAPT_OPERAND_STORAGE, 1},
+};
+static const rapt_kernel_operand texel_operands[] = {
+    {RAPT_ROLE_Q, RAPT_BIND_Q, RAPT_OPERAND_STORAGE, 0},
+    {RAPT_ROLE_K, RAPT_BIND_TEXEL_K, RAPT_OPERAND_TEXEL_RGBA32F, 0},
+    {RAPT_ROLE_V, RAPT_BIND_TEXEL_V, RAPT_OPERAND_TEXEL_RGBA32F, 0},
+    {RAPT_ROLE_OUT, RAPT_BIND_OUT, RAPT_OPERAND_STORAGE, 1},
+};
+static const rapt_kernel_operand merge_operands[] = {
+    {RAPT_ROLE_PART_ACC, 1, RAPT_OPERAND_STORAGE, 0},
+    {RAPT_ROLE_PART_ML, 2, RAPT_OPERAND_STORAGE, 0},
+    {RAPT_ROLE_OUT, RAPT_BIND_OUT, RAPT_OPERAND_STORAGE, 1},
+    {RAPT_ROLE_LSE, RAPT_BIND_LSE, RAPT_OPERAND_STORAGE, 1},
+};
+static const rapt_kernel_constant constants[] = {
+    {0, RAPT_CONST_LITERAL, 64, "LOCAL_SIZE"},
+    {1, RAPT_CONST_HEAD_DIM_QK, 0, "HEAD_DIM_QK"},
+    {2, RAPT_CONST_CAUSAL, 0, "CAUSAL"},
+};
+#define ALL_TYPES (1u << RAPT_F32 | 1u << RAPT_F16 | 1u << RAPT_BF16)
+#define ROW(row_name, row_family, support, dims, tile, keys, prefer, ops)                                              \
+    {                                                                                                                  \
+        .name = row_name, .family = row_family, .dtypes = ALL_TYPES, .supports = support, .head_dim_qk_min = 1,       \
+        .head_dim_qk_max = dims, .head_dim_qk_multiple = 1, .head_dim_v_min = 1, .head_dim_v_max = dims,               \
+        .head_dim_v_multiple = 1, .rows_per_tile = tile, .keys_per_tile = keys, .local_size = 64,                      \
+        .shared_bytes = 8192, .score = {prefer, prefer, prefer, prefer, prefer, prefer, prefer, prefer, prefer,        \
+                                        prefer, prefer},                                                               \
+        .operand_count = RAPT_COUNT(ops), .constant_count = RAPT_COUNT(constants), .operands = ops,                    \
+        .constants = constants                                                                                         \
+    }
+#define FULL (RAPT_ROW_CAUSAL | RAPT_ROW_VARLEN | RAPT_ROW_PARTIAL | RAPT_ROW_GROUP | RAPT_ROW_UNALIGNED)
+static const rapt_kernel_row rows[] = {
+    ROW("plain", RAPT_FAMILY_TILE, FULL, 576, 32, 16, 50, attend_operands),
+    ROW("narrow", RAPT_FAMILY_TILE, RAPT_ROW_CAUSAL | RAPT_ROW_PARTIAL, 64, 32, 16, 80, texel_operands),
+    ROW("yardstick", RAPT_FAMILY_NAIVE, FULL | RAPT_ROW_BENCH_ONLY, 576, 64, 1, 99, attend_operands),
+    ROW("join", RAPT_FAMILY_MERGE, FULL, 576, 4, 1, 50, merge_operands),
+};
+static const rapt_kernel_table table = {rows, RAPT_COUNT(rows), NULL, 0};
+
+static rapt_attention_desc describe(rapt_dtype t, uint64_t b, uint64_t hq, uint64_t hkv, uint64_t nq, uint64_t nk,
+                                    uint64_t dqk, uint64_t dv)
+{
+    rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT;
+    d.q = rapt_tensor_bhnd(t, b, hq, nq, dqk);
+    d.k = rapt_tensor_bhnd(t, b, hkv, nk, dqk);
+    d.v = rapt_tensor_bhnd(t, b, hkv, nk, dv);
+    d.out = rapt_tensor_bhnd(t, b, hq > hkv ? hq : hkv, nq, dv);
+    return d;
+}
+
+static rapt_status make(rapt_plan *plan, const rapt_attention_desc *d, const rapt_caps *caps,
+                        const rapt_verdicts *verdicts, rapt_error *error)
+{
+    rapt_problem problem;
+    memset(plan, 0, sizeof *plan);
+    plan->allocator = rapt_allocator_default();
+    rapt_status status = rapt_attention_problem(d, &problem, error);
+    return status ? status : rapt_plan_make(plan, &problem, caps, &table, verdicts, error);
+}
+
+static const char *reason_of(const rapt_plan *plan, const char *name)
+{
+    for (uint32_t i = 0; i < plan->candidate_count; i++)
+        if (plan->candidates[i].row && strcmp(plan->candidates[i].row->name, name) == 0)
+            return plan->candidates[i].reason;
+    return NULL;
+}
+
+/* ---- */
+
+static void counts_visible_pairs(void **state)
+{
+    (void)state;
+    for (int nq = 0; nq < 9; nq++)
+        for (int nk = 0; nk < 9; nk++)
+            for (int offset = -12; offset < 13; offset++) {
+                uint64_t want = 0;
+                for (int i = 0; i < nq; i++)
+                    for (int j = 0; j < nk; j++)
+                        want += j <= i + nk - nq + offset;
+                assert_int_equal(rapt_visible_pairs((uint64_t)nq, (uint64_t)nk, true, offset), want);
+            }
+    assert_int_equal(rapt_visible_pairs(7, 5, false, 0), 35);
+}
+
+static void chooses_by_score_and_says_why(void **state)
+{
+    (void)state;
+    rapt_caps caps;
+    rapt_plan plan;
+    rapt_caps_floor(&caps);
+    rapt_attention_desc d = describe(RAPT_F32, 1, 4, 4, 100, 100, 64, 64);
+    assert_int_equal(make(&plan, &d, &caps, NULL, NULL), RAPT_OK);
+    assert_string_equal(plan.pipelines[0].row->name, "narrow");
+    assert_string_equal(reason_of(&plan, "plain"), "");
+    assert_non_null(strstr(reason_of(&plan, "yardstick"), "forced"));
+    rapt_plan_clear(&plan);
+
+    d = describe(RAPT_F32, 1, 4, 4, 100, 100, 80, 64);
+    assert_int_equal(make(&plan, &d, &caps, NULL, NULL), RAPT_OK);
+    assert_string_equal(plan.pipelines[0].row->name, "plain");
+    assert_non_null(strstr(reason_of(&plan, "narrow"), "not 80"));
+    rapt_plan_clear(&plan);
+
+    d = describe(RAPT_F32, 1, 4, 4, 100, 100, 63, 64);
+    assert_int_equal(make(&plan, &d, &caps, NULL, NULL), RAPT_OK);
+    assert_string_equal(plan.pipelines[0].row->name, "plain");
+    assert_false(plan.aligned);
+    rapt_plan_clear(&plan);
+}
+
+static void forcing_fails_loudly(void **state)
+{
+    (void)state;
+    rapt_caps caps;
+    rapt_plan plan;
+    rapt_error error;
+    rapt_caps_floor(&caps);
+    rapt_attention_desc d = describe(RAPT_F32, 1, 4, 4, 10, 10, 80, 80);
+    d.kernel = "narrow";
+    assert_int_equal(make(&plan, &d, &caps, NULL, &error), RAPT_ERROR_UNSUPPORTED);
+    assert_non_null(strstr(error.message, "narrow"));
+    assert_non_null(strstr(error.message, "80"));
+    rapt_plan_clear(&plan);
+    d.kernel = "no-such";
+    assert_int_equal(make(&plan, &d, &caps, NULL, &error), RAPT_ERROR_INVALID);
+    rapt_plan_clear(&plan);
+    d.kernel = "yardstick";
+    assert_int_equal(make(&plan, &d, &caps, NULL, &error), RAPT_OK);
+    assert_string_equal(plan.pipelines[0].row->name, "yardstick");
+    rapt_plan_clear(&plan);
+}
+
+static rapt_verdict_kind narrow_is_bad(void *user, const rapt_kernel_row *row, const uint32_t *values,
+                                       const char **reason)
+{
+    (void)user;
+    (void)values;
+    *reason = "it lied";
+    return strcmp(row->name, "narrow") == 0 ? RAPT_VERDICT_BAD : RAPT_VERDICT_UNKNOWN;
+}
+
+static void verdicts_take_rows_out(void **state)
+{
+    (void)state;
+    rapt_caps caps;
+    rapt_plan plan;
+    rapt_caps_floor(&caps);
+    rapt_verdicts verdicts = {narrow_is_bad, NULL, 0};
+    rapt_attention_desc d = describe(RAPT_F32, 1, 4, 4, 100, 100, 64, 64);
+    assert_int_equal(make(&plan, &d, &caps, &verdicts, NULL), RAPT_OK);
+    assert_string_equal(plan.pipelines[0].row->name, "plain");
+    assert_non_null(strstr(reason_of(&plan, "narrow"), "it lied"));
+    rapt_plan_clear(&plan);
+}
+
+static void limits_are_named_with_both_numbers(void **state)
+{
+    (void)state;
+    rapt_caps caps;
+    rapt_plan plan;
+    rapt_error error;
+    rapt_caps_floor(&caps);
+    caps.max_shared_bytes = 4096;
+    rapt_attention_desc d = describe(RAPT_F32, 1, 1, 1, 4, 4, 80, 80);
+    d.kernel = "plain";
+    assert_int_equal(make(&plan, &d, &caps, NULL, &error), RAPT_ERROR_UNSUPPORTED);
+    assert_non_null(strstr(error.message, "8192"));
+    assert_non_null(strstr(error.message, "4096"));
+    rapt_plan_clear(&plan);
+}
+
+/* Every (head group, tile, split) is computed exactly once, through windows within the limits that contain every
+ * element a kernel would touch. */
+static void check_cover(const rapt_plan *plan, const rapt_caps *caps)
+{
+    const rapt_problem *p = &plan->problem;
+    const rapt_kernel_row *row = plan->pipelines[0].row;
+    uint64_t groups = p->heads_out / plan->group, tiles = rapt_div_up(p->nq * plan->group, row->rows_per_tile);
+    uint64_t cells = p->batch * groups * tiles * plan->splits;
+    uint8_t *seen = calloc(cells + 1, 1);
+    uint64_t merged_rows = 0;
+    assert_non_null(seen);
+    for (uint32_t i = 0; i < plan->step_count; i++) {
+        const rapt_step *s = &plan->steps[i];
+        const rapt_kernel_row *r = plan->pipelines[s->pipeline].row;
+        rapt_attention_push push;
+        memcpy(&push, s->push, sizeof push);
+        for (unsigned a = 0; a < 3; a++)
+            assert_in_range(s->groups[a], 1, caps->max_groups[a]);
+        for (uint32_t k = 0; k < r->operand_count; k++)
+            if (s->windows[k].first != UINT64_MAX)
+                assert_true(s->windows[k].bytes <= rapt_window_limit(caps, (rapt_operand_kind)r->operands[k].kind));
+        if (s->pipeline == 1) {
+            merged_rows += push.rows;
+            continue;
+        }
+        for (uint32_t z = 0; z < s->groups[2]; z++)
+            for (uint32_t y = 0; y < s->groups[1]; y++)
+                for (uint32_t x = 0; x < s->groups[0]; x++) {
+                    uint64_t bh = push.bh0 + z, split = push.split0 + y, tile = push.tile0 + x;
+                    uint64_t cell = (bh * plan->splits + split) * tiles + tile;
+                    assert_true(cell < cells);
+                    assert_int_equal(seen[cell]++, 0);
+                    /* The addresses of its first and last query and key rows lie in the windows. */
+                    uint64_t b = bh / groups, h = bh % groups * plan->group;
+                    uint64_t q[2] = {tile * row->rows_per_tile / plan->group,
+                                     RAPT_MIN(p->nq, rapt_div_up((tile + 1) * row->rows_per_tile, plan->group)) - 1};
+                    uint64_t j[2] = {split * plan->split_keys,
+                                     RAPT_MIN(p->nk, (split + 1) * plan->split_keys) - 1};
+                    for (uint32_t k = 0; k < r->operand_count; k++) {
+                        int t = rapt_role_tensor((rapt_role)r->operands[k].role);
+                        if (t < 0 || s->windows[k].first == UINT64_MAX || s->windows[k].bytes == 0 || p->varlen)
+                            continue;
+                        uint32_t binding = r->operands[k].binding == RAPT_BIND_TEXEL_K   ? RAPT_BIND_K
+                                           : r->operands[k].binding == RAPT_BIND_TEXEL_V ? RAPT_BIND_V
+                                                                                         : r->operands[k].binding;
+                        uint64_t heads = t == RAPT_T_Q                        ? p->heads_q
+                                         : t == RAPT_T_OUT || t == RAPT_T_LSE ? p->heads_out
+                                                                              : p->heads_kv;
+                        uint32_t dim = t == RAPT_T_V || t == RAPT_T_OUT ? p->head_dim_v
+                                       : t == RAPT_T_LSE                ? 1
+                                                                        : p->head_dim_qk;
+                        uint32_t element = t == RAPT_T_LSE ? 4 : rapt_dtype_size(p->dtype);
+                        for (int end = 0; end < 2; end++) {
+                            uint64_t sequence = t == RAPT_T_K || t == RAPT_T_V ? j[end] : q[end];
+                            uint64_t hh = (h + (uint64_t)end * (plan->group - 1)) * heads / p->heads_out;
+                            uint32_t index = s->push[binding - 1] + (uint32_t)(b * p->stride[t][0]) +
+                                             (uint32_t)(hh * p->stride[t][1]) +
+                                             (uint32_t)(sequence * p->stride[t][2]);
+                            assert_true(((uint64_t)index + dim) * element <= s->windows[k].bytes);
+                        }
+                    }
+                }
+    }
+    for (uint64_t c = 0; c < cells; c++)
+        assert_int_equal(seen[c], 1);
+    if (plan->splits > 1)
+        assert_int_equal(merged_rows, p->batch * p->heads_out * p->nq);
+    free(seen);
+}
+
+static uint32_t random_state = 7;
+static uint64_t pick(uint64_t n)
+{
+    random_state = random_state * 1664525u + 1013904223u;
+    return (random_state >> 8) % n;
+}
+
+static void boxes_cover_everything_within_limits(void **state)
+{
+    (void)state;
+    int refused = 0, made = 0, split = 0;
+    for (int round = 0; round < 3000; round++) {
+        rapt_caps caps;
+        rapt_plan plan;
+        rapt_error error = {0};
+        rapt_caps_floor(&caps);
+        caps.max_storage_range = 1024u << pick(12);
+        caps.max_texel_elements = caps.max_storage_range / 16;
+        caps.storage_align = 16u << pick(5);
+        caps.max_groups[0] = 1 + (uint32_t)pick(40);
+        caps.max_groups[1] = 1 + (uint32_t)pick(10);
+        caps.max_groups[2] = 1 + (uint32_t)pick(10);
+        uint64_t hkv = 1 + pick(5), hq = pick(3) ? hkv * (1 + pick(4)) : 1 + pick(7);
+        const rapt_dtype types[] = {RAPT_F32, RAPT_F16, RAPT_BF16};
+        rapt_attention_desc d = describe(types[pick(3)], 1 + pick(4), hq, hkv, 1 + pick(300), pick(300), 1 + pick(80),
+                                         1 + pick(80));
+        if (pick(2)) {
+            uint64_t b = d.q.size[0], h = d.q.size[1], n = d.q.size[2], dim = d.q.size[3];
+            d.q = rapt_tensor_bnhd(d.q.dtype, b, h, n, dim);
+        }
+        if (pick(2))
+            d.lse = (rapt_tensor){.dtype = RAPT_F32, .rank = 3,
+                                  .size = {d.out.size[0], d.out.size[1], d.out.size[2]},
+                                  .stride = {(int64_t)(d.out.size[1] * d.out.size[2]), (int64_t)d.out.size[2], 1}};
+        d.flags = pick(2) ? RAPT_ATTENTION_CAUSAL : 0;
+        d.causal_offset = (int64_t)pick(9) - 4;
+        d.key_splits = (uint32_t)(pick(2) ? 0 : pick(5));
+        rapt_status status = make(&plan, &d, &caps, NULL, &error);
+        if (status == RAPT_OK) {
+            made++;
+            split += plan.splits > 1;
+            check_cover(&plan, &caps);
+            /* Workspace slots follow each other. */
+            for (uint32_t i = 0; i < plan.slot_count; i++)
+                assert_true(plan.slots[i].offset + plan.slots[i].bytes <= plan.workspace_bytes);
+            if (plan.slot_count == 2)
+                assert_true(plan.slots[0].offset + plan.slots[0].bytes <= plan.slots[1].offset);
+        } else {
+            refused++;
+            assert_int_equal(status, RAPT_ERROR_UNSUPPORTED);
+            assert_true(error.message[0] != 0);
+        }
+        rapt_plan_clear(&plan);
+    }
+    /* The sweep must not be vacuous. */
+    assert_true(made > 1500);
+    assert_true(split > 200);
+    assert_true(refused > 0);
+}
+
+static void slices_respect_the_target(void **state)
+{
+    (void)state;
+    rapt_caps caps;
+    rapt_plan plan;
+    rapt_caps_floor(&caps);
+    rapt_attention_desc d = describe(RAPT_F32, 2, 8, 8, 4096, 4096, 64, 64);
+    d.kernel = "plain";
+    rapt_verdicts verdicts = {NULL, NULL, 1e11};
+    assert_int_equal(make(&plan, &d, &caps, &verdicts, NULL), RAPT_OK);
+    double target = 1e11 * 50e-3, sum = 0, total = 0;
+    uint32_t slice = 0;
+    assert_true(plan.slice_count > 1);
+    for (uint32_t i = 0; i < plan.step_count; i++) {
+        if (plan.steps[i].slice != slice)
+            sum = 0;
+        assert_true(plan.steps[i].slice == slice || plan.steps[i].slice == slice + 1);
+        slice = plan.steps[i].slice;
+        sum += (double)plan.steps[i].flops;
+        total += (double)plan.steps[i].flops;
+        assert_true(sum <= target);
+    }
+    assert_int_equal(slice + 1, plan.slice_count);
+    assert_true(fabs(total / (double)plan.problem.flops - 1) < 1e-6);
+    rapt_plan_clear(&plan);
+}
+
+static void splits_do_not_depend_on_the_batch(void **state)
+{
+    (void)state;
+    rapt_caps caps;
+    rapt_plan one, many;
+    rapt_caps_floor(&caps);
+    rapt_attention_desc d = describe(RAPT_F32, 1, 8, 2, 1, 8192, 64, 64);
+    assert_int_equal(make(&one, &d, &caps, NULL, NULL), RAPT_OK);
+    d = describe(RAPT_F32, 64, 8, 2, 1, 8192, 64, 64);
+    assert_int_equal(make(&many, &d, &caps, NULL, NULL), RAPT_OK);
+    assert_true(one.splits > 1);
+    assert_int_equal(one.splits, many.splits);
+    assert_int_equal(one.split_keys, many.split_keys);
+    assert_ptr_equal(one.pipelines[0].row, many.pipelines[0].row);
+    assert_int_equal(one.phase_count, 2);
+    rapt_plan_clear(&one);
+    rapt_plan_clear(&many);
+}
+
+static void empty_problems_have_no_steps(void **state)
+{
+    (void)state;
+    rapt_caps caps;
+    rapt_plan plan;
+    rapt_caps_floor(&caps);
+    rapt_attention_desc d = describe(RAPT_F32, 0, 4, 4, 10, 10, 64, 64);
+    assert_int_equal(make(&plan, &d, &caps, NULL, NULL), RAPT_OK);
+    assert_int_equal(plan.step_count, 0);
+    rapt_plan_clear(&plan);
+    d = describe(RAPT_F32, 1, 4, 4, 10, 0, 64, 64); /* no keys: zeros must still be written */
+    assert_int_equal(make(&plan, &d, &caps, NULL, NULL), RAPT_OK);
+    assert_true(plan.step_count > 0);
+    rapt_plan_clear(&plan);
+}
+
+static void bad_problems_are_refused_by_name(void **state)
+{
+    (void)state;
+    rapt_error error;
+    rapt_problem p;
+    rapt_attention_desc good = describe(RAPT_F32, 2, 4, 2, 10, 12, 64, 32), d;
+    assert_int_equal(rapt_attention_problem(&good, &p, &error), RAPT_OK);
+#define REFUSED(word, statement)                                                                                       \
+    do {                                                                                                               \
+        d = good;                                                                                                      \
+        statement;                                                                                                     \
+        memset(&error, 0, sizeof error);                                                                               \
+        assert_int_equal(rapt_attention_problem(&d, &p, &error), RAPT_ERROR_INVALID);                                  \
+        assert_non_null(strstr(error.message, word));                                                                  \
+    } while (0)
+    REFUSED("struct_size", d.struct_size = 3);
+    REFUSED("flags", d.flags = 1u << 30);
+    REFUSED("k is f16", d.k.dtype = RAPT_F16);
+    REFUSED("i32", d.q.dtype = RAPT_I32);
+    REFUSED("rank", d.v.rank = 3);
+    REFUSED("batch", d.k.size[0] = 3);
+    REFUSED("heads", d.v.size[1] = 3);
+    REFUSED("head_dim", d.k.size[3] = 63);
+    REFUSED("head_dim", (d.q.size[3] = d.k.size[3] = 577, d.q.stride[2] = d.k.stride[2] = 577));
+    REFUSED("negative", d.q.stride[1] = -1);
+    REFUSED("stride 2 of head_dim", d.q.stride[3] = 2);
+    REFUSED("overlap", d.out.stride[2] = 31);
+    REFUSED("overlap", d.out.stride[1] = 0);
+    REFUSED("overflow", d.k.stride[0] = INT64_MAX);
+    REFUSED("power of two", d.k.align = 12);
+    REFUSED("less than an element", d.k.align = 2);
+    REFUSED("finite", (d.flags = RAPT_ATTENTION_SCALE, d.scale = NAN));
+    REFUSED("batch 1", d.sequences = 4);
+    REFUSED("max_seqlen", d.max_seqlen_q = 4);
+    REFUSED("slice_ms", d.slice_ms = -1);
+    REFUSED("lse is f16", (d.lse.dtype = RAPT_F16, d.lse.rank = 3, d.lse.size[0] = 2));
+#undef REFUSED
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(counts_visible_pairs),
+        cmocka_unit_test(chooses_by_score_and_says_why),
+        cmocka_unit_test(forcing_fails_loudly),
+        cmocka_unit_test(verdicts_take_rows_out),
+        cmocka_unit_test(limits_are_named_with_both_numbers),
+        cmocka_unit_test(boxes_cover_everything_within_limits),
+        cmocka_unit_test(slices_respect_the_target),
+        cmocka_unit_test(splits_do_not_depend_on_the_batch),
+        cmocka_unit_test(empty_problems_have_no_steps),
+        cmocka_unit_test(bad_problems_are_refused_by_name),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
