@@ -72,10 +72,16 @@ bool rapt_compute_family(const rapt_vk_instance *instance, VkPhysicalDevice phys
 uint32_t rapt_queue_families(const rapt_vk_instance *instance, VkPhysicalDevice physical,
                              VkQueueFamilyProperties families[RAPT_MAX_FAMILIES]);
 
+/* ---- buffer.c */
+/* Has the device write a word, and looks for it: a no-op driver reports success and writes nothing. */
+rapt_status rapt_device_executes(rapt_device *device, bool *executes, rapt_error *error);
+
 /* ---- device.c: what open and adopt share */
 /* A zeroed device with its locks. */
 rapt_status rapt_device_new(rapt_runtime *runtime, rapt_device **device, rapt_error *error);
 /* From instance, physical, handle, caps and queue to a working device. */
 rapt_status rapt_device_finish(rapt_device *device, rapt_error *error);
+/* Destroys a device in whatever state of making it is, after waiting for its work. */
+void rapt_device_release(rapt_device *device);
 
 #endif
