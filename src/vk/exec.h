@@ -63,6 +63,7 @@ struct rapt_binding {
     VkQueryPool queries;       /* two timestamps per slice, or VK_NULL_HANDLE */
     VkFence fence;
     bool in_flight;
+    uint32_t submits; /* finished so far */
     uint64_t submitted_at;
     rapt_timing timing;
 };

@@ -398,7 +398,7 @@ rapt_verdicts rapt_device_verdicts(rapt_device *device)
 
 void rapt_device_note_throughput(rapt_device *device, double flops, double seconds)
 {
-    if (seconds < 2e-3 || flops <= 0) /* too short to tell */
+    if (seconds < 5e-3 || flops <= 0) /* too short to tell */
         return;
     struct rapt_kernel_cache *cache = device->kernels;
     rapt_mutex_lock(&cache->lock);

@@ -211,7 +211,8 @@ rapt_status rapt_wait(rapt_binding *binding, uint64_t timeout, rapt_error *error
     double wall = (double)(rapt_now_ns() - binding->submitted_at);
     read_timestamps(binding);
     double ns = binding->timing.device_ns > 0 ? binding->timing.device_ns : wall;
-    if (!device->caps.no_execution)
+    /* The first run of a pipeline may include the driver's compilation. */
+    if (!device->caps.no_execution && binding->submits++ > 0)
         rapt_device_note_throughput(device, (double)binding->plan->problem.flops, ns * 1e-9);
     return check_canaries(binding, error);
 }
