@@ -9,7 +9,7 @@ const rapt_bench_plan rapt_bench_plan_default = {
     .min_sample_seconds = 0.02,
     .settle_seconds = 0.01,
     .native_seconds = 0.02,
-    .progress = false,
+    .quiet_share = 0.05,
 };
 
 #define COVERAGE 0.95
@@ -87,8 +87,6 @@ static bool native_round(rapt_bench_group *group, int round)
             group->rates[item][round] = rapt_native_sample(group->native, item, group->plan.native_seconds);
             if (group->rates[item][round] < 0)
                 return false;
-            group->shares += rapt_native_last_share(group->native);
-            group->share_count++;
         }
     return true;
 }
@@ -98,6 +96,23 @@ static bool wanted(const rapt_native *native, rapt_native_item item)
     // The portable loop tells nothing where there is a better one.
     return rapt_native_has(native, item) &&
            (item != RAPT_NATIVE_FMA_PORTABLE || rapt_native_reference(native) == item);
+}
+
+static bool one_round(rapt_bench_group *group, int round)
+{
+    for (int step = 0; step < group->count; step++) {
+        // Every other round runs backwards, so that nobody always comes after the same neighbour.
+        rapt_bench_entry *entry = &group->entries[round % 2 ? group->count - 1 - step : step];
+        if (!entry->ready)
+            continue;
+        rapt_bench_sleep(group->plan.settle_seconds);
+        entry->ready =
+            sample(entry, entry->runs_per_sample, &entry->seconds[round], &entry->host_seconds[round]);
+    }
+    if (!group->native)
+        return true;
+    rapt_bench_sleep(group->plan.settle_seconds);
+    return native_round(group, round);
 }
 
 bool rapt_bench_measure(rapt_bench_group *group, rapt_bench_error *error)
@@ -118,28 +133,29 @@ bool rapt_bench_measure(rapt_bench_group *group, rapt_bench_error *error)
     for (int i = 0; i < count; i++)
         start(group, &group->entries[i]);
 
-    for (int round = 0; round < rounds; round++) {
+    group->others = calloc((size_t)rounds, sizeof *group->others);
+    if (!group->others)
+        return rapt_bench_fail(error, "out of memory");
+    double patience = group->plan.patience_seconds;
+    for (int round = 0; round < rounds;) {
+        const double others = rapt_bench_others_cpu(), begin = rapt_bench_now();
+        if (!one_round(group, round))
+            return rapt_bench_fail(error, "native peaks: a thread could not be made");
+        group->others[round] = rapt_bench_others_share(others, begin);
         if (group->plan.progress)
-            fprintf(stderr, "\rround %d of %d%s", round + 1, rounds, round + 1 == rounds ? "\n" : "");
-        for (int step = 0; step < count; step++) {
-            // Every other round runs backwards, so that nobody always comes after the same neighbour.
-            rapt_bench_entry *entry = &group->entries[round % 2 ? count - 1 - step : step];
-            if (!entry->ready)
-                continue;
-            rapt_bench_sleep(group->plan.settle_seconds);
-            entry->ready =
-                sample(entry, entry->runs_per_sample, &entry->seconds[round], &entry->host_seconds[round]);
-        }
-        if (group->native) {
-            rapt_bench_sleep(group->plan.settle_seconds);
-            if (!native_round(group, round))
-                return rapt_bench_fail(error, "native peaks: a thread could not be made");
+            fprintf(stderr, "round %d of %d, other programs took %.0f %% of the CPUs\n", round + 1, rounds,
+                    100 * group->others[round]);
+        if (group->others[round] > group->plan.quiet_share && patience > 0) {
+            patience -= rapt_bench_now() - begin;
+            group->rounds_again++;
+        } else {
+            round++;
         }
     }
     for (int i = 0; i < count; i++)
         if (group->entries[i].ready)
             check(&group->entries[i]);
-    group->peaks.cpu_share = group->share_count ? group->shares / group->share_count : 0;
+    group->peaks.others_share = rapt_stats_of(group->others, (size_t)rounds).median;
     for (int item = 0; group->native && item < RAPT_NATIVE_ITEM_COUNT; item++)
         if (group->rates[item]) {
             const rapt_stats s = rapt_stats_of(group->rates[item], (size_t)rounds);
@@ -166,6 +182,8 @@ void rapt_bench_group_free(rapt_bench_group *group)
         free(group->rates[item]);
         group->rates[item] = NULL;
     }
+    free(group->others);
+    group->others = NULL;
     rapt_native_close(group->native);
     group->native = NULL;
 }

@@ -32,7 +32,9 @@ typedef struct rapt_bench_plan {
     double min_sample_seconds; // runs shorter than this are repeated within a sample
     double settle_seconds;     // pause before each sample: thread pools spin on for a while after their work
     double native_seconds;     // length of one native sample; 0: no native peaks
-    bool progress;             // on standard error
+    double patience_seconds;   // a round in which other programs took more than quiet_share of the CPUs is
+    double quiet_share; // done again, until this much time has gone into such rounds; 0: all rounds count
+    bool progress;      // on standard error
 } rapt_bench_plan;
 
 extern const rapt_bench_plan rapt_bench_plan_default;
@@ -44,8 +46,8 @@ typedef struct rapt_bench_group {
     rapt_native *native;                   // NULL: no native peaks
     double *rates[RAPT_NATIVE_ITEM_COUNT]; // one for each round, NULL where not measured
     rapt_native_peaks peaks;
-    double shares; // while measuring: the sum of the samples' CPU shares, and their number
-    int share_count;
+    double *others;   // of each round: the share of all CPUs that other programs took, -1 where unknown
+    int rounds_again; // rounds done again
 } rapt_bench_group;
 
 // Fills in everything. False only where nothing could be measured at all (memory); entries that are not ready

@@ -13,7 +13,6 @@ struct rapt_native {
     int threads;
     size_t cache_bytes, buffer_bytes; // the buffer is a whole number of blocks for each thread, times two
     unsigned char *buffer;
-    double share;  // of the last sample
     size_t *place; // per thread: the next block, so that short samples still stream the whole buffer
     const rapt_native_kernels *reader;
 };
@@ -61,7 +60,6 @@ typedef struct sample {
     double seconds;
     struct part {
         double begin, end, work; // work in flop or bytes
-        double cpu;              // seconds
         double result;           // consumed, so that no loop can be removed
         char apart[96];          // keeps threads off one another's cache lines
     } * part;
@@ -106,12 +104,10 @@ static void sample_part(void *context, int thread)
 {
     const sample *s = context;
     struct part *part = &s->part[thread];
-    const double cpu = rapt_bench_thread_cpu();
     if (s->item == RAPT_NATIVE_READ || s->item == RAPT_NATIVE_COPY)
         memory_part(s, thread, part);
     else
         fma_part(s, kernels_of(s->item), part);
-    part->cpu = cpu < 0 ? part->end - part->begin : rapt_bench_thread_cpu() - cpu;
 }
 
 double rapt_native_sample(rapt_native *native, rapt_native_item item, double seconds)
@@ -124,27 +120,19 @@ double rapt_native_sample(rapt_native *native, rapt_native_item item, double sec
         return -1;
     double rate = -1;
     if (rapt_bench_parallel(native->threads, sample_part, &s)) {
-        double begin = s.part[0].begin, end = s.part[0].end, work = 0, result = 0, cpu = 0;
+        double begin = s.part[0].begin, end = s.part[0].end, work = 0, result = 0;
         for (int i = 0; i < native->threads; i++) {
             begin = s.part[i].begin < begin ? s.part[i].begin : begin;
             end = s.part[i].end > end ? s.part[i].end : end;
             work += s.part[i].work;
             result += s.part[i].result;
-            cpu += s.part[i].cpu;
         }
         sink = result;
-        if (end > begin) {
+        if (end > begin)
             rate = work / (end - begin) * 1e-9;
-            native->share = cpu / (end - begin) / native->threads;
-        }
     }
     free(s.part);
     return rate;
-}
-
-double rapt_native_last_share(const rapt_native *native)
-{
-    return native->share;
 }
 
 // ---- open and close ----
@@ -217,6 +205,7 @@ void rapt_native_describe(const rapt_native *native, rapt_native_peaks *out)
         .cache_bytes = native->cache_bytes,
         .buffer_bytes = native->buffer_bytes,
         .reference = rapt_native_reference(native),
+        .others_share = -1,
     };
     rapt_bench_cpu_name(out->cpu, sizeof out->cpu);
 }
@@ -237,23 +226,21 @@ bool rapt_native_measure(rapt_native_peaks *out, double seconds_per_item, rapt_b
     if (!native)
         return false;
     rapt_native_describe(native, out);
-    double rates[RAPT_NATIVE_ITEM_COUNT][ROUNDS_MEASURED], shares = 0;
-    int samples = 0;
+    double rates[RAPT_NATIVE_ITEM_COUNT][ROUNDS_MEASURED];
+    const double others = rapt_bench_others_cpu(), then = rapt_bench_now();
     bool good = true;
     for (int round = 0; good && round < ROUNDS_MEASURED; round++)
         for (int item = 0; good && item < RAPT_NATIVE_ITEM_COUNT; item++)
             if (rapt_native_has(native, item)) {
                 rates[item][round] = rapt_native_sample(native, item, seconds_per_item / ROUNDS_MEASURED);
                 good = rates[item][round] >= 0;
-                shares += native->share;
-                samples++;
             }
     for (int item = 0; good && item < RAPT_NATIVE_ITEM_COUNT; item++)
         if (rapt_native_has(native, item)) {
             const rapt_stats s = rapt_stats_of(rates[item], ROUNDS_MEASURED);
             out->item[item] = (rapt_native_rate){true, s.median, s.max, ROUNDS_MEASURED};
         }
-    out->cpu_share = samples ? shares / samples : 0;
+    out->others_share = rapt_bench_others_share(others, then);
     const bool narrow = rapt_native_has(native, RAPT_NATIVE_FMA_AVX2);
     const bool wide = rapt_native_has(native, RAPT_NATIVE_FMA_AVX512);
     rapt_native_judge(out, narrow ? rates[RAPT_NATIVE_FMA_AVX2] : NULL,

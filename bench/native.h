@@ -33,8 +33,7 @@ typedef struct rapt_native_peaks {
     rapt_native_item reference; // the loop that percentages refer to: AVX2, else NEON, else portable
     double avx2_to_avx512;      // median of the rounds' ratios; 0 where one of them is missing
     bool reference_valid;       // false if avx2_to_avx512 is known and below RAPT_NATIVE_VALID_RATIO
-    double cpu_share; // of the samples' time on all CPUs, what their threads got; less than about 0.95
-                      // says that other programs ran beside them
+    double others_share;        // of all CPUs' time meanwhile, what other programs took; -1 where unknown
 } rapt_native_peaks;
 
 // Holds the buffer and the place reached in it. One thread at a time.
@@ -47,9 +46,7 @@ rapt_native_item rapt_native_reference(const rapt_native *native);
 // One sample, in the units above, lasting about this long; negative if the item is missing or a thread could
 // not be made. Meant for interleaving with other measurements: 0.02 s or so.
 double rapt_native_sample(rapt_native *native, rapt_native_item item, double seconds);
-// The CPU share of the last sample, 1 where the system does not tell.
-double rapt_native_last_share(const rapt_native *native);
-void rapt_native_describe(const rapt_native *native, rapt_native_peaks *out); // all but the rates
+void rapt_native_describe(const rapt_native *native, rapt_native_peaks *out); // all but what is measured
 // The ratio and the flag, from the rounds' rates, which are NULL where that loop is missing.
 void rapt_native_judge(rapt_native_peaks *peaks, const double *avx2, const double *avx512, size_t rounds);
 

@@ -104,6 +104,39 @@ int rapt_bench_cpus(void)
 #endif
 }
 
+double rapt_bench_others_cpu(void)
+{
+#if defined(__linux__)
+    // user nice system idle iowait irq softirq steal, in clock ticks
+    unsigned long long t[8];
+    FILE *file = fopen("/proc/stat", "r");
+    const bool read = file && fscanf(file, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &t[0], &t[1], &t[2],
+                                     &t[3], &t[4], &t[5], &t[6], &t[7]) == 8;
+    if (file)
+        fclose(file);
+    const double ticks = (double)sysconf(_SC_CLK_TCK), own = seconds_of(CLOCK_PROCESS_CPUTIME_ID);
+    if (!read || ticks <= 0 || own < 0)
+        return -1;
+    return (double)(t[0] + t[1] + t[2] + t[5] + t[6] + t[7]) / ticks - own;
+#else
+    return -1;
+#endif
+}
+
+double rapt_bench_others_share(double others_then, double then)
+{
+    const double others = rapt_bench_others_cpu(), seconds = rapt_bench_now() - then;
+#if defined(__linux__)
+    const double cpus = (double)sysconf(_SC_NPROCESSORS_ONLN);
+#else
+    const double cpus = rapt_bench_cpus();
+#endif
+    if (others_then < 0 || others < 0 || seconds <= 0 || cpus <= 0)
+        return -1;
+    const double share = (others - others_then) / (seconds * cpus);
+    return share < 0 ? 0 : share; // two clocks, read one after the other
+}
+
 bool rapt_bench_cpu_name(char *out, size_t size)
 {
     if (size == 0)

@@ -21,7 +21,13 @@ bool rapt_bench_fail(rapt_bench_error *error, const char *format, ...); // alway
 double rapt_bench_now(void);           // seconds, monotonic
 double rapt_bench_thread_cpu(void);    // CPU seconds the calling thread has used, -1 where unknown
 void rapt_bench_sleep(double seconds); // at least that long
-int rapt_bench_cpus(void);             // the CPUs this process may run on
+// CPU seconds that everything but this process has used so far, this machine's host included where it tells;
+// in steps of about 0.01 s. -1 where unknown.
+double rapt_bench_others_cpu(void);
+// Which part of all CPUs that is since a moment when it was others_then and the time was then; -1 where
+// unknown.
+double rapt_bench_others_share(double others_then, double then);
+int rapt_bench_cpus(void); // the CPUs this process may run on
 bool rapt_bench_cpu_name(char *out, size_t size);
 size_t rapt_bench_cache_bytes(void); // last-level cache this process's CPUs can reach; a guess where unknown
 size_t rapt_bench_ram_bytes(void);   // 0 where unknown

@@ -37,6 +37,7 @@ static const char help[] =
     "  --repeat N        rounds (default 9; an interval needs 6)\n"
     "  --settle SECONDS  pause before each sample (default 0.01)\n"
     "  --native SECONDS  length of each native sample (default 0.02; 0: none)\n"
+    "  --patience SECONDS  do rounds again in which other programs took over 5 % of the CPUs, for so long\n"
     "  --seed N          of the random inputs (default 1)\n"
     "  --library PATH    ggml's library or its folder (default: $RAPT_BENCH_GGML, else the system's)\n"
     "  --device TEXT     part of the Vulkan device's name\n"
@@ -111,7 +112,6 @@ static void print_peaks_json(const rapt_native_peaks *p)
            "valid\":%s",
            p->threads, p->cache_bytes, p->buffer_bytes, rapt_native_item_name(p->reference),
            p->reference_valid ? "true" : "false");
-    printf(",\"cpu_share\":%.4f", p->cpu_share);
     if (p->avx2_to_avx512 > 0)
         printf(",\"avx2_to_avx512\":%.4f", p->avx2_to_avx512);
     for (int item = 0; item < RAPT_NATIVE_ITEM_COUNT; item++)
@@ -129,8 +129,6 @@ static void print_peaks(const rapt_native_peaks *p)
         if (p->item[item].measured)
             printf("  %-12s median %.1f, best %.1f %s\n", rapt_native_item_name(item), p->item[item].median,
                    p->item[item].best, rapt_native_item_unit(item));
-    if (p->cpu_share < 0.95)
-        printf("  other programs ran too: these loops got %.0f %% of the CPUs' time\n", p->cpu_share * 100);
     if (!p->reference_valid)
         printf("  AVX2 reached only %.3f of the AVX-512 rate (%.2f needed): the percentages below do not "
                "count\n",
@@ -210,8 +208,14 @@ static void print_group(const rapt_bench_group *group, bool json, bool first)
         print_peaks_json(&group->peaks);
     else if (group->native)
         print_peaks(&group->peaks);
-    if (json)
-        printf("\"results\":[");
+    const double others = rapt_stats_of(group->others, (size_t)group->plan.rounds).median;
+    if (json) {
+        print_json_number("others_cpu_share", others);
+        printf(",\"rounds_again\":%d,\"results\":[", group->rounds_again);
+    } else if (others > group->plan.quiet_share || group->rounds_again > 0) {
+        printf("  other programs took %.0f %% of the CPUs' time; %d rounds done again for that\n",
+               others * 100, group->rounds_again);
+    }
     for (int i = 0; i < group->count; i++) {
         if (json && i)
             printf(",\n");
@@ -294,8 +298,9 @@ static int parse(int count, char **arguments, options *o)
         else if (strcmp(name, "--verbose") == 0)
             o->plan.progress = o->peer.verbose = true;
         else {
-            static const char *const valued[] = {"--case",   "--backend", "--repeat",  "--settle",
-                                                 "--native", "--seed",    "--library", "--device"};
+            static const char *const valued[] = {"--case",   "--backend", "--repeat",
+                                                 "--settle", "--native",  "--patience",
+                                                 "--seed",   "--library", "--device"};
             bool known = false;
             for (size_t v = 0; v < sizeof valued / sizeof *valued; v++)
                 known = known || strcmp(name, valued[v]) == 0;
@@ -322,6 +327,8 @@ static int parse(int count, char **arguments, options *o)
                 o->seed = (uint64_t)x;
             } else if (strcmp(name, "--settle") == 0)
                 good = number(value, 0, 60, &o->plan.settle_seconds);
+            else if (strcmp(name, "--patience") == 0)
+                good = number(value, 0, 86400, &o->plan.patience_seconds);
             else
                 good = number(value, 0, 60, &o->plan.native_seconds);
             if (!good)
