@@ -33,6 +33,7 @@ typedef struct rapt_peer_kind {
 } rapt_peer_kind;
 
 extern const rapt_peer_kind rapt_peer_rapt; // where RAPT_BENCH_HAVE_RAPT is set
+extern const rapt_peer_kind rapt_peer_rapt_naive; // likewise
 extern const rapt_peer_kind rapt_peer_ggml_vulkan;
 extern const rapt_peer_kind rapt_peer_ggml_vulkan_sleep; // its host thread waiting, not polling a fence
 extern const rapt_peer_kind rapt_peer_ggml_cpu;          // one thread per CPU

@@ -11,6 +11,7 @@
 static const rapt_peer_kind *const kinds[] = {
 #if defined(RAPT_BENCH_HAVE_RAPT)
     &rapt_peer_rapt,
+    &rapt_peer_rapt_naive,
 #endif
     &rapt_peer_ggml_vulkan,
     &rapt_peer_ggml_vulkan_sleep,
