@@ -120,6 +120,13 @@ rapt_status rapt_device_adopt(rapt_runtime *runtime, const rapt_vulkan_device *g
     status = rapt_device_finish(device, error);
     if (status != RAPT_OK)
         goto fail;
+    if (device->no_probe) { /* is that because the driver only compiles? Else the probes would have told */
+        bool executes = false;
+        status = rapt_device_executes(device, &executes, error);
+        if (status != RAPT_OK)
+            goto fail;
+        device->caps.no_execution = !executes;
+    }
     *out = device;
     return RAPT_OK;
 

@@ -480,22 +480,22 @@ done:
 rapt_status rapt_device_executes(rapt_device *device, bool *executes, rapt_error *error)
 {
     const uint32_t pattern = 0x72617074u;
-    rapt_buffer *canary = NULL;
     *executes = false;
-    rapt_status status = rapt_buffer_create_internal(device, sizeof pattern, RAPT_MEMORY_READBACK, &canary, error);
-    if (status != RAPT_OK)
-        return status;
-    memset(canary->mapped, 0, sizeof pattern);
     rapt_mutex_lock(&device->transfer_lock);
+    /* In the staging buffer, which lives as long as the device: if the wait fails, it may be written later. */
+    rapt_status status = staging_for(device, sizeof pattern, error);
+    if (status != RAPT_OK)
+        goto done;
+    memset(device->staging->mapped, 0, sizeof pattern);
     status = transfer_begin(device, error);
-    if (status == RAPT_OK) {
-        device->fn.vkCmdFillBuffer(device->transfer_commands, canary->handle, 0, sizeof pattern, pattern);
-        status = transfer_end(device, error);
-    }
-    rapt_mutex_unlock(&device->transfer_lock);
+    if (status != RAPT_OK)
+        goto done;
+    device->fn.vkCmdFillBuffer(device->transfer_commands, device->staging->handle, 0, sizeof pattern, pattern);
+    status = transfer_end(device, error);
     if (status == RAPT_OK)
-        *executes = memcmp(canary->mapped, &pattern, sizeof pattern) == 0;
-    if (!device->transfer_pending)
-        rapt_buffer_destroy(&canary);
+        *executes = memcmp(device->staging->mapped, &pattern, sizeof pattern) == 0;
+
+done:
+    rapt_mutex_unlock(&device->transfer_lock);
     return status;
 }

@@ -1,13 +1,10 @@
 /* Devices of our own: listing, choosing, opening, destroying. */
+#include "base/build_id.h"
 #include "vk/internal.h"
 #include <inttypes.h>
 
 /* Long enough for anything that is not hung. */
 #define DESTROY_TIMEOUT_NS (10ull * 1000 * 1000 * 1000)
-
-#ifndef RAPT_BUILD_ID
-#define RAPT_BUILD_ID "" /* the build system may tell builds of one version apart */
-#endif
 
 /* ---- Listing and choosing ---- */
 

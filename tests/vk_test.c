@@ -1,0 +1,1033 @@
+/* The lower half of the Vulkan layer: listing, opening, adopting, memory, buffers, and every failure on the way. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "vk/internal.h"
+#include "vk_fault.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+#if defined(RAPT_TEST_WITHOUT_KERNELS) /* the layer alone, without pipeline.c */
+rapt_status rapt_kernel_cache_create(rapt_device *device, rapt_error *error)
+{
+    (void)device;
+    (void)error;
+    return RAPT_OK;
+}
+void rapt_kernel_cache_destroy(rapt_device *device)
+{
+    (void)device;
+}
+#endif
+
+static bool have_vulkan; /* some device is listed */
+
+#define NEED_VULKAN()                                                                                                  \
+    if (!have_vulkan)                                                                                                  \
+    skip()
+
+static void print_log(void *user, rapt_log_level level, const char *message)
+{
+    (void)user;
+    fprintf(stderr, "  [%d] %s\n", (int)level, message);
+}
+
+#define assert_ok(call)                                                                                                \
+    do {                                                                                                               \
+        rapt_error error_ = {0};                                                                                       \
+        rapt_error *error = &error_;                                                                                   \
+        rapt_status status_ = (call);                                                                                  \
+        if (status_ != RAPT_OK)                                                                                        \
+            fail_msg("%s: %s: %s", #call, rapt_status_name(status_), error_.message);                                  \
+    } while (0)
+
+#define assert_fails(call, expected, part)                                                                             \
+    do {                                                                                                               \
+        rapt_error error_ = {0};                                                                                       \
+        rapt_error *error = &error_;                                                                                   \
+        rapt_status status_ = (call);                                                                                  \
+        if (status_ != (expected) || error_.status != (expected) || strstr(error_.message, part) == NULL)              \
+            fail_msg("%s: %s: \"%s\", expected %s with \"%s\"", #call, rapt_status_name(status_), error_.message,      \
+                     rapt_status_name(expected), part);                                                                \
+    } while (0)
+
+static rapt_runtime *new_runtime(void)
+{
+    rapt_runtime_options options = RAPT_RUNTIME_OPTIONS_INIT;
+    rapt_runtime *runtime = NULL;
+    options.log = print_log;
+    options.cache_dir = "";
+    assert_ok(rapt_runtime_create(&options, &runtime, error));
+    return runtime;
+}
+
+/* ---- No device needed ---- */
+
+static void test_options(void **state)
+{
+    (void)state;
+    rapt_runtime *runtime = NULL;
+    struct {
+        rapt_runtime_options known;
+        uint64_t future;
+    } newer = {.known = {.struct_size = sizeof newer}};
+    assert_ok(rapt_runtime_create(NULL, &runtime, error));
+    rapt_runtime_destroy(&runtime);
+    assert_null(runtime);
+    rapt_runtime_destroy(&runtime);
+    rapt_runtime_destroy(NULL);
+    assert_fails(rapt_runtime_create(NULL, NULL, error), RAPT_ERROR_INVALID, "runtime");
+    /* An older app's structure ends early; a newer one's may end late if it asks for nothing new. */
+    rapt_runtime_options o = {.struct_size = offsetof(rapt_runtime_options, cache_dir), .cache_dir = (const char *)1};
+    assert_ok(rapt_runtime_create(&o, &runtime, error));
+    rapt_runtime_destroy(&runtime);
+    assert_ok(rapt_runtime_create(&newer.known, &runtime, error));
+    rapt_runtime_destroy(&runtime);
+    newer.future = 1;
+    assert_fails(rapt_runtime_create(&newer.known, &runtime, error), RAPT_ERROR_INVALID, "does not know");
+    o.struct_size = 0;
+    assert_fails(rapt_runtime_create(&o, &runtime, error), RAPT_ERROR_INVALID, "struct_size");
+    o = (rapt_runtime_options)RAPT_RUNTIME_OPTIONS_INIT;
+    o.log_level = 9;
+    assert_fails(rapt_runtime_create(&o, &runtime, error), RAPT_ERROR_INVALID, "log_level");
+    o = (rapt_runtime_options)RAPT_RUNTIME_OPTIONS_INIT;
+    rapt_allocator half = rapt_allocator_default();
+    half.free = NULL;
+    o.allocator = &half;
+    assert_fails(rapt_runtime_create(&o, &runtime, error), RAPT_ERROR_INVALID, "rapt_allocator");
+    char path[2000];
+    memset(path, 'x', sizeof path);
+    path[sizeof path - 1] = '\0';
+    o = (rapt_runtime_options)RAPT_RUNTIME_OPTIONS_INIT;
+    o.vulkan_library = path;
+    assert_fails(rapt_runtime_create(&o, &runtime, error), RAPT_ERROR_INVALID, "vulkan_library");
+    o = (rapt_runtime_options)RAPT_RUNTIME_OPTIONS_INIT;
+    o.cache_dir = path;
+    assert_fails(rapt_runtime_create(&o, &runtime, error), RAPT_ERROR_INVALID, "cache_dir");
+}
+
+static void test_no_vulkan(void **state)
+{
+    (void)state;
+    rapt_runtime_options o = RAPT_RUNTIME_OPTIONS_INIT;
+    rapt_runtime *runtime = NULL;
+    rapt_device *device = NULL;
+    uint32_t count = 7;
+    o.vulkan_library = "/nonexistent/libvulkan.so.1";
+    assert_ok(rapt_runtime_create(&o, &runtime, error));
+    assert_fails(rapt_device_count(runtime, &count, error), RAPT_ERROR_NO_DEVICE, "/nonexistent/libvulkan.so.1");
+    assert_int_equal(count, 0);
+    assert_fails(rapt_device_open(runtime, NULL, &device, error), RAPT_ERROR_NO_DEVICE, "no Vulkan");
+    assert_null(device);
+    rapt_runtime_destroy(&runtime);
+}
+
+static void test_no_compiler(void **state)
+{
+    (void)state;
+    rapt_runtime_options o = RAPT_RUNTIME_OPTIONS_INIT;
+    rapt_runtime *runtime = NULL;
+    const rapt_compiler_api *api;
+    o.compiler_library = "";
+    assert_ok(rapt_runtime_create(&o, &runtime, error));
+    assert_fails(rapt_runtime_compiler(runtime, &api, error), RAPT_ERROR_UNSUPPORTED, "turned off");
+    rapt_runtime_destroy(&runtime);
+    o.compiler_library = "/nonexistent/librapt_compiler.so";
+    assert_ok(rapt_runtime_create(&o, &runtime, error));
+    assert_fails(rapt_runtime_compiler(runtime, &api, error), RAPT_ERROR_UNSUPPORTED, "/nonexistent/librapt_compiler.so");
+    assert_null(api);
+    rapt_runtime_destroy(&runtime);
+}
+
+static void test_names(void **state)
+{
+    (void)state;
+    for (int i = 0; i < RAPT_CLASS_COUNT; i++)
+        assert_non_null(rapt_class_name((rapt_device_class)i));
+    assert_null(rapt_class_name(RAPT_CLASS_COUNT));
+    for (uint32_t i = 0; i < RAPT_FEATURE_COUNT; i++) {
+        assert_non_null(rapt_feature_name(i));
+        assert_non_null(rapt_feature_meaning(i));
+    }
+    assert_null(rapt_feature_name(RAPT_FEATURE_COUNT));
+    assert_null(rapt_feature_meaning(RAPT_FEATURE_COUNT));
+    for (int i = 0; i >= -13; i--)
+        assert_string_not_equal(rapt_vk_result_name((VkResult)i), "an unknown VkResult");
+}
+
+static rapt_caps rich_caps(void)
+{
+    rapt_caps caps;
+    rapt_caps_floor(&caps);
+    caps.features = (1ull << RAPT_FEATURE_COUNT) - 1;
+    caps.api_version = VK_API_VERSION_1_3;
+    caps.subgroup_size = 32;
+    caps.subgroup_size_min = 16;
+    caps.subgroup_size_max = 64;
+    caps.max_shared_bytes = 65536;
+    caps.max_invocations = 1024;
+    caps.max_group_size[0] = caps.max_group_size[1] = caps.max_group_size[2] = 1024;
+    caps.max_storage_buffers = 32;
+    caps.max_push_bytes = 256;
+    caps.max_storage_range = 1ull << 32;
+    caps.max_texel_elements = 1u << 27;
+    caps.storage_align = caps.uniform_align = caps.texel_align = 16;
+    caps.coopmat_count = 1;
+    caps.coopmat[0].m = 16;
+    return caps;
+}
+
+static void test_mask(void **state)
+{
+    (void)state;
+    rapt_caps rich = rich_caps(), caps = rich, least;
+    assert_ok(rapt_caps_mask(&caps, NULL, error));
+    assert_ok(rapt_caps_mask(&caps, "", error));
+    assert_memory_equal(&caps, &rich, sizeof caps);
+    for (uint32_t i = 0; i < RAPT_FEATURE_COUNT; i++) {
+        char word[64];
+        caps = rich;
+        snprintf(word, sizeof word, "no-%s", rapt_feature_name(i));
+        assert_ok(rapt_caps_mask(&caps, word, error));
+        assert_int_equal(caps.features & 1ull << i, 0);
+        assert_int_equal(caps.masked, 1);
+        if (i != RAPT_FEATURE_INDEX_SUBGROUP_BASIC)
+            assert_true((caps.features | 1ull << i) == rich.features);
+    }
+    caps = rich;
+    assert_ok(rapt_caps_mask(&caps, "no-subgroup", error));
+    assert_int_equal(caps.features & RAPT_FEATURE_BIT(SUBGROUP_SHUFFLE), 0);
+    assert_int_equal(caps.features & RAPT_FEATURE_BIT(FULL_SUBGROUPS), 0);
+    assert_int_equal(caps.subgroup_size_min, 32);
+    assert_int_equal(caps.subgroup_size_max, 32);
+    assert_int_equal(caps.coopmat_count, 1);
+    assert_true((caps.features & RAPT_FEATURE_BIT(FP16)) != 0);
+    caps = rich;
+    assert_ok(rapt_caps_mask(&caps, "no-coopmat,shared=16384,invocations=128,buffers=8,push=128,range=134217728,texels=65536",
+                             error));
+    assert_int_equal(caps.coopmat_count, 0);
+    assert_int_equal(caps.max_shared_bytes, 16384);
+    assert_int_equal(caps.max_invocations, 128);
+    assert_int_equal(caps.max_group_size[0], 128);
+    assert_int_equal(caps.max_storage_buffers, 8);
+    assert_int_equal(caps.max_push_bytes, 128);
+    assert_int_equal(caps.max_storage_range, 134217728);
+    assert_int_equal(caps.max_texel_elements, 65536);
+    caps = rich;
+    assert_ok(rapt_caps_mask(&caps, "shared=65536", error)); /* equal is no change */
+    assert_int_equal(caps.masked, 0);
+    assert_ok(rapt_caps_mask(&caps, "floor", error));
+    rapt_caps_floor(&least);
+    least.masked = 1;
+    assert_memory_equal(&caps, &least, sizeof caps);
+
+    static const char *const bad[] = {
+        "no-such",     "no-",          "no",          "shared",       "shared=",      "shared=x",
+        "shared=1k",   "shared=-1",    "shared= 16",  "shared=65537", "shared=0",     "shared=99999999999999999999999",
+        "=5",          "floor,",       ",",           "no-fp16,",     "no-fp16,,no-8bit", " no-fp16",
+        "no-fp16 ",    "floor,no-fp16", "Floor",      "no-FP16",      "range=4294967297", "unknown=1",
+    };
+    for (size_t i = 0; i < RAPT_COUNT(bad); i++) {
+        caps = rich;
+        rapt_error e = {0};
+        if (rapt_caps_mask(&caps, bad[i], &e) != RAPT_ERROR_INVALID)
+            fail_msg("mask \"%s\" was accepted", bad[i]);
+        assert_true(e.message[0] != '\0');
+        assert_memory_equal(&caps, &rich, sizeof caps);
+    }
+    caps = rich;
+    assert_fails(rapt_caps_mask(&caps, "no-fp16,no-such,no-8bit", error), RAPT_ERROR_INVALID, "no-such");
+    assert_memory_equal(&caps, &rich, sizeof caps);
+    assert_fails(rapt_caps_mask(&caps, "shared=70000", error), RAPT_ERROR_INVALID, "65536");
+}
+
+/* ---- Listing and opening ---- */
+
+static void test_list(void **state)
+{
+    (void)state;
+    NEED_VULKAN();
+    rapt_runtime *runtime = new_runtime();
+    uint32_t count = 0, index;
+    char text[64];
+    rapt_caps caps, again;
+    assert_ok(rapt_device_count(runtime, &count, error));
+    assert_true(count > 0);
+    for (uint32_t i = 0; i < count; i++) {
+        assert_ok(rapt_device_query(runtime, i, &caps, error));
+        assert_int_equal(caps.struct_size, sizeof caps);
+        assert_true(caps.device_name[0] != '\0');
+        print_message("  %u %s | %s %s | %s | Vulkan %u.%u | subgroup %u [%u, %u] | shared %u | invocations %u | buffers %u | "
+                      "units %u | heap %llu MiB | features",
+                      i, caps.device_name, caps.driver_name, caps.driver_info, rapt_class_name(caps.device_class),
+                      VK_API_VERSION_MAJOR(caps.api_version), VK_API_VERSION_MINOR(caps.api_version), caps.subgroup_size,
+                      caps.subgroup_size_min, caps.subgroup_size_max, caps.max_shared_bytes, caps.max_invocations,
+                      caps.max_storage_buffers, caps.compute_units, (unsigned long long)(caps.device_heap >> 20));
+        for (uint32_t f = 0; f < RAPT_FEATURE_COUNT; f++)
+            if ((caps.features & 1ull << f) != 0)
+                print_message(" %s", rapt_feature_name(f));
+        print_message(" | coopmat %u\n", caps.coopmat_count);
+        snprintf(text, sizeof text, "%u", i);
+        assert_ok(rapt_device_find(runtime, text, &index, error));
+        assert_int_equal(index, i);
+        /* By UUID: the first with this one, of which there may be several. */
+        char *t = text;
+        for (int b = 0; b < 16; b++)
+            t += snprintf(t, 8, b == 4 || b == 6 ? "-%02X" : "%02x", caps.device_uuid[b]);
+        assert_ok(rapt_device_find(runtime, text, &index, error));
+        assert_ok(rapt_device_query(runtime, index, &again, error));
+        assert_memory_equal(again.device_uuid, caps.device_uuid, 16);
+        assert_ok(rapt_device_find(runtime, caps.device_name, &index, error));
+        assert_ok(rapt_device_query(runtime, index, &again, error));
+        assert_string_equal(again.device_name, caps.device_name);
+    }
+    assert_ok(rapt_device_find(runtime, NULL, &index, error));
+    assert_ok(rapt_device_find(runtime, "", &index, error));
+    assert_fails(rapt_device_find(runtime, "no such device", &index, error), RAPT_ERROR_NO_DEVICE, caps.device_name);
+    assert_fails(rapt_device_find(runtime, "99", &index, error), RAPT_ERROR_NO_DEVICE, "99");
+    assert_fails(rapt_device_find(runtime, "00000000-0000-0000-0000-0000000000ff", &index, error), RAPT_ERROR_NO_DEVICE,
+                 "0000ff");
+    assert_fails(rapt_device_query(runtime, count, &caps, error), RAPT_ERROR_NO_DEVICE, "no device");
+    rapt_runtime_destroy(&runtime);
+}
+
+static void test_open(void **state)
+{
+    (void)state;
+    NEED_VULKAN();
+    rapt_runtime *runtime = new_runtime();
+    rapt_device *device = NULL, *second = NULL;
+    rapt_device_options o = RAPT_DEVICE_OPTIONS_INIT;
+    rapt_memory_info info;
+    assert_ok(rapt_device_open(runtime, NULL, &device, error));
+    assert_non_null(rapt_device_caps(device));
+    o.caps_mask = "floor";
+    assert_ok(rapt_device_open(runtime, &o, &second, error)); /* two at once, on the same hardware */
+    assert_int_equal(rapt_device_caps(second)->features, 0);
+    assert_int_equal(rapt_device_caps(second)->max_shared_bytes, 16384);
+    assert_true(rapt_hash_equal(device->identity, second->identity));
+    rapt_device_memory(device, &info);
+    assert_true(info.used_bytes <= 65536); /* staging */
+    VkInstance instance;
+    VkPhysicalDevice physical;
+    VkDevice handle;
+    VkQueue queue;
+    uint32_t family;
+    rapt_device_handles(device, &instance, &physical, &handle, &queue, &family);
+    assert_true(instance != NULL && physical != NULL && handle != NULL && queue != NULL);
+    rapt_device_handles(device, NULL, NULL, NULL, NULL, NULL);
+    rapt_device_destroy(&device);
+    assert_null(device);
+    rapt_device_destroy(&device);
+    rapt_device_destroy(&second);
+    o.caps_mask = "shared=1,nonsense";
+    assert_fails(rapt_device_open(runtime, &o, &device, error), RAPT_ERROR_INVALID, "nonsense");
+    o.caps_mask = NULL;
+    o.selector = "no such device";
+    assert_fails(rapt_device_open(runtime, &o, &device, error), RAPT_ERROR_NO_DEVICE, "no such device");
+    assert_null(device);
+    rapt_runtime_destroy(&runtime);
+}
+
+/* ---- Buffers ---- */
+
+static uint8_t pattern_at(uint64_t i, uint32_t seed)
+{
+    return (uint8_t)((i * 2654435761u + seed) >> 11);
+}
+
+/* Uploads, downloads and fills at odd places; what was not touched must not change. */
+static void exercise(rapt_buffer *buffer)
+{
+    const uint64_t size = rapt_buffer_size(buffer);
+    uint8_t *mirror = malloc(size), *data = malloc(size), *back = malloc(size);
+    assert_true(mirror != NULL && data != NULL && back != NULL);
+    for (uint64_t i = 0; i < size; i++)
+        mirror[i] = pattern_at(i, 1);
+    assert_ok(rapt_buffer_upload(buffer, 0, mirror, size, error));
+    const struct {
+        uint64_t offset, bytes;
+    } parts[] = {{0, 1}, {1, 1}, {3, 5}, {7, 4097}, {size / 2 + 1, 65537}, {1, size - 2}, {size - 1, 1}, {0, size}, {size, 0}};
+    for (size_t p = 0; p < RAPT_COUNT(parts); p++) {
+        if (parts[p].offset > size || parts[p].bytes > size - parts[p].offset)
+            continue;
+        for (uint64_t i = 0; i < parts[p].bytes; i++)
+            mirror[parts[p].offset + i] = data[i] = pattern_at(i, (uint32_t)p * 977 + 5);
+        assert_ok(rapt_buffer_upload(buffer, parts[p].offset, data, parts[p].bytes, error));
+        memset(back, 0xee, size);
+        assert_ok(rapt_buffer_download(buffer, parts[p].offset, back, parts[p].bytes, error));
+        assert_memory_equal(back, data, parts[p].bytes);
+        assert_ok(rapt_buffer_download(buffer, 0, back, size, error));
+        assert_true(memcmp(back, mirror, size) == 0);
+    }
+    if (size >= 64) {
+        const uint32_t word = 0xdeadbeef;
+        assert_ok(rapt_buffer_fill(buffer, 8, 48, word, error));
+        for (int i = 0; i < 12; i++)
+            memcpy(mirror + 8 + i * 4, &word, 4);
+        assert_ok(rapt_buffer_download(buffer, 0, back, size, error));
+        assert_true(memcmp(back, mirror, size) == 0);
+        assert_fails(rapt_buffer_fill(buffer, 2, 4, 0, error), RAPT_ERROR_INVALID, "multiples of 4");
+        assert_fails(rapt_buffer_fill(buffer, 4, 3, 0, error), RAPT_ERROR_INVALID, "multiples of 4");
+    }
+    assert_fails(rapt_buffer_upload(buffer, 1, data, size, error), RAPT_ERROR_INVALID, "do not lie in");
+    assert_fails(rapt_buffer_download(buffer, UINT64_MAX, back, 2, error), RAPT_ERROR_INVALID, "do not lie in");
+    assert_fails(rapt_buffer_upload(buffer, 0, NULL, 1, error), RAPT_ERROR_INVALID, "NULL");
+    assert_fails(rapt_buffer_upload(NULL, 0, data, 1, error), RAPT_ERROR_INVALID, "NULL");
+    free(mirror);
+    free(data);
+    free(back);
+}
+
+static rapt_device *open_validated(rapt_runtime *runtime, const char *mask)
+{
+    rapt_device_options o = RAPT_DEVICE_OPTIONS_INIT;
+    rapt_device *device = NULL;
+    o.validation = 1;
+    o.caps_mask = mask;
+    assert_ok(rapt_device_open(runtime, &o, &device, error));
+    return device;
+}
+
+static void test_buffers(void **state)
+{
+    (void)state;
+    NEED_VULKAN();
+    rapt_runtime *runtime = new_runtime();
+    rapt_device *device = open_validated(runtime, NULL);
+    rapt_buffer *buffer = NULL;
+    rapt_memory_info info;
+    const uint64_t sizes[] = {1, 15, 17, 1000, 65536, (16u << 20) + 3, (40u << 20) + 1};
+    for (size_t i = 0; i < RAPT_COUNT(sizes); i++) {
+        assert_ok(rapt_buffer_create(device, sizes[i], &buffer, error));
+        assert_int_equal(rapt_buffer_size(buffer), sizes[i]);
+        exercise(buffer);
+        /* The same buffer seen as one that cannot be mapped: through staging, in several pieces. */
+        void *mapped = buffer->mapped;
+        buffer->mapped = NULL;
+        exercise(buffer);
+        buffer->mapped = mapped;
+        rapt_buffer_destroy(&buffer);
+        assert_null(buffer);
+    }
+    assert_true(device->staging->size <= 16u << 20);
+    rapt_buffer_destroy(&buffer);
+    assert_fails(rapt_buffer_create(device, 0, &buffer, error), RAPT_ERROR_INVALID, "at least 1 byte");
+    static const uint64_t absurd[] = {UINT64_MAX, UINT64_MAX - 16, 1ull << 62, 1ull << 46};
+    for (size_t i = 0; i < RAPT_COUNT(absurd); i++) {
+        assert_fails(rapt_buffer_create(device, absurd[i], &buffer, error), RAPT_ERROR_OUT_OF_DEVICE_MEMORY, "asked for");
+        assert_null(buffer);
+    }
+    rapt_device_memory(device, &info);
+    assert_int_equal(info.used_bytes, device->staging->allocation.size);
+    rapt_device_destroy(&device);
+    assert_int_equal(atomic_load(&runtime->validation_messages), 0);
+    rapt_runtime_destroy(&runtime);
+}
+
+static void test_wrap(void **state)
+{
+    (void)state;
+    NEED_VULKAN();
+    rapt_runtime *runtime = new_runtime();
+    rapt_device *device = open_validated(runtime, NULL);
+    rapt_buffer *own = NULL, *view = NULL;
+    uint64_t offset = 0;
+    uint8_t bytes[16] = {0};
+    assert_ok(rapt_buffer_create(device, 100000, &own, error));
+    rapt_vulkan_buffer info = RAPT_VULKAN_BUFFER_INIT;
+    info.buffer = rapt_buffer_handle(own, &offset);
+    info.offset = 1003; /* not a multiple of 4, so that a fill has to go the long way */
+    info.bytes = 70001;
+    info.usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT;
+    assert_ok(rapt_buffer_wrap(device, &info, &view, error));
+    assert_int_equal(view->usage, RAPT_BUFFER_STORAGE | RAPT_BUFFER_TRANSFER_SRC | RAPT_BUFFER_TRANSFER_DST);
+    exercise(view);
+    assert_true(rapt_buffer_handle(view, &offset) == info.buffer);
+    assert_int_equal(offset, 1003);
+    rapt_buffer_destroy(&view);
+    info.usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT;
+    assert_ok(rapt_buffer_wrap(device, &info, &view, error));
+    assert_fails(rapt_buffer_upload(view, 0, bytes, 16, error), RAPT_ERROR_UNSUPPORTED, "VK_BUFFER_USAGE_TRANSFER_DST_BIT");
+    assert_fails(rapt_buffer_download(view, 0, bytes, 16, error), RAPT_ERROR_UNSUPPORTED,
+                 "VK_BUFFER_USAGE_TRANSFER_SRC_BIT");
+    assert_fails(rapt_buffer_fill(view, 0, 16, 0, error), RAPT_ERROR_UNSUPPORTED, "VK_BUFFER_USAGE_TRANSFER_DST_BIT");
+    rapt_buffer_destroy(&view);
+    info.bytes = 0;
+    assert_fails(rapt_buffer_wrap(device, &info, &view, error), RAPT_ERROR_INVALID, "not a range");
+    info.bytes = UINT64_MAX;
+    assert_fails(rapt_buffer_wrap(device, &info, &view, error), RAPT_ERROR_INVALID, "not a range");
+    info.buffer = VK_NULL_HANDLE;
+    assert_fails(rapt_buffer_wrap(device, &info, &view, error), RAPT_ERROR_INVALID, "VK_NULL_HANDLE");
+    info.struct_size = 0;
+    assert_fails(rapt_buffer_wrap(device, &info, &view, error), RAPT_ERROR_INVALID, "struct_size");
+    rapt_buffer_destroy(&own);
+    rapt_device_destroy(&device);
+    assert_int_equal(atomic_load(&runtime->validation_messages), 0);
+    rapt_runtime_destroy(&runtime);
+}
+
+/* ---- The allocator ---- */
+
+typedef struct held {
+    rapt_allocation a;
+    uint32_t type_bits;
+} held;
+
+static void test_allocator(void **state)
+{
+    (void)state;
+    NEED_VULKAN();
+    enum { SLOTS = 300, ROUNDS = 20000 };
+    rapt_runtime *runtime = new_runtime();
+    rapt_device *device = open_validated(runtime, NULL);
+    held *slots = calloc(SLOTS, sizeof *slots);
+    assert_non_null(slots);
+    uint64_t random = 42, used = 0, peak = 0;
+    rapt_memory_info info, before;
+    rapt_device_memory(device, &before);
+    for (int round = 0; round < ROUNDS; round++) {
+        random = random * 6364136223846793005ull + 1442695040888963407ull;
+        const uint32_t r = (uint32_t)(random >> 33);
+        held *slot = &slots[r % SLOTS];
+        if (slot->a.block != NULL) {
+            used -= slot->a.size;
+            rapt_memory_free(device, &slot->a);
+            assert_null(slot->a.block);
+            continue;
+        }
+        VkMemoryRequirements need = {
+            .size = 1 + (r >> 9) % ((r & 0x100) != 0 ? 200000 : 3000),
+            .alignment = 1ull << (r >> 5) % 9,
+            .memoryTypeBits = ~0u,
+        };
+        if (round % 997 == 0)
+            need.size = 20u << 20; /* one that gets a block of its own */
+        assert_ok(rapt_memory_alloc(device, &need, (rapt_memory_use)(r % 3), &slot->a, error));
+        assert_true(slot->a.size >= need.size && slot->a.offset % need.alignment == 0);
+        used += slot->a.size;
+        peak = RAPT_MAX(peak, used);
+        for (int i = 0; i < SLOTS; i++) {
+            const rapt_allocation *other = &slots[i].a;
+            if (other == &slot->a || other->block == NULL || other->memory != slot->a.memory)
+                continue;
+            assert_true(other->offset + other->size <= slot->a.offset ||
+                        slot->a.offset + slot->a.size <= other->offset);
+        }
+        if (slot->a.mapped != NULL)
+            memset(slot->a.mapped, (int)r, (size_t)slot->a.size); /* the sanitizer and the others' bytes would tell */
+        rapt_device_memory(device, &info);
+        assert_int_equal(info.used_bytes, before.used_bytes + used);
+    }
+    for (int i = 0; i < SLOTS; i++)
+        rapt_memory_free(device, &slots[i].a);
+    rapt_device_memory(device, &info);
+    assert_int_equal(info.used_bytes, before.used_bytes);
+    assert_int_equal(info.used_peak, before.used_bytes + peak);
+    assert_true(info.allocations <= 3); /* at most one empty block of each type that was used */
+    assert_true(info.device_peak >= peak);
+    VkMemoryRequirements need = {.size = 1ull << 50, .alignment = 1, .memoryTypeBits = ~0u};
+    rapt_allocation a;
+    assert_fails(rapt_memory_alloc(device, &need, RAPT_MEMORY_DEVICE, &a, error), RAPT_ERROR_OUT_OF_DEVICE_MEMORY,
+                 "asked for");
+    need.memoryTypeBits = 0;
+    need.size = 16;
+    assert_fails(rapt_memory_alloc(device, &need, RAPT_MEMORY_DEVICE, &a, error), RAPT_ERROR_UNSUPPORTED, "memory type");
+    free(slots);
+    rapt_device_destroy(&device);
+    assert_int_equal(atomic_load(&runtime->validation_messages), 0);
+    rapt_runtime_destroy(&runtime);
+}
+
+/* ---- Adopting an app's device ---- */
+
+typedef struct app {
+    VkInstance instance;
+    VkPhysicalDevice physical;
+    VkDevice device;
+    VkQueue queue;
+    uint32_t family;
+    PFN_vkDestroyDevice destroy_device;
+    PFN_vkDestroyInstance destroy_instance;
+    int locked;   /* depth of the queue's lock */
+    int locks;
+} app;
+
+static void app_lock(void *user)
+{
+    app *a = user;
+    assert_int_equal(a->locked, 0);
+    a->locked = 1;
+    a->locks++;
+}
+
+static void app_unlock(void *user)
+{
+    app *a = user;
+    assert_int_equal(a->locked, 1);
+    a->locked = 0;
+}
+
+/* An instance and a device as an app would make them; without any extension. */
+static void app_create(app *a, uint32_t api_version, PFN_vkGetInstanceProcAddr get, const void *features)
+{
+    *a = (app){0};
+    PFN_vkCreateInstance create_instance = (PFN_vkCreateInstance)get(NULL, "vkCreateInstance");
+    const VkApplicationInfo application = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .apiVersion = api_version};
+    const VkInstanceCreateInfo instance = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
+                                           .pApplicationInfo = &application};
+    assert_int_equal(create_instance(&instance, NULL, &a->instance), VK_SUCCESS);
+#define PROC(name) PFN_##name name = (PFN_##name)get(a->instance, #name)
+    PROC(vkEnumeratePhysicalDevices);
+    PROC(vkGetPhysicalDeviceQueueFamilyProperties);
+    PROC(vkCreateDevice);
+    PROC(vkGetDeviceQueue);
+    a->destroy_device = (PFN_vkDestroyDevice)get(a->instance, "vkDestroyDevice");
+    a->destroy_instance = (PFN_vkDestroyInstance)get(a->instance, "vkDestroyInstance");
+#undef PROC
+    uint32_t one = 1;
+    assert_true(vkEnumeratePhysicalDevices(a->instance, &one, &a->physical) >= 0);
+    VkQueueFamilyProperties families[16];
+    uint32_t count = 16;
+    vkGetPhysicalDeviceQueueFamilyProperties(a->physical, &count, families);
+    while ((families[a->family].queueFlags & VK_QUEUE_COMPUTE_BIT) == 0)
+        a->family++;
+    const float priority = 1;
+    const VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+                                           .queueFamilyIndex = a->family,
+                                           .queueCount = 1,
+                                           .pQueuePriorities = &priority};
+    const VkDeviceCreateInfo device = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
+                                       .pNext = features,
+                                       .queueCreateInfoCount = 1,
+                                       .pQueueCreateInfos = &queue};
+    assert_int_equal(vkCreateDevice(a->physical, &device, NULL, &a->device), VK_SUCCESS);
+    vkGetDeviceQueue(a->device, a->family, 0, &a->queue);
+}
+
+static void app_destroy(app *a)
+{
+    a->destroy_device(a->device, NULL);
+    a->destroy_instance(a->instance, NULL);
+}
+
+static rapt_vulkan_device app_info(app *a, PFN_vkGetInstanceProcAddr get)
+{
+    rapt_vulkan_device info = RAPT_VULKAN_DEVICE_INIT;
+    info.get_instance_proc_addr = get;
+    info.instance = a->instance;
+    info.physical_device = a->physical;
+    info.device = a->device;
+    info.queue = a->queue;
+    info.queue_family = a->family;
+    return info;
+}
+
+static const uint64_t must_be_enabled = RAPT_FEATURE_BIT(SUBGROUP_SIZE_CONTROL) | RAPT_FEATURE_BIT(FULL_SUBGROUPS) |
+                                        RAPT_FEATURE_BIT(FP16) | RAPT_FEATURE_BIT(STORAGE_16BIT) |
+                                        RAPT_FEATURE_BIT(STORAGE_8BIT) | RAPT_FEATURE_BIT(INT8) | RAPT_FEATURE_BIT(INT64) |
+                                        RAPT_FEATURE_BIT(BUFFER_DEVICE_ADDRESS) | RAPT_FEATURE_BIT(COOPERATIVE_MATRIX) |
+                                        RAPT_FEATURE_BIT(PUSH_DESCRIPTOR) | RAPT_FEATURE_BIT(TIMELINE_SEMAPHORE) |
+                                        RAPT_FEATURE_BIT(VULKAN_MEMORY_MODEL) | RAPT_FEATURE_BIT(PIPELINE_STATISTICS) |
+                                        RAPT_FEATURE_BIT(MEMORY_BUDGET);
+
+static void test_adopt(void **state)
+{
+    (void)state;
+    NEED_VULKAN();
+    app a;
+    rapt_runtime *runtime = new_runtime();
+    rapt_device *device = NULL;
+    rapt_buffer *buffer = NULL;
+    app_create(&a, VK_API_VERSION_1_1, vk_fault_real, NULL);
+    rapt_vulkan_device info = app_info(&a, vk_fault_real);
+    info.lock_queue = app_lock;
+    info.unlock_queue = app_unlock;
+    info.lock_user = &a;
+    assert_ok(rapt_device_adopt(runtime, &info, &device, error));
+    assert_int_equal(rapt_device_caps(device)->features & must_be_enabled, 0); /* nothing was declared */
+    assert_int_equal(rapt_device_caps(device)->api_version, VK_API_VERSION_1_1);
+    assert_ok(rapt_buffer_create(device, 100001, &buffer, error));
+    exercise(buffer);
+    buffer->mapped = NULL;
+    exercise(buffer);
+    assert_true(a.locks > 0 && a.locked == 0);
+    rapt_buffer_destroy(&buffer);
+    rapt_device_destroy(&device);
+
+    const char *names[] = {NULL};
+    struct {
+        rapt_vulkan_device info;
+        const char *part;
+        rapt_status status;
+    } bad[16];
+    int n = 0;
+#define BAD(assignment, text, code)                                                                                    \
+    do {                                                                                                               \
+        bad[n].info = info;                                                                                            \
+        bad[n].info.assignment;                                                                                        \
+        bad[n].part = text;                                                                                            \
+        bad[n++].status = code;                                                                                        \
+    } while (0)
+    BAD(struct_size = 3, "struct_size", RAPT_ERROR_INVALID);
+    BAD(get_instance_proc_addr = NULL, "get_instance_proc_addr", RAPT_ERROR_INVALID);
+    BAD(instance = NULL, "instance", RAPT_ERROR_INVALID);
+    BAD(physical_device = NULL, "physical_device", RAPT_ERROR_INVALID);
+    BAD(device = NULL, "device", RAPT_ERROR_INVALID);
+    BAD(queue = NULL, "queue", RAPT_ERROR_INVALID);
+    BAD(queue_family = 1000, "does not exist", RAPT_ERROR_INVALID);
+    BAD(extension_count = 1, "extensions", RAPT_ERROR_INVALID);
+    BAD(extension_count = 1; bad[n].info.extensions = names, "extensions[0]", RAPT_ERROR_INVALID);
+    BAD(unlock_queue = NULL, "unlock_queue", RAPT_ERROR_INVALID);
+    BAD(api_version = VK_API_VERSION_1_0, "1.1 or later", RAPT_ERROR_UNSUPPORTED);
+    BAD(caps_mask = "nonsense", "nonsense", RAPT_ERROR_INVALID);
+#undef BAD
+    for (int i = 0; i < n; i++) {
+        assert_fails(rapt_device_adopt(runtime, &bad[i].info, &device, error), bad[i].status, bad[i].part);
+        assert_null(device);
+    }
+    app_destroy(&a);
+    rapt_runtime_destroy(&runtime);
+}
+
+static void test_adopt_features(void **state)
+{
+    (void)state;
+    NEED_VULKAN();
+    app a;
+    rapt_runtime *runtime = new_runtime();
+    rapt_device *device = NULL;
+    rapt_caps own;
+    assert_ok(rapt_device_query(runtime, 0, &own, error));
+    if (own.api_version < VK_API_VERSION_1_3) {
+        rapt_runtime_destroy(&runtime);
+        skip();
+    }
+    const uint64_t wanted = own.features & (RAPT_FEATURE_BIT(SUBGROUP_SIZE_CONTROL) | RAPT_FEATURE_BIT(STORAGE_16BIT) |
+                                            RAPT_FEATURE_BIT(STORAGE_8BIT) | RAPT_FEATURE_BIT(FP16) |
+                                            RAPT_FEATURE_BIT(TIMELINE_SEMAPHORE) | RAPT_FEATURE_BIT(INT64));
+#define HAS(feature) ((wanted & RAPT_FEATURE_BIT(feature)) != 0)
+    VkPhysicalDeviceVulkan13Features f13 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES,
+                                            .subgroupSizeControl = HAS(SUBGROUP_SIZE_CONTROL)};
+    VkPhysicalDeviceVulkan12Features f12 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
+                                            .pNext = &f13,
+                                            .storageBuffer8BitAccess = HAS(STORAGE_8BIT),
+                                            .shaderFloat16 = HAS(FP16),
+                                            .timelineSemaphore = HAS(TIMELINE_SEMAPHORE)};
+    VkPhysicalDeviceVulkan11Features f11 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
+                                            .pNext = &f12,
+                                            .storageBuffer16BitAccess = HAS(STORAGE_16BIT)};
+    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
+                                          .pNext = &f11,
+                                          .features.shaderInt64 = HAS(INT64)};
+    app_create(&a, VK_API_VERSION_1_3, vk_fault_real, &features);
+    rapt_vulkan_device info = app_info(&a, vk_fault_real);
+    info.api_version = VK_API_VERSION_1_3;
+    info.features = &features;
+    assert_ok(rapt_device_adopt(runtime, &info, &device, error));
+    assert_true((rapt_device_caps(device)->features & must_be_enabled) == wanted);
+    rapt_device_destroy(&device);
+    /* The single structures say the same. */
+    VkPhysicalDeviceTimelineSemaphoreFeatures timeline = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES,
+        .timelineSemaphore = HAS(TIMELINE_SEMAPHORE)};
+    VkPhysicalDevice16BitStorageFeatures storage16 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES,
+        .pNext = &timeline,
+        .storageBuffer16BitAccess = HAS(STORAGE_16BIT)};
+    features.pNext = &storage16;
+    assert_ok(rapt_device_adopt(runtime, &info, &device, error));
+    assert_true((rapt_device_caps(device)->features & must_be_enabled) ==
+                (wanted & (RAPT_FEATURE_BIT(TIMELINE_SEMAPHORE) | RAPT_FEATURE_BIT(STORAGE_16BIT) |
+                           RAPT_FEATURE_BIT(INT64))));
+    rapt_device_destroy(&device);
+    /* In an instance of 1.1 without the extension, a structure of 1.2 means nothing. */
+    info.api_version = VK_API_VERSION_1_1;
+    assert_ok(rapt_device_adopt(runtime, &info, &device, error));
+    assert_int_equal(rapt_device_caps(device)->features & RAPT_FEATURE_BIT(TIMELINE_SEMAPHORE), 0);
+    rapt_device_destroy(&device);
+    app_destroy(&a);
+    rapt_runtime_destroy(&runtime);
+#undef HAS
+}
+
+/* ---- Failures ---- */
+
+/* An allocator that knows its bytes, and fails one request. */
+typedef struct counted {
+    size_t bytes;
+    int countdown; /* negative: none fails */
+    bool fired;
+} counted;
+
+static bool counted_fails(counted *c)
+{
+    if (c->countdown < 0 || c->countdown-- > 0)
+        return false;
+    c->fired = true;
+    return true;
+}
+
+static void *counted_alloc(void *user, size_t size)
+{
+    counted *c = user;
+    void *p = counted_fails(c) ? NULL : malloc(size);
+    if (p != NULL)
+        c->bytes += size;
+    return p;
+}
+
+static void *counted_realloc(void *user, void *old, size_t old_size, size_t size)
+{
+    counted *c = user;
+    void *p = counted_fails(c) ? NULL : realloc(old, size);
+    if (p != NULL)
+        c->bytes += size - old_size;
+    return p;
+}
+
+static void counted_free(void *user, void *old, size_t size)
+{
+    counted *c = user;
+    if (old != NULL)
+        c->bytes -= size;
+    free(old);
+}
+
+static rapt_status use_device(rapt_device *device, rapt_error *error)
+{
+    rapt_buffer *buffer = NULL, *large = NULL;
+    uint8_t bytes[5000];
+    rapt_status status = rapt_buffer_create(device, sizeof bytes, &buffer, error);
+    if (status == RAPT_OK)
+        status = rapt_buffer_create(device, 20u << 20, &large, error);
+    memset(bytes, 1, sizeof bytes);
+    if (status == RAPT_OK)
+        status = rapt_buffer_upload(buffer, 0, bytes, sizeof bytes, error);
+    if (status == RAPT_OK) {
+        buffer->mapped = NULL; /* from here through staging */
+        status = rapt_buffer_download(buffer, 0, bytes, sizeof bytes, error);
+    }
+    if (status == RAPT_OK)
+        status = rapt_buffer_fill(buffer, 0, 4096, 3, error);
+    if (status == RAPT_OK)
+        status = rapt_buffer_upload(buffer, 1, bytes, 200, error);
+    rapt_buffer_destroy(&large);
+    rapt_buffer_destroy(&buffer);
+    return status;
+}
+
+/* The whole life of a runtime, opened or adopted. */
+static rapt_status life(const rapt_allocator *allocator, app *adopted, bool validation, rapt_error *error)
+{
+    rapt_runtime_options o = RAPT_RUNTIME_OPTIONS_INIT;
+    rapt_device_options d = RAPT_DEVICE_OPTIONS_INIT;
+    rapt_runtime *runtime = NULL;
+    rapt_device *device = NULL;
+    o.allocator = allocator;
+    o.cache_dir = "";
+    d.validation = validation;
+    rapt_status status = rapt_runtime_create(&o, &runtime, error);
+    if (status != RAPT_OK)
+        return status;
+    runtime->get_proc = vk_fault_get_instance_proc;
+    if (adopted != NULL) {
+        rapt_vulkan_device info = app_info(adopted, vk_fault_get_instance_proc);
+        status = rapt_device_adopt(runtime, &info, &device, error);
+    } else {
+        status = rapt_device_open(runtime, &d, &device, error);
+    }
+    if (status == RAPT_OK)
+        status = use_device(device, error);
+    rapt_device_destroy(&device);
+    rapt_runtime_destroy(&runtime);
+    return status;
+}
+
+static void every_call(app *adopted, VkResult result)
+{
+    counted c = {.countdown = -1};
+    rapt_allocator allocator = {&c, counted_alloc, counted_realloc, counted_free};
+    const int before = vk_fault_live();
+    for (int n = 0;; n++) {
+        rapt_error error = {0};
+        vk_fault_arm(n, result, NULL);
+        rapt_status status = life(&allocator, adopted, false, &error);
+        const char *fired = vk_fault_fired();
+        vk_fault_arm(-1, VK_SUCCESS, NULL);
+        if (vk_fault_live() != before || c.bytes != 0)
+            fail_msg("after %s failed: %d objects and %zu bytes are left", fired != NULL ? fired : "nothing",
+                     vk_fault_live() - before, c.bytes);
+        if (status != RAPT_OK && (error.message[0] == '\0' || error.status != status))
+            fail_msg("after %s failed: status %d without a message", fired, (int)status);
+        if (result == VK_ERROR_DEVICE_LOST && fired != NULL && strcmp(fired, "vkQueueSubmit") == 0)
+            assert_int_equal(status, RAPT_ERROR_DEVICE_LOST);
+        if (fired == NULL) {
+            assert_int_equal(status, RAPT_OK);
+            assert_true(n > 20);
+            break;
+        }
+    }
+}
+
+static void test_failing_calls(void **state)
+{
+    (void)state;
+    NEED_VULKAN();
+    every_call(NULL, VK_ERROR_OUT_OF_HOST_MEMORY);
+    every_call(NULL, VK_ERROR_OUT_OF_DEVICE_MEMORY);
+    every_call(NULL, VK_ERROR_DEVICE_LOST);
+    every_call(NULL, VK_ERROR_UNKNOWN);
+    app a;
+    app_create(&a, VK_API_VERSION_1_1, vk_fault_real, NULL);
+    every_call(&a, VK_ERROR_OUT_OF_DEVICE_MEMORY);
+    every_call(&a, VK_ERROR_DEVICE_LOST);
+    app_destroy(&a);
+}
+
+static void test_failing_allocations(void **state)
+{
+    (void)state;
+    NEED_VULKAN();
+    const int before = vk_fault_live();
+    for (int n = 0;; n++) {
+        counted c = {.countdown = n};
+        rapt_allocator allocator = {&c, counted_alloc, counted_realloc, counted_free};
+        rapt_error error = {0};
+        rapt_status status = life(&allocator, NULL, false, &error);
+        assert_int_equal(c.bytes, 0);
+        assert_int_equal(vk_fault_live(), before);
+        if (!c.fired) {
+            assert_int_equal(status, RAPT_OK);
+            assert_true(n > 10);
+            break;
+        }
+        if (status != RAPT_OK)
+            assert_int_equal(error.status, status);
+    }
+}
+
+static void test_driver_that_fails(void **state)
+{
+    (void)state;
+    NEED_VULKAN();
+    static const struct {
+        const char *call;
+        VkResult result;
+        const char *part;
+    } cases[] = {
+        {"vkCreateInstance", VK_ERROR_INCOMPATIBLE_DRIVER, "no Vulkan driver"},
+        {"vkEnumeratePhysicalDevices", VK_ERROR_INITIALIZATION_FAILED, "could be initialised"},
+    };
+    for (size_t i = 0; i < RAPT_COUNT(cases); i++) {
+        rapt_runtime *runtime = new_runtime();
+        uint32_t count;
+        runtime->get_proc = vk_fault_get_instance_proc;
+        vk_fault_arm(0, cases[i].result, cases[i].call);
+        assert_fails(rapt_device_count(runtime, &count, error), RAPT_ERROR_NO_DEVICE, cases[i].part);
+        vk_fault_arm(-1, VK_SUCCESS, NULL);
+        assert_ok(rapt_device_count(runtime, &count, error)); /* the next try is a fresh one */
+        rapt_runtime_destroy(&runtime);
+    }
+}
+
+static void test_lost_device(void **state)
+{
+    (void)state;
+    NEED_VULKAN();
+    rapt_runtime *runtime = new_runtime();
+    rapt_device *device = NULL;
+    rapt_buffer *buffer = NULL, *more = NULL;
+    uint8_t bytes[64] = {0};
+    runtime->get_proc = vk_fault_get_instance_proc;
+    assert_ok(rapt_device_open(runtime, NULL, &device, error));
+    assert_ok(rapt_buffer_create(device, 64, &buffer, error));
+    buffer->mapped = NULL;
+    vk_fault_arm(0, VK_ERROR_DEVICE_LOST, "vkQueueSubmit");
+    assert_fails(rapt_buffer_upload(buffer, 0, bytes, 64, error), RAPT_ERROR_DEVICE_LOST, "VK_ERROR_DEVICE_LOST");
+    vk_fault_arm(-1, VK_SUCCESS, NULL);
+    /* It stays lost. */
+    assert_fails(rapt_buffer_upload(buffer, 0, bytes, 64, error), RAPT_ERROR_DEVICE_LOST, "lost earlier");
+    assert_fails(rapt_buffer_download(buffer, 0, bytes, 64, error), RAPT_ERROR_DEVICE_LOST, "lost earlier");
+    assert_fails(rapt_buffer_create(device, 64, &more, error), RAPT_ERROR_DEVICE_LOST, "lost earlier");
+    rapt_buffer_destroy(&buffer);
+    rapt_device_destroy(&device);
+    assert_ok(rapt_device_open(runtime, NULL, &device, error)); /* and a new one works */
+    rapt_device_destroy(&device);
+    rapt_runtime_destroy(&runtime);
+}
+
+static void test_timeout(void **state)
+{
+    (void)state;
+    NEED_VULKAN();
+    rapt_runtime *runtime = new_runtime();
+    rapt_device *device = NULL;
+    rapt_buffer *buffer = NULL;
+    uint8_t bytes[64] = {1}, back[64];
+    runtime->get_proc = vk_fault_get_instance_proc;
+    assert_ok(rapt_device_open(runtime, NULL, &device, error));
+    assert_ok(rapt_buffer_create(device, 64, &buffer, error));
+    buffer->mapped = NULL;
+    vk_fault_arm(0, VK_TIMEOUT, "vkWaitForFences");
+    assert_fails(rapt_buffer_upload(buffer, 0, bytes, 64, error), RAPT_ERROR_TIMEOUT, "not done");
+    assert_true(device->transfer_pending);
+    vk_fault_arm(-1, VK_SUCCESS, NULL);
+    assert_ok(rapt_buffer_download(buffer, 0, back, 64, error)); /* waits for the earlier one first */
+    assert_memory_equal(back, bytes, 64);
+    rapt_buffer_destroy(&buffer);
+    rapt_device_destroy(&device);
+    rapt_runtime_destroy(&runtime);
+}
+
+static void test_no_op_driver(void **state)
+{
+    (void)state;
+    NEED_VULKAN();
+    rapt_runtime *runtime = new_runtime();
+    rapt_device *device = NULL;
+    rapt_device_options o = RAPT_DEVICE_OPTIONS_INIT;
+    runtime->get_proc = vk_fault_get_instance_proc;
+    vk_fault_skip_work(true);
+    assert_fails(rapt_device_open(runtime, NULL, &device, error), RAPT_ERROR_INCOMPLETE, "no_probe");
+    o.no_probe = 1;
+    assert_ok(rapt_device_open(runtime, &o, &device, error));
+    assert_int_equal(rapt_device_caps(device)->no_execution, 1);
+    rapt_device_destroy(&device);
+    vk_fault_skip_work(false);
+    assert_ok(rapt_device_open(runtime, &o, &device, error));
+    assert_int_equal(rapt_device_caps(device)->no_execution, 0);
+    rapt_device_destroy(&device);
+    rapt_runtime_destroy(&runtime);
+}
+
+static int find_vulkan(void **state)
+{
+    (void)state;
+    rapt_runtime *runtime = NULL;
+    uint32_t count = 0;
+    if (rapt_runtime_create(NULL, &runtime, NULL) == RAPT_OK) {
+        have_vulkan = rapt_device_count(runtime, &count, NULL) == RAPT_OK && count > 0 && vk_fault_open();
+        rapt_runtime_destroy(&runtime);
+    }
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_options),         cmocka_unit_test(test_no_vulkan),
+        cmocka_unit_test(test_no_compiler),     cmocka_unit_test(test_names),
+        cmocka_unit_test(test_mask),            cmocka_unit_test(test_list),
+        cmocka_unit_test(test_open),            cmocka_unit_test(test_buffers),
+        cmocka_unit_test(test_wrap),            cmocka_unit_test(test_allocator),
+        cmocka_unit_test(test_adopt),           cmocka_unit_test(test_adopt_features),
+        cmocka_unit_test(test_failing_calls),   cmocka_unit_test(test_failing_allocations),
+        cmocka_unit_test(test_driver_that_fails), cmocka_unit_test(test_lost_device),
+        cmocka_unit_test(test_timeout),         cmocka_unit_test(test_no_op_driver),
+    };
+    return cmocka_run_group_tests(tests, find_vulkan, NULL);
+}
