@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Debian 12's own lavapipe, from the lab's folder: an old Mesa, where most optional capabilities are missing.
+source "$(dirname "$(realpath "$0")")/lib.bash"
+if [[ ! -d $lab/bookworm/usr ]]; then
+    skip "lavapipe 22.3" "no $lab/bookworm: tools/lab/fetch-drivers bookworm"
+    finish
+fi
+need "build" build "$builds/native" --prefix="$builds/prefix"
+device_tests "lavapipe 22.3" "$builds/native" --quick "$root/tools/lab/run-on" lvp:bookworm
+finish

@@ -1,0 +1,129 @@
+# Sourced by every lane: steps, counts, logs. A lane also runs alone: tools/ci/rules.sh
+# shellcheck shell=bash
+set -euo pipefail
+
+root=$(dirname "$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")")
+lane=$(basename "$0" .sh)
+builds=${RAPT_CI_BUILDS:-$root/build-ci}
+logs=$builds/logs/$lane
+results=${RAPT_CI_RESULTS:-$builds/logs/$lane.results}
+lab=${RAPT_LAB:-${XDG_CACHE_HOME:-$HOME/.cache}/rapt/lab}
+rm -rf "$logs"
+mkdir -p "$logs"
+[[ -n ${RAPT_CI_RESULTS:-} ]] || : >"$results"
+cd "$root"
+
+# Nothing of this machine's settings: no caches of earlier runs, no chosen devices.
+for variable in $(compgen -e RAPT_ | grep -vE '^RAPT_(CI_|LAB)'); do
+    unset "$variable"
+done
+unset VK_ICD_FILENAMES VK_DRIVER_FILES VK_ADD_DRIVER_FILES VK_INSTANCE_LAYERS VK_LAYER_PATH variable
+export RAPT_CACHE_DIR=$builds/cache/$lane TMPDIR=$builds/tmp/$lane
+rm -rf "$RAPT_CACHE_DIR" "$TMPDIR"
+mkdir -p "$TMPDIR"
+
+record() { # pass|fail|skip NAME SECONDS [WHY]
+    printf '%s\t%s\t%s\n' "$1" "$lane" "$2" >>"$results"
+    printf '  %-4s  %-52s %4s s%s\n' "$1" "$2" "$3" "${4:+  ($4)}"
+}
+
+skip() { # NAME WHY
+    record skip "$1" 0 "$2"
+}
+
+# Runs a command as one test; its output goes to a log, the end of which is shown when it fails. A status of 77 is a
+# skipped test, with the last line as the reason. RAPT_CI_LIMIT seconds at most (15 minutes).
+check() { # NAME COMMAND...
+    local name=$1 log start=$SECONDS status=0
+    shift
+    log=$logs/$(tr -c 'A-Za-z0-9.\n' '-' <<<"$name").log
+    if [[ $(type -t "$1") == function ]]; then
+        (set -euo pipefail; "$@") >"$log" 2>&1 </dev/null || status=$?
+    else
+        timeout -k 10 "${RAPT_CI_LIMIT:-900}" "$@" >"$log" 2>&1 </dev/null || status=$?
+    fi
+    case $status in
+    0) record pass "$name" $((SECONDS - start)) ;;
+    77) record skip "$name" $((SECONDS - start)) "$(tail -n 1 "$log")" ;;
+    *)
+        record fail "$name" $((SECONDS - start)) "status $status, $log"
+        tail -n 25 "$log" | sed 's/^/      | /'
+        return 1
+        ;;
+    esac
+}
+
+# A step that the rest of the lane needs: when it fails, the lane ends.
+need() { # NAME COMMAND...
+    check "$@" || finish
+}
+
+# Runs Meson's tests of a build folder and counts each one.
+meson_tests() { # NAME BUILD [MESON ARGUMENT]...
+    local name=$1 build=$2 base
+    shift 2
+    base=$(tr -c 'A-Za-z0-9.\n' '-' <<<"$name")
+    rm -f "$build/meson-logs/$base.json"
+    meson test -C "$build" --no-rebuild --logbase "$base" --print-errorlogs "$@" >"$logs/$base.log" 2>&1 </dev/null ||
+        true # the log says which
+    if [[ ! -s $build/meson-logs/$base.json ]]; then
+        record fail "$name: meson test" 0 "$logs/$base.log"
+        tail -n 25 "$logs/$base.log" | sed 's/^/      | /'
+        return
+    fi
+    local result test seconds
+    while IFS=$'\t' read -r result test seconds; do
+        record "$result" "$name: $test" "$seconds" "$([[ $result != fail ]] || echo "$build/meson-logs/$base.txt")"
+    done < <(python3 - "$build/meson-logs/$base.json" <<'PYTHON'
+import json, sys
+for line in open(sys.argv[1]):
+    t = json.loads(line)
+    result = {"OK": "pass", "EXPECTEDFAIL": "pass", "SKIP": "skip"}.get(t["result"], "fail")
+    print(result, t["name"].split(" / ")[-1], round(t["duration"]), sep="\t")
+PYTHON
+    )
+}
+
+# A build folder with these options, made anew when they are others than before; then builds it.
+build() { # FOLDER OPTION...
+    local folder=$1 stamp
+    shift
+    stamp=$(printf '%q ' "$@")
+    if [[ ! -e $folder/build.ninja || $(cat "$folder/ci-options" 2>/dev/null) != "$stamp" ]]; then
+        rm -rf "$folder"
+        meson setup "$folder" -Dwerror=true "$@"
+        echo "$stamp" >"$folder/ci-options"
+    fi
+    ninja -C "$folder"
+}
+
+# Options that take GLSL compiler, validator and optimizer from the lab: they know cooperative matrices.
+lab_toolchain() {
+    local tool
+    for tool in glslang:glslang spirv_val:spirv-val spirv_opt:spirv-opt; do
+        printf '%s\n' "-D${tool%%:*}=$root/tools/lab/run-on,tool,${tool##*:}"
+    done
+}
+
+# All that runs on a device: Meson's 'device' suite and the tool's own checks. The wrapper, a command or nothing, starts
+# programs on the device.
+device_tests() { # NAME BUILD CHECK_OPTIONS [WRAPPER...]
+    local name=$1 build=$2 wrapper
+    local -a options
+    read -ra options <<<"$3"
+    shift 3
+    wrapper=$*
+    meson_tests "$name" "$build" --suite device --timeout-multiplier "${RAPT_CI_PATIENCE:-1}" \
+        ${wrapper:+--wrapper "$wrapper"}
+    if [[ -x $build/tools/rapt/rapt ]]; then
+        check "$name: rapt check" "$@" "$build/tools/rapt/rapt" check "${options[@]}" || true
+    fi
+}
+
+finish() {
+    rm -rf "$TMPDIR"
+    if [[ -z ${RAPT_CI_RESULTS:-} ]]; then
+        "$root/tools/ci/count" "$results" || exit 1
+    fi
+    exit 0
+}

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# The plain build, as the README has it: unit tests, what the library exports, the device of this machine.
+source "$(dirname "$(realpath "$0")")/lib.bash"
+build=$builds/native
+
+idle() {
+    ninja -C "$build" | tee /dev/stderr | grep -q 'no work to do'
+}
+
+# Fails when `meson setup build && ninja -C build` as such warns of anything.
+bare() {
+    grep -E 'warning:|WARNING' "$logs/build.log" && return 1
+    return 0
+}
+
+need "build" build "$build" --prefix="$builds/prefix"
+check "build without warnings" bare || true
+check "nothing is built twice" idle || true
+check "symbols of librapt" tools/ci/check_symbols "$build/src/librapt.so.0" "$build/src/librapt_compiler.so.0" || true
+check "the tool runs from the build folder" "$build/tools/rapt/rapt" --version || true
+meson_tests unit "$build" --suite unit
+meson_tests bench "$build" --suite bench
+device_tests "this machine's device" "$build" ""
+finish

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Everything compiled by clang with the address and undefined-behaviour sanitizers.
+source "$(dirname "$(realpath "$0")")/lib.bash"
+build=$builds/sanitize
+export CC=clang CXX=clang++
+export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1:allocator_may_return_null=1
+export UBSAN_OPTIONS=print_stacktrace=1
+export LSAN_OPTIONS=suppressions=$root/tools/ci/leaks.supp:print_suppressions=0
+export RAPT_CI_PATIENCE=5
+need "build" build "$build" -Db_sanitize=address,undefined -Db_lundef=false -Dbench=false \
+    -Dc_args=-fno-sanitize-recover=undefined -Dcpp_args=-fno-sanitize-recover=undefined
+meson_tests "ASan+UBSan, unit" "$build" --suite unit --timeout-multiplier 5
+device_tests "ASan+UBSan, device" "$build" --quick
+finish

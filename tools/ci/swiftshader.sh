@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# SwiftShader: a software device by other people, slow, with few optional capabilities and small limits.
+source "$(dirname "$(realpath "$0")")/lib.bash"
+icd=/usr/lib/chromium/vk_swiftshader_icd.json
+if [[ ! -r $icd ]]; then
+    skip "SwiftShader" "no $icd (package chromium-common)"
+    finish
+fi
+need "build" build "$builds/native" --prefix="$builds/prefix"
+export VK_DRIVER_FILES=$icd VK_ICD_FILENAMES=$icd RAPT_CI_PATIENCE=5
+device_tests "SwiftShader" "$builds/native" --quick
+finish
