@@ -48,9 +48,10 @@ static void f16_all_values(void **state)
 }
 
 #if defined(__FLT16_MAX__) && (defined(__x86_64__) || defined(__aarch64__))
+__extension__ typedef _Float16 half_of_compiler;
 static uint16_t compilers_f16(float x)
 {
-    const _Float16 h = (_Float16)x;
+    const half_of_compiler h = (half_of_compiler)x;
     uint16_t bits;
     memcpy(&bits, &h, sizeof bits);
     return bits;

@@ -110,7 +110,7 @@ static bool parse_index(const char *text, uint32_t *index)
 rapt_status rapt_device_find(rapt_runtime *runtime, const char *selector, uint32_t *index, rapt_error *error)
 {
     uint8_t uuid[16];
-    uint32_t number;
+    uint32_t number = 0;
     if (runtime == NULL || index == NULL)
         return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_device_find: %s is NULL",
                          runtime == NULL ? "runtime" : "index");
