@@ -14,7 +14,8 @@ static void *library;
 static int countdown = -1, live;
 static VkResult fault_result;
 static const char *fault_only, *fired;
-static bool skip_work, hide_mapping;
+static bool skip_work, split_memory;
+static uint32_t real_types; /* memory types before they were doubled */
 
 bool vk_fault_open(void)
 {
@@ -64,9 +65,9 @@ void vk_fault_skip_work(bool skip)
     skip_work = skip;
 }
 
-void vk_fault_hide_mapping(bool hide)
+void vk_fault_split_memory(bool split)
 {
-    hide_mapping = hide;
+    split_memory = split;
 }
 
 int vk_fault_live(void)
@@ -103,8 +104,6 @@ static bool fails(const char *name)
        VkDebugUtilsMessengerEXT *d),                                                                                   \
       (a, b, c, d), 1, 0)                                                                                              \
     X(vkDeviceWaitIdle, (VkDevice a), (a), 0, 1)                                                                       \
-    X(vkAllocateMemory,                                                                                                \
-      (VkDevice a, const VkMemoryAllocateInfo *b, const VkAllocationCallbacks *c, VkDeviceMemory *d), (a, b, c, d), 1, 0) \
     X(vkMapMemory, (VkDevice a, VkDeviceMemory b, VkDeviceSize c, VkDeviceSize d, VkMemoryMapFlags e, void **f),       \
       (a, b, c, d, e, f), 0, 0)                                                                                        \
     X(vkFlushMappedMemoryRanges, (VkDevice a, uint32_t b, const VkMappedMemoryRange *c), (a, b, c), 0, 0)              \
@@ -194,13 +193,37 @@ static VKAPI_ATTR void VKAPI_CALL fault_vkGetPhysicalDeviceMemoryProperties(VkPh
                                                                             VkPhysicalDeviceMemoryProperties *m)
 {
     real_vkGetPhysicalDeviceMemoryProperties(a, m);
-    if (!hide_mapping)
+    if (!split_memory || m->memoryTypeCount * 2 > VK_MAX_MEMORY_TYPES)
         return;
-    /* Twice each type, as far as there is room: one of the two local and not mapped, the other mapped and not local. */
-    uint32_t count = m->memoryTypeCount <= VK_MAX_MEMORY_TYPES ? m->memoryTypeCount : VK_MAX_MEMORY_TYPES;
-    for (uint32_t i = 0; i < count; i++)
-        if ((m->memoryTypes[i].propertyFlags & VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT) != 0)
-            m->memoryTypes[i].propertyFlags = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT;
+    real_types = m->memoryTypeCount;
+    for (uint32_t i = 0; i < real_types; i++) {
+        m->memoryTypes[real_types + i] = m->memoryTypes[i];
+        m->memoryTypes[real_types + i].propertyFlags &= ~(VkMemoryPropertyFlags)VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT;
+        m->memoryTypes[i].propertyFlags &= VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT;
+    }
+    m->memoryTypeCount *= 2;
+}
+
+static PFN_vkGetBufferMemoryRequirements real_vkGetBufferMemoryRequirements;
+static VKAPI_ATTR void VKAPI_CALL fault_vkGetBufferMemoryRequirements(VkDevice a, VkBuffer b, VkMemoryRequirements *c)
+{
+    real_vkGetBufferMemoryRequirements(a, b, c);
+    if (split_memory && real_types != 0)
+        c->memoryTypeBits |= c->memoryTypeBits << real_types;
+}
+
+static PFN_vkAllocateMemory real_vkAllocateMemory;
+static VKAPI_ATTR VkResult VKAPI_CALL fault_vkAllocateMemory(VkDevice a, const VkMemoryAllocateInfo *b,
+                                                             const VkAllocationCallbacks *c, VkDeviceMemory *d)
+{
+    VkMemoryAllocateInfo info = *b;
+    if (fails("vkAllocateMemory"))
+        return fault_result;
+    if (split_memory && real_types != 0 && info.memoryTypeIndex >= real_types)
+        info.memoryTypeIndex -= real_types;
+    VkResult result = real_vkAllocateMemory(a, &info, c, d);
+    live += result == VK_SUCCESS;
+    return result;
 }
 
 /* What destroys: X(name, type of the parent, type of the object). */
@@ -265,6 +288,8 @@ static PFN_vkVoidFunction between(const char *name, PFN_vkVoidFunction found)
     TAKE(vkCreateComputePipelines)
     TAKE(vkQueueSubmit)
     TAKE(vkGetPhysicalDeviceMemoryProperties)
+    TAKE(vkGetBufferMemoryRequirements)
+    TAKE(vkAllocateMemory)
     TAKE(vkDestroyInstance)
     TAKE(vkDestroyDevice)
     TAKE(vkGetDeviceProcAddr)

@@ -22,8 +22,9 @@ void vk_fault_arm(int countdown, VkResult result, const char *only);
 const char *vk_fault_fired(void);
 /* Makes every submission pretend: it signals its fence and runs nothing, as a no-op driver. */
 void vk_fault_skip_work(bool skip);
-/* Memory types from now on without HOST_VISIBLE for device-local memory, as a discrete GPU's. */
-void vk_fault_hide_mapping(bool hide);
+/* Devices listed from now on have the memory types of a discrete GPU: local ones that cannot be mapped, and mapped ones
+ * that are not local. (Each real type is shown twice.) */
+void vk_fault_split_memory(bool split);
 /* Objects made and not destroyed. */
 int vk_fault_live(void);
 

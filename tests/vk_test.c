@@ -470,6 +470,59 @@ static void test_wrap(void **state)
     rapt_runtime_destroy(&runtime);
 }
 
+/* With the memory of a discrete GPU, where nothing that is local can be mapped. */
+static void test_split_memory(void **state)
+{
+    (void)state;
+    NEED_VULKAN();
+    rapt_runtime *runtime = new_runtime();
+    rapt_buffer *buffer = NULL, *upload = NULL;
+    runtime->get_proc = vk_fault_get_instance_proc;
+    vk_fault_split_memory(true);
+    rapt_device *device = open_validated(runtime, NULL);
+    assert_ok(rapt_buffer_create(device, (16u << 20) + 77, &buffer, error));
+    assert_null(buffer->mapped);
+    assert_ok(rapt_buffer_create_internal(device, 1000, RAPT_MEMORY_UPLOAD, &upload, error));
+    assert_non_null(upload->mapped);
+    exercise(buffer);
+    exercise(upload);
+    rapt_buffer_destroy(&upload);
+    rapt_buffer_destroy(&buffer);
+    /* The local memory is full: it goes elsewhere, and says so. */
+    vk_fault_arm(0, VK_ERROR_OUT_OF_DEVICE_MEMORY, "vkAllocateMemory");
+    assert_ok(rapt_buffer_create(device, 80u << 20, &buffer, error));
+    assert_string_equal(vk_fault_fired(), "vkAllocateMemory");
+    assert_non_null(buffer->mapped);
+    rapt_buffer_destroy(&buffer);
+    rapt_device_destroy(&device);
+    vk_fault_split_memory(false);
+    assert_int_equal(atomic_load(&runtime->validation_messages), 0);
+    rapt_runtime_destroy(&runtime);
+}
+
+/* That the silence of the other tests means something. */
+static void test_validation_speaks(void **state)
+{
+    (void)state;
+    NEED_VULKAN();
+    rapt_runtime_options o = RAPT_RUNTIME_OPTIONS_INIT;
+    rapt_runtime *runtime = NULL;
+    assert_ok(rapt_runtime_create(&o, &runtime, error));
+    rapt_device *device = open_validated(runtime, NULL);
+    const bool installed = device->instance.validation;
+    const VkBufferCreateInfo empty = {.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
+                                      .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT};
+    VkBuffer handle = VK_NULL_HANDLE;
+    if (installed && device->fn.vkCreateBuffer(device->handle, &empty, NULL, &handle) == VK_SUCCESS)
+        device->fn.vkDestroyBuffer(device->handle, handle, NULL);
+    if (installed)
+        assert_true(atomic_load(&runtime->validation_messages) > 0);
+    rapt_device_destroy(&device);
+    rapt_runtime_destroy(&runtime);
+    if (!installed)
+        skip();
+}
+
 /* ---- The allocator ---- */
 
 typedef struct held {
@@ -1024,6 +1077,7 @@ int main(void)
         cmocka_unit_test(test_mask),            cmocka_unit_test(test_list),
         cmocka_unit_test(test_open),            cmocka_unit_test(test_buffers),
         cmocka_unit_test(test_wrap),            cmocka_unit_test(test_allocator),
+        cmocka_unit_test(test_split_memory),    cmocka_unit_test(test_validation_speaks),
         cmocka_unit_test(test_adopt),           cmocka_unit_test(test_adopt_features),
         cmocka_unit_test(test_failing_calls),   cmocka_unit_test(test_failing_allocations),
         cmocka_unit_test(test_driver_that_fails), cmocka_unit_test(test_lost_device),
