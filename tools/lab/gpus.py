@@ -46,40 +46,49 @@ class Figures:
     spills: float  # spill and fill instructions, or spilled registers
     scratch: float  # private memory: bytes, or the instructions that reach it
     cycles: float | None
+    loops: float | None = None
 
 
 class UnreadableStatistics(Exception):
     pass
 
 
-# driver -> (registers, occupancy, spills, scratch, cycles): names of statistics; spills and scratch are sums.
+# driver -> (registers, occupancy, spills, scratch, cycles, loops): names of statistics; spills and scratch are sums.
 # Zero spills is not zero traffic: an array indexed at run time shows only under scratch.
 _STATISTICS = {
-    "radv": ("VGPRs", "Subgroups per SIMD", ["Spilled SGPRs", "Spilled VGPRs"], ["Scratch size"], "Inverse Throughput"),
-    "anv": ("Max live registers", None, ["Spills", "Fills"], ["Scratch Memory Size"], "Cycles"),
-    "turnip": ("Registers used", "Max Waves Per Core", [], ["STP Count", "LDP Count"], None),
+    "radv": (
+        "VGPRs",
+        "Subgroups per SIMD",
+        ["Spilled SGPRs", "Spilled VGPRs"],
+        ["Scratch size"],
+        "Inverse Throughput",
+        None,
+    ),
+    "anv": ("Max live registers", None, ["Spills", "Fills"], ["Scratch Memory Size"], "Cycles", "Loops"),
+    "turnip": ("Registers used", "Max Waves Per Core", [], ["STP Count", "LDP Count"], None, "Loops"),
     "nvk": (
         "Number of GPRs",
         "Max warps/SM",
         ["Spills to memory", "Fills from memory"],
         ["SLM size"],
         "Static cycle count",
+        None,
     ),
-    "hk": ("GPRs", "Threads", ["Spills", "Fills"], ["Scratch"], "ALU"),
-    "panvk": ("Registers used", "Threads", ["Spills", "Fills"], ["Spill cost"], "Cycles"),
-    "pvr": ("Temp count", None, ["Spill count"], ["Scratch size"], None),
+    "hk": ("GPRs", "Threads", ["Spills", "Fills"], ["Scratch"], "ALU", "Loops"),
+    "panvk": ("Registers used", "Threads", ["Spills", "Fills"], ["Spill cost"], "Cycles", "Loops"),
+    "pvr": ("Temp count", None, ["Spill count"], ["Scratch size"], None, "Loop count"),
 }
 _OCCUPANCY_UNITS = {
     "radv": "waves/SIMD",
     "turnip": "waves/core",
     "nvk": "warps/SM",
     "hk": "threads",
-    "panvk": "threads class",
+    "panvk": "thread class",
     "v3dv": "threads/QPU",
 }
 # v3dv's own statistics print the size of the spill buffer as both its spills and its fills
 _V3D_SHADER_DB = re.compile(
-    r"SHADER-DB-[0-9a-f]{64} .*?(\d+) inst, (\d+) threads, .*?(\d+) max-temps, (\d+):(\d+) spills:fills"
+    r"SHADER-DB-[0-9a-f]{64} .*?(\d+) inst, (\d+) threads, (\d+) loops, .*?(\d+) max-temps, (\d+):(\d+) spills:fills"
 )
 
 
@@ -100,8 +109,8 @@ def read_figures(gpu, executable, stderr):
         lines = _V3D_SHADER_DB.findall(stderr)
         if not lines:
             raise UnreadableStatistics("v3dv printed no shader-db line for the kernel")
-        instructions, threads, temporaries, spills, fills = map(int, lines[-1])
-        return Figures(subgroup, temporaries, threads, spills + fills, 0, instructions)
+        instructions, threads, loops, temporaries, spills, fills = map(int, lines[-1])
+        return Figures(subgroup, temporaries, threads, spills + fills, 0, instructions, loops)
 
     values = {s["name"]: s["value"] for s in executable["statistics"]}
 
@@ -110,7 +119,7 @@ def read_figures(gpu, executable, stderr):
             raise UnreadableStatistics(f"{driver} printed no statistic '{name}'; it has {', '.join(values) or 'none'}")
         return values[name]
 
-    registers, occupancy, spills, scratch, cycles = _STATISTICS[driver]
+    registers, occupancy, spills, scratch, cycles, loops = _STATISTICS[driver]
     figures = Figures(
         subgroup,
         value(registers),
@@ -118,6 +127,7 @@ def read_figures(gpu, executable, stderr):
         sum(value(name) for name in spills),
         sum(value(name) for name in scratch),
         value(cycles) if cycles else None,
+        value(loops) if loops else None,
     )
     if gpu.device_class == "amd-rdna" and subgroup == 64:
         figures.occupancy /= 2  # RADV counts a wave of 64 lanes as two there

@@ -752,7 +752,10 @@ static VkPipeline make_pipeline(const Device *device, const SpirvModule *module,
     uint32_t count = 0;
     for (uint32_t i = 0; i < module->constant_count; i++) {
         const SpirvConstant *constant = &module->constants[i];
-        if (!constant->specialized)
+        bool repeated = false; /* glslang declares one constant twice where it is the workgroup size too */
+        for (uint32_t k = 0; k < count; k++)
+            repeated |= entries[k].constantID == constant->constant_id;
+        if (!constant->specialized || repeated)
             continue;
         entries[count] = (VkSpecializationMapEntry){constant->constant_id, count * (uint32_t)sizeof *values,
                                                     constant->size};

@@ -124,8 +124,13 @@ class Gates(unittest.TestCase):
     def test_an_uncounted_loop_fails(self):
         judged = make_judged()
         judged.loop, judged.loop_error = None, "the row has no lab figures"
-        self.assertEqual(len(self.failures(judged)), 2)
-        self.assertIn("M/V unknown, gate 0.86 (the row has no lab figures)", judged.failures)
+        self.assertEqual(self.failures(judged), ["hot loop not counted: the row has no lab figures"])
+
+    def test_a_kernel_that_the_compiler_emptied_fails(self):
+        judged = make_judged(GPU["hk"], occupancy=1024, loops=0)
+        judged.loop = None
+        report.count_loop(judged, {})
+        self.assertRegex(self.failures(judged)[0], "the compiler left no loop")
 
     def test_families_without_a_counted_loop_have_the_general_gates_only(self):
         decode = make_row(family="decode", lab=None)
