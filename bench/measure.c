@@ -146,6 +146,7 @@ bool rapt_bench_measure(rapt_bench_group *group, rapt_bench_error *error)
             fprintf(stderr, "round %d of %d, other programs took %.0f %% of the CPUs\n", round + 1, rounds,
                     100 * group->others[round]);
         if (group->others[round] > group->plan.quiet_share && patience > 0) {
+            rapt_bench_sleep(0.2); // rather than add to the crowd
             patience -= rapt_bench_now() - begin;
             group->rounds_again++;
         } else {

@@ -32,7 +32,7 @@ typedef struct rapt_peer_kind {
     void (*close)(rapt_peer *peer);
 } rapt_peer_kind;
 
-extern const rapt_peer_kind rapt_peer_rapt; // where RAPT_BENCH_HAVE_RAPT is set
+extern const rapt_peer_kind rapt_peer_rapt;       // where RAPT_BENCH_HAVE_RAPT is set
 extern const rapt_peer_kind rapt_peer_rapt_naive; // likewise
 extern const rapt_peer_kind rapt_peer_ggml_vulkan;
 extern const rapt_peer_kind rapt_peer_ggml_vulkan_sleep; // its host thread waiting, not polling a fence

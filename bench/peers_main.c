@@ -10,12 +10,9 @@
 
 static const rapt_peer_kind *const kinds[] = {
 #if defined(RAPT_BENCH_HAVE_RAPT)
-    &rapt_peer_rapt,
-    &rapt_peer_rapt_naive,
+    &rapt_peer_rapt,        &rapt_peer_rapt_naive,
 #endif
-    &rapt_peer_ggml_vulkan,
-    &rapt_peer_ggml_vulkan_sleep,
-    &rapt_peer_ggml_cpu,
+    &rapt_peer_ggml_vulkan, &rapt_peer_ggml_vulkan_sleep, &rapt_peer_ggml_cpu,
 };
 
 enum { GOOD = 0, WRONG = 1, BAD_INPUT = 2, NO_DEVICE = 3 };
