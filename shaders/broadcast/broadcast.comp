@@ -6,18 +6,21 @@
 // Softmax attention for software devices, where a lane is a lane of a CPU's vector registers.
 //
 // A workgroup is one subgroup of LANES lanes; lane t owns the ROWS query rows tile * LANES * ROWS + r * LANES + t, with
-// the row's q (scaled) and output accumulator in registers. K and V come through texel buffers, the cheapest wide load
-// there: one fetch brings LANES * TEXEL consecutive elements of a key, TEXEL a lane, and each element is
-// then broadcast from its lane by a shuffle and used by all rows. No barriers, no shared memory.
+// the rows' q (scaled) and output accumulators in registers, as vectors over its rows. K and V come through texel
+// buffers, the cheapest wide load there: one fetch brings LANES * TEXEL consecutive elements of a key, TEXEL
+// a lane, and each element is then broadcast from its lane by a shuffle and used by all rows. No barriers, no
+// shared memory.
 //
-// Everything that sizes an array is a specialization constant: the loops are meant to be unrolled entirely, except
-// the one over key blocks.
+// Every loop is unrolled, except the one over blocks of KEYS keys and those at the rim, which are rolled on purpose:
+// unrolled storage-buffer accesses take these devices' compilers seconds.
+//
+// LANES, ROWS (1 to 4) and TEXEL_KIND are defines. (As a specialization constant LANES is miscompiled by
+// lavapipe 25.0.)
 #include "common/attention_params.h"
 #include "common/io.glsl"
 
-layout(local_size_x = LANES) in; // LANES is a define: as a specialization constant, lavapipe 25.0 miscompiles it
-layout(constant_id = 1) const uint ROWS = 4;
-layout(constant_id = 2) const uint KEYS = 2; // keys a block
+layout(local_size_x = LANES) in;
+layout(constant_id = 2) const uint KEYS = 4; // keys a block
 layout(constant_id = 3) const uint HEAD_DIM_QK = 64;
 layout(constant_id = 4) const uint HEAD_DIM_V = 64;
 layout(constant_id = 5) const uint CAUSAL = 1;
@@ -35,6 +38,33 @@ layout(constant_id = 8) const uint ALIGNED_ = 1;
 #include "hook/finish.glsl"
 #include "broadcast/texels.glsl"
 
+// A vector over the rows of a lane, and its component r.
+#if ROWS == 1
+#define Rows float
+#define RowLimits uint
+#define RowFlags bool
+#define ROW(v, r) v
+#define VISIBLE(key, limit) ((key) < (limit))
+#define any_row(flags) (flags)
+#else
+#define ROW(v, r) v[r]
+#define VISIBLE(key, limit) lessThan(RowLimits(key), limit)
+#define any_row(flags) any(flags)
+#if ROWS == 2
+#define Rows vec2
+#define RowLimits uvec2
+#define RowFlags bvec2
+#elif ROWS == 3
+#define Rows vec3
+#define RowLimits uvec3
+#define RowFlags bvec3
+#else
+#define Rows vec4
+#define RowLimits uvec4
+#define RowFlags bvec4
+#endif
+#endif
+
 const uint DIM_QK = (HEAD_DIM_QK + 3u) & ~3u; // padded with zeros to whole vec4
 const uint DIM_V = (HEAD_DIM_V + 3u) & ~3u;
 const uint SPAN = LANES * TEXEL;              // elements of one fetch
@@ -48,42 +78,41 @@ void main()
 {
     const uint lane = gl_LocalInvocationID.x;
     Walk w = walk_begin(pc.bh0 + gl_WorkGroupID.z, pc.split0 + gl_WorkGroupID.y);
-    uint x = gl_WorkGroupID.x;
+    uint tile = gl_WorkGroupID.x;
     if (IS_CAUSAL)
-        x = mirror_tile(x, pc.tiles);
-    const uint row0 = (pc.tile0 + x) * (LANES * ROWS);
+        tile = mirror_tile(tile, pc.tiles);
+    const uint row0 = (pc.tile0 + tile) * (LANES * ROWS);
     const uint rows = walk_rows(w);
     if (row0 >= rows)
         return;
 
-    // q, scaled, through a rolled loop: unrolled storage-buffer reads take these compilers seconds. Rows beyond
-    // the last one repeat it and are not stored.
-    float q[ROWS * DIM_QK];
-    uint limit[ROWS];
+    // Rows beyond the last one repeat it and are not stored.
+    float q_read[DIM_QK * ROWS];
+    RowLimits limit;
     [[unroll]] for (uint r = 0u; r < ROWS; r++) {
         uint row = min(row0 + r * LANES + lane, rows - 1u);
-        limit[r] = key_limit(w, row_query(row));
+        ROW(limit, r) = key_limit(w, row_query(row));
     }
     [[dont_unroll]] for (uint r = 0u; r < ROWS; r++) {
         uint row = min(row0 + r * LANES + lane, rows - 1u);
         uint at = q_row_index(w, row_head(w, row), row_query(row));
         [[dont_unroll]] for (uint d = 0u; d < DIM_QK; d += 4u) {
             vec4 v = load_q4(at + d, min(HEAD_DIM_QK - d, 4u)) * p.scale_log2;
-            q[r * DIM_QK + d] = v.x;
-            q[r * DIM_QK + d + 1u] = v.y;
-            q[r * DIM_QK + d + 2u] = v.z;
-            q[r * DIM_QK + d + 3u] = v.w;
+            q_read[d * ROWS + r] = v.x;
+            q_read[(d + 1u) * ROWS + r] = v.y;
+            q_read[(d + 2u) * ROWS + r] = v.z;
+            q_read[(d + 3u) * ROWS + r] = v.w;
         }
     }
+    Rows q[DIM_QK]; // indexed by constants only: registers
+    [[unroll]] for (uint d = 0u; d < DIM_QK; d++)
+        [[unroll]] for (uint r = 0u; r < ROWS; r++)
+            ROW(q[d], r) = q_read[d * ROWS + r];
 
-    float acc[ROWS * DIM_V];
-    float m[ROWS], l[ROWS];
-    [[unroll]] for (uint i = 0u; i < ROWS * DIM_V; i++)
-        acc[i] = 0.0;
-    [[unroll]] for (uint r = 0u; r < ROWS; r++) {
-        m[r] = MAXIMUM_START;
-        l[r] = 0.0;
-    }
+    Rows acc[DIM_V];
+    [[unroll]] for (uint d = 0u; d < DIM_V; d++)
+        acc[d] = Rows(0.0);
+    Rows m = Rows(MAXIMUM_START), l = Rows(0.0);
     uint source[LANES]; // 0, 1, .. read from memory: a folded shuffle index makes slower code
     [[unroll]] for (uint e = 0u; e < LANES; e++)
         source[e] = p.lane[e >> 2][e & 3u];
@@ -92,138 +121,121 @@ void main()
     const uint whole = key_limit(w, row_query(row0));
     const uint end = key_limit(w, row_query(min(row0 + LANES * ROWS, rows) - 1u));
     [[dont_unroll]] for (uint key0 = w.key_begin; key0 < end; key0 += KEYS) {
-        float s[ROWS * KEYS]; // scores, then weights
-        [[unroll]] for (uint i = 0u; i < ROWS * KEYS; i++)
-            s[i] = 0.0;
-        uint k_at[KEYS];
-        [[unroll]] for (uint c = 0u; c < KEYS; c++)
-            k_at[c] = k_row_index(w, min(key0 + c, end - 1u));
-        [[unroll]] for (uint b = 0u; b < SPANS_QK; b++) {
+        Rows s[KEYS]; // scores, then weights
+        uint at[KEYS];
+        [[unroll]] for (uint c = 0u; c < KEYS; c++) {
+            s[c] = Rows(0.0);
+            at[c] = k_row_index(w, min(key0 + c, end - 1u));
+        }
+        [[unroll]] for (uint span = 0u; span < SPANS_QK; span++) {
             Texel k[KEYS];
             [[unroll]] for (uint c = 0u; c < KEYS; c++)
-                k[c] = fetch_k(k_at[c], b * SPAN + lane * TEXEL);
-            [[unroll]] for (uint e = 0u; e < LANES; e++)
-                [[unroll]] for (uint x = 0u; x < TEXEL; x++)
-                    if (b * SPAN + e * TEXEL + x < DIM_QK)
-                        [[unroll]] for (uint c = 0u; c < KEYS; c++) {
-                            float element = subgroupShuffle(TEXEL_ELEMENT(k[c], x), source[e]);
-                            [[unroll]] for (uint r = 0u; r < ROWS; r++)
-                                s[r * KEYS + c] += q[r * DIM_QK + b * SPAN + e * TEXEL + x] * element;
-                        }
+                k[c] = fetch_k(at[c], span * SPAN + lane * TEXEL);
+            [[unroll]] for (uint i = 0u; i < min(SPAN, DIM_QK - span * SPAN); i++)
+                [[unroll]] for (uint c = 0u; c < KEYS; c++)
+                    s[c] += q[span * SPAN + i] * subgroupShuffle(TEXEL_ELEMENT(k[c], i % TEXEL), source[i / TEXEL]);
         }
 
         const bool edge = key0 + KEYS > whole; // some row does not see some key of this block
         if (edge) {
-            [[unroll]] for (uint r = 0u; r < ROWS; r++)
-                [[unroll]] for (uint c = 0u; c < KEYS; c++)
-                    s[r * KEYS + c] = mask_score(s[r * KEYS + c], key0 + c, limit[r]);
+            [[unroll]] for (uint c = 0u; c < KEYS; c++)
+                [[unroll]] for (uint r = 0u; r < ROWS; r++)
+                    ROW(s[c], r) = mask_score(ROW(s[c], r), key0 + c, ROW(limit, r));
         }
 
         // Follow the maximum, each row for itself.
-        float top[ROWS];
+        Rows top = s[0];
+        [[unroll]] for (uint c = 1u; c < KEYS; c++)
+            top = max(top, s[c]);
+        Rows grown = top - m;
         bool any_grows = false;
-        [[unroll]] for (uint r = 0u; r < ROWS; r++) {
-            top[r] = s[r * KEYS];
-            [[unroll]] for (uint c = 1u; c < KEYS; c++)
-                top[r] = max(top[r], s[r * KEYS + c]);
-            any_grows = any_grows || top[r] > m[r] + RESCALE_STEP;
-        }
+        [[unroll]] for (uint r = 0u; r < ROWS; r++)
+            any_grows = any_grows || ROW(grown, r) > RESCALE_STEP;
         if (any_grows) {
+            Rows shrink;
             [[unroll]] for (uint r = 0u; r < ROWS; r++) {
-                bool grows = top[r] > m[r] + RESCALE_STEP;
-                float shrink = grows ? exp2(m[r] - top[r]) : 1.0; // 1.0 leaves a row's bits alone
-                m[r] = grows ? top[r] : m[r];
-                l[r] *= shrink;
-                [[unroll]] for (uint d = 0u; d < DIM_V; d++)
-                    acc[r * DIM_V + d] *= shrink;
+                bool grows = ROW(grown, r) > RESCALE_STEP;
+                ROW(shrink, r) = grows ? exp2(-ROW(grown, r)) : 1.0; // 1.0 leaves a row's bits alone
+                ROW(m, r) = grows ? ROW(top, r) : ROW(m, r);
             }
+            l *= shrink;
+            [[unroll]] for (uint d = 0u; d < DIM_V; d++)
+                acc[d] *= shrink;
         }
-        [[unroll]] for (uint r = 0u; r < ROWS; r++)
-            [[unroll]] for (uint c = 0u; c < KEYS; c++)
-                s[r * KEYS + c] = exp2(s[r * KEYS + c] - m[r]);
-        if (edge) { // exp2(-inf) need not be 0 on these devices
-            [[unroll]] for (uint r = 0u; r < ROWS; r++)
-                [[unroll]] for (uint c = 0u; c < KEYS; c++)
-                    s[r * KEYS + c] = key0 + c < limit[r] ? s[r * KEYS + c] : 0.0;
-        }
-        [[unroll]] for (uint r = 0u; r < ROWS; r++)
-            [[unroll]] for (uint c = 0u; c < KEYS; c++)
-                l[r] += s[r * KEYS + c];
-
-        uint v_at[KEYS];
         [[unroll]] for (uint c = 0u; c < KEYS; c++)
-            v_at[c] = v_row_index(w, min(key0 + c, end - 1u));
+            s[c] = exp2(s[c] - m);
+        if (edge) { // exp2(-inf) need not be 0 on these devices
+            [[unroll]] for (uint c = 0u; c < KEYS; c++)
+                [[unroll]] for (uint r = 0u; r < ROWS; r++)
+                    ROW(s[c], r) = key0 + c < ROW(limit, r) ? ROW(s[c], r) : 0.0;
+        }
+        [[unroll]] for (uint c = 0u; c < KEYS; c++) {
+            l += s[c];
+            at[c] = v_row_index(w, min(key0 + c, end - 1u));
+        }
+
         if (edge) {
-            // 0 * NaN is NaN: if V holds anything that is not finite here, add it key by key, to the rows that see it.
+            // 0 * NaN is NaN: if V holds anything that is not finite here, add it key by key, in the same order, to the
+            // rows that see it.
             bool odd = false;
             [[dont_unroll]] for (uint c = 0u; c < KEYS; c++)
-                [[dont_unroll]] for (uint b = 0u; b < SPANS_V; b++)
-                    odd = odd || texel_not_finite(fetch_v(v_row_index(w, min(key0 + c, end - 1u)), b * SPAN + lane * TEXEL));
-            [[unroll]] for (uint step = LANES / 2u; step > 0u; step /= 2u)
+                [[dont_unroll]] for (uint d = lane * TEXEL; d < DIM_V; d += SPAN)
+                    odd = odd || texel_not_finite(fetch_v(v_row_index(w, min(key0 + c, end - 1u)), d));
+            [[unroll]] for (uint step = 1u; step < LANES; step *= 2u)
                 odd = odd || subgroupShuffleXor(odd ? 1u : 0u, step) != 0u;
             if (odd) {
                 [[dont_unroll]] for (uint c = 0u; c < KEYS; c++) {
-                    if (key0 + c >= end)
-                        break;
-                    [[unroll]] for (uint b = 0u; b < SPANS_V; b++) {
-                        Texel v = fetch_v(v_row_index(w, key0 + c), b * SPAN + lane * TEXEL);
-                        [[unroll]] for (uint e = 0u; e < LANES; e++)
-                            [[unroll]] for (uint x = 0u; x < TEXEL; x++)
-                                if (b * SPAN + e * TEXEL + x < DIM_V) {
-                                    float element = subgroupShuffle(TEXEL_ELEMENT(v, x), source[e]);
-                                    [[unroll]] for (uint r = 0u; r < ROWS; r++) {
-                                        float weight = s[r * KEYS];
-                                        [[unroll]] for (uint i = 1u; i < KEYS; i++)
-                                            weight = c == i ? s[r * KEYS + i] : weight;
-                                        acc[r * DIM_V + b * SPAN + e * TEXEL + x] +=
-                                            key0 + c < limit[r] ? weight * element : 0.0;
-                                    }
-                                }
+                    Rows weight = s[0];
+                    [[unroll]] for (uint i = 1u; i < KEYS; i++)
+                        weight = c == i ? s[i] : weight;
+                    uint v_at = v_row_index(w, min(key0 + c, end - 1u));
+                    [[unroll]] for (uint span = 0u; span < SPANS_V; span++) {
+                        Texel v = fetch_v(v_at, span * SPAN + lane * TEXEL);
+                        [[unroll]] for (uint i = 0u; i < min(SPAN, DIM_V - span * SPAN); i++) {
+                            Rows x = weight * subgroupShuffle(TEXEL_ELEMENT(v, i % TEXEL), source[i / TEXEL]);
+                            [[unroll]] for (uint r = 0u; r < ROWS; r++)
+                                ROW(x, r) = key0 + c < ROW(limit, r) ? ROW(x, r) : 0.0;
+                            acc[span * SPAN + i] += x;
+                        }
                     }
                 }
                 continue;
             }
         }
-        [[unroll]] for (uint b = 0u; b < SPANS_V; b++) {
+        [[unroll]] for (uint span = 0u; span < SPANS_V; span++) {
             Texel v[KEYS];
             [[unroll]] for (uint c = 0u; c < KEYS; c++)
-                v[c] = fetch_v(v_at[c], b * SPAN + lane * TEXEL);
-            [[unroll]] for (uint e = 0u; e < LANES; e++)
-                [[unroll]] for (uint x = 0u; x < TEXEL; x++)
-                    if (b * SPAN + e * TEXEL + x < DIM_V)
-                        [[unroll]] for (uint c = 0u; c < KEYS; c++) {
-                            float element = subgroupShuffle(TEXEL_ELEMENT(v[c], x), source[e]);
-                            [[unroll]] for (uint r = 0u; r < ROWS; r++)
-                                acc[r * DIM_V + b * SPAN + e * TEXEL + x] += s[r * KEYS + c] * element;
-                        }
+                v[c] = fetch_v(at[c], span * SPAN + lane * TEXEL);
+            [[unroll]] for (uint i = 0u; i < min(SPAN, DIM_V - span * SPAN); i++)
+                [[unroll]] for (uint c = 0u; c < KEYS; c++)
+                    acc[span * SPAN + i] += s[c] * subgroupShuffle(TEXEL_ELEMENT(v[c], i % TEXEL), source[i / TEXEL]);
         }
     }
 
-    float result[ROWS * DIM_V]; // a copy with computed indices, again for a rolled loop
-    float factor[ROWS];
+    float result[DIM_V * ROWS]; // a copy with computed indices, again for rolled loops
+    [[unroll]] for (uint d = 0u; d < DIM_V; d++)
+        [[unroll]] for (uint r = 0u; r < ROWS; r++)
+            result[d * ROWS + r] = ROW(acc[d], r);
+    float m_of[ROWS], l_of[ROWS];
     [[unroll]] for (uint r = 0u; r < ROWS; r++) {
-        float f = IS_PARTIAL ? 1.0 : finish_factor(l[r]);
-        [[unroll]] for (uint d = 0u; d < DIM_V; d++)
-            result[r * DIM_V + d] = acc[r * DIM_V + d] * f;
-    }
-    [[unroll]] for (uint r = 0u; r < ROWS; r++) {
-        uint row = row0 + r * LANES + lane;
-        if (row < rows)
-            finish_store_sums(w, row_head(w, row), row_query(row), m[r], l[r]);
+        m_of[r] = ROW(m, r);
+        l_of[r] = ROW(l, r);
     }
     [[dont_unroll]] for (uint r = 0u; r < ROWS; r++) {
         uint row = row0 + r * LANES + lane;
         if (row < rows) {
             uint head = row_head(w, row), query = row_query(row);
+            finish_store_sums(w, head, query, m_of[r], l_of[r]);
+            float factor = IS_PARTIAL ? 1.0 : finish_factor(l_of[r]);
             uint part = part_number(w, head, query);
-            uint at = o_row_index(w, head, query);
+            uint out_at = o_row_index(w, head, query);
             [[dont_unroll]] for (uint d = 0u; d < DIM_V; d += 4u) {
-                uint i = r * DIM_V + d;
-                vec4 y = vec4(result[i], result[i + 1u], result[i + 2u], result[i + 3u]);
+                uint i = d * ROWS + r;
+                vec4 y = vec4(result[i], result[i + ROWS], result[i + 2u * ROWS], result[i + 3u * ROWS]) * factor;
                 if (IS_PARTIAL)
                     partial_store4(part, d, y);
                 else
-                    finish_store4(at, d, y);
+                    finish_store4(out_at, d, y);
             }
         }
     }
