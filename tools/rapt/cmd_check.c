@@ -1,0 +1,348 @@
+/* rapt check: every kernel row and the planner's own choice against the oracle, over the cases of
+ * src/check/cases.h and the capability masks. */
+#include "args.h"
+#include "progress.h"
+#include "tool.h"
+
+#include "check/runner.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ORACLE_LIMIT 4e8 /* multiply-adds per case; beyond, rows are sampled */
+#define MAX_MASKS 16
+#define MAX_DETAILS 40 /* failures shown one by one */
+
+typedef struct check_options {
+    tool_device_options device;
+    const char *kernel, *filter, *repeats;
+    bool quick, full, json, list;
+} check_options;
+
+/* What one kernel row, or the planner's choice (no name), came to. */
+typedef struct tally {
+    const char *name, *family;
+    size_t pass, fail, refused;
+    double worst; /* largest error / tolerance of the passes */
+    char worst_case[192], refusal[256];
+} tally;
+
+typedef struct check {
+    const check_options *o;
+    rapt_runtime *runtime;
+    const char *masks[MAX_MASKS];
+    rapt_device *devices[MAX_MASKS]; /* NULL: the mask does not apply */
+    size_t mask_count;
+    tally *tallies; /* [0]: the planner's choice */
+    size_t tally_count;
+    rapt_case *cases;
+    size_t case_count;
+    size_t runs, failures;
+    uint32_t repeats;
+    tool_progress progress;
+    cJSON *json, *json_failures;
+    bool lost;
+} check;
+
+/* ---- set-up ---- */
+
+static int open_devices(check *c)
+{
+    const char *const *masks = c->o->full ? rapt_case_masks_full : rapt_case_masks_quick;
+    const char *const only[] = {c->o->device.caps ? c->o->device.caps : "", NULL};
+    if (c->o->device.caps || c->o->kernel)
+        masks = only;
+    const int code = tool_runtime_open(&c->o->device, &c->runtime);
+    if (code != TOOL_GOOD)
+        return code;
+    for (size_t n = 0; masks[n] && n < MAX_MASKS; n++) {
+        rapt_error error = {0};
+        rapt_device_options options = RAPT_DEVICE_OPTIONS_INIT;
+        options.selector = c->o->device.device;
+        options.caps_mask = masks[n];
+        options.validation = c->o->device.validation;
+        c->masks[n] = masks[n];
+        c->mask_count = n + 1;
+        const rapt_status status = rapt_device_open(c->runtime, &options, &c->devices[n], &error);
+        if (status == RAPT_OK)
+            continue;
+        if (status != RAPT_ERROR_INVALID || n == 0)
+            return tool_status_error(status, &error);
+        fprintf(stderr, "rapt: note: mask %s left out: %s\n", masks[n], error.message);
+    }
+    char line[1200];
+    tool_device_line(rapt_device_caps(c->devices[0]), c->o->device.caps, line, sizeof line);
+    fprintf(c->o->json ? stderr : stdout, "%s\n", line);
+    return TOOL_GOOD;
+}
+
+/* Merge rows cannot be forced: cases with key splits run them. */
+static int list_kernels(check *c)
+{
+    c->tallies = calloc(rapt_kernel_count() + 1, sizeof *c->tallies);
+    if (!c->tallies)
+        return tool_no_memory();
+    if (!c->o->kernel)
+        c->tallies[c->tally_count++] = (tally){.name = NULL, .family = "chosen"};
+    for (uint32_t n = 0; n < rapt_kernel_count(); n++) {
+        rapt_kernel_info info = RAPT_KERNEL_INFO_INIT;
+        if (rapt_kernel_describe(n, &info, NULL) != RAPT_OK || strcmp(info.family, "merge") == 0)
+            continue;
+        if (!c->o->kernel || strcmp(info.name, c->o->kernel) == 0)
+            c->tallies[c->tally_count++] = (tally){.name = info.name, .family = info.family};
+    }
+    if (c->tally_count == 0)
+        return tool_error(TOOL_BAD_INPUT,
+                          "kernel row '%s' merges partial results; it runs in cases with key splits",
+                          c->o->kernel);
+    return TOOL_GOOD;
+}
+
+/* ---- running ---- */
+
+static const char *tally_name(const tally *t)
+{
+    return t->name ? t->name : "(chosen)";
+}
+
+static void report_failure(check *c, const rapt_problem *p, const tally *t, const char *mask,
+                           const char *message, const rapt_result *r)
+{
+    c->failures++;
+    tool_progress_clear(&c->progress);
+    const char *kernel = r->info.kernel[0] ? r->info.kernel : tally_name(t);
+    if (c->failures <= MAX_DETAILS)
+        fprintf(c->o->json ? stderr : stdout, "FAIL %s, kernel %s%s%s%s%s: %s\n", p->c.name, kernel,
+                r->info.merge_kernel[0] ? " + " : "", r->info.merge_kernel, mask[0] ? ", caps " : "", mask,
+                message);
+    else if (c->failures == MAX_DETAILS + 1)
+        fprintf(c->o->json ? stderr : stdout, "further failures are counted only\n");
+    fflush(stdout);
+    if (c->json_failures) {
+        cJSON *f = cJSON_CreateObject();
+        cJSON_AddStringToObject(f, "case", p->c.name);
+        cJSON_AddStringToObject(f, "kernel", kernel);
+        cJSON_AddStringToObject(f, "caps", mask);
+        cJSON_AddStringToObject(f, "message", message);
+        cJSON_AddItemToArray(c->json_failures, f);
+    }
+}
+
+static double ratio(const rapt_check_difference *d)
+{
+    return d->tolerance > 0 ? d->max_abs / d->tolerance : 0;
+}
+
+/* An unforced problem may be refused only where 16-bit stores are missing and its rows share words. */
+static bool may_refuse(const tally *t, const rapt_problem *p, const rapt_caps *caps)
+{
+    return t->name || (p->c.dtype != RAPT_F32 && !(caps->features & RAPT_FEATURE_BIT(STORAGE_16BIT)));
+}
+
+static void run_one(check *c, const rapt_problem *p, size_t mask, tally *t)
+{
+    const rapt_result r = rapt_check_run(c->devices[mask], p, t->name, c->repeats);
+    c->runs++;
+    switch (r.verdict) {
+    case RAPT_VERDICT_PASS: {
+        t->pass++;
+        const double worst = fmax(ratio(&r.out), ratio(&r.lse));
+        if (worst > t->worst) {
+            t->worst = worst;
+            memcpy(t->worst_case, p->c.name, sizeof t->worst_case);
+        }
+        return;
+    }
+    case RAPT_VERDICT_REFUSED:
+        if (may_refuse(t, p, rapt_device_caps(c->devices[mask]))) {
+            t->refused++;
+            snprintf(t->refusal, sizeof t->refusal, "%.255s", r.error.message);
+            return;
+        }
+        break;
+    case RAPT_VERDICT_ERROR:
+        c->lost = r.error.status == RAPT_ERROR_DEVICE_LOST;
+        break;
+    default:
+        break;
+    }
+    t->fail++;
+    char message[700];
+    snprintf(message, sizeof message, "%s%s", r.verdict == RAPT_VERDICT_REFUSED ? "refused: " : "",
+             r.verdict == RAPT_VERDICT_FAIL ? r.message : r.error.message);
+    report_failure(c, p, t, c->masks[mask], message, &r);
+}
+
+/* Each row is forced on the first device only: under a mask it is refused or the same. */
+static int run_case(check *c, const rapt_case *one)
+{
+    rapt_problem p;
+    if (!rapt_problem_make(one, rapt_problem_row_step(one, ORACLE_LIMIT), &p)) {
+        rapt_problem_free(&p);
+        return tool_no_memory();
+    }
+    for (size_t mask = 0; mask < c->mask_count && !c->lost; mask++) {
+        const size_t count = mask == 0 ? c->tally_count : 1;
+        for (size_t t = 0; t < count && c->devices[mask] && !c->lost; t++)
+            run_one(c, &p, mask, &c->tallies[t]);
+    }
+    rapt_problem_free(&p);
+    return TOOL_GOOD;
+}
+
+/* ---- telling ---- */
+
+static void summary_text(const check *c, double seconds)
+{
+    printf("%-34s %7s %7s %7s  %s\n", "kernel", "pass", "fail", "refused", "largest error / tolerance");
+    for (size_t n = 0; n < c->tally_count; n++) {
+        const tally *t = &c->tallies[n];
+        printf("%-34s %7zu %7zu %7zu  ", tally_name(t), t->pass, t->fail, t->refused);
+        if (t->pass > 0)
+            printf("%.3f %s\n", t->worst, t->worst_case);
+        else
+            printf("%s%.200s\n", t->refused > 0 ? "never ran: " : "never ran", t->refusal);
+    }
+    printf("%zu runs of %zu cases in %.1f s: %zu failed\n", c->runs, c->case_count, seconds, c->failures);
+}
+
+static int summary_json(check *c, double seconds)
+{
+    cJSON *root = c->json;
+    c->json = NULL;
+    cJSON_AddItemToObject(root, "device", tool_caps_json(rapt_device_caps(c->devices[0])));
+    cJSON *masks = cJSON_AddArrayToObject(root, "caps");
+    for (size_t n = 0; n < c->mask_count; n++)
+        if (c->devices[n])
+            cJSON_AddItemToArray(masks, cJSON_CreateString(c->masks[n]));
+    cJSON *kernels = cJSON_AddArrayToObject(root, "kernels");
+    for (size_t n = 0; n < c->tally_count; n++) {
+        const tally *t = &c->tallies[n];
+        cJSON *k = cJSON_CreateObject();
+        cJSON_AddStringToObject(k, "name", tally_name(t));
+        cJSON_AddStringToObject(k, "family", t->family);
+        cJSON_AddNumberToObject(k, "pass", (double)t->pass);
+        cJSON_AddNumberToObject(k, "fail", (double)t->fail);
+        cJSON_AddNumberToObject(k, "refused", (double)t->refused);
+        cJSON_AddNumberToObject(k, "worst_error_to_tolerance", t->worst);
+        cJSON_AddStringToObject(k, "worst_case", t->worst_case);
+        cJSON_AddItemToArray(kernels, k);
+    }
+    cJSON_AddNumberToObject(root, "cases", (double)c->case_count);
+    cJSON_AddNumberToObject(root, "runs", (double)c->runs);
+    cJSON_AddNumberToObject(root, "failed", (double)c->failures);
+    cJSON_AddNumberToObject(root, "seconds", seconds);
+    return tool_json_print(root, NULL);
+}
+
+static int run_all(check *c)
+{
+    int code = tool_kernel_known(c->o->kernel);
+    if (code == TOOL_GOOD)
+        code = list_kernels(c);
+    if (code == TOOL_GOOD)
+        code = open_devices(c);
+    const double start = tool_now_ns();
+    c->progress = tool_progress_begin(c->case_count);
+    for (size_t n = 0; n < c->case_count && code == TOOL_GOOD && !c->lost; n++) {
+        tool_progress_step(&c->progress, n, c->cases[n].name);
+        code = run_case(c, &c->cases[n]);
+    }
+    tool_progress_clear(&c->progress);
+    if (code != TOOL_GOOD)
+        return code;
+    const double seconds = (tool_now_ns() - start) / 1e9;
+    size_t passes = 0;
+    for (size_t n = 0; n < c->tally_count; n++)
+        passes += c->tallies[n].pass;
+    if (c->o->json)
+        code = summary_json(c, seconds);
+    else
+        summary_text(c, seconds);
+    if (code != TOOL_GOOD)
+        return code;
+    if (c->lost)
+        return tool_error(TOOL_DEVICE_LOST, "the device was lost; the rest did not run");
+    if (c->failures > 0)
+        return TOOL_CHECK_FAILED;
+    return passes > 0 ? TOOL_GOOD : tool_error(TOOL_REFUSED, "nothing ran: every case was refused");
+}
+
+static int list_cases(const check *c)
+{
+    for (size_t n = 0; n < c->case_count; n++)
+        printf("%s\n", c->cases[n].name);
+    return TOOL_GOOD;
+}
+
+static void check_close(check *c)
+{
+    for (size_t n = 0; n < c->mask_count; n++)
+        rapt_device_destroy(&c->devices[n]);
+    rapt_runtime_destroy(&c->runtime);
+    free(c->tallies);
+    free(c->cases);
+    cJSON_Delete(c->json);
+}
+
+int tool_check(int argc, char **argv)
+{
+    check_options o = {0};
+    const tool_option options[] = {
+        {"--quick", NULL, "a minute or so (the default)", NULL, &o.quick},
+        {"--full", NULL, "every case and every mask; each run three times, bit for bit alike", NULL, &o.full},
+        {"--kernel", "NAME", "only this kernel row, forced", &o.kernel, NULL},
+        {"--filter", "TEXT", "only cases whose name contains TEXT", &o.filter, NULL},
+        {"--caps", "SPEC", "only under this mask (see rapt run --help), not under the usual ones",
+         &o.device.caps, NULL},
+        {"--repeats", "N", "run each N times more and compare the bits; default 0, full 2", &o.repeats, NULL},
+        {"--list", NULL, "print the names of the cases and run nothing", NULL, &o.list},
+        {"--device", "SEL", "index, UUID, or part of a name; default as for rapt devices", &o.device.device,
+         NULL},
+        {"--validation", NULL, "run under the Vulkan validation layer, where installed", NULL,
+         &o.device.validation},
+        {"--verbose", NULL, "tell what the library does, on standard error", NULL, &o.device.verbose},
+        {"--json", NULL, "the summary and every failure as JSON on standard output", NULL, &o.json},
+        {NULL, NULL, NULL, NULL, NULL},
+    };
+    static const char *const examples[] = {
+        "rapt check",
+        "rapt check --full --device llvmpipe",
+        "rapt check --caps floor --filter causal",
+        "rapt check --kernel NAME --json",
+        NULL,
+    };
+    const tool_usage usage = {
+        "rapt check [options]",
+        "Computes attention cases on the device and compares with a plain double-precision\n"
+        "oracle: small-integer cases for equality, the others within twice the error of a plain\n"
+        "single-precision computation. Buffers, gaps and scratch start as NaN, and nothing\n"
+        "outside the results may be written. The planner's choice runs every case, bare and under\n"
+        "masks that lower the device; then each kernel row is forced on every case it accepts.\n"
+        "One line per failure, a summary, exit code 1 if there was one.",
+        examples, options};
+    size_t count;
+    int code;
+    if (!tool_arguments(argc, argv, &usage, NULL, 0, &count, &code))
+        return code;
+    if (o.quick && o.full)
+        return tool_error(TOOL_BAD_INPUT, "--quick and --full exclude each other");
+    rapt_error error = {0};
+    int64_t repeats = o.full ? 2 : 0;
+    if (o.repeats && !tool_integer("--repeats", o.repeats, 0, 10000, &repeats, &error))
+        return tool_report(&error);
+    check c = {.o = &o, .repeats = (uint32_t)repeats};
+    c.cases = rapt_cases(o.full ? RAPT_CASE_FULL : RAPT_CASE_QUICK, o.filter, &c.case_count);
+    c.json = o.json ? cJSON_CreateObject() : NULL;
+    c.json_failures = o.json ? cJSON_AddArrayToObject(c.json, "failures") : NULL;
+    if (!c.cases)
+        code = tool_no_memory();
+    else if (c.case_count == 0)
+        code = tool_error(TOOL_BAD_INPUT, "no case's name contains '%.60s'; rapt check --list shows them",
+                          o.filter);
+    else
+        code = o.list ? list_cases(&c) : run_all(&c);
+    check_close(&c);
+    return code;
+}

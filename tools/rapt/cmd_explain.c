@@ -1,0 +1,119 @@
+/* rapt explain: what would run, and why, without running it. */
+#include "problem_options.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct explain_options {
+    tool_problem_options problem;
+    tool_device_options device;
+    bool no_device, lse, json;
+} explain_options;
+
+/* Plans for the device, or for the floor without one. */
+static int make_plan(const explain_options *o, const rapt_attention_desc *desc, tool_device *device,
+                     rapt_plan **plan, rapt_status *status, rapt_error *error)
+{
+    if (!o->no_device) {
+        const int code = tool_device_open(&o->device, o->json, device);
+        if (code == TOOL_GOOD)
+            *status = rapt_attention_plan(device->device, desc, plan, error);
+        return code;
+    }
+    rapt_caps caps;
+    rapt_caps_floor(&caps);
+    *status = rapt_caps_mask(&caps, o->device.caps, error);
+    if (*status != RAPT_OK)
+        return tool_status_error(*status, error);
+    fprintf(o->json ? stderr : stdout, "device: none; the least that rapt runs on\n");
+    *status = rapt_attention_plan_for_caps(&caps, desc, plan, error);
+    return TOOL_GOOD;
+}
+
+static int print(const explain_options *o, const tool_problem *problem, const tool_device *device, char *text)
+{
+    if (!text)
+        return tool_no_memory();
+    if (!o->json) {
+        char line[400];
+        tool_problem_line(problem, line, sizeof line);
+        printf("%s\n%s%s", line, text, text[0] && text[strlen(text) - 1] == '\n' ? "" : "\n");
+        return TOOL_GOOD;
+    }
+    cJSON *root = cJSON_CreateObject(), *parsed = cJSON_Parse(text);
+    if (device->device)
+        cJSON_AddItemToObject(root, "device", tool_caps_json(rapt_device_caps(device->device)));
+    cJSON_AddItemToObject(root, "problem", tool_problem_json(problem));
+    cJSON_AddItemToObject(root, "explain", parsed ? parsed : cJSON_CreateString(text));
+    return tool_json_print(root, NULL);
+}
+
+static int explain(const explain_options *o, tool_problem *problem, tool_device *device, rapt_plan **plan)
+{
+    rapt_error error = {0};
+    if (!tool_problem_make(&o->problem, o->lse, problem, &error))
+        return tool_report(&error);
+    int code = tool_kernel_known(o->problem.kernel);
+    rapt_status status = RAPT_OK;
+    if (code == TOOL_GOOD)
+        code = make_plan(o, &problem->desc, device, plan, &status, &error);
+    if (code != TOOL_GOOD)
+        return code;
+    const rapt_text_format format = o->json ? RAPT_JSON : RAPT_TEXT;
+    char *text = NULL;
+    if (status == RAPT_OK) {
+        text = tool_explain(*plan, format);
+        code = print(o, problem, device, text);
+    } else if (status == RAPT_ERROR_UNSUPPORTED && device->device) {
+        text = tool_explain_refusal(device->device, &problem->desc, format);
+        print(o, problem, device, text);
+    }
+    free(text);
+    return status == RAPT_OK ? code : tool_status_error(status, &error);
+}
+
+int tool_explain_command(int argc, char **argv)
+{
+    explain_options o = {0};
+    const tool_option options[] = {
+        TOOL_OPTIONS_SHAPE(o.problem),
+        TOOL_OPTIONS_FILES(o.problem),
+        {"--lse", NULL, "the LSE is wanted too", NULL, &o.lse},
+        TOOL_OPTIONS_MEANING(o.problem),
+        {"--no-device", NULL, "plan for the least that rapt runs on (and --caps), without a device", NULL,
+         &o.no_device},
+        TOOL_OPTIONS_DEVICE(o.device),
+        {"--json", NULL, "as JSON on standard output", NULL, &o.json},
+        {NULL, NULL, NULL, NULL, NULL},
+    };
+    static const char *const examples[] = {
+        "rapt explain --shape 1,8,8,1024,1024,64",
+        "rapt explain --shape 1,32,8,1,16384,128 --dtype f16 --json",
+        "rapt explain --shape 1,8,8,1024,1024,576,512 --caps floor",
+        "rapt explain --q Q.npy --k K.npy --v V.npy --causal --kernel NAME",
+        NULL,
+    };
+    const tool_usage usage = {
+        "rapt explain [attention] --shape B,HQ,HKV,NQ,NK,D[,DV] [options]",
+        "Plans attention for a shape, or for files, and tells which kernel would run, with what\n"
+        "workspace, precision and steps, and why each other kernel would not. Nothing runs.\n"
+        "When no kernel accepts the problem: every reason, and exit code 4.",
+        examples, options};
+    const char *words[1];
+    size_t count;
+    int code;
+    if (!tool_arguments(argc, argv, &usage, words, 1, &count, &code))
+        return code;
+    if (count == 1 && strcmp(words[0], "attention") != 0)
+        return tool_error(TOOL_BAD_INPUT, "unknown operator '%.60s'; attention is what there is", words[0]);
+    if (!o.problem.shape && !o.problem.q)
+        return tool_error(TOOL_BAD_INPUT, "--shape B,HQ,HKV,NQ,NK,D[,DV] is missing (or --q, --k and --v)");
+    tool_problem problem = {0};
+    tool_device device = {0};
+    rapt_plan *plan = NULL;
+    code = explain(&o, &problem, &device, &plan);
+    rapt_plan_destroy(&plan);
+    tool_device_close(&device);
+    tool_problem_free(&problem);
+    return code;
+}

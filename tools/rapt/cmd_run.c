@@ -1,0 +1,350 @@
+/* rapt run: an operator on tensors from files. */
+#include "problem_options.h"
+
+#include "check/half.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct run_options {
+    tool_problem_options problem;
+    tool_device_options device;
+    const char *out, *lse, *time;
+    bool explain, json;
+} run_options;
+
+/* Everything that must be put away at the end. */
+typedef struct run {
+    const run_options *o;
+    tool_problem problem;
+    tool_device device;
+    rapt_plan *plan;
+    rapt_binding *binding;
+    rapt_buffer *q, *k, *v, *out, *lse, *cu_q, *cu_k;
+    rapt_plan_info info;
+    cJSON *json;
+    int64_t repeats;
+} run;
+
+static void run_close(run *r)
+{
+    rapt_binding_destroy(&r->binding);
+    rapt_buffer **const buffers[] = {&r->q, &r->k, &r->v, &r->out, &r->lse, &r->cu_q, &r->cu_k};
+    for (size_t n = 0; n < TOOL_COUNT(buffers); n++)
+        rapt_buffer_destroy(buffers[n]);
+    rapt_plan_destroy(&r->plan);
+    tool_device_close(&r->device);
+    tool_problem_free(&r->problem);
+    cJSON_Delete(r->json);
+}
+
+/* ---- the steps ---- */
+
+static int explain(run *r)
+{
+    char *text = tool_explain(r->plan, r->o->json ? RAPT_JSON : RAPT_TEXT);
+    if (!text)
+        return tool_no_memory();
+    if (r->o->json)
+        cJSON_AddItemToObject(r->json, "explain", cJSON_Parse(text));
+    else
+        printf("%s%s", text, text[0] && text[strlen(text) - 1] == '\n' ? "" : "\n");
+    free(text);
+    return TOOL_GOOD;
+}
+
+static int refuse(run *r, rapt_status status, const rapt_error *error)
+{
+    if (r->o->explain && status == RAPT_ERROR_UNSUPPORTED) {
+        char *text = tool_explain_refusal(r->device.device, &r->problem.desc, RAPT_TEXT);
+        if (text)
+            fprintf(r->o->json ? stderr : stdout, "%s\n", text);
+        free(text);
+    }
+    return tool_status_error(status, error);
+}
+
+static rapt_status upload(run *r, const void *data, uint64_t bytes, rapt_buffer **buffer, rapt_error *error)
+{
+    const rapt_status status = rapt_buffer_create(r->device.device, bytes > 0 ? bytes : 1, buffer, error);
+    if (status != RAPT_OK || !data || bytes == 0)
+        return status;
+    return rapt_buffer_upload(*buffer, 0, data, bytes, error);
+}
+
+static rapt_status bind(run *r, rapt_error *error)
+{
+    const rapt_attention_desc *d = &r->problem.desc;
+    const struct {
+        const void *data;
+        uint64_t bytes;
+        rapt_buffer **buffer;
+    } tensors[] = {
+        {r->problem.q.data, rapt_tensor_bytes(&d->q), &r->q},
+        {r->problem.k.data, rapt_tensor_bytes(&d->k), &r->k},
+        {r->problem.v.data, rapt_tensor_bytes(&d->v), &r->v},
+        {NULL, rapt_tensor_bytes(&d->out), &r->out},
+        {NULL, d->lse.dtype ? rapt_tensor_bytes(&d->lse) : 0, d->lse.dtype ? &r->lse : NULL},
+        {r->problem.cu_q.data, r->problem.cu_q.count * 4, d->sequences > 0 ? &r->cu_q : NULL},
+        {r->problem.cu_k.data, r->problem.cu_k.count * 4, d->sequences > 0 ? &r->cu_k : NULL},
+    };
+    for (size_t n = 0; n < TOOL_COUNT(tensors); n++) {
+        if (!tensors[n].buffer)
+            continue;
+        const rapt_status status = upload(r, tensors[n].data, tensors[n].bytes, tensors[n].buffer, error);
+        if (status != RAPT_OK)
+            return status;
+    }
+    rapt_attention_args args = RAPT_ATTENTION_ARGS_INIT;
+    args.q.buffer = r->q;
+    args.k.buffer = r->k;
+    args.v.buffer = r->v;
+    args.out.buffer = r->out;
+    args.lse.buffer = r->lse;
+    args.cu_seqlens_q.buffer = r->cu_q;
+    args.cu_seqlens_k.buffer = r->cu_k;
+    return rapt_attention_bind(r->plan, &args, &r->binding, error);
+}
+
+static rapt_status submit(run *r, double *device_ns, double *wall_ns, rapt_error *error)
+{
+    const double start = tool_now_ns();
+    rapt_status status = rapt_submit(r->binding, error);
+    if (status == RAPT_OK)
+        status = rapt_wait(r->binding, UINT64_MAX, error);
+    *wall_ns = tool_now_ns() - start;
+    rapt_timing timing = {.device_ns = -1};
+    if (status == RAPT_OK)
+        rapt_binding_timing(r->binding, &timing);
+    *device_ns = timing.device_ns;
+    return status;
+}
+
+/* Downloads a tensor and writes it; bf16 becomes float32. */
+static bool save(rapt_buffer *buffer, const rapt_tensor *t, uint32_t rank, const uint64_t *shape,
+                 const char *path, rapt_error *error)
+{
+    uint64_t count = 1;
+    for (uint32_t axis = 0; axis < rank; axis++)
+        count *= shape[axis];
+    const size_t bytes = (size_t)count * rapt_dtype_size(t->dtype);
+    void *data = malloc(bytes + 1), *wide = NULL;
+    bool good = data || tool_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for the result");
+    good = good && (bytes == 0 || rapt_buffer_download(buffer, 0, data, bytes, error) == RAPT_OK);
+    if (good && t->dtype == RAPT_BF16) {
+        wide = malloc((size_t)count * 4 + 1);
+        good = wide || tool_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for the result");
+        for (uint64_t n = 0; n < count && wide; n++)
+            ((float *)wide)[n] = rapt_check_load(data, RAPT_BF16, (int64_t)n);
+    }
+    good = good && npy_write(path, wide ? RAPT_F32 : t->dtype, rank, shape, wide ? wide : data, error);
+    free(data);
+    free(wide);
+    return good;
+}
+
+static int write_results(run *r)
+{
+    const rapt_attention_desc *d = &r->problem.desc;
+    rapt_error error = {0};
+    uint64_t shape[4];
+    tool_problem_file_shape(&d->out, r->problem.bnhd, shape);
+    if (!save(r->out, &d->out, 4, shape, r->o->out, &error) ||
+        (r->o->lse && !save(r->lse, &d->lse, 3, d->lse.size, r->o->lse, &error)))
+        return tool_report(&error);
+    char text[160];
+    tensor_file_shape(4, shape, text, sizeof text);
+    const char *type = d->out.dtype == RAPT_F16 ? "float16" : "float32";
+    if (r->o->json) {
+        cJSON *out = cJSON_AddObjectToObject(r->json, "out");
+        cJSON_AddStringToObject(out, "file", r->o->out);
+        cJSON_AddStringToObject(out, "dtype", type);
+        cJSON *axes = cJSON_AddArrayToObject(out, "shape");
+        for (int axis = 0; axis < 4; axis++)
+            cJSON_AddItemToArray(axes, cJSON_CreateNumber((double)shape[axis]));
+        if (r->o->lse)
+            cJSON_AddStringToObject(r->json, "lse", r->o->lse);
+    } else {
+        printf("out: %s, %s %s\n", r->o->out, type, text);
+        if (r->o->lse)
+            printf("lse: %s, float32\n", r->o->lse);
+    }
+    return TOOL_GOOD;
+}
+
+static int timed(run *r)
+{
+    const size_t count = (size_t)r->repeats;
+    double *device = malloc(count * sizeof *device), *wall = malloc(count * sizeof *wall);
+    rapt_error error = {0};
+    rapt_status status = device && wall ? RAPT_OK : RAPT_ERROR_OUT_OF_HOST_MEMORY;
+    for (size_t n = 0; n < count && status == RAPT_OK; n++)
+        status = submit(r, &device[n], &wall[n], &error);
+    if (status == RAPT_OK) {
+        const tool_figures d = tool_figures_of(device, count), w = tool_figures_of(wall, count);
+        const bool stamps = d.min >= 0;
+        const double ns = stamps ? d.median : w.median, flops = tool_problem_flops(&r->problem);
+        const double bytes = (double)r->info.bytes_read + (double)r->info.bytes_written;
+        const double tflops = ns > 0 ? flops / ns / 1e3 : 0, gbytes = ns > 0 ? bytes / ns : 0;
+        if (r->o->json) {
+            cJSON *t = cJSON_AddObjectToObject(r->json, "time");
+            cJSON_AddNumberToObject(t, "repeats", (double)count);
+            if (stamps)
+                tool_json_figures(t, "device", d);
+            else
+                cJSON_AddNullToObject(t, "device");
+            tool_json_figures(t, "wall", w);
+            tool_json_number(t, "flops", flops);
+            tool_json_number(t, "bytes", bytes);
+            tool_json_number(t, "tflops_per_s", tflops);
+            tool_json_number(t, "gbytes_per_s", gbytes);
+        } else {
+            char a[32], b[32], c[32];
+            if (stamps) {
+                tool_duration(d.median, a);
+                tool_duration(d.min, b);
+                tool_duration(d.max, c);
+                printf("device time: median %s, min %s, max %s (%zu runs)\n", a, b, c, count);
+            } else {
+                printf("device time: unknown, the queue has no timestamps\n");
+            }
+            tool_duration(w.median, a);
+            tool_duration(w.min, b);
+            tool_duration(w.max, c);
+            printf("wall time:   median %s, min %s, max %s\n", a, b, c);
+            printf("rate: %.4g TFLOP/s, %.4g GB/s, by the median %s time\n", tflops, gbytes,
+                   stamps ? "device" : "wall");
+        }
+    }
+    free(device);
+    free(wall);
+    return status == RAPT_OK ? TOOL_GOOD : tool_status_error(status, &error);
+}
+
+static void report_plan(run *r)
+{
+    const rapt_plan_info *i = &r->info;
+    if (r->o->json) {
+        cJSON_AddItemToObject(r->json, "device", tool_caps_json(rapt_device_caps(r->device.device)));
+        cJSON_AddItemToObject(r->json, "problem", tool_problem_json(&r->problem));
+        cJSON_AddStringToObject(r->json, "kernel", i->kernel);
+        cJSON_AddStringToObject(r->json, "merge_kernel", i->merge_kernel);
+        cJSON_AddStringToObject(r->json, "precision", i->precision);
+        cJSON_AddNumberToObject(r->json, "key_splits", i->key_splits);
+        cJSON_AddNumberToObject(r->json, "dispatches", i->steps);
+        cJSON_AddNumberToObject(r->json, "slices", i->slices);
+        cJSON_AddNumberToObject(r->json, "workspace_bytes", (double)i->workspace_bytes);
+        return;
+    }
+    char line[400];
+    tool_problem_line(&r->problem, line, sizeof line);
+    printf("%s\n", line);
+    printf("kernel: %s%s%s, %s, workspace %" PRIu64 " bytes\n", i->kernel, i->merge_kernel[0] ? " + " : "",
+           i->merge_kernel, i->precision, i->workspace_bytes);
+}
+
+static int run_attention(run *r)
+{
+    rapt_error error = {0};
+    if (!tool_problem_make(&r->o->problem, r->o->lse != NULL, &r->problem, &error))
+        return tool_report(&error);
+    int code = tool_kernel_known(r->o->problem.kernel);
+    if (code == TOOL_GOOD)
+        code = tool_device_open(&r->o->device, r->o->json, &r->device);
+    if (code != TOOL_GOOD)
+        return code;
+    rapt_status status = rapt_attention_plan(r->device.device, &r->problem.desc, &r->plan, &error);
+    if (status != RAPT_OK)
+        return refuse(r, status, &error);
+    status = rapt_plan_prepare(r->plan, &error);
+    if (status == RAPT_OK)
+        status = rapt_plan_describe(r->plan, &r->info, &error);
+    if (status != RAPT_OK)
+        return tool_status_error(status, &error);
+    report_plan(r);
+    if (r->o->explain)
+        code = explain(r);
+    if (code != TOOL_GOOD)
+        return code;
+    double device_ns, wall_ns;
+    status = bind(r, &error);
+    if (status == RAPT_OK)
+        status = submit(r, &device_ns, &wall_ns, &error);
+    if (status != RAPT_OK)
+        return tool_status_error(status, &error);
+    code = write_results(r);
+    if (code == TOOL_GOOD && r->repeats > 0)
+        code = timed(r);
+    if (code == TOOL_GOOD && r->o->json) {
+        cJSON *json = r->json;
+        r->json = NULL;
+        code = tool_json_print(json, NULL);
+    }
+    return code;
+}
+
+static const char text[] =
+    "Computes O = softmax(scale * Q K^T) V on a Vulkan device, from files to a file.\n"
+    "\n"
+    "Files are NumPy's .npy (float32 or float16, C order), or one tensor of a .safetensors\n"
+    "file written as FILE.safetensors:NAME (F32, F16, or BF16, which runs as bf16):\n"
+    "(batch, heads, sequence, head_dim), or with --layout bnhd\n"
+    "(batch, sequence, heads, head_dim). Q, K and V have one type.\n"
+    "\n"
+    "Query head h reads kv head floor(h * kv_heads / q_heads). With fewer query heads than\n"
+    "kv heads the output has kv_heads heads, head g being query head\n"
+    "floor(g * q_heads / kv_heads) on kv head g. Query i of Nq stands at key position\n"
+    "p = i + (Nk - Nq) + causal offset; --causal shows it keys j <= p. A row that sees no key\n"
+    "gives 0 and LSE -inf. With --cu-seqlens-q and -k the batch is 1, the sequence axis is\n"
+    "packed, and each sequence is aligned by itself.\n"
+    "\n"
+    "The output has Q's layout and is stored in the type computed from: float16 for f16,\n"
+    "else float32 (bf16 rounds float32 files and writes float32).";
+static const char *const examples[] = {
+    "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy",
+    "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --causal --causal-offset -5 --lse L.npy",
+    "rapt run attention --q m.safetensors:q --k m.safetensors:k --v m.safetensors:v --out O.npy --time 20",
+    "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --dtype f16 --caps no-subgroup --explain",
+    "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --cu-seqlens-q A.npy --cu-seqlens-k B.npy",
+    NULL,
+};
+
+int tool_run(int argc, char **argv)
+{
+    run_options o = {0};
+    const tool_option options[] = {
+        TOOL_OPTIONS_FILES(o.problem),
+        {"--out", "FILE", "where the output goes (npy)", &o.out, NULL},
+        {"--lse", "FILE",
+         "also write the natural log of the sum of exp(score): float32\n(batch, heads, Nq) in either layout",
+         &o.lse, NULL},
+        TOOL_OPTIONS_MEANING(o.problem),
+        TOOL_OPTIONS_DEVICE(o.device),
+        {"--explain", NULL, "tell why this kernel was chosen and the others were not", NULL, &o.explain},
+        {"--time", "N", "then run N times more: device and wall time, TFLOP/s, GB/s", &o.time, NULL},
+        {"--json", NULL, "everything as JSON on standard output", NULL, &o.json},
+        {NULL, NULL, NULL, NULL, NULL},
+    };
+    const tool_usage usage = {"rapt run attention --q FILE --k FILE --v FILE --out FILE [options]", text,
+                              examples, options};
+    const char *words[1];
+    size_t count;
+    int code;
+    if (!tool_arguments(argc, argv, &usage, words, 1, &count, &code))
+        return code;
+    if (count == 0)
+        return tool_error(TOOL_BAD_INPUT, "which operator? rapt run attention .. is what there is");
+    if (strcmp(words[0], "attention") != 0)
+        return tool_error(TOOL_BAD_INPUT, "unknown operator '%.60s'; attention is what there is", words[0]);
+    if (!o.out)
+        return tool_error(TOOL_BAD_INPUT, "--out FILE is missing");
+    rapt_error error = {0};
+    run r = {.o = &o, .info = RAPT_PLAN_INFO_INIT};
+    if (o.time && !tool_integer("--time", o.time, 1, 1000000, &r.repeats, &error))
+        return tool_report(&error);
+    r.json = o.json ? cJSON_CreateObject() : NULL;
+    code = o.json && !r.json ? tool_no_memory() : run_attention(&r);
+    run_close(&r);
+    return code;
+}

@@ -1,0 +1,332 @@
+#include "problem_options.h"
+
+#include "check/half.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_SIZE (1ull << 40)
+
+void tool_problem_free(tool_problem *p)
+{
+    tensor_file *files[] = {&p->q, &p->k, &p->v, &p->cu_q, &p->cu_k};
+    for (size_t n = 0; n < TOOL_COUNT(files); n++)
+        tensor_file_free(files[n]);
+}
+
+void tool_problem_file_shape(const rapt_tensor *t, bool bnhd, uint64_t shape[4])
+{
+    shape[0] = t->size[0];
+    shape[1] = t->size[bnhd ? 2 : 1];
+    shape[2] = t->size[bnhd ? 1 : 2];
+    shape[3] = t->size[3];
+}
+
+static bool invalid(rapt_error *error, const char *text, const char *what)
+{
+    return tool_fail(error, RAPT_ERROR_INVALID, text, what);
+}
+
+/* ---- reading ---- */
+
+static bool read_one(const char *option, const char *path, tensor_file *t, rapt_error *error)
+{
+    if (!path)
+        return tool_fail(error, RAPT_ERROR_INVALID, "%s FILE is missing", option);
+    if (!tensor_file_read(path, t, error))
+        return false;
+    char shape[200];
+    tensor_file_shape(t->rank, t->shape, shape, sizeof shape);
+    if (t->rank != 4)
+        return tool_fail(error, RAPT_ERROR_INVALID,
+                         "%s %s: shape %s has %u axes; 4 are needed, (batch, heads, sequence, head_dim)",
+                         option, path, shape, t->rank);
+    if (t->dtype == RAPT_I32)
+        return tool_fail(error, RAPT_ERROR_INVALID, "%s %s: int32; float32 or float16 is needed", option,
+                         path);
+    return true;
+}
+
+static bool read_cu_seqlens(const char *option, const char *path, uint64_t packed, tensor_file *t,
+                            rapt_error *error)
+{
+    if (!tensor_file_read(path, t, error))
+        return false;
+    const int32_t *cu = t->data;
+    if (t->dtype != RAPT_I32 || t->rank != 1)
+        return tool_fail(error, RAPT_ERROR_INVALID, "%s %s: %s with %u axes; int32 with one axis is needed",
+                         option, path, rapt_dtype_name(t->dtype), t->rank);
+    if (t->count == 0 || cu[0] != 0)
+        return tool_fail(error, RAPT_ERROR_INVALID, "%s %s: must begin with 0", option, path);
+    for (uint64_t n = 1; n < t->count; n++)
+        if (cu[n] < cu[n - 1])
+            return tool_fail(error, RAPT_ERROR_INVALID,
+                             "%s %s: entry %" PRIu64 " is %d, below the %d before it", option, path, n,
+                             (int)cu[n], (int)cu[n - 1]);
+    if ((uint64_t)cu[t->count - 1] != packed)
+        return tool_fail(error, RAPT_ERROR_INVALID,
+                         "%s %s: ends at %d, but the packed sequence axis has %" PRIu64, option, path,
+                         (int)cu[t->count - 1], packed);
+    return true;
+}
+
+/* The files' shapes must agree; the axes become those of a problem. */
+static bool shapes_from_files(const tool_problem_options *o, tool_problem *p, uint64_t size[7],
+                              rapt_error *error)
+{
+    const int heads = p->bnhd ? 2 : 1, sequence = p->bnhd ? 1 : 2;
+    const uint64_t *q = p->q.shape, *k = p->k.shape, *v = p->v.shape;
+    char qs[120], ks[120], vs[120];
+    tensor_file_shape(4, q, qs, sizeof qs);
+    tensor_file_shape(4, k, ks, sizeof ks);
+    tensor_file_shape(4, v, vs, sizeof vs);
+    if (p->q.dtype != p->k.dtype || p->q.dtype != p->v.dtype)
+        return tool_fail(error, RAPT_ERROR_INVALID,
+                         "Q, K and V differ in dtype: %s is %s, %s is %s, %s is %s", o->q,
+                         rapt_dtype_name(p->q.dtype), o->k, rapt_dtype_name(p->k.dtype), o->v,
+                         rapt_dtype_name(p->v.dtype));
+    const char *what = q[0] != k[0] || q[0] != v[0] ? "batch sizes"
+                       : k[heads] != v[heads]       ? "numbers of kv heads"
+                       : k[sequence] != v[sequence] ? "numbers of keys and values"
+                       : q[3] != k[3]               ? "head_dim of Q and K"
+                                                    : NULL;
+    if (what)
+        return tool_fail(error, RAPT_ERROR_INVALID,
+                         "%s disagree: Q %s is %s, K %s is %s, V %s is %s (layout %s)", what, o->q, qs, o->k,
+                         ks, o->v, vs, p->bnhd ? "bnhd" : "bhnd");
+    const uint64_t sizes[7] = {q[0], q[heads], k[heads], q[sequence], k[sequence], q[3], v[3]};
+    memcpy(size, sizes, sizeof sizes);
+    return true;
+}
+
+static bool shapes_from_option(const char *text, uint64_t size[7], rapt_error *error)
+{
+    size_t count = 0;
+    const char *at = text;
+    for (; count < 7; count++) {
+        char *end;
+        if (*at < '0' || *at > '9')
+            break;
+        size[count] = strtoull(at, &end, 10);
+        at = end;
+        if (size[count] > MAX_SIZE)
+            break;
+        if (*at != ',') {
+            count++;
+            break;
+        }
+        at++;
+    }
+    if (*at != 0 || count < 6 || at[-1] == ',')
+        return tool_fail(
+            error, RAPT_ERROR_INVALID,
+            "--shape '%.80s': six or seven whole numbers B,HQ,HKV,NQ,NK,D[,DV] up to 2^40 are needed", text);
+    if (count == 6)
+        size[6] = size[5];
+    return true;
+}
+
+/* ---- conversion ---- */
+
+static bool convert(tensor_file *t, rapt_dtype dtype, rapt_error *error)
+{
+    if (t->dtype == dtype)
+        return true;
+    void *data = malloc((size_t)t->count * rapt_check_dtype_size(dtype) + 1);
+    if (!data)
+        return invalid(error, "%s: out of host memory", "conversion");
+    for (uint64_t n = 0; n < t->count; n++)
+        rapt_check_store(data, dtype, (int64_t)n, rapt_check_load(t->data, t->dtype, (int64_t)n));
+    free(t->data);
+    t->data = data;
+    t->dtype = dtype;
+    return true;
+}
+
+static bool parse_dtype(const char *text, rapt_dtype *out, rapt_error *error)
+{
+    for (int dtype = RAPT_F32; dtype <= RAPT_BF16; dtype++)
+        if (strcmp(text, rapt_check_dtype_name((rapt_dtype)dtype)) == 0) {
+            *out = (rapt_dtype)dtype;
+            return true;
+        }
+    return invalid(error, "--dtype '%.40s': f32, f16 or bf16 is needed", text);
+}
+
+/* ---- all together ---- */
+
+static bool parse_numbers(const tool_problem_options *o, rapt_attention_desc *d, rapt_error *error)
+{
+    int64_t splits = 0;
+    if (o->causal)
+        d->flags |= RAPT_ATTENTION_CAUSAL;
+    if (o->causal_offset &&
+        !tool_integer("--causal-offset", o->causal_offset, INT64_MIN, INT64_MAX, &d->causal_offset, error))
+        return false;
+    if (o->causal_offset && !o->causal)
+        fprintf(stderr, "rapt: note: --causal-offset has no effect without --causal\n");
+    if (o->key_splits && !tool_integer("--key-splits", o->key_splits, 0, 1 << 20, &splits, error))
+        return false;
+    d->key_splits = (uint32_t)splits;
+    if (o->scale) {
+        double scale;
+        if (!tool_number("--scale", o->scale, &scale, error))
+            return false;
+        d->flags |= RAPT_ATTENTION_SCALE;
+        d->scale = (float)scale;
+        if (!isfinite(d->scale))
+            return invalid(error, "--scale '%.40s': beyond single precision", o->scale);
+    }
+    d->kernel = o->kernel;
+    return true;
+}
+
+static bool describe(tool_problem *p, const uint64_t size[7], rapt_dtype dtype, bool want_lse,
+                     rapt_error *error)
+{
+    rapt_attention_desc *d = &p->desc;
+    rapt_tensor (*const make)(rapt_dtype, uint64_t, uint64_t, uint64_t, uint64_t) =
+        p->bnhd ? rapt_tensor_bnhd : rapt_tensor_bhnd;
+    const uint64_t heads = size[1] > size[2] ? size[1] : size[2];
+    d->q = make(dtype, size[0], size[1], size[3], size[5]);
+    d->k = make(dtype, size[0], size[2], size[4], size[5]);
+    d->v = make(dtype, size[0], size[2], size[4], size[6]);
+    d->out = make(dtype, size[0], heads, size[3], size[6]);
+    if (want_lse)
+        d->lse = (rapt_tensor){.dtype = RAPT_F32,
+                               .rank = 3,
+                               .size = {size[0], heads, size[3]},
+                               .stride = {(int64_t)(heads * size[3]), (int64_t)size[3], 1}};
+    const rapt_tensor *tensors[] = {&d->q, &d->k, &d->v, &d->out};
+    for (size_t n = 0; n < TOOL_COUNT(tensors); n++) {
+        uint64_t shape[4], count;
+        tool_problem_file_shape(tensors[n], p->bnhd, shape);
+        if (!tensor_file_count(n == 3 ? "the output" : "the problem", 4, shape, &count, error))
+            return false;
+    }
+    return true;
+}
+
+/* Sequence bounds; both files together, on one batch. */
+static bool read_sequences(const tool_problem_options *o, tool_problem *p, rapt_error *error)
+{
+    rapt_attention_desc *d = &p->desc;
+    if (!o->cu_q && !o->cu_k)
+        return true;
+    if (!o->cu_q || !o->cu_k)
+        return invalid(error, "%s is missing: both or neither",
+                       o->cu_q ? "--cu-seqlens-k" : "--cu-seqlens-q");
+    if (d->q.size[0] != 1)
+        return tool_fail(
+            error, RAPT_ERROR_INVALID,
+            "with --cu-seqlens-q and -k the batch must be 1 and the sequences packed; it is %" PRIu64,
+            d->q.size[0]);
+    if (!read_cu_seqlens("--cu-seqlens-q", o->cu_q, d->q.size[2], &p->cu_q, error) ||
+        !read_cu_seqlens("--cu-seqlens-k", o->cu_k, d->k.size[2], &p->cu_k, error))
+        return false;
+    if (p->cu_q.count != p->cu_k.count)
+        return tool_fail(error, RAPT_ERROR_INVALID,
+                         "%s has %" PRIu64 " entries, %s has %" PRIu64
+                         ": one more than there are sequences in both",
+                         o->cu_q, p->cu_q.count, o->cu_k, p->cu_k.count);
+    if (p->cu_q.count - 1 > UINT32_MAX)
+        return invalid(error, "%s: more than 2^32 - 1 sequences", o->cu_q);
+    d->sequences = (uint32_t)(p->cu_q.count - 1);
+    for (uint64_t s = 0; s < d->sequences; s++) {
+        const int32_t *cu_q = p->cu_q.data, *cu_k = p->cu_k.data;
+        const uint64_t nq = (uint64_t)(cu_q[s + 1] - cu_q[s]), nk = (uint64_t)(cu_k[s + 1] - cu_k[s]);
+        d->max_seqlen_q = nq > d->max_seqlen_q ? nq : d->max_seqlen_q;
+        d->max_seqlen_k = nk > d->max_seqlen_k ? nk : d->max_seqlen_k;
+    }
+    return true;
+}
+
+bool tool_problem_make(const tool_problem_options *o, bool want_lse, tool_problem *p, rapt_error *error)
+{
+    *p = (tool_problem){.desc = RAPT_ATTENTION_DESC_INIT};
+    uint64_t size[7];
+    if (o->layout && strcmp(o->layout, "bhnd") != 0 && strcmp(o->layout, "bnhd") != 0)
+        return invalid(error, "--layout '%.40s': bhnd or bnhd is needed", o->layout);
+    p->bnhd = o->layout && strcmp(o->layout, "bnhd") == 0;
+    rapt_dtype dtype = RAPT_DTYPE_NONE;
+    if (!parse_numbers(o, &p->desc, error) || (o->dtype && !parse_dtype(o->dtype, &dtype, error)))
+        return false;
+    if (o->shape) {
+        if (o->q || o->k || o->v)
+            return invalid(error, "%s: either --shape or files, not both", "--shape");
+        if (!shapes_from_option(o->shape, size, error))
+            return false;
+        p->file_dtype = dtype != RAPT_DTYPE_NONE ? dtype : RAPT_F32;
+    } else {
+        if (!read_one("--q", o->q, &p->q, error) || !read_one("--k", o->k, &p->k, error) ||
+            !read_one("--v", o->v, &p->v, error) || !shapes_from_files(o, p, size, error))
+            return false;
+        p->file_dtype = p->q.dtype;
+    }
+    if (dtype == RAPT_DTYPE_NONE)
+        dtype = p->file_dtype;
+    if (!describe(p, size, dtype, want_lse, error) || !read_sequences(o, p, error))
+        return false;
+    return o->shape ||
+           (convert(&p->q, dtype, error) && convert(&p->k, dtype, error) && convert(&p->v, dtype, error));
+}
+
+rapt_check_inputs tool_problem_inputs(const tool_problem *p)
+{
+    return (rapt_check_inputs){.q = p->q.data,
+                               .k = p->k.data,
+                               .v = p->v.data,
+                               .cu_seqlens_q = p->cu_q.data,
+                               .cu_seqlens_k = p->cu_k.data};
+}
+
+double tool_problem_flops(const tool_problem *p)
+{
+    const rapt_check_inputs in = tool_problem_inputs(p);
+    return 2.0 * (double)(p->desc.q.size[3] + p->desc.v.size[3]) * rapt_check_attention_pairs(&p->desc, &in);
+}
+
+cJSON *tool_problem_json(const tool_problem *p)
+{
+    const rapt_attention_desc *d = &p->desc;
+    const struct {
+        const char *name;
+        double value;
+    } numbers[] = {
+        {"batch", (double)d->q.size[0]},      {"q_heads", (double)d->q.size[1]},
+        {"kv_heads", (double)d->k.size[1]},   {"nq", (double)d->q.size[2]},
+        {"nk", (double)d->k.size[2]},         {"head_dim_qk", (double)d->q.size[3]},
+        {"head_dim_v", (double)d->v.size[3]}, {"sequences", (double)d->sequences},
+    };
+    cJSON *o = cJSON_CreateObject();
+    for (size_t n = 0; n < TOOL_COUNT(numbers); n++)
+        cJSON_AddNumberToObject(o, numbers[n].name, numbers[n].value);
+    cJSON_AddStringToObject(o, "dtype", rapt_dtype_name(d->q.dtype));
+    cJSON_AddStringToObject(o, "layout", p->bnhd ? "bnhd" : "bhnd");
+    cJSON_AddBoolToObject(o, "causal", (d->flags & RAPT_ATTENTION_CAUSAL) != 0);
+    cJSON_AddNumberToObject(o, "causal_offset", (double)d->causal_offset);
+    cJSON_AddNumberToObject(o, "scale",
+                            d->flags & RAPT_ATTENTION_SCALE ? (double)d->scale
+                            : d->q.size[3] > 0              ? 1 / sqrt((double)d->q.size[3])
+                                                            : 0);
+    return o;
+}
+
+void tool_problem_line(const tool_problem *p, char *text, size_t capacity)
+{
+    const rapt_attention_desc *d = &p->desc;
+    char causal[48] = "", sequences[48] = "", dim_v[32] = "";
+    if (d->flags & RAPT_ATTENTION_CAUSAL)
+        snprintf(causal, sizeof causal, ", causal%+" PRId64, d->causal_offset);
+    if (d->sequences > 0)
+        snprintf(sequences, sizeof sequences, ", %u sequences", d->sequences);
+    if (d->v.size[3] != d->q.size[3])
+        snprintf(dim_v, sizeof dim_v, "/%" PRIu64, d->v.size[3]);
+    snprintf(text, capacity,
+             "problem: batch %" PRIu64 ", %" PRIu64 " query heads, %" PRIu64 " kv heads, %" PRIu64
+             " queries, %" PRIu64 " keys, head_dim %" PRIu64 "%s, %s%s%s",
+             d->q.size[0], d->q.size[1], d->k.size[1], d->q.size[2], d->k.size[2], d->q.size[3], dim_v,
+             rapt_dtype_name(d->q.dtype), causal, sequences);
+}

@@ -1,0 +1,94 @@
+/* The options that describe an attention problem, by files or by shape: shared by run, explain and compile.
+ */
+#ifndef RAPT_TOOL_PROBLEM_OPTIONS_H
+#define RAPT_TOOL_PROBLEM_OPTIONS_H
+
+#include "args.h"
+#include "tensor_file.h"
+#include "tool.h"
+
+#include "check/oracle_attention.h"
+
+/* As they stand on the command line. */
+typedef struct tool_problem_options {
+    const char *q, *k, *v, *cu_q, *cu_k, *shape;
+    const char *layout, *dtype, *scale, *causal_offset, *kernel, *key_splits;
+    bool causal;
+} tool_problem_options;
+
+/* Entries of an option table, for both kinds of commands. `o`: a tool_problem_options. */
+#define TOOL_OPTIONS_FILES(o)                                                                                \
+    {"--q", "FILE", "queries: npy file, or FILE.safetensors:NAME", &(o).q, NULL},                            \
+        {"--k", "FILE", "keys", &(o).k, NULL}, {"--v", "FILE", "values", &(o).v, NULL},                      \
+        {"--cu-seqlens-q", "FILE",                                                                           \
+         "sequences of different lengths, packed along the sequence axis of one\n"                           \
+         "batch: int32, rising from 0 to the packed length of the queries",                                  \
+         &(o).cu_q, NULL},                                                                                   \
+    {                                                                                                        \
+        "--cu-seqlens-k", "FILE", "the same for keys and values; as many entries", &(o).cu_k, NULL           \
+    }
+#define TOOL_OPTIONS_MEANING(o)                                                                              \
+    {"--layout", "bhnd|bnhd",                                                                                \
+     "axes of the files: (batch, heads, sequence, head_dim), the default, or\n"                              \
+     "(batch, sequence, heads, head_dim)",                                                                   \
+     &(o).layout, NULL},                                                                                     \
+        {"--dtype", "f32|f16|bf16", "type to store and compute from; default: that of the files",            \
+         &(o).dtype, NULL},                                                                                  \
+        {"--causal", NULL, "query i sees keys j <= i + (Nk - Nq) + offset", NULL, &(o).causal},              \
+        {"--causal-offset", "N", "the offset; may be negative; default 0", &(o).causal_offset, NULL},        \
+        {"--scale", "X", "scores are X * q.k; default 1/sqrt(head_dim)", &(o).scale, NULL},                  \
+        {"--kernel", "NAME",                                                                                 \
+         "force this kernel row (see rapt compile --list); refused where it\ncannot run", &(o).kernel,       \
+         NULL},                                                                                              \
+    {                                                                                                        \
+        "--key-splits", "N", "cut the keys into about N parts and merge; default: chosen", &(o).key_splits,  \
+            NULL                                                                                             \
+    }
+#define TOOL_OPTIONS_SHAPE(o)                                                                                \
+    {                                                                                                        \
+        "--shape", "B,HQ,HKV,NQ,NK,D[,DV]",                                                                  \
+            "batch, query heads, kv heads, queries, keys, head_dim of Q and K, and of V\n"                   \
+            "(default: the same)",                                                                           \
+            &(o).shape, NULL                                                                                 \
+    }
+#define TOOL_OPTIONS_DEVICE(o)                                                                               \
+    {"--device", "SEL",                                                                                      \
+     "index, UUID, or part of a name; default: RAPT_DEVICE, else discrete,\n"                                \
+     "integrated, virtual, lavapipe, other software devices",                                                \
+     &(o).device, NULL},                                                                                     \
+        {"--caps", "SPEC",                                                                                   \
+         "lower what the device can do: floor, or a comma list of no-subgroup,\n"                            \
+         "no-fp16, no-16bit, no-8bit, no-int64, no-bda, no-texel, no-coopmat,\n"                             \
+         "no-push-descriptor, no-timeline, shared=N, invocations=N, buffers=N,\n"                            \
+         "push=N, range=N, texels=N",                                                                        \
+         &(o).caps, NULL},                                                                                   \
+        {"--validation", NULL, "run under the Vulkan validation layer, where installed", NULL,               \
+         &(o).validation},                                                                                   \
+    {                                                                                                        \
+        "--verbose", NULL, "tell what the library does, on standard error", NULL, &(o).verbose               \
+    }
+
+/* A problem, and the files it came from. */
+typedef struct tool_problem {
+    rapt_attention_desc desc;        /* dense tensors in the layout asked for */
+    tensor_file q, k, v, cu_q, cu_k; /* q, k, v: of desc's dtype; without data when given by shape */
+    rapt_dtype file_dtype;
+    bool bnhd;
+} tool_problem;
+
+/* Reads, checks and converts. want_lse: desc.lse is filled. Free in any case. */
+bool tool_problem_make(const tool_problem_options *options, bool want_lse, tool_problem *out,
+                       rapt_error *error);
+void tool_problem_free(tool_problem *problem);
+
+/* The oracle's view of the files: cu_seqlens, and the data where there are any. */
+rapt_check_inputs tool_problem_inputs(const tool_problem *problem);
+/* 2 * (head_dim_qk + head_dim_v) per visible pair. */
+double tool_problem_flops(const tool_problem *problem);
+cJSON *tool_problem_json(const tool_problem *problem);
+void tool_problem_line(const tool_problem *problem, char *text, size_t capacity);
+
+/* The axes of `t` as a file of this layout has them. */
+void tool_problem_file_shape(const rapt_tensor *t, bool bnhd, uint64_t shape[4]);
+
+#endif
