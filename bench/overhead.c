@@ -111,8 +111,9 @@ static int first_result(setup *s, rapt_error *error)
 static int record(setup *s, rapt_error *error)
 {
     void *vulkan = rapt_bench_library_open("libvulkan.so.1", false, NULL);
-    PFN_vkGetInstanceProcAddr get =
-        vulkan ? (PFN_vkGetInstanceProcAddr)rapt_bench_library_symbol(vulkan, "vkGetInstanceProcAddr") : NULL;
+    void *symbol = vulkan ? rapt_bench_library_symbol(vulkan, "vkGetInstanceProcAddr") : NULL;
+    PFN_vkGetInstanceProcAddr get = NULL;
+    memcpy(&get, &symbol, sizeof symbol); // ISO C has no cast from an object's to a function's address
     if (get == NULL) {
         snprintf(error->message, sizeof error->message, "libvulkan.so.1 cannot be opened");
         return 1;
