@@ -271,9 +271,10 @@ def parse_intel(text):
         counts = _classify_intel(opcode)
         if counts["send"]:  # the message is on the next line: slm is shared memory
             counts["shared" if following.split()[:1] == ["slm"] else "memory"] = 1
-        # `break` leaves the loop at the `while` that its label stands before; `else` issues both sides
-        target = re.search(r"JIP:\s+(LABEL\d+)", operands) if opcode in ("while", "if", "break") else None
-        program.instructions.append(Instruction(counts, target[1] if target else None))
+        # `break` leaves the loop at the `while` that its label stands before
+        jumps = opcode in ("while", "if", "else", "break")
+        target = re.search(r"JIP:\s+(LABEL\d+)", operands) if jumps else None
+        program.instructions.append(Instruction(counts, target[1] if target else None, opcode != "else"))
     return program
 
 
@@ -345,34 +346,85 @@ def _natural_loops(successors):
     return loops
 
 
-def _rare_regions(successors, body, inner_blocks):
-    """Runs of blocks in the hot loop that one forward branch skips, outside the inner loops."""
-    regions = []
-    for n in sorted(body - inner_blocks):
-        if len(successors[n]) != 2:
+@dataclass
+class _Side:
+    """The blocks on one side of a branch, up to where both sides meet again."""
+
+    blocks: frozenset
+    other: frozenset
+
+
+def _branch_sides(successors, loops, hot, inner_blocks):
+    """Both sides of every branch within the hot loop, outside its inner loops."""
+    order = sorted(loops[hot])
+
+    def goes_on(n, after):  # not out of the hot loop, and not back to the head of a loop
+        return after in loops[hot] and n not in loops.get(after, ())
+
+    forward = {n: [after for after in successors[n] if goes_on(n, after)] for n in order}
+    post = {n: set(order) for n in order}
+    changed = True
+    while changed:
+        changed = False
+        for n in reversed(order):
+            after = [post[s] for s in forward[n]]
+            new = (set.intersection(*after) if after else set()) | {n}
+            if new != post[n]:
+                post[n], changed = new, True
+    sides = []
+    for n in order:
+        if n in inner_blocks or len(forward[n]) != 2:
             continue
-        target = successors[n][0]
-        region = set(range(n + 1, target))
-        if target in body and region and region <= body - inner_blocks:
-            regions.append(region)
-    return regions
+        meeting = max(post[n] - {n}, key=lambda m: len(post[m]), default=None)
+        reached = []
+        for start in forward[n]:
+            region, stack = set(), [start]
+            while stack:
+                block = stack.pop()
+                if block != meeting and block not in region:
+                    region.add(block)
+                    stack.extend(forward[block])
+            reached.append(frozenset(region))
+        for side, other in (reached, reached[::-1]):
+            if side:
+                sides.append(_Side(side, other))
+    return sides
 
 
 def _choose_trips(trips, inner, once, useful_macs):
-    """Which trip count belongs to which inner loop. A compiler may unroll one of them for good: then the choice
-    is the one that comes closest to the multiply-adds that the tile needs."""
-    if len(inner) == len(trips):
-        return list(trips)
-    if len(inner) > len(trips):
-        raise CountError(f"{len(inner)} inner loops with multiply-adds, but trip counts for {len(trips)}")
-    choices = [list(choice) for choice in itertools.combinations(trips, len(inner))]
-    if len(set(map(tuple, choices))) > 1 and (not useful_macs or once["mma"]):
-        raise CountError(f"{len(inner)} inner loops with multiply-adds, but trip counts for {len(trips)}")
+    """Which trip count belongs to which inner loop, or None. A compiler may unroll one of them for good: then the
+    choice is the one that comes closest to the multiply-adds that the tile needs."""
+    choices = sorted(set(itertools.combinations(trips, len(inner))))
+    if not choices or (len(choices) > 1 and not useful_macs):
+        return None
 
     def total(choice):
         return once["mac"] + sum((trip - 1) * loop["mac"] for trip, loop in zip(choice, inner, strict=True))
 
-    return min(choices, key=lambda choice: abs(total(choice) - (useful_macs or 0)))
+    return list(min(choices, key=lambda choice: abs(total(choice) - (useful_macs or 0))))
+
+
+def _weigh(counts_of, blocks, loops, inner, trips, useful_macs):
+    """Counts of the hot loop's `blocks`, inner loops weighted; None where the trip counts cannot be given out."""
+    present = [header for header in inner if header in blocks]
+    inner_counts = [counts_of(loops[header] & blocks) for header in present]
+    total = counts_of(blocks)
+    chosen = _choose_trips(trips, inner_counts, total, useful_macs) if trips else [1] * len(present)
+    if chosen is None:
+        return None
+    for trip, counts in zip(chosen, inner_counts, strict=True):
+        for name, amount in counts.items():
+            total[name] += (trip - 1) * amount
+    return LoopCount(total, [c["mac"] for c in inner_counts], chosen, useful_macs)
+
+
+def _does_the_work(result):
+    """Whether the multiply-adds are those that a tile needs, or cannot be compared."""
+    if result is None:
+        return False
+    if not result.useful_macs or result.counts["mma"]:
+        return True
+    return 0.98 <= result.counts["mac"] / result.useful_macs <= 1.25
 
 
 def count_program(program, trips=(), useful_macs=None, rare_branches=0):
@@ -383,12 +435,12 @@ def count_program(program, trips=(), useful_macs=None, rare_branches=0):
     loops = _natural_loops(successors)
     per_block = [sum((i.counts for i in program.instructions[first:end]), Counter()) for first, end in blocks]
 
-    def sum_of(members):
+    def counts_of(members):
         return sum((per_block[n] for n in members), Counter())
 
     weight = {}
     for header, body in loops.items():
-        counts = sum_of(body)
+        counts = counts_of(body)
         work = counts["mac"] + MACS_PER_MATRIX_OP * counts["mma"]
         if counts["transcendental"] and work:
             weight[header] = (work, len(body))
@@ -396,41 +448,52 @@ def count_program(program, trips=(), useful_macs=None, rare_branches=0):
         raise CountError("no loop with both exponentials and multiply-adds")
     hot = max(weight, key=weight.get)
     body = loops[hot]
-
     nested = [h for h in loops if h != hot and loops[h] < body]
     nested = [h for h in nested if not any(g != h and loops[h] < loops[g] for g in nested)]
-    inner = [h for h in sorted(nested) if sum_of(loops[h])["mac"] or sum_of(loops[h])["mma"]]
-    inner_counts = [sum_of(loops[h]) for h in inner]
-    total = sum_of(body)
-    chosen = _choose_trips(trips, inner_counts, total, useful_macs) if trips else [1] * len(inner)
-    for trip, counts in zip(chosen, inner_counts, strict=True):
-        for name, amount in counts.items():
-            total[name] += (trip - 1) * amount
-
+    inner = [h for h in sorted(nested) if counts_of(loops[h])["mac"] or counts_of(loops[h])["mma"]]
     inner_blocks = set().union(*(loops[h] for h in nested)) if nested else set()
-    regions = sorted(_rare_regions(successors, body, inner_blocks), key=lambda r: -sum_of(r)["issued"])
-    taken = set()
-    for region in regions:
-        if rare_branches == 0:
+    sides = _branch_sides(successors, loops, hot, inner_blocks)
+
+    # Where branches choose between two ways of doing the work (the second one for ragged or masked tiles), only one
+    # may count: the fewest sides are left out with which the multiply-adds are those of one tile.
+    heavy = useful_macs / 10 if useful_macs else float("inf")
+    working = [s for s in sides if s.blocks & set(inner) or counts_of(s.blocks)["mac"] > heavy]
+    result = None
+    for left_out in itertools.chain.from_iterable(itertools.combinations(working[:12], n) for n in range(4)):
+        kept = body - frozenset().union(*(s.blocks for s in left_out))
+        attempt = _weigh(counts_of, kept, loops, inner, trips, useful_macs)
+        if not left_out or _does_the_work(attempt):
+            result = attempt
+        if _does_the_work(attempt):
             break
-        if not region & taken:
-            total.subtract(sum_of(region))
+    if result is None:
+        raise CountError(f"{len(inner)} inner loops with multiply-adds, but {len(trips)} trip counts")
+    if not _does_the_work(result):
+        raise CountError(
+            f"the hot loop has {result.counts['mac']} multiply-adds a tile where {useful_macs} are needed "
+            f"(inner loops {result.inner_macs}, trips {result.inner_trips}): are the trip counts right?"
+        )
+
+    def issued(members):
+        return counts_of(members)["issued"]
+
+    # the other side of a rare branch is empty, or a few moves
+    rare = [s.blocks for s in sides if s not in working and issued(s.other) <= issued(s.blocks) / 4]
+    taken = set(body - kept)
+    for region in sorted(rare, key=issued, reverse=True):
+        if rare_branches and not region & taken:
+            result.counts.subtract(counts_of(region))
             taken |= region
             rare_branches -= 1
-
-    if useful_macs and not total["mma"] and not 0.98 <= total["mac"] / useful_macs <= 1.25:
-        raise CountError(
-            f"the hot loop has {total['mac']} multiply-adds a tile where {useful_macs} are needed "
-            f"(inner loops {[c['mac'] for c in inner_counts]}, trips {chosen}): are the trip counts right?"
-        )
-    return LoopCount(total, [c["mac"] for c in inner_counts], chosen, useful_macs)
+    return result
 
 
 def count(isa, text, trips=(), useful_macs=None, rare_branches=0):
     """Count the hot loop in the assembly `text` of `isa` (a key of ISAS).
 
     trips: the trip counts of the inner loops, in program order (QK^T, PV). useful_macs: multiply-adds per lane
-    and tile. rare_branches: how many of the largest skippable branches (a lazy rescale, a ragged tail) to leave out.
+    and tile; where branches lead to several ways of doing the work, it decides which one is counted. rare_branches:
+    how many of the largest skippable branches (a lazy rescale, the mask of a ragged tile) to leave out.
     """
     return count_program(ISAS[isa][0](text), trips, useful_macs, rare_branches)
 

@@ -211,6 +211,20 @@ class TripCounts(unittest.TestCase):
             count("amd", AMD, trips=(4,), useful_macs=MACS)
 
 
+class TwoWays(unittest.TestCase):
+    def test_only_the_way_with_the_multiply_adds_of_a_tile_counts(self):
+        # a second PV loop for masked tiles, one key at a time, chosen by a branch
+        masked = "\ts_cbranch_vccz BB6 ; bf\nBB20:\n\tv_fmac_f32 v8, v4, v5 ; 56\n\tv_cndmask_b32 v8, v8, v5 ; 02\n"
+        masked += "\ts_cbranch_scc0 BB20 ; bf\nBB21:\n\ts_branch BB7 ; bf\nBB6:\n"
+        text = textwrap.dedent(AMD)
+        self.assertEqual(text.count("BB6:\n"), 1)
+        result = count("amd", text.replace("BB6:\n", masked), trips=TRIPS, useful_macs=MACS)
+        plain = count("amd", AMD, trips=TRIPS, useful_macs=MACS)
+        self.assertEqual(result.inner_macs, [2, 3])
+        self.assertEqual(result.counts["valu"], plain.counts["valu"])
+        self.assertEqual(result.counts["issued"], plain.counts["issued"] + 1)  # the branch itself
+
+
 class CooperativeMatrices(unittest.TestCase):
     def test_ratios_are_per_matrix_instruction(self):
         result = count("amd", COOPERATIVE_AMD)
