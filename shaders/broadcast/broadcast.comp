@@ -5,19 +5,27 @@
 #extension GL_KHR_shader_subgroup_shuffle : require
 // Softmax attention for software devices, where a lane is a lane of a CPU's vector registers.
 //
-// A workgroup is one subgroup of LANES lanes; lane t owns the ROWS query rows tile * LANES * ROWS + r * LANES + t, with
-// the rows' q (scaled) and output accumulators in registers, as vectors over its rows. K and V come through texel
-// buffers, the cheapest wide load there: one fetch brings LANES * TEXEL consecutive elements of a key, TEXEL
-// a lane, and each element is then broadcast from its lane by a shuffle and used by all rows. No barriers, no
-// shared memory.
+// A workgroup is one subgroup of LANES lanes. For long queries (ROW_LANES = LANES) lane t owns the ROWS query rows
+// tile * LANES * ROWS + r * LANES + t, with the rows' q (scaled) and output accumulators in registers, as vectors over its
+// rows. K and V come through texel buffers, the cheapest wide load there: one fetch brings LANES * TEXEL
+// consecutive elements of a key, TEXEL a lane, and each element is then broadcast from its lane by a shuffle and used by
+// all rows. No barriers, no shared memory.
+//
+// For short queries (decode) ROW_LANES is smaller: the subgroup is cut into LANES / ROW_LANES strands of ROW_LANES lanes,
+// all with the same rows; strand i visits every key whose number is i modulo the number of strands, and what
+// the strands found is merged at the end.
 //
 // Every loop is unrolled, except the one over blocks of KEYS keys and those at the rim, which are rolled on purpose:
 // unrolled storage-buffer accesses take these devices' compilers seconds.
 //
-// LANES, ROWS (1 to 4) and TEXEL_KIND are defines. (As a specialization constant LANES is miscompiled by
+// LANES, ROW_LANES, ROWS (1 to 4) and TEXEL_KIND are defines. (As a specialization constant LANES is miscompiled by
 // lavapipe 25.0.)
 #include "common/attention_params.h"
 #include "common/io.glsl"
+
+#ifndef ROW_LANES
+#define ROW_LANES LANES
+#endif
 
 layout(local_size_x = LANES) in;
 layout(constant_id = 2) const uint KEYS = 4; // keys a block
@@ -42,46 +50,41 @@ layout(constant_id = 8) const uint ALIGNED_ = 1;
 #if ROWS == 1
 #define Rows float
 #define RowLimits uint
-#define RowFlags bool
 #define ROW(v, r) v
-#define VISIBLE(key, limit) ((key) < (limit))
-#define any_row(flags) (flags)
 #else
 #define ROW(v, r) v[r]
-#define VISIBLE(key, limit) lessThan(RowLimits(key), limit)
-#define any_row(flags) any(flags)
 #if ROWS == 2
 #define Rows vec2
 #define RowLimits uvec2
-#define RowFlags bvec2
 #elif ROWS == 3
 #define Rows vec3
 #define RowLimits uvec3
-#define RowFlags bvec3
 #else
 #define Rows vec4
 #define RowLimits uvec4
-#define RowFlags bvec4
 #endif
 #endif
 
 const uint DIM_QK = (HEAD_DIM_QK + 3u) & ~3u; // padded with zeros to whole vec4
 const uint DIM_V = (HEAD_DIM_V + 3u) & ~3u;
-const uint SPAN = LANES * TEXEL;              // elements of one fetch
+const uint SPAN = ROW_LANES * TEXEL;          // consecutive elements of a key in one fetch
 const uint SPANS_QK = (DIM_QK + SPAN - 1u) / SPAN;
 const uint SPANS_V = (DIM_V + SPAN - 1u) / SPAN;
+const uint STRANDS = LANES / ROW_LANES;
+const uint BLOCK = KEYS * STRANDS; // keys an iteration
 
 // A row's maximum is followed only when it grows by more than this (in log2 units): weights stay below 2^10.
 const float RESCALE_STEP = 10.0;
 
 void main()
 {
-    const uint lane = gl_LocalInvocationID.x;
+    const uint lane = gl_LocalInvocationID.x % ROW_LANES; // in its strand
+    const uint strand = gl_LocalInvocationID.x / ROW_LANES;
     Walk w = walk_begin(pc.bh0 + gl_WorkGroupID.z, pc.split0 + gl_WorkGroupID.y);
     uint tile = gl_WorkGroupID.x;
     if (IS_CAUSAL)
         tile = mirror_tile(tile, pc.tiles);
-    const uint row0 = (pc.tile0 + tile) * (LANES * ROWS);
+    const uint row0 = (pc.tile0 + tile) * (ROW_LANES * ROWS);
     const uint rows = walk_rows(w);
     if (row0 >= rows)
         return;
@@ -90,11 +93,11 @@ void main()
     float q_read[DIM_QK * ROWS];
     RowLimits limit;
     [[unroll]] for (uint r = 0u; r < ROWS; r++) {
-        uint row = min(row0 + r * LANES + lane, rows - 1u);
+        uint row = min(row0 + r * ROW_LANES + lane, rows - 1u);
         ROW(limit, r) = key_limit(w, row_query(row));
     }
     [[dont_unroll]] for (uint r = 0u; r < ROWS; r++) {
-        uint row = min(row0 + r * LANES + lane, rows - 1u);
+        uint row = min(row0 + r * ROW_LANES + lane, rows - 1u);
         uint at = q_row_index(w, row_head(w, row), row_query(row));
         [[dont_unroll]] for (uint d = 0u; d < DIM_QK; d += 4u) {
             vec4 v = load_q4(at + d, min(HEAD_DIM_QK - d, 4u)) * p.scale_log2;
@@ -113,19 +116,20 @@ void main()
     [[unroll]] for (uint d = 0u; d < DIM_V; d++)
         acc[d] = Rows(0.0);
     Rows m = Rows(MAXIMUM_START), l = Rows(0.0);
-    uint source[LANES]; // 0, 1, .. read from memory: a folded shuffle index makes slower code
-    [[unroll]] for (uint e = 0u; e < LANES; e++)
-        source[e] = p.lane[e >> 2][e & 3u];
+    uint source[ROW_LANES]; // the lanes of this strand, read from memory: a folded shuffle index makes slower code
+    [[unroll]] for (uint e = 0u; e < ROW_LANES; e++)
+        source[e] = strand * ROW_LANES + p.lane[e >> 2][e & 3u];
 
     // Keys that all rows of the tile see end at `whole`, keys that some row sees at `end`.
     const uint whole = key_limit(w, row_query(row0));
-    const uint end = key_limit(w, row_query(min(row0 + LANES * ROWS, rows) - 1u));
-    [[dont_unroll]] for (uint key0 = w.key_begin; key0 < end; key0 += KEYS) {
+    const uint end = key_limit(w, row_query(min(row0 + ROW_LANES * ROWS, rows) - 1u));
+    [[dont_unroll]] for (uint block = w.key_begin; block < end; block += BLOCK) {
+        const uint key0 = block + strand; // this strand's keys: key0 + c * STRANDS
         Rows s[KEYS]; // scores, then weights
         uint at[KEYS];
         [[unroll]] for (uint c = 0u; c < KEYS; c++) {
             s[c] = Rows(0.0);
-            at[c] = k_row_index(w, min(key0 + c, end - 1u));
+            at[c] = k_row_index(w, min(key0 + c * STRANDS, end - 1u));
         }
         [[unroll]] for (uint span = 0u; span < SPANS_QK; span++) {
             Texel k[KEYS];
@@ -136,11 +140,11 @@ void main()
                     s[c] += q[span * SPAN + i] * subgroupShuffle(TEXEL_ELEMENT(k[c], i % TEXEL), source[i / TEXEL]);
         }
 
-        const bool edge = key0 + KEYS > whole; // some row does not see some key of this block
+        const bool edge = block + BLOCK > whole; // some row does not see some key of this block
         if (edge) {
             [[unroll]] for (uint c = 0u; c < KEYS; c++)
                 [[unroll]] for (uint r = 0u; r < ROWS; r++)
-                    ROW(s[c], r) = mask_score(ROW(s[c], r), key0 + c, ROW(limit, r));
+                    ROW(s[c], r) = mask_score(ROW(s[c], r), key0 + c * STRANDS, ROW(limit, r));
         }
 
         // Follow the maximum, each row for itself.
@@ -167,11 +171,11 @@ void main()
         if (edge) { // exp2(-inf) need not be 0 on these devices
             [[unroll]] for (uint c = 0u; c < KEYS; c++)
                 [[unroll]] for (uint r = 0u; r < ROWS; r++)
-                    ROW(s[c], r) = key0 + c < ROW(limit, r) ? ROW(s[c], r) : 0.0;
+                    ROW(s[c], r) = key0 + c * STRANDS < ROW(limit, r) ? ROW(s[c], r) : 0.0;
         }
         [[unroll]] for (uint c = 0u; c < KEYS; c++) {
             l += s[c];
-            at[c] = v_row_index(w, min(key0 + c, end - 1u));
+            at[c] = v_row_index(w, min(key0 + c * STRANDS, end - 1u));
         }
 
         if (edge) {
@@ -180,7 +184,7 @@ void main()
             bool odd = false;
             [[dont_unroll]] for (uint c = 0u; c < KEYS; c++)
                 [[dont_unroll]] for (uint d = lane * TEXEL; d < DIM_V; d += SPAN)
-                    odd = odd || texel_not_finite(fetch_v(v_row_index(w, min(key0 + c, end - 1u)), d));
+                    odd = odd || texel_not_finite(fetch_v(v_row_index(w, min(key0 + c * STRANDS, end - 1u)), d));
             [[unroll]] for (uint step = 1u; step < LANES; step *= 2u)
                 odd = odd || subgroupShuffleXor(odd ? 1u : 0u, step) != 0u;
             if (odd) {
@@ -188,13 +192,13 @@ void main()
                     Rows weight = s[0];
                     [[unroll]] for (uint i = 1u; i < KEYS; i++)
                         weight = c == i ? s[i] : weight;
-                    uint v_at = v_row_index(w, min(key0 + c, end - 1u));
+                    uint v_at = v_row_index(w, min(key0 + c * STRANDS, end - 1u));
                     [[unroll]] for (uint span = 0u; span < SPANS_V; span++) {
                         Texel v = fetch_v(v_at, span * SPAN + lane * TEXEL);
                         [[unroll]] for (uint i = 0u; i < min(SPAN, DIM_V - span * SPAN); i++) {
                             Rows x = weight * subgroupShuffle(TEXEL_ELEMENT(v, i % TEXEL), source[i / TEXEL]);
                             [[unroll]] for (uint r = 0u; r < ROWS; r++)
-                                ROW(x, r) = key0 + c < ROW(limit, r) ? ROW(x, r) : 0.0;
+                                ROW(x, r) = key0 + c * STRANDS < ROW(limit, r) ? ROW(x, r) : 0.0;
                             acc[span * SPAN + i] += x;
                         }
                     }
@@ -221,9 +225,23 @@ void main()
         m_of[r] = ROW(m, r);
         l_of[r] = ROW(l, r);
     }
+    // Merge the strands, pairwise; the first one then has it all.
+    [[unroll]] for (uint step = ROW_LANES; step < LANES; step *= 2u) {
+        [[dont_unroll]] for (uint r = 0u; r < ROWS; r++) {
+            float m_other = subgroupShuffleXor(m_of[r], step), l_other = subgroupShuffleXor(l_of[r], step);
+            float top = max(m_of[r], m_other);
+            float keep = exp2(m_of[r] - top), take = exp2(m_other - top);
+            m_of[r] = top;
+            l_of[r] = l_of[r] * keep + l_other * take;
+            [[dont_unroll]] for (uint d = 0u; d < DIM_V; d++) {
+                float mine = result[d * ROWS + r];
+                result[d * ROWS + r] = mine * keep + subgroupShuffleXor(mine, step) * take;
+            }
+        }
+    }
     [[dont_unroll]] for (uint r = 0u; r < ROWS; r++) {
-        uint row = row0 + r * LANES + lane;
-        if (row < rows) {
+        uint row = row0 + r * ROW_LANES + lane;
+        if (row < rows && strand == 0u) {
             uint head = row_head(w, row), query = row_query(row);
             finish_store_sums(w, head, query, m_of[r], l_of[r]);
             float factor = IS_PARTIAL ? 1.0 : finish_factor(l_of[r]);

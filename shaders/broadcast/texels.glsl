@@ -47,7 +47,7 @@ bool texel_not_finite(Texel t) { return isinf(t) || isnan(t); }
 Texel fetch_k(uint row, uint d)
 {
     Texel t = texel_of(texelFetch(texels_k, int((row + d) / TEXEL)));
-    if (HEAD_DIM_QK % (LANES * TEXEL) == 0u)
+    if (HEAD_DIM_QK % (ROW_LANES * TEXEL) == 0u && HEAD_DIM_QK % 4u == 0u)
         return t;
 #if TEXEL_KIND == 8
     t.low = d < HEAD_DIM_QK ? t.low : vec4(0.0);
