@@ -86,6 +86,23 @@ RAPT_API void rapt_binding_timing(const rapt_binding *binding, rapt_timing *timi
 RAPT_API rapt_status rapt_attention_run(rapt_device *device, const rapt_attention_desc *desc,
                                         const rapt_attention_args *args, rapt_error *error);
 
+/* ---- Measuring the device ------------------------------------------------------------------------------------ */
+
+/* What the device reached in small kernels that do nothing else: the two lines of its roofline. */
+typedef struct rapt_roofline {
+    uint32_t struct_size;
+    double flops_per_second;      /* f32 multiply-adds from registers, two operations each */
+    double read_bytes_per_second; /* of memory read once, all of `read_bytes` */
+    uint64_t read_bytes;
+    char read_kernel[64];         /* the way of reading that was fastest */
+} rapt_roofline;
+#define RAPT_ROOFLINE_INIT {.struct_size = sizeof(rapt_roofline)}
+
+/* Blocking; takes about `seconds` (0: 0.5) on top of compiling three small kernels. The best of several runs counts, each
+ * far shorter than a watchdog's patience. Needs up to 256 MiB of device memory for the time of the call. */
+RAPT_API rapt_status rapt_device_measure_roofline(rapt_device *device, double seconds, rapt_roofline *roofline,
+                                                  rapt_error *error);
+
 /* ---- The kernels built in ------------------------------------------------------------------------------------ */
 
 typedef struct rapt_kernel_info {

@@ -47,7 +47,7 @@ import tomllib
 
 DTYPES = {"f32": 1, "f16": 2, "bf16": 3, "i32": 4}
 CLASSES = ["other", "software", "amd-rdna", "amd-gcn", "nvidia", "intel", "adreno", "mali", "apple", "v3d", "powervr"]
-FAMILIES = ["tile", "broadcast", "coopmat", "decode", "merge", "naive"]
+FAMILIES = ["tile", "broadcast", "coopmat", "decode", "merge", "naive", "peak"]
 ROLES = ["none", "q", "k", "v", "out", "lse", "cu_q", "cu_k", "part_acc", "part_ml"]
 KINDS = ["storage", "r32f", "rgba32f", "rgba16f", "rg32ui", "rgba32ui", "r16f", "r16ui"]
 SOURCES = ["literal", "head_dim_qk", "head_dim_v", "causal", "varlen", "partial", "group", "aligned", "nq_is_one"]

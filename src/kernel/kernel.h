@@ -77,6 +77,7 @@ typedef enum rapt_family {
     RAPT_FAMILY_DECODE,    /* few rows, many keys */
     RAPT_FAMILY_MERGE,
     RAPT_FAMILY_NAIVE,
+    RAPT_FAMILY_PEAK, /* measures the device; never part of a plan for an operator */
     RAPT_FAMILY_COUNT
 } rapt_family;
 
