@@ -3,7 +3,7 @@
 source "$(dirname "$(realpath "$0")")/lib.bash"
 prefix=$builds/prefix
 rm -rf "$prefix" "$builds/moved"
-need "build" build "$builds/native" --prefix="$prefix"
+need "build" build_native
 need "install" meson install -C "$builds/native" --no-rebuild
 mv "$prefix" "$builds/moved" # packages find themselves wherever they are
 for way in pkg-config pkg-config-static cmake cmake-static meson; do

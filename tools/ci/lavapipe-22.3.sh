@@ -5,6 +5,6 @@ if [[ ! -d $lab/bookworm/usr ]]; then
     skip "lavapipe 22.3" "no $lab/bookworm: tools/lab/fetch-drivers bookworm"
     finish
 fi
-need "build" build "$builds/native" --prefix="$builds/prefix"
+need "build" build_native
 device_tests "lavapipe 22.3" "$builds/native" --quick "$root/tools/lab/run-on" lvp:bookworm
 finish

@@ -11,7 +11,7 @@ nothing_dropped() {
     grep -q 'rows this toolchain cannot compile *: none' "$logs/build.log" "$builds/lab/meson-logs/meson-log.txt"
 }
 
-need "build" build "$builds/lab" "${toolchain[@]}"
+need "build" build "$builds/lab" -Dcompiler=enabled "${toolchain[@]}"
 check "no row drops out of the table" nothing_dropped || true
 meson_tests unit "$builds/lab" --suite unit
 device_tests "lavapipe 26.1" "$builds/lab" "" "$root/tools/lab/run-on" lvp

@@ -97,6 +97,11 @@ build() { # FOLDER OPTION...
     ninja -C "$folder"
 }
 
+# The plain build, shared by several lanes.
+build_native() {
+    build "$builds/native" --prefix="$builds/prefix" -Dcompiler=enabled
+}
+
 # Options that take GLSL compiler, validator and optimizer from the lab: they know cooperative matrices.
 lab_toolchain() {
     local tool

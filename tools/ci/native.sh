@@ -15,7 +15,7 @@ bare() {
     return 0
 }
 
-need "build" build "$build" --prefix="$builds/prefix"
+need "build" build_native
 check "build without warnings" bare || true
 check "nothing is built twice" idle || true
 check "symbols of librapt" tools/ci/check_symbols "$build/src/librapt.so.0" "$build/src/librapt_compiler.so.0" || true

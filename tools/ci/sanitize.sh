@@ -8,7 +8,8 @@ export UBSAN_OPTIONS=print_stacktrace=1
 export LSAN_OPTIONS=suppressions=$root/tools/ci/leaks.supp:print_suppressions=0
 export RAPT_CI_PATIENCE=5
 need "build" build "$build" -Db_sanitize=address,undefined -Db_lundef=false -Dbench=false \
-    -Dc_args=-fno-sanitize-recover=undefined -Dcpp_args=-fno-sanitize-recover=undefined,-fno-sanitize=vptr
+    -Dc_args=-fno-sanitize-recover=undefined -Dcompiler=enabled \
+    "-Dcpp_args=-fno-sanitize-recover=undefined -fno-sanitize=vptr"
 meson_tests "ASan+UBSan, unit" "$build" --suite unit --timeout-multiplier 5
 device_tests "ASan+UBSan, device" "$build" --quick
 finish

@@ -6,7 +6,7 @@ if [[ ! -r $icd ]]; then
     skip "SwiftShader" "no $icd (package chromium-common)"
     finish
 fi
-need "build" build "$builds/native" --prefix="$builds/prefix"
+need "build" build_native
 export VK_DRIVER_FILES=$icd VK_ICD_FILENAMES=$icd RAPT_CI_PATIENCE=5
 device_tests "SwiftShader" "$builds/native" --quick
 finish
