@@ -21,12 +21,11 @@ layout(constant_id = 8) const uint PV_STEPS = 1; // vec4s of weights in the body
 #define TILE_KEYS (LANES * 4)
 #define COLUMNS ((D_V + LANES * 4 - 1) / (LANES * 4)) // vec4 columns of the output per lane
 
+// How far, in powers of two, weights may exceed one before a row's maximum is renewed.
+const float RESCALE_ABOVE = 8.0;
+
 const uint QK_VECS = (HEAD_DIM_QK + 3u) / 4u; // vec4 steps along q and k
 const uint V_VECS = (HEAD_DIM_V + 3u) / 4u;   // vec4 columns of v
-
-// How many of the four elements from d on exist.
-uint qk_count(uint d) { return HEAD_DIM_QK % 4u == 0u ? 4u : HEAD_DIM_QK - d; }
-uint v_count(uint column) { return HEAD_DIM_V % 4u == 0u ? 4u : HEAD_DIM_V - column * 4u; }
 
 // Column j of a lane. Lanes past the last column load that one again; what they compute from it is not written.
 uint v_column(uint lane, uint j)

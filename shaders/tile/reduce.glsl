@@ -1,8 +1,8 @@
 // Maximum and sum over the LANES lanes of each row, and the barriers that go with them.
 //
-// REDUCE 0 goes through shared memory and asks nothing of subgroups. REDUCE 1 (clustered operations) and 2 (xor
-// shuffles) need LANES consecutive invocations inside one subgroup. Then also the weights of a row are written and
-// read by one subgroup only, and no barrier of the workgroup is needed at all.
+// REDUCE 0 goes through shared memory and asks nothing of subgroups. REDUCE 1 uses shuffles, for which a row's lanes
+// must be consecutive invocations of one subgroup; then the weights of a row, too, are written and read by that
+// subgroup alone, and need no barrier of the workgroup.
 #if REDUCE == 0
 
 #define REDUCE_PITCH (LANES + 4) // in floats: rows stay aligned to vec4
@@ -42,33 +42,27 @@ void row_sum(inout float x[LANE_ROWS], uint lane, uint lane_group)
     }
 }
 
+// Whether a condition holds in any lane. Not known here: yes.
+bool any_lane(bool condition) { return true; }
 // Between writing the weights of a tile and reading them.
 void row_barrier() { barrier(); }
 // Between reading them and writing those of the next tile: the barrier inside row_max does it.
-void row_barrier_before_weights() {}
+void row_barrier_after_tile() {}
 
 #else
 
 float lanes_max(float x)
 {
-#if REDUCE == 1
-    return subgroupClusteredMax(x, LANES);
-#else
     [[unroll]] for (uint i = 1; i < LANES; i *= 2)
         x = max(x, subgroupShuffleXor(x, i));
     return x;
-#endif
 }
 
 float lanes_sum(float x)
 {
-#if REDUCE == 1
-    return subgroupClusteredAdd(x, LANES);
-#else
     [[unroll]] for (uint i = 1; i < LANES; i *= 2)
         x += subgroupShuffleXor(x, i);
     return x;
-#endif
 }
 
 void row_max(inout float x[LANE_ROWS], uint lane, uint lane_group)
@@ -83,7 +77,8 @@ void row_sum(inout float x[LANE_ROWS], uint lane, uint lane_group)
         x[r] = lanes_sum(x[r]);
 }
 
+bool any_lane(bool condition) { return subgroupAny(condition); }
 void row_barrier() { subgroupBarrier(); }
-void row_barrier_before_weights() { subgroupBarrier(); }
+void row_barrier_after_tile() { subgroupBarrier(); }
 
 #endif
