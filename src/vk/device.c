@@ -29,7 +29,8 @@ rapt_status rapt_device_query(rapt_runtime *runtime, uint32_t index, rapt_caps *
     if (status != RAPT_OK)
         return status;
     if (index >= runtime->device_count)
-        return rapt_fail(error, RAPT_ERROR_NO_DEVICE, "there is no device %" PRIu32 "; %" PRIu32 " are listed", index,
+        return rapt_fail(error, RAPT_ERROR_NO_DEVICE,
+                         "there is no device %" PRIu32 "; %" PRIu32 " are listed", index,
                          runtime->device_count);
     *caps = runtime->caps[index];
     return RAPT_OK;
@@ -144,7 +145,8 @@ rapt_status rapt_device_find(rapt_runtime *runtime, const char *selector, uint32
     for (uint32_t i = 0; i < runtime->device_count; i++)
         rapt_text_add(&text, "%s%" PRIu32 " %s (%s)", i > 0 ? ", " : "", i, runtime->caps[i].device_name,
                       runtime->caps[i].driver_name);
-    return rapt_fail(error, RAPT_ERROR_NO_DEVICE, "no device matches \"%.80s\"; there are: %s", selector, names);
+    return rapt_fail(error, RAPT_ERROR_NO_DEVICE, "no device matches \"%.80s\"; there are: %s", selector,
+                     names);
 }
 
 /* ---- What open and adopt share ---- */
@@ -168,7 +170,8 @@ rapt_status rapt_device_new(rapt_runtime *runtime, rapt_device **out, rapt_error
     return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no mutex for the device object");
 }
 
-/* The context of all cache files: whatever may change the code that a driver makes, or the kernels we give it. */
+/* The context of all cache files: whatever may change the code that a driver makes, or the kernels we give
+ * it. */
 static rapt_hash identity_of(const rapt_caps *caps)
 {
     rapt_hash hash = RAPT_HASH_INIT;
@@ -192,6 +195,31 @@ rapt_status rapt_device_finish(rapt_device *device, rapt_error *error)
     if (status != RAPT_OK)
         return status;
     return rapt_kernel_cache_create(device, error);
+}
+
+/* Devices of one instance may share more than they should (lavapipe's threads), so only one borrows the
+ * listing instance; making an instance loads every driver of the machine. */
+static bool borrow_instance(rapt_device *device)
+{
+    rapt_runtime *runtime = device->runtime;
+    rapt_mutex_lock(&runtime->lock);
+    bool free_to_lend = !runtime->instance_lent && runtime->instance.handle != VK_NULL_HANDLE;
+    if (free_to_lend) {
+        runtime->instance_lent = device->borrows_instance = true;
+        device->instance = runtime->instance;
+        device->instance.owned = false;
+    }
+    rapt_mutex_unlock(&runtime->lock);
+    return free_to_lend;
+}
+
+static void return_instance(rapt_device *device)
+{
+    if (!device->borrows_instance)
+        return;
+    rapt_mutex_lock(&device->runtime->lock);
+    device->runtime->instance_lent = false;
+    rapt_mutex_unlock(&device->runtime->lock);
 }
 
 /* Waits for what we submitted. false: it may still be running, and nothing it uses can be destroyed. */
@@ -238,6 +266,7 @@ void rapt_device_release(rapt_device *device)
             device->fn.vkDestroyDevice(device->handle, NULL);
     }
     rapt_instance_destroy(&device->instance);
+    return_instance(device);
     rapt_mutex_destroy(&device->transfer_lock);
     rapt_mutex_destroy(&device->queue_mutex);
     rapt_free(&runtime->allocator, device, sizeof *device);
@@ -261,8 +290,8 @@ static bool same_device(const rapt_caps *a, const rapt_caps *b)
            strcmp(a->driver_name, b->driver_name) == 0 && strcmp(a->device_name, b->device_name) == 0;
 }
 
-/* The physical device of our own new instance that the runtime lists as `index`: the same place, unless the list
- * changed meanwhile. Fills device->physical and device->caps. */
+/* The physical device of our own new instance that the runtime lists as `index`: the same place, unless the
+ * list changed meanwhile. Fills device->physical and device->caps. */
 static rapt_status find_physical(rapt_device *device, uint32_t index, rapt_error *error)
 {
     const rapt_caps *wanted = &device->runtime->caps[index];
@@ -280,7 +309,8 @@ static rapt_status find_physical(rapt_device *device, uint32_t index, rapt_error
         }
     }
     if (status == RAPT_OK && device->physical == VK_NULL_HANDLE)
-        status = rapt_fail(error, RAPT_ERROR_NO_DEVICE, "the device %s is not listed any more", wanted->device_name);
+        status = rapt_fail(error, RAPT_ERROR_NO_DEVICE, "the device %s is not listed any more",
+                           wanted->device_name);
     rapt_free(device->instance.allocator, list, count * sizeof *list);
     return status;
 }
@@ -291,8 +321,7 @@ static rapt_status create_device(rapt_device *device, rapt_error *error)
     rapt_enable enable;
     VkPhysicalDeviceFeatures core;
     VkDevice handle = VK_NULL_HANDLE;
-    rapt_status status =
-        rapt_enable_for(&device->instance, device->physical, &device->caps, &enable, error);
+    rapt_status status = rapt_enable_for(&device->instance, device->physical, &device->caps, &enable, error);
     if (status != RAPT_OK)
         return status;
     core = enable.chain.core.features;
@@ -330,7 +359,8 @@ static rapt_status create_device(rapt_device *device, rapt_error *error)
     return RAPT_OK;
 }
 
-/* Whether the device does what it is told. Where the driver only compiles, no_probe says that the app knows. */
+/* Whether the device does what it is told. Where the driver only compiles, no_probe says that the app knows.
+ */
 static rapt_status check_execution(rapt_device *device, rapt_error *error)
 {
     bool executes = false;
@@ -338,12 +368,14 @@ static rapt_status check_execution(rapt_device *device, rapt_error *error)
     if (status != RAPT_OK)
         return rapt_fail_prefix(error, status, "%s: first use of the queue", device->caps.device_name);
     if (!executes && !device->no_probe)
-        return rapt_fail(error, RAPT_ERROR_INCOMPLETE,
-                         "%s: the driver reports success for work that it does not run (a compiler-only driver is opened "
-                         "with rapt_device_options.no_probe)",
-                         device->caps.device_name);
+        return rapt_fail(
+            error, RAPT_ERROR_INCOMPLETE,
+            "%s: the driver reports success for work that it does not run (a compiler-only driver is opened "
+            "with rapt_device_options.no_probe)",
+            device->caps.device_name);
     if (executes && device->caps.api_version < VK_API_VERSION_1_1)
-        return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "%s: its driver offers Vulkan 1.0, rapt needs 1.1 or later",
+        return rapt_fail(error, RAPT_ERROR_UNSUPPORTED,
+                         "%s: its driver offers Vulkan 1.0, rapt needs 1.1 or later",
                          device->caps.device_name);
     device->caps.no_execution = !executes;
     return RAPT_OK;
@@ -370,24 +402,32 @@ rapt_status rapt_device_open(rapt_runtime *runtime, const rapt_device_options *g
     if (status != RAPT_OK)
         return status;
     if (runtime->caps[index].api_version < VK_API_VERSION_1_1 && options.no_probe == 0)
-        return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "%s: its driver offers Vulkan 1.0, rapt needs 1.1 or later",
+        return rapt_fail(error, RAPT_ERROR_UNSUPPORTED,
+                         "%s: its driver offers Vulkan 1.0, rapt needs 1.1 or later",
                          runtime->caps[index].device_name);
 
     status = rapt_device_new(runtime, &device, error);
     if (status != RAPT_OK)
         return status;
     device->no_probe = options.no_probe != 0;
-    status = rapt_instance_create(runtime, options.validation != 0, &device->instance, error);
-    if (status != RAPT_OK)
-        goto fail;
-    status = find_physical(device, index, error);
-    if (status != RAPT_OK)
-        goto fail;
+    if (options.validation == 0 && borrow_instance(device)) {
+        device->physical = runtime->devices[index];
+        device->caps = runtime->caps[index];
+    } else {
+        status = rapt_instance_create(runtime, options.validation != 0, &device->instance, error);
+        if (status != RAPT_OK)
+            goto fail;
+        status = find_physical(device, index, error);
+        if (status != RAPT_OK)
+            goto fail;
+    }
     status = rapt_caps_mask(&device->caps, options.caps_mask, error);
     if (status != RAPT_OK)
         goto fail;
-    if (!rapt_compute_family(&device->instance, device->physical, &device->queue_family, &device->timestamp_bits)) {
-        status = rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "%s has no queue for compute", device->caps.device_name);
+    if (!rapt_compute_family(&device->instance, device->physical, &device->queue_family,
+                             &device->timestamp_bits)) {
+        status =
+            rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "%s has no queue for compute", device->caps.device_name);
         goto fail;
     }
     status = create_device(device, error);

@@ -3,10 +3,10 @@
 #include <inttypes.h>
 
 /* A pointer to a function from the loader's void(*)(void), without a cast that compilers warn of. */
-#define RAPT_STORE_PROC(member, proc)                                                                                  \
-    do {                                                                                                               \
-        PFN_vkVoidFunction proc_ = (proc);                                                                             \
-        memcpy(&(member), &proc_, sizeof proc_);                                                                       \
+#define RAPT_STORE_PROC(member, proc)                                                                        \
+    do {                                                                                                     \
+        PFN_vkVoidFunction proc_ = (proc);                                                                   \
+        memcpy(&(member), &proc_, sizeof proc_);                                                             \
     } while (0)
 
 #if defined(_WIN32)
@@ -20,7 +20,8 @@ static const char *const library_names[] = {"libvulkan.so"};
 #define INSTALL_HINT "this phone has no Vulkan"
 #else
 static const char *const library_names[] = {"libvulkan.so.1", "libvulkan.so"};
-#define INSTALL_HINT "install the Vulkan loader (package libvulkan1, vulkan-loader or vulkan-icd-loader) and a driver"
+#define INSTALL_HINT                                                                                         \
+    "install the Vulkan loader (package libvulkan1, vulkan-loader or vulkan-icd-loader) and a driver"
 #endif
 
 static bool open_library(rapt_runtime *runtime, const char *path)
@@ -30,7 +31,8 @@ static bool open_library(rapt_runtime *runtime, const char *path)
         return false;
     void *symbol = rapt_library_symbol(library, "vkGetInstanceProcAddr");
     if (symbol == NULL)
-        symbol = rapt_library_symbol(library, "vk_icdGetInstanceProcAddr"); /* a driver in place of the loader */
+        symbol =
+            rapt_library_symbol(library, "vk_icdGetInstanceProcAddr"); /* a driver in place of the loader */
     if (symbol == NULL) {
         rapt_library_close(library);
         return false;
@@ -60,9 +62,9 @@ rapt_status rapt_loader_open(rapt_runtime *runtime, rapt_error *error)
                              library_names[0], INSTALL_HINT);
     }
     rapt_vk_globals globals = {0};
-#define RAPT_X(name)                                                                                                   \
-    RAPT_STORE_PROC(globals.name, runtime->get_proc(VK_NULL_HANDLE, #name));                                           \
-    if (globals.name == NULL)                                                                                          \
+#define RAPT_X(name)                                                                                         \
+    RAPT_STORE_PROC(globals.name, runtime->get_proc(VK_NULL_HANDLE, #name));                                 \
+    if (globals.name == NULL)                                                                                \
         missing = #name;
 #define RAPT_O(name) RAPT_STORE_PROC(globals.name, runtime->get_proc(VK_NULL_HANDLE, #name));
     RAPT_VK_GLOBAL_FUNCTIONS(RAPT_X, RAPT_O)
@@ -87,6 +89,11 @@ void rapt_loader_close(rapt_runtime *runtime)
     runtime->caps = NULL;
     runtime->devices = NULL;
     runtime->device_count = 0;
+    if (runtime->instance_lent) { /* a hung device was left in it: so are instance and library */
+        runtime->vulkan = NULL;
+        runtime->get_proc = NULL;
+        return;
+    }
     rapt_instance_destroy(&runtime->instance);
     runtime->globals = (rapt_vk_globals){0};
     if (runtime->vulkan != NULL) {
@@ -100,9 +107,9 @@ rapt_status rapt_instance_table(rapt_vk_instance *instance, rapt_error *error)
 {
     const char *missing = NULL;
     rapt_vk_instance_table *fn = &instance->fn;
-#define RAPT_X(name)                                                                                                   \
-    RAPT_STORE_PROC(fn->name, instance->get_proc(instance->handle, #name));                                            \
-    if (fn->name == NULL)                                                                                              \
+#define RAPT_X(name)                                                                                         \
+    RAPT_STORE_PROC(fn->name, instance->get_proc(instance->handle, #name));                                  \
+    if (fn->name == NULL)                                                                                    \
         missing = #name;
 #define RAPT_O(name) RAPT_STORE_PROC(fn->name, instance->get_proc(instance->handle, #name));
     RAPT_VK_INSTANCE_FUNCTIONS(RAPT_X, RAPT_O)
@@ -115,7 +122,8 @@ rapt_status rapt_instance_table(rapt_vk_instance *instance, rapt_error *error)
     } aliases[] = {
         {(PFN_vkVoidFunction *)&fn->vkGetPhysicalDeviceProperties2, "vkGetPhysicalDeviceProperties2KHR"},
         {(PFN_vkVoidFunction *)&fn->vkGetPhysicalDeviceFeatures2, "vkGetPhysicalDeviceFeatures2KHR"},
-        {(PFN_vkVoidFunction *)&fn->vkGetPhysicalDeviceMemoryProperties2, "vkGetPhysicalDeviceMemoryProperties2KHR"},
+        {(PFN_vkVoidFunction *)&fn->vkGetPhysicalDeviceMemoryProperties2,
+         "vkGetPhysicalDeviceMemoryProperties2KHR"},
     };
     for (size_t i = 0; i < RAPT_COUNT(aliases); i++) {
         PFN_vkVoidFunction have;
@@ -135,17 +143,17 @@ rapt_status rapt_device_table(rapt_device *device, rapt_error *error)
     const char *missing = NULL;
     rapt_vk_device_table *fn = &device->fn;
     PFN_vkGetDeviceProcAddr get = device->instance.fn.vkGetDeviceProcAddr;
-#define RAPT_X(name)                                                                                                   \
-    RAPT_STORE_PROC(fn->name, get(device->handle, #name));                                                             \
-    if (fn->name == NULL)                                                                                              \
+#define RAPT_X(name)                                                                                         \
+    RAPT_STORE_PROC(fn->name, get(device->handle, #name));                                                   \
+    if (fn->name == NULL)                                                                                    \
         missing = #name;
 #define RAPT_O(name) RAPT_STORE_PROC(fn->name, get(device->handle, #name));
     RAPT_VK_DEVICE_FUNCTIONS(RAPT_X, RAPT_O)
 #undef RAPT_X
 #undef RAPT_O
     if (missing != NULL)
-        return rapt_fail(error, RAPT_ERROR_VULKAN, "the driver of %s lacks the function %s", device->caps.device_name,
-                         missing);
+        return rapt_fail(error, RAPT_ERROR_VULKAN, "the driver of %s lacks the function %s",
+                         device->caps.device_name, missing);
     return RAPT_OK;
 }
 
@@ -156,7 +164,8 @@ static VKAPI_ATTR VkBool32 VKAPI_CALL on_message(VkDebugUtilsMessageSeverityFlag
                                                  const VkDebugUtilsMessengerCallbackDataEXT *data, void *user)
 {
     rapt_runtime *runtime = user;
-    rapt_log_level level = severity >= VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT ? RAPT_LOG_ERROR : RAPT_LOG_WARNING;
+    rapt_log_level level =
+        severity >= VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT ? RAPT_LOG_ERROR : RAPT_LOG_WARNING;
     const char *text = data != NULL && data->pMessage != NULL ? data->pMessage : "";
     if ((types & VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT) != 0) {
         atomic_fetch_add(&runtime->validation_messages, 1);
@@ -189,7 +198,8 @@ static rapt_status instance_extensions(rapt_runtime *runtime, const char *layer,
             break;
         *list = rapt_calloc(&runtime->allocator, n, sizeof **list);
         if (*list == NULL)
-            return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for the list of instance extensions");
+            return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY,
+                             "no memory for the list of instance extensions");
         *count = n;
         result = runtime->globals.vkEnumerateInstanceExtensionProperties(layer, &n, *list);
     }
@@ -232,9 +242,11 @@ static rapt_status has_validation_layer(rapt_runtime *runtime, bool *found, rapt
     return result < 0 ? check_result(result, "vkEnumerateInstanceLayerProperties", error) : RAPT_OK;
 }
 
-rapt_status rapt_instance_create(rapt_runtime *runtime, bool validation, rapt_vk_instance *out, rapt_error *error)
+rapt_status rapt_instance_create(rapt_runtime *runtime, bool validation, rapt_vk_instance *out,
+                                 rapt_error *error)
 {
-    rapt_vk_instance instance = {.allocator = &runtime->allocator, .get_proc = runtime->get_proc, .owned = true};
+    rapt_vk_instance instance = {
+        .allocator = &runtime->allocator, .get_proc = runtime->get_proc, .owned = true};
     VkExtensionProperties *extensions = NULL, *layer_extensions = NULL;
     uint32_t extension_count = 0, layer_extension_count = 0;
     const char *names[6], *layer = VALIDATION_LAYER;
@@ -269,13 +281,15 @@ rapt_status rapt_instance_create(rapt_runtime *runtime, bool validation, rapt_vk
         if (status != RAPT_OK)
             goto done;
         if (instance.validation) {
-            status = instance_extensions(runtime, VALIDATION_LAYER, &layer_extensions, &layer_extension_count, error);
+            status = instance_extensions(runtime, VALIDATION_LAYER, &layer_extensions, &layer_extension_count,
+                                         error);
             if (status != RAPT_OK)
                 goto done;
-            debug_utils = has_extension(extensions, extension_count, VK_EXT_DEBUG_UTILS_EXTENSION_NAME) ||
-                          has_extension(layer_extensions, layer_extension_count, VK_EXT_DEBUG_UTILS_EXTENSION_NAME);
-            validation_features =
-                has_extension(layer_extensions, layer_extension_count, VK_EXT_VALIDATION_FEATURES_EXTENSION_NAME);
+            debug_utils =
+                has_extension(extensions, extension_count, VK_EXT_DEBUG_UTILS_EXTENSION_NAME) ||
+                has_extension(layer_extensions, layer_extension_count, VK_EXT_DEBUG_UTILS_EXTENSION_NAME);
+            validation_features = has_extension(layer_extensions, layer_extension_count,
+                                                VK_EXT_VALIDATION_FEATURES_EXTENSION_NAME);
             if (debug_utils)
                 names[name_count++] = VK_EXT_DEBUG_UTILS_EXTENSION_NAME;
             if (validation_features)
@@ -288,12 +302,15 @@ rapt_status rapt_instance_create(rapt_runtime *runtime, bool validation, rapt_vk
 
     VkDebugUtilsMessengerCreateInfoEXT messenger = {
         .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
-        .messageSeverity = VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
-        .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_GENERAL_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT,
+        .messageSeverity =
+            VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
+        .messageType =
+            VK_DEBUG_UTILS_MESSAGE_TYPE_GENERAL_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT,
         .pfnUserCallback = on_message,
         .pUserData = runtime,
     };
-    const VkValidationFeatureEnableEXT enables[] = {VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT};
+    const VkValidationFeatureEnableEXT enables[] = {
+        VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT};
     VkValidationFeaturesEXT features = {
         .sType = VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT,
         .pNext = debug_utils ? &messenger : NULL,
@@ -310,7 +327,9 @@ rapt_status rapt_instance_create(rapt_runtime *runtime, bool validation, rapt_vk
     };
     const VkInstanceCreateInfo create = {
         .sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
-        .pNext = validation_features ? (void *)&features : debug_utils ? (void *)&messenger : NULL,
+        .pNext = validation_features ? (void *)&features
+                 : debug_utils       ? (void *)&messenger
+                                     : NULL,
         .flags = flags,
         .pApplicationInfo = &application,
         .enabledLayerCount = instance.validation ? 1 : 0,
@@ -321,8 +340,9 @@ rapt_status rapt_instance_create(rapt_runtime *runtime, bool validation, rapt_vk
     VkResult result = runtime->globals.vkCreateInstance(&create, NULL, &instance.handle);
     if (result == VK_ERROR_INCOMPATIBLE_DRIVER) {
         instance.handle = VK_NULL_HANDLE;
-        status = rapt_fail(error, RAPT_ERROR_NO_DEVICE,
-                           "no Vulkan driver on this machine: the loader is there, but found none that works");
+        status =
+            rapt_fail(error, RAPT_ERROR_NO_DEVICE,
+                      "no Vulkan driver on this machine: the loader is there, but found none that works");
         goto done;
     }
     if (result != VK_SUCCESS) {
@@ -335,7 +355,8 @@ rapt_status rapt_instance_create(rapt_runtime *runtime, bool validation, rapt_vk
         goto done;
     if (debug_utils && instance.fn.vkCreateDebugUtilsMessengerEXT != NULL &&
         instance.fn.vkDestroyDebugUtilsMessengerEXT != NULL) {
-        result = instance.fn.vkCreateDebugUtilsMessengerEXT(instance.handle, &messenger, NULL, &instance.messenger);
+        result = instance.fn.vkCreateDebugUtilsMessengerEXT(instance.handle, &messenger, NULL,
+                                                            &instance.messenger);
         if (result != VK_SUCCESS) {
             instance.messenger = VK_NULL_HANDLE;
             status = check_result(result, "vkCreateDebugUtilsMessengerEXT", error);
@@ -364,8 +385,8 @@ void rapt_instance_destroy(rapt_vk_instance *instance)
 
 /* ---- Devices ---- */
 
-rapt_status rapt_physical_devices(const rapt_vk_instance *instance, VkPhysicalDevice **devices, uint32_t *count,
-                                  rapt_error *error)
+rapt_status rapt_physical_devices(const rapt_vk_instance *instance, VkPhysicalDevice **devices,
+                                  uint32_t *count, rapt_error *error)
 {
     VkResult result = VK_INCOMPLETE;
     *devices = NULL;
@@ -385,7 +406,8 @@ rapt_status rapt_physical_devices(const rapt_vk_instance *instance, VkPhysicalDe
         filled = n;
         result = instance->fn.vkEnumeratePhysicalDevices(instance->handle, &filled, *devices);
         if (result == VK_SUCCESS && filled < n) { /* one went away: keep the size that the allocator knows */
-            VkPhysicalDevice *fewer = rapt_realloc_array(instance->allocator, *devices, n, filled, sizeof *fewer);
+            VkPhysicalDevice *fewer =
+                rapt_realloc_array(instance->allocator, *devices, n, filled, sizeof *fewer);
             if (fewer != NULL || filled == 0) {
                 *devices = fewer;
                 *count = filled;
@@ -399,12 +421,14 @@ rapt_status rapt_physical_devices(const rapt_vk_instance *instance, VkPhysicalDe
         *devices = NULL;
         *count = 0;
         if (result == VK_ERROR_INITIALIZATION_FAILED || result == VK_ERROR_INCOMPATIBLE_DRIVER)
-            return rapt_fail(error, RAPT_ERROR_NO_DEVICE, "no Vulkan driver of this machine could be initialised (%s)",
+            return rapt_fail(error, RAPT_ERROR_NO_DEVICE,
+                             "no Vulkan driver of this machine could be initialised (%s)",
                              rapt_vk_result_name(result));
         return check_result(result, "vkEnumeratePhysicalDevices", error);
     }
     if (*count == 0)
-        return rapt_fail(error, RAPT_ERROR_NO_DEVICE, "Vulkan is installed on this machine, but it lists no device");
+        return rapt_fail(error, RAPT_ERROR_NO_DEVICE,
+                         "Vulkan is installed on this machine, but it lists no device");
     return RAPT_OK;
 }
 
@@ -432,8 +456,8 @@ rapt_status rapt_runtime_list(rapt_runtime *runtime, rapt_error *error)
         goto done;
     caps = rapt_calloc(&runtime->allocator, count, sizeof *caps);
     if (caps == NULL) {
-        status = rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for the snapshots of %" PRIu32 " devices",
-                           count);
+        status = rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY,
+                           "no memory for the snapshots of %" PRIu32 " devices", count);
         goto done;
     }
     for (uint32_t i = 0; i < count; i++) {

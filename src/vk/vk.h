@@ -50,6 +50,7 @@ struct rapt_runtime {
                                          * every Vulkan call: no library is loaded then */
     rapt_vk_globals globals;
     rapt_vk_instance instance; /* for listing; opened on first use */
+    bool instance_lent;        /* a device of ours lives in it: the first one, so that start-up makes one instance */
     VkPhysicalDevice *devices;
     rapt_caps *caps;
     uint32_t device_count;
@@ -88,6 +89,7 @@ struct rapt_device {
     VkDevice handle;
     rapt_vk_device_table fn;
     bool owned, no_probe;
+    bool borrows_instance; /* the runtime's listing instance; `instance` is then a copy that owns nothing */
     uint32_t queue_family;
     uint32_t timestamp_bits; /* valid bits of a timestamp on the queue; 0: none */
     bool fault_info;         /* VK_EXT_device_fault is enabled */
