@@ -181,13 +181,13 @@ void main()
         if (edge) {
             // 0 * NaN is NaN: if V holds anything that is not finite here, add it key by key, in the same order, to the
             // rows that see it.
-            bool odd = false;
+            uint odd = 0u;
             [[dont_unroll]] for (uint c = 0u; c < KEYS; c++)
                 [[dont_unroll]] for (uint d = lane * TEXEL; d < DIM_V; d += SPAN)
-                    odd = odd || texel_not_finite(fetch_v(v_row_index(w, min(key0 + c * STRANDS, end - 1u)), d));
+                    odd |= texel_not_finite(fetch_v(v_row_index(w, min(key0 + c * STRANDS, end - 1u)), d)) ? 1u : 0u;
             [[unroll]] for (uint step = 1u; step < LANES; step *= 2u)
-                odd = odd || subgroupShuffleXor(odd ? 1u : 0u, step) != 0u;
-            if (odd) {
+                odd |= subgroupShuffleXor(odd, step);
+            if (odd != 0u) {
                 [[dont_unroll]] for (uint c = 0u; c < KEYS; c++) {
                     Rows weight = s[0];
                     [[unroll]] for (uint i = 1u; i < KEYS; i++)
