@@ -85,89 +85,106 @@ static bool fails(const char *name)
     return true;
 }
 
-/* Calls that may fail: X(name, parameters, arguments, objects made, done first). "Done first" runs the real call even
- * when it is to fail. */
-#define FALLIBLE(X)                                                                                                    \
-    X(vkCreateInstance, (const VkInstanceCreateInfo *a, const VkAllocationCallbacks *b, VkInstance *c), (a, b, c), 1, 0) \
-    X(vkEnumerateInstanceExtensionProperties, (const char *a, uint32_t *b, VkExtensionProperties *c), (a, b, c), 0, 0) \
-    X(vkEnumerateInstanceLayerProperties, (uint32_t * a, VkLayerProperties * b), (a, b), 0, 0)                         \
-    X(vkEnumerateInstanceVersion, (uint32_t * a), (a), 0, 0)                                                           \
-    X(vkEnumeratePhysicalDevices, (VkInstance a, uint32_t * b, VkPhysicalDevice * c), (a, b, c), 0, 0)                 \
-    X(vkEnumerateDeviceExtensionProperties,                                                                            \
-      (VkPhysicalDevice a, const char *b, uint32_t *c, VkExtensionProperties *d), (a, b, c, d), 0, 0)                  \
-    X(vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR,                                                               \
-      (VkPhysicalDevice a, uint32_t * b, VkCooperativeMatrixPropertiesKHR * c), (a, b, c), 0, 0)                       \
-    X(vkCreateDevice,                                                                                                  \
-      (VkPhysicalDevice a, const VkDeviceCreateInfo *b, const VkAllocationCallbacks *c, VkDevice *d), (a, b, c, d), 1, 0) \
-    X(vkCreateDebugUtilsMessengerEXT,                                                                                  \
-      (VkInstance a, const VkDebugUtilsMessengerCreateInfoEXT *b, const VkAllocationCallbacks *c,                      \
-       VkDebugUtilsMessengerEXT *d),                                                                                   \
-      (a, b, c, d), 1, 0)                                                                                              \
-    X(vkDeviceWaitIdle, (VkDevice a), (a), 0, 1)                                                                       \
-    X(vkMapMemory, (VkDevice a, VkDeviceMemory b, VkDeviceSize c, VkDeviceSize d, VkMemoryMapFlags e, void **f),       \
-      (a, b, c, d, e, f), 0, 0)                                                                                        \
-    X(vkFlushMappedMemoryRanges, (VkDevice a, uint32_t b, const VkMappedMemoryRange *c), (a, b, c), 0, 0)              \
-    X(vkInvalidateMappedMemoryRanges, (VkDevice a, uint32_t b, const VkMappedMemoryRange *c), (a, b, c), 0, 0)         \
-    X(vkCreateBuffer, (VkDevice a, const VkBufferCreateInfo *b, const VkAllocationCallbacks *c, VkBuffer *d),          \
-      (a, b, c, d), 1, 0)                                                                                              \
-    X(vkBindBufferMemory, (VkDevice a, VkBuffer b, VkDeviceMemory c, VkDeviceSize d), (a, b, c, d), 0, 0)              \
-    X(vkCreateBufferView,                                                                                              \
-      (VkDevice a, const VkBufferViewCreateInfo *b, const VkAllocationCallbacks *c, VkBufferView *d), (a, b, c, d), 1, 0) \
-    X(vkCreateShaderModule,                                                                                            \
-      (VkDevice a, const VkShaderModuleCreateInfo *b, const VkAllocationCallbacks *c, VkShaderModule *d),              \
-      (a, b, c, d), 1, 0)                                                                                              \
-    X(vkCreatePipelineCache,                                                                                           \
-      (VkDevice a, const VkPipelineCacheCreateInfo *b, const VkAllocationCallbacks *c, VkPipelineCache *d),            \
-      (a, b, c, d), 1, 0)                                                                                              \
-    X(vkGetPipelineCacheData, (VkDevice a, VkPipelineCache b, size_t * c, void *d), (a, b, c, d), 0, 0)                \
-    X(vkCreatePipelineLayout,                                                                                          \
-      (VkDevice a, const VkPipelineLayoutCreateInfo *b, const VkAllocationCallbacks *c, VkPipelineLayout *d),          \
-      (a, b, c, d), 1, 0)                                                                                              \
-    X(vkCreateDescriptorSetLayout,                                                                                     \
-      (VkDevice a, const VkDescriptorSetLayoutCreateInfo *b, const VkAllocationCallbacks *c, VkDescriptorSetLayout *d), \
-      (a, b, c, d), 1, 0)                                                                                              \
-    X(vkCreateDescriptorPool,                                                                                          \
-      (VkDevice a, const VkDescriptorPoolCreateInfo *b, const VkAllocationCallbacks *c, VkDescriptorPool *d),          \
-      (a, b, c, d), 1, 0)                                                                                              \
-    X(vkAllocateDescriptorSets, (VkDevice a, const VkDescriptorSetAllocateInfo *b, VkDescriptorSet *c), (a, b, c), 0, 0) \
-    X(vkCreateCommandPool,                                                                                             \
-      (VkDevice a, const VkCommandPoolCreateInfo *b, const VkAllocationCallbacks *c, VkCommandPool *d),                \
-      (a, b, c, d), 1, 0)                                                                                              \
-    X(vkResetCommandPool, (VkDevice a, VkCommandPool b, VkCommandPoolResetFlags c), (a, b, c), 0, 0)                   \
-    X(vkAllocateCommandBuffers, (VkDevice a, const VkCommandBufferAllocateInfo *b, VkCommandBuffer *c), (a, b, c), 0, 0) \
-    X(vkBeginCommandBuffer, (VkCommandBuffer a, const VkCommandBufferBeginInfo *b), (a, b), 0, 0)                      \
-    X(vkEndCommandBuffer, (VkCommandBuffer a), (a), 0, 0)                                                              \
-    X(vkCreateQueryPool,                                                                                               \
-      (VkDevice a, const VkQueryPoolCreateInfo *b, const VkAllocationCallbacks *c, VkQueryPool *d), (a, b, c, d), 1, 0) \
-    X(vkGetQueryPoolResults,                                                                                           \
-      (VkDevice a, VkQueryPool b, uint32_t c, uint32_t d, size_t e, void *f, VkDeviceSize g, VkQueryResultFlags h),    \
-      (a, b, c, d, e, f, g, h), 0, 1)                                                                                  \
-    X(vkCreateFence, (VkDevice a, const VkFenceCreateInfo *b, const VkAllocationCallbacks *c, VkFence *d), (a, b, c, d), \
-      1, 0)                                                                                                            \
-    X(vkResetFences, (VkDevice a, uint32_t b, const VkFence *c), (a, b, c), 0, 0)                                      \
-    X(vkGetFenceStatus, (VkDevice a, VkFence b), (a, b), 0, 0)                                                         \
-    X(vkWaitForFences, (VkDevice a, uint32_t b, const VkFence *c, VkBool32 d, uint64_t e), (a, b, c, d, e), 0, 1)
+/* Calls that may fail: X(name, parameters, arguments, objects made, done first). "Done first" runs the real
+ * call even when it is to fail. */
+#define FALLIBLE(X)                                                                                          \
+    X(vkCreateInstance, (const VkInstanceCreateInfo *a, const VkAllocationCallbacks *b, VkInstance *c),      \
+      (a, b, c), 1, 0)                                                                                       \
+    X(vkEnumerateInstanceExtensionProperties, (const char *a, uint32_t *b, VkExtensionProperties *c),        \
+      (a, b, c), 0, 0)                                                                                       \
+    X(vkEnumerateInstanceLayerProperties, (uint32_t * a, VkLayerProperties * b), (a, b), 0, 0)               \
+    X(vkEnumerateInstanceVersion, (uint32_t * a), (a), 0, 0)                                                 \
+    X(vkEnumeratePhysicalDevices, (VkInstance a, uint32_t * b, VkPhysicalDevice * c), (a, b, c), 0, 0)       \
+    X(vkEnumerateDeviceExtensionProperties,                                                                  \
+      (VkPhysicalDevice a, const char *b, uint32_t *c, VkExtensionProperties *d), (a, b, c, d), 0, 0)        \
+    X(vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR,                                                     \
+      (VkPhysicalDevice a, uint32_t * b, VkCooperativeMatrixPropertiesKHR * c), (a, b, c), 0, 0)             \
+    X(vkCreateDevice,                                                                                        \
+      (VkPhysicalDevice a, const VkDeviceCreateInfo *b, const VkAllocationCallbacks *c, VkDevice *d),        \
+      (a, b, c, d), 1, 0)                                                                                    \
+    X(vkCreateDebugUtilsMessengerEXT,                                                                        \
+      (VkInstance a, const VkDebugUtilsMessengerCreateInfoEXT *b, const VkAllocationCallbacks *c,            \
+       VkDebugUtilsMessengerEXT *d),                                                                         \
+      (a, b, c, d), 1, 0)                                                                                    \
+    X(vkDeviceWaitIdle, (VkDevice a), (a), 0, 1)                                                             \
+    X(vkMapMemory,                                                                                           \
+      (VkDevice a, VkDeviceMemory b, VkDeviceSize c, VkDeviceSize d, VkMemoryMapFlags e, void **f),          \
+      (a, b, c, d, e, f), 0, 0)                                                                              \
+    X(vkFlushMappedMemoryRanges, (VkDevice a, uint32_t b, const VkMappedMemoryRange *c), (a, b, c), 0, 0)    \
+    X(vkInvalidateMappedMemoryRanges, (VkDevice a, uint32_t b, const VkMappedMemoryRange *c), (a, b, c), 0,  \
+      0)                                                                                                     \
+    X(vkCreateBuffer,                                                                                        \
+      (VkDevice a, const VkBufferCreateInfo *b, const VkAllocationCallbacks *c, VkBuffer *d), (a, b, c, d),  \
+      1, 0)                                                                                                  \
+    X(vkBindBufferMemory, (VkDevice a, VkBuffer b, VkDeviceMemory c, VkDeviceSize d), (a, b, c, d), 0, 0)    \
+    X(vkCreateBufferView,                                                                                    \
+      (VkDevice a, const VkBufferViewCreateInfo *b, const VkAllocationCallbacks *c, VkBufferView *d),        \
+      (a, b, c, d), 1, 0)                                                                                    \
+    X(vkCreateShaderModule,                                                                                  \
+      (VkDevice a, const VkShaderModuleCreateInfo *b, const VkAllocationCallbacks *c, VkShaderModule *d),    \
+      (a, b, c, d), 1, 0)                                                                                    \
+    X(vkCreatePipelineCache,                                                                                 \
+      (VkDevice a, const VkPipelineCacheCreateInfo *b, const VkAllocationCallbacks *c, VkPipelineCache *d),  \
+      (a, b, c, d), 1, 0)                                                                                    \
+    X(vkGetPipelineCacheData, (VkDevice a, VkPipelineCache b, size_t * c, void *d), (a, b, c, d), 0, 0)      \
+    X(vkCreatePipelineLayout,                                                                                \
+      (VkDevice a, const VkPipelineLayoutCreateInfo *b, const VkAllocationCallbacks *c,                      \
+       VkPipelineLayout *d),                                                                                 \
+      (a, b, c, d), 1, 0)                                                                                    \
+    X(vkCreateDescriptorSetLayout,                                                                           \
+      (VkDevice a, const VkDescriptorSetLayoutCreateInfo *b, const VkAllocationCallbacks *c,                 \
+       VkDescriptorSetLayout *d),                                                                            \
+      (a, b, c, d), 1, 0)                                                                                    \
+    X(vkCreateDescriptorPool,                                                                                \
+      (VkDevice a, const VkDescriptorPoolCreateInfo *b, const VkAllocationCallbacks *c,                      \
+       VkDescriptorPool *d),                                                                                 \
+      (a, b, c, d), 1, 0)                                                                                    \
+    X(vkAllocateDescriptorSets, (VkDevice a, const VkDescriptorSetAllocateInfo *b, VkDescriptorSet *c),      \
+      (a, b, c), 0, 0)                                                                                       \
+    X(vkCreateCommandPool,                                                                                   \
+      (VkDevice a, const VkCommandPoolCreateInfo *b, const VkAllocationCallbacks *c, VkCommandPool *d),      \
+      (a, b, c, d), 1, 0)                                                                                    \
+    X(vkResetCommandPool, (VkDevice a, VkCommandPool b, VkCommandPoolResetFlags c), (a, b, c), 0, 0)         \
+    X(vkAllocateCommandBuffers, (VkDevice a, const VkCommandBufferAllocateInfo *b, VkCommandBuffer *c),      \
+      (a, b, c), 0, 0)                                                                                       \
+    X(vkBeginCommandBuffer, (VkCommandBuffer a, const VkCommandBufferBeginInfo *b), (a, b), 0, 0)            \
+    X(vkEndCommandBuffer, (VkCommandBuffer a), (a), 0, 0)                                                    \
+    X(vkCreateQueryPool,                                                                                     \
+      (VkDevice a, const VkQueryPoolCreateInfo *b, const VkAllocationCallbacks *c, VkQueryPool *d),          \
+      (a, b, c, d), 1, 0)                                                                                    \
+    X(vkGetQueryPoolResults,                                                                                 \
+      (VkDevice a, VkQueryPool b, uint32_t c, uint32_t d, size_t e, void *f, VkDeviceSize g,                 \
+       VkQueryResultFlags h),                                                                                \
+      (a, b, c, d, e, f, g, h), 0, 1)                                                                        \
+    X(vkCreateFence, (VkDevice a, const VkFenceCreateInfo *b, const VkAllocationCallbacks *c, VkFence *d),   \
+      (a, b, c, d), 1, 0)                                                                                    \
+    X(vkResetFences, (VkDevice a, uint32_t b, const VkFence *c), (a, b, c), 0, 0)                            \
+    X(vkGetFenceStatus, (VkDevice a, VkFence b), (a, b), 0, 0)                                               \
+    X(vkWaitForFences, (VkDevice a, uint32_t b, const VkFence *c, VkBool32 d, uint64_t e), (a, b, c, d, e),  \
+      0, 1)
 
-#define X(name, parameters, arguments, makes, first)                                                                   \
-    static PFN_##name real_##name;                                                                                     \
-    static VKAPI_ATTR VkResult VKAPI_CALL fault_##name parameters                                                      \
-    {                                                                                                                  \
-        bool now = fails(#name);                                                                                       \
-        if (now && !(first))                                                                                           \
-            return fault_result;                                                                                       \
-        VkResult result = real_##name arguments;                                                                       \
-        if (result == VK_SUCCESS)                                                                                      \
-            live += makes;                                                                                             \
-        return now ? fault_result : result;                                                                            \
+#define X(name, parameters, arguments, makes, first)                                                         \
+    static PFN_##name real_##name;                                                                           \
+    static VKAPI_ATTR VkResult VKAPI_CALL fault_##name parameters                                            \
+    {                                                                                                        \
+        bool now = fails(#name);                                                                             \
+        if (now && !(first))                                                                                 \
+            return fault_result;                                                                             \
+        VkResult result = real_##name arguments;                                                             \
+        if (result == VK_SUCCESS)                                                                            \
+            live += makes;                                                                                   \
+        return now ? fault_result : result;                                                                  \
     }
 FALLIBLE(X)
 #undef X
 
 /* Pipelines come in arrays. */
 static PFN_vkCreateComputePipelines real_vkCreateComputePipelines;
-static VKAPI_ATTR VkResult VKAPI_CALL fault_vkCreateComputePipelines(VkDevice a, VkPipelineCache b, uint32_t n,
+static VKAPI_ATTR VkResult VKAPI_CALL fault_vkCreateComputePipelines(VkDevice a, VkPipelineCache b,
+                                                                     uint32_t n,
                                                                      const VkComputePipelineCreateInfo *c,
-                                                                     const VkAllocationCallbacks *d, VkPipeline *e)
+                                                                     const VkAllocationCallbacks *d,
+                                                                     VkPipeline *e)
 {
     if (fails("vkCreateComputePipelines")) {
         for (uint32_t i = 0; i < n; i++)
@@ -181,7 +198,8 @@ static VKAPI_ATTR VkResult VKAPI_CALL fault_vkCreateComputePipelines(VkDevice a,
 }
 
 static PFN_vkQueueSubmit real_vkQueueSubmit;
-static VKAPI_ATTR VkResult VKAPI_CALL fault_vkQueueSubmit(VkQueue a, uint32_t n, const VkSubmitInfo *b, VkFence c)
+static VKAPI_ATTR VkResult VKAPI_CALL fault_vkQueueSubmit(VkQueue a, uint32_t n, const VkSubmitInfo *b,
+                                                          VkFence c)
 {
     if (fails("vkQueueSubmit"))
         return fault_result;
@@ -189,8 +207,8 @@ static VKAPI_ATTR VkResult VKAPI_CALL fault_vkQueueSubmit(VkQueue a, uint32_t n,
 }
 
 static PFN_vkGetPhysicalDeviceMemoryProperties real_vkGetPhysicalDeviceMemoryProperties;
-static VKAPI_ATTR void VKAPI_CALL fault_vkGetPhysicalDeviceMemoryProperties(VkPhysicalDevice a,
-                                                                            VkPhysicalDeviceMemoryProperties *m)
+static VKAPI_ATTR void VKAPI_CALL
+fault_vkGetPhysicalDeviceMemoryProperties(VkPhysicalDevice a, VkPhysicalDeviceMemoryProperties *m)
 {
     real_vkGetPhysicalDeviceMemoryProperties(a, m);
     if (!split_memory || m->memoryTypeCount * 2 > VK_MAX_MEMORY_TYPES)
@@ -198,14 +216,16 @@ static VKAPI_ATTR void VKAPI_CALL fault_vkGetPhysicalDeviceMemoryProperties(VkPh
     real_types = m->memoryTypeCount;
     for (uint32_t i = 0; i < real_types; i++) {
         m->memoryTypes[real_types + i] = m->memoryTypes[i];
-        m->memoryTypes[real_types + i].propertyFlags &= ~(VkMemoryPropertyFlags)VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT;
+        m->memoryTypes[real_types + i].propertyFlags &=
+            ~(VkMemoryPropertyFlags)VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT;
         m->memoryTypes[i].propertyFlags &= VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT;
     }
     m->memoryTypeCount *= 2;
 }
 
 static PFN_vkGetBufferMemoryRequirements real_vkGetBufferMemoryRequirements;
-static VKAPI_ATTR void VKAPI_CALL fault_vkGetBufferMemoryRequirements(VkDevice a, VkBuffer b, VkMemoryRequirements *c)
+static VKAPI_ATTR void VKAPI_CALL fault_vkGetBufferMemoryRequirements(VkDevice a, VkBuffer b,
+                                                                      VkMemoryRequirements *c)
 {
     real_vkGetBufferMemoryRequirements(a, b, c);
     if (split_memory && real_types != 0)
@@ -214,7 +234,8 @@ static VKAPI_ATTR void VKAPI_CALL fault_vkGetBufferMemoryRequirements(VkDevice a
 
 static PFN_vkAllocateMemory real_vkAllocateMemory;
 static VKAPI_ATTR VkResult VKAPI_CALL fault_vkAllocateMemory(VkDevice a, const VkMemoryAllocateInfo *b,
-                                                             const VkAllocationCallbacks *c, VkDeviceMemory *d)
+                                                             const VkAllocationCallbacks *c,
+                                                             VkDeviceMemory *d)
 {
     VkMemoryAllocateInfo info = *b;
     if (fails("vkAllocateMemory"))
@@ -227,27 +248,27 @@ static VKAPI_ATTR VkResult VKAPI_CALL fault_vkAllocateMemory(VkDevice a, const V
 }
 
 /* What destroys: X(name, type of the parent, type of the object). */
-#define DESTROYERS(X)                                                                                                  \
-    X(vkDestroyDebugUtilsMessengerEXT, VkInstance, VkDebugUtilsMessengerEXT)                                           \
-    X(vkFreeMemory, VkDevice, VkDeviceMemory)                                                                          \
-    X(vkDestroyBuffer, VkDevice, VkBuffer)                                                                             \
-    X(vkDestroyBufferView, VkDevice, VkBufferView)                                                                     \
-    X(vkDestroyShaderModule, VkDevice, VkShaderModule)                                                                 \
-    X(vkDestroyPipelineCache, VkDevice, VkPipelineCache)                                                               \
-    X(vkDestroyPipeline, VkDevice, VkPipeline)                                                                         \
-    X(vkDestroyPipelineLayout, VkDevice, VkPipelineLayout)                                                             \
-    X(vkDestroyDescriptorSetLayout, VkDevice, VkDescriptorSetLayout)                                                   \
-    X(vkDestroyDescriptorPool, VkDevice, VkDescriptorPool)                                                             \
-    X(vkDestroyCommandPool, VkDevice, VkCommandPool)                                                                   \
-    X(vkDestroyQueryPool, VkDevice, VkQueryPool)                                                                       \
+#define DESTROYERS(X)                                                                                        \
+    X(vkDestroyDebugUtilsMessengerEXT, VkInstance, VkDebugUtilsMessengerEXT)                                 \
+    X(vkFreeMemory, VkDevice, VkDeviceMemory)                                                                \
+    X(vkDestroyBuffer, VkDevice, VkBuffer)                                                                   \
+    X(vkDestroyBufferView, VkDevice, VkBufferView)                                                           \
+    X(vkDestroyShaderModule, VkDevice, VkShaderModule)                                                       \
+    X(vkDestroyPipelineCache, VkDevice, VkPipelineCache)                                                     \
+    X(vkDestroyPipeline, VkDevice, VkPipeline)                                                               \
+    X(vkDestroyPipelineLayout, VkDevice, VkPipelineLayout)                                                   \
+    X(vkDestroyDescriptorSetLayout, VkDevice, VkDescriptorSetLayout)                                         \
+    X(vkDestroyDescriptorPool, VkDevice, VkDescriptorPool)                                                   \
+    X(vkDestroyCommandPool, VkDevice, VkCommandPool)                                                         \
+    X(vkDestroyQueryPool, VkDevice, VkQueryPool)                                                             \
     X(vkDestroyFence, VkDevice, VkFence)
 
-#define X(name, parent, type)                                                                                          \
-    static PFN_##name real_##name;                                                                                     \
-    static VKAPI_ATTR void VKAPI_CALL fault_##name(parent a, type b, const VkAllocationCallbacks *c)                   \
-    {                                                                                                                  \
-        live -= b != VK_NULL_HANDLE;                                                                                   \
-        real_##name(a, b, c);                                                                                          \
+#define X(name, parent, type)                                                                                \
+    static PFN_##name real_##name;                                                                           \
+    static VKAPI_ATTR void VKAPI_CALL fault_##name(parent a, type b, const VkAllocationCallbacks *c)         \
+    {                                                                                                        \
+        live -= b != VK_NULL_HANDLE;                                                                         \
+        real_##name(a, b, c);                                                                                \
     }
 DESTROYERS(X)
 #undef X
@@ -274,10 +295,10 @@ static PFN_vkVoidFunction between(const char *name, PFN_vkVoidFunction found)
 {
     if (found == NULL)
         return NULL;
-#define TAKE(function)                                                                                                 \
-    if (strcmp(name, #function) == 0) {                                                                                \
-        memcpy(&real_##function, &found, sizeof found);                                                                \
-        return (PFN_vkVoidFunction)fault_##function;                                                                   \
+#define TAKE(function)                                                                                       \
+    if (strcmp(name, #function) == 0) {                                                                      \
+        memcpy(&real_##function, &found, sizeof found);                                                      \
+        return (PFN_vkVoidFunction)fault_##function;                                                         \
     }
 #define X(function, parameters, arguments, makes, first) TAKE(function)
     FALLIBLE(X)

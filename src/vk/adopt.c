@@ -34,13 +34,16 @@ static rapt_status check_info(const rapt_vulkan_device *info, rapt_error *error)
             return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_vulkan_device.%s is not set", required[i].name);
     for (uint32_t i = 0; i < info->extension_count; i++)
         if (info->extensions[i] == NULL)
-            return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_vulkan_device.extensions[%" PRIu32 "] is NULL", i);
+            return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_vulkan_device.extensions[%" PRIu32 "] is NULL",
+                             i);
     if (info->features != NULL && info->features->sType != VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2)
-        return rapt_fail(error, RAPT_ERROR_INVALID,
-                         "rapt_vulkan_device.features does not start with a VkPhysicalDeviceFeatures2 (sType is %d)",
-                         (int)info->features->sType);
+        return rapt_fail(
+            error, RAPT_ERROR_INVALID,
+            "rapt_vulkan_device.features does not start with a VkPhysicalDeviceFeatures2 (sType is %d)",
+            (int)info->features->sType);
     if ((info->lock_queue == NULL) != (info->unlock_queue == NULL))
-        return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_vulkan_device: set lock_queue and unlock_queue, or neither");
+        return rapt_fail(error, RAPT_ERROR_INVALID,
+                         "rapt_vulkan_device: set lock_queue and unlock_queue, or neither");
     if (info->api_version != 0 && info->api_version < VK_API_VERSION_1_1)
         return rapt_fail(error, RAPT_ERROR_UNSUPPORTED,
                          "rapt_vulkan_device.api_version is %" PRIu32 ".%" PRIu32 ", rapt needs 1.1 or later",
@@ -90,16 +93,18 @@ rapt_status rapt_device_adopt(rapt_runtime *runtime, const rapt_vulkan_device *g
         goto fail;
     device->instance.fn.vkGetPhysicalDeviceProperties(device->physical, &properties);
     if (properties.apiVersion < VK_API_VERSION_1_1) {
-        status = rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "%s: its driver offers Vulkan 1.0, rapt needs 1.1 or later",
-                           properties.deviceName);
+        status =
+            rapt_fail(error, RAPT_ERROR_UNSUPPORTED,
+                      "%s: its driver offers Vulkan 1.0, rapt needs 1.1 or later", properties.deviceName);
         goto fail;
     }
     const uint32_t count = rapt_queue_families(&device->instance, device->physical, families);
     if (info.queue_family >= count || (families[info.queue_family].queueFlags & VK_QUEUE_COMPUTE_BIT) == 0) {
-        status = rapt_fail(error, RAPT_ERROR_INVALID,
-                           "rapt_vulkan_device.queue_family %" PRIu32 " of %s %s (it has %" PRIu32 " families)",
-                           info.queue_family, properties.deviceName,
-                           info.queue_family >= count ? "does not exist" : "does not compute", count);
+        status =
+            rapt_fail(error, RAPT_ERROR_INVALID,
+                      "rapt_vulkan_device.queue_family %" PRIu32 " of %s %s (it has %" PRIu32 " families)",
+                      info.queue_family, properties.deviceName,
+                      info.queue_family >= count ? "does not exist" : "does not compute", count);
         goto fail;
     }
     const rapt_enabled enabled = {info.extensions, info.extension_count, info.features};

@@ -27,8 +27,8 @@ static uint32_t usage_from_vulkan(VkBufferUsageFlags flags)
     return usage;
 }
 
-static rapt_status buffer_create(rapt_device *device, uint64_t bytes, rapt_memory_use use, VkBufferUsageFlags more,
-                                 rapt_buffer **out, rapt_error *error)
+static rapt_status buffer_create(rapt_device *device, uint64_t bytes, rapt_memory_use use,
+                                 VkBufferUsageFlags more, rapt_buffer **out, rapt_error *error)
 {
     const rapt_allocator *a = &device->runtime->allocator;
     VkBufferUsageFlags flags = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_UNIFORM_TEXEL_BUFFER_BIT |
@@ -46,7 +46,8 @@ static rapt_status buffer_create(rapt_device *device, uint64_t bytes, rapt_memor
         return rapt_fail(error, RAPT_ERROR_OUT_OF_DEVICE_MEMORY,
                          "asked for a buffer of %" PRIu64 " bytes; the device %s allocates at most %" PRIu64
                          " in one piece (its largest heap has %" PRIu64 ")",
-                         bytes, device->caps.device_name, device->caps.max_allocation, device->caps.device_heap);
+                         bytes, device->caps.device_name, device->caps.max_allocation,
+                         device->caps.device_heap);
     if ((device->caps.features & RAPT_FEATURE_BIT(BUFFER_DEVICE_ADDRESS)) != 0)
         flags |= VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT;
     rapt_buffer *buffer = rapt_calloc(a, 1, sizeof *buffer);
@@ -97,13 +98,14 @@ rapt_status rapt_buffer_create(rapt_device *device, uint64_t bytes, rapt_buffer 
     return buffer_create(device, bytes, RAPT_MEMORY_DEVICE, 0, buffer, error);
 }
 
-rapt_status rapt_buffer_create_internal(rapt_device *device, uint64_t bytes, rapt_memory_use use, rapt_buffer **buffer,
-                                        rapt_error *error)
+rapt_status rapt_buffer_create_internal(rapt_device *device, uint64_t bytes, rapt_memory_use use,
+                                        rapt_buffer **buffer, rapt_error *error)
 {
     return buffer_create(device, bytes, use, VK_BUFFER_USAGE_UNIFORM_BUFFER_BIT, buffer, error);
 }
 
-rapt_status rapt_buffer_wrap(rapt_device *device, const rapt_vulkan_buffer *given, rapt_buffer **out, rapt_error *error)
+rapt_status rapt_buffer_wrap(rapt_device *device, const rapt_vulkan_buffer *given, rapt_buffer **out,
+                             rapt_error *error)
 {
     rapt_vulkan_buffer info = RAPT_VULKAN_BUFFER_INIT;
     uint64_t end;
@@ -111,7 +113,8 @@ rapt_status rapt_buffer_wrap(rapt_device *device, const rapt_vulkan_buffer *give
         return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_buffer_wrap: buffer is NULL");
     *out = NULL;
     if (device == NULL || given == NULL)
-        return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_buffer_wrap: %s is NULL", device == NULL ? "device" : "info");
+        return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_buffer_wrap: %s is NULL",
+                         device == NULL ? "device" : "info");
     rapt_status status = rapt_options_take(&info, sizeof info, given, "rapt_vulkan_buffer", error);
     if (status != RAPT_OK)
         return status;
@@ -119,8 +122,8 @@ rapt_status rapt_buffer_wrap(rapt_device *device, const rapt_vulkan_buffer *give
         return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_vulkan_buffer.buffer is VK_NULL_HANDLE");
     if (info.bytes == 0 || !rapt_add_u64(info.offset, info.bytes, &end))
         return rapt_fail(error, RAPT_ERROR_INVALID,
-                         "rapt_vulkan_buffer: %" PRIu64 " bytes at offset %" PRIu64 " are not a range", info.bytes,
-                         info.offset);
+                         "rapt_vulkan_buffer: %" PRIu64 " bytes at offset %" PRIu64 " are not a range",
+                         info.bytes, info.offset);
     rapt_buffer *buffer = rapt_calloc(&device->runtime->allocator, 1, sizeof *buffer);
     if (buffer == NULL)
         return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a buffer object");
@@ -166,7 +169,8 @@ VkBuffer rapt_buffer_handle(const rapt_buffer *buffer, uint64_t *offset)
 
 /* ---- Transfers: all under device->transfer_lock ---- */
 
-/* Makes the command pool, buffer and fence on first use. What is already there stays when a later one fails. */
+/* Makes the command pool, buffer and fence on first use. What is already there stays when a later one fails.
+ */
 static rapt_status transfer_objects(rapt_device *device, rapt_error *error)
 {
     VkResult result = VK_SUCCESS;
@@ -206,7 +210,8 @@ static rapt_status transfer_objects(rapt_device *device, rapt_error *error)
     return RAPT_OK;
 }
 
-/* Waits for the transfer in flight; when that times out it stays pending, and nothing reuses its command buffer. */
+/* Waits for the transfer in flight; when that times out it stays pending, and nothing reuses its command
+ * buffer. */
 static rapt_status transfer_wait(rapt_device *device, rapt_error *error)
 {
     rapt_status status = rapt_fence_wait(device, device->transfer_fence, TRANSFER_TIMEOUT_NS, error);
@@ -215,8 +220,8 @@ static rapt_status transfer_wait(rapt_device *device, rapt_error *error)
     return status;
 }
 
-/* Both sides of every transfer: all that was written before is visible, all that comes after waits. A full memory
- * dependency, since some drivers drop execution-only ones. */
+/* Both sides of every transfer: all that was written before is visible, all that comes after waits. A full
+ * memory dependency, since some drivers drop execution-only ones. */
 static void full_barrier(rapt_device *device, VkPipelineStageFlags from, VkAccessFlags from_access,
                          VkPipelineStageFlags to, VkAccessFlags to_access)
 {
@@ -257,8 +262,9 @@ static rapt_status transfer_begin(rapt_device *device, rapt_error *error)
     status = rapt_vk_check(device, result, "vkBeginCommandBuffer", error);
     if (status != RAPT_OK)
         return status;
-    full_barrier(device, VK_PIPELINE_STAGE_ALL_COMMANDS_BIT, VK_ACCESS_MEMORY_READ_BIT | VK_ACCESS_MEMORY_WRITE_BIT,
-                 VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT);
+    full_barrier(device, VK_PIPELINE_STAGE_ALL_COMMANDS_BIT,
+                 VK_ACCESS_MEMORY_READ_BIT | VK_ACCESS_MEMORY_WRITE_BIT, VK_PIPELINE_STAGE_TRANSFER_BIT,
+                 VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT);
     return RAPT_OK;
 }
 
@@ -297,7 +303,8 @@ static rapt_status drain(rapt_device *device, rapt_error *error)
     return status == RAPT_OK ? transfer_end(device, error) : status;
 }
 
-/* A staging buffer for pieces of a transfer of `bytes`: kept, and replaced by a larger one when that is worth it. */
+/* A staging buffer for pieces of a transfer of `bytes`: kept, and replaced by a larger one when that is worth
+ * it. */
 static rapt_status staging_for(rapt_device *device, uint64_t bytes, rapt_error *error)
 {
     uint64_t size = SMALLEST_STAGING;
@@ -332,24 +339,26 @@ static rapt_status check_range(const rapt_buffer *buffer, uint64_t offset, uint6
         return rapt_fail(error, RAPT_ERROR_INVALID, "%s: buffer is NULL", call);
     if (!rapt_add_u64(offset, bytes, &end) || end > buffer->size)
         return rapt_fail(error, RAPT_ERROR_INVALID,
-                         "%s: %" PRIu64 " bytes at offset %" PRIu64 " do not lie in a buffer of %" PRIu64, call, bytes,
-                         offset, buffer->size);
+                         "%s: %" PRIu64 " bytes at offset %" PRIu64 " do not lie in a buffer of %" PRIu64,
+                         call, bytes, offset, buffer->size);
     return rapt_device_alive(buffer->device, error);
 }
 
-static rapt_status check_usage(const rapt_buffer *buffer, rapt_buffer_usage usage, const char *call, rapt_error *error)
+static rapt_status check_usage(const rapt_buffer *buffer, rapt_buffer_usage usage, const char *call,
+                               rapt_error *error)
 {
     if ((buffer->usage & (uint32_t)usage) != 0)
         return RAPT_OK;
-    return rapt_fail(error, RAPT_ERROR_UNSUPPORTED,
-                     "%s: the wrapped buffer is not mapped and was not created with VK_BUFFER_USAGE_TRANSFER_%s_BIT", call,
-                     usage == RAPT_BUFFER_TRANSFER_SRC ? "SRC" : "DST");
+    return rapt_fail(
+        error, RAPT_ERROR_UNSUPPORTED,
+        "%s: the wrapped buffer is not mapped and was not created with VK_BUFFER_USAGE_TRANSFER_%s_BIT", call,
+        usage == RAPT_BUFFER_TRANSFER_SRC ? "SRC" : "DST");
 }
 
-/* Copies between the host and a buffer in pieces of the staging buffer's size: from `data` where it is not NULL, by
- * repeating `pattern` where both are NULL, else to `out`. */
-static rapt_status staged_copy(rapt_buffer *buffer, uint64_t offset, uint64_t bytes, const char *data, char *out,
-                               uint32_t pattern, rapt_error *error)
+/* Copies between the host and a buffer in pieces of the staging buffer's size: from `data` where it is not
+ * NULL, by repeating `pattern` where both are NULL, else to `out`. */
+static rapt_status staged_copy(rapt_buffer *buffer, uint64_t offset, uint64_t bytes, const char *data,
+                               char *out, uint32_t pattern, rapt_error *error)
 {
     rapt_device *device = buffer->device;
     rapt_status status = staging_for(device, bytes, error);
@@ -376,10 +385,12 @@ static rapt_status staged_copy(rapt_buffer *buffer, uint64_t offset, uint64_t by
             return status;
         if (out == NULL) {
             region.dstOffset = buffer->offset + offset + done;
-            device->fn.vkCmdCopyBuffer(device->transfer_commands, staging->handle, buffer->handle, 1, &region);
+            device->fn.vkCmdCopyBuffer(device->transfer_commands, staging->handle, buffer->handle, 1,
+                                       &region);
         } else {
             region.srcOffset = buffer->offset + offset + done;
-            device->fn.vkCmdCopyBuffer(device->transfer_commands, buffer->handle, staging->handle, 1, &region);
+            device->fn.vkCmdCopyBuffer(device->transfer_commands, buffer->handle, staging->handle, 1,
+                                       &region);
         }
         status = transfer_end(device, error);
         if (status != RAPT_OK)
@@ -416,7 +427,8 @@ rapt_status rapt_buffer_upload(rapt_buffer *buffer, uint64_t offset, const void 
     return status;
 }
 
-rapt_status rapt_buffer_download(rapt_buffer *buffer, uint64_t offset, void *data, uint64_t bytes, rapt_error *error)
+rapt_status rapt_buffer_download(rapt_buffer *buffer, uint64_t offset, void *data, uint64_t bytes,
+                                 rapt_error *error)
 {
     rapt_status status = check_range(buffer, offset, bytes, "rapt_buffer_download", error);
     if (status != RAPT_OK || bytes == 0)
@@ -439,15 +451,16 @@ rapt_status rapt_buffer_download(rapt_buffer *buffer, uint64_t offset, void *dat
     return status;
 }
 
-rapt_status rapt_buffer_fill(rapt_buffer *buffer, uint64_t offset, uint64_t bytes, uint32_t pattern, rapt_error *error)
+rapt_status rapt_buffer_fill(rapt_buffer *buffer, uint64_t offset, uint64_t bytes, uint32_t pattern,
+                             rapt_error *error)
 {
     rapt_status status = check_range(buffer, offset, bytes, "rapt_buffer_fill", error);
     if (status != RAPT_OK)
         return status;
     if (offset % 4 != 0 || bytes % 4 != 0)
         return rapt_fail(error, RAPT_ERROR_INVALID,
-                         "rapt_buffer_fill: offset %" PRIu64 " and %" PRIu64 " bytes must be multiples of 4", offset,
-                         bytes);
+                         "rapt_buffer_fill: offset %" PRIu64 " and %" PRIu64 " bytes must be multiples of 4",
+                         offset, bytes);
     if (bytes == 0)
         return RAPT_OK;
     rapt_device *device = buffer->device;
@@ -462,14 +475,16 @@ rapt_status rapt_buffer_fill(rapt_buffer *buffer, uint64_t offset, uint64_t byte
     status = check_usage(buffer, RAPT_BUFFER_TRANSFER_DST, "rapt_buffer_fill", error);
     if (status != RAPT_OK)
         goto done;
-    if ((buffer->offset + offset) % 4 != 0) { /* a wrapped range may start anywhere; vkCmdFillBuffer may not */
+    if ((buffer->offset + offset) % 4 !=
+        0) { /* a wrapped range may start anywhere; vkCmdFillBuffer may not */
         status = staged_copy(buffer, offset, bytes, NULL, NULL, pattern, error);
         goto done;
     }
     status = transfer_begin(device, error);
     if (status != RAPT_OK)
         goto done;
-    device->fn.vkCmdFillBuffer(device->transfer_commands, buffer->handle, buffer->offset + offset, bytes, pattern);
+    device->fn.vkCmdFillBuffer(device->transfer_commands, buffer->handle, buffer->offset + offset, bytes,
+                               pattern);
     status = transfer_end(device, error);
 
 done:
@@ -482,7 +497,8 @@ rapt_status rapt_device_executes(rapt_device *device, bool *executes, rapt_error
     const uint32_t pattern = 0x72617074u;
     *executes = false;
     rapt_mutex_lock(&device->transfer_lock);
-    /* In the staging buffer, which lives as long as the device: if the wait fails, it may be written later. */
+    /* In the staging buffer, which lives as long as the device: if the wait fails, it may be written later.
+     */
     rapt_status status = staging_for(device, sizeof pattern, error);
     if (status != RAPT_OK)
         goto done;
@@ -490,7 +506,8 @@ rapt_status rapt_device_executes(rapt_device *device, bool *executes, rapt_error
     status = transfer_begin(device, error);
     if (status != RAPT_OK)
         goto done;
-    device->fn.vkCmdFillBuffer(device->transfer_commands, device->staging->handle, 0, sizeof pattern, pattern);
+    device->fn.vkCmdFillBuffer(device->transfer_commands, device->staging->handle, 0, sizeof pattern,
+                               pattern);
     status = transfer_end(device, error);
     if (status == RAPT_OK)
         *executes = memcmp(device->staging->mapped, &pattern, sizeof pattern) == 0;

@@ -84,9 +84,10 @@ void rapt_caps_floor(rapt_caps *caps)
 }
 
 static const uint64_t subgroup_features =
-    RAPT_FEATURE_BIT(SUBGROUP_BASIC) | RAPT_FEATURE_BIT(SUBGROUP_VOTE) | RAPT_FEATURE_BIT(SUBGROUP_ARITHMETIC) |
-    RAPT_FEATURE_BIT(SUBGROUP_SHUFFLE) | RAPT_FEATURE_BIT(SUBGROUP_CLUSTERED) |
-    RAPT_FEATURE_BIT(SUBGROUP_SIZE_CONTROL) | RAPT_FEATURE_BIT(FULL_SUBGROUPS);
+    RAPT_FEATURE_BIT(SUBGROUP_BASIC) | RAPT_FEATURE_BIT(SUBGROUP_VOTE) |
+    RAPT_FEATURE_BIT(SUBGROUP_ARITHMETIC) | RAPT_FEATURE_BIT(SUBGROUP_SHUFFLE) |
+    RAPT_FEATURE_BIT(SUBGROUP_CLUSTERED) | RAPT_FEATURE_BIT(SUBGROUP_SIZE_CONTROL) |
+    RAPT_FEATURE_BIT(FULL_SUBGROUPS);
 
 /* Clears features and what other members say of them. */
 static void drop_features(rapt_caps *caps, uint64_t bits)
@@ -180,7 +181,8 @@ static rapt_status mask_feature(rapt_caps *caps, const char *word, size_t length
                      WORD_SHOWN(name_length), name, WORD_SHOWN(length), word);
 }
 
-static rapt_status mask_limit(rapt_caps *caps, const char *word, size_t length, size_t key_length, rapt_error *error)
+static rapt_status mask_limit(rapt_caps *caps, const char *word, size_t length, size_t key_length,
+                              rapt_error *error)
 {
     const struct {
         const char *key;
@@ -197,8 +199,9 @@ static rapt_status mask_limit(rapt_caps *caps, const char *word, size_t length, 
         uint64_t own = limits[i].u32 != NULL ? *limits[i].u32 : *limits[i].u64;
         uint64_t value;
         if (!parse_number(word + key_length + 1, length - key_length - 1, &value) || value == 0)
-            return rapt_fail(error, RAPT_ERROR_INVALID, "capability mask: \"%.*s\" needs a whole number above 0",
-                             WORD_SHOWN(length), word);
+            return rapt_fail(error, RAPT_ERROR_INVALID,
+                             "capability mask: \"%.*s\" needs a whole number above 0", WORD_SHOWN(length),
+                             word);
         if (value > own)
             return rapt_fail(error, RAPT_ERROR_INVALID,
                              "capability mask: \"%.*s\" is above the device's own %llu; a mask only lowers",
@@ -211,7 +214,8 @@ static rapt_status mask_limit(rapt_caps *caps, const char *word, size_t length, 
             lower_u32(&caps->max_group_size[axis], caps->max_invocations);
         return RAPT_OK;
     }
-    return rapt_fail(error, RAPT_ERROR_INVALID, "capability mask: unknown limit in \"%.*s\"", WORD_SHOWN(length), word);
+    return rapt_fail(error, RAPT_ERROR_INVALID, "capability mask: unknown limit in \"%.*s\"",
+                     WORD_SHOWN(length), word);
 }
 
 static rapt_status mask_word(rapt_caps *caps, const char *word, size_t length, rapt_error *error)
@@ -223,7 +227,8 @@ static rapt_status mask_word(rapt_caps *caps, const char *word, size_t length, r
         return mask_limit(caps, word, length, (size_t)(equals - word), error);
     if (word_is(word, length, "floor"))
         return rapt_fail(error, RAPT_ERROR_INVALID, "capability mask: \"floor\" stands alone, not in a list");
-    return rapt_fail(error, RAPT_ERROR_INVALID, "capability mask: unknown word \"%.*s\"", WORD_SHOWN(length), word);
+    return rapt_fail(error, RAPT_ERROR_INVALID, "capability mask: unknown word \"%.*s\"", WORD_SHOWN(length),
+                     word);
 }
 
 rapt_status rapt_caps_mask(rapt_caps *caps, const char *spec, rapt_error *error)

@@ -1,4 +1,5 @@
-/* What older Vulkan headers lack. The names and values are those of the registry; a newer header's own win. */
+/* What older Vulkan headers lack. The names and values are those of the registry; a newer header's own win.
+ */
 #ifndef RAPT_VK_COMPAT_H
 #define RAPT_VK_COMPAT_H
 

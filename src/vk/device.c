@@ -251,6 +251,7 @@ void rapt_device_release(rapt_device *device)
         rapt_log_write(&runtime->log, RAPT_LOG_ERROR,
                        "%s: work was not done after 10 s; its Vulkan objects are left as they are",
                        device->caps.device_name);
+        atomic_store(&runtime->abandoned, true);
         return;
     }
     if (device->kernels != NULL)

@@ -1,8 +1,8 @@
-/* Device memory: few large blocks, each cut into ranges. A block is a list of ranges in address order, free or used,
- * that covers it without a gap; a new allocation takes the first free range that fits, and neighbours that are both
- * free become one. All nodes a later free needs exist already, so that freeing cannot fail. Buffers only: no granularity between
- * linear and tiled resources has to be kept.
- * Thread-safety: safe; one lock around everything, vkAllocateMemory included. */
+/* Device memory: few large blocks, each cut into ranges. A block is a list of ranges in address order, free
+ * or used, that covers it without a gap; a new allocation takes the first free range that fits, and
+ * neighbours that are both free become one. All nodes a later free needs exist already, so that freeing
+ * cannot fail. Buffers only: no granularity between linear and tiled resources has to be kept. Thread-safety:
+ * safe; one lock around everything, vkAllocateMemory included. */
 #include "vk/internal.h"
 #include <inttypes.h>
 
@@ -31,7 +31,7 @@ struct rapt_memory {
     rapt_mutex lock;
     memory_block *blocks;
     rapt_memory_info info;
-    uint64_t heap_bytes[VK_MAX_MEMORY_HEAPS]; /* allocated by us */
+    uint64_t heap_bytes[VK_MAX_MEMORY_HEAPS];    /* allocated by us */
     uint32_t shared_blocks[VK_MAX_MEMORY_TYPES]; /* alive, without the dedicated ones */
     uint32_t max_allocations;
 };
@@ -84,12 +84,13 @@ static void block_destroy(rapt_device *device, rapt_memory *memory, memory_block
 }
 
 /* Allocates and, where the host can see it, maps. `must_map`: without a mapping it is of no use. */
-static VkResult block_create(rapt_device *device, rapt_memory *memory, uint32_t type, uint64_t size, bool dedicated,
-                             bool must_map, memory_block **out)
+static VkResult block_create(rapt_device *device, rapt_memory *memory, uint32_t type, uint64_t size,
+                             bool dedicated, bool must_map, memory_block **out)
 {
     const rapt_allocator *a = &device->runtime->allocator;
     const VkMemoryPropertyFlags flags = device->memory_properties.memoryTypes[type].propertyFlags;
-    const VkMemoryPropertyFlags mappable = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
+    const VkMemoryPropertyFlags mappable =
+        VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
     const VkMemoryAllocateFlagsInfo address = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO,
         .flags = VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT,
@@ -165,7 +166,8 @@ void rapt_memory_destroy(rapt_device *device, rapt_memory **handle)
 
 /* ---- Ranges ---- */
 
-/* Takes [offset, offset + size) out of a free range; the rest before and behind it stays free. false: no host memory. */
+/* Takes [offset, offset + size) out of a free range; the rest before and behind it stays free. false: no host
+ * memory. */
 static bool range_take(const rapt_allocator *a, memory_range *range, uint64_t offset, uint64_t size)
 {
     const uint64_t before = offset - range->offset;
@@ -225,8 +227,8 @@ static void range_absorb_next(const rapt_allocator *a, memory_range *range)
 
 typedef enum fit { FIT_NONE, FIT_DONE, FIT_NO_HOST_MEMORY } fit;
 
-static fit block_fit(rapt_device *device, rapt_memory *memory, memory_block *block, uint64_t size, uint64_t align,
-                     rapt_allocation *out)
+static fit block_fit(rapt_device *device, rapt_memory *memory, memory_block *block, uint64_t size,
+                     uint64_t align, rapt_allocation *out)
 {
     for (memory_range *range = block->first; range != NULL; range = range->next) {
         if (range->used)
@@ -254,19 +256,21 @@ static fit block_fit(rapt_device *device, rapt_memory *memory, memory_block *blo
 
 /* ---- Choice of the memory type ---- */
 
-/* How well a type serves a use; negative: not at all. 1,000 and more: as it should be; less: better than nothing. */
+/* How well a type serves a use; negative: not at all. 1,000 and more: as it should be; less: better than
+ * nothing. */
 static int type_score(const rapt_device *device, uint32_t type, rapt_memory_use use)
 {
     const VkMemoryPropertyFlags flags = device->memory_properties.memoryTypes[type].propertyFlags;
     const bool local = (flags & VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT) != 0;
-    const bool mapped =
-        (flags & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT) != 0 && (flags & VK_MEMORY_PROPERTY_HOST_COHERENT_BIT) != 0;
+    const bool mapped = (flags & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT) != 0 &&
+                        (flags & VK_MEMORY_PROPERTY_HOST_COHERENT_BIT) != 0;
     const bool cached = (flags & VK_MEMORY_PROPERTY_HOST_CACHED_BIT) != 0;
     /* Where device and host share the memory, mapping it costs nothing; across a bus, reading it does. */
     const bool shared = device->caps.device_type == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU ||
                         device->caps.device_type == VK_PHYSICAL_DEVICE_TYPE_CPU;
-    const VkMemoryPropertyFlags plain = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT | VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT |
-                                        VK_MEMORY_PROPERTY_HOST_COHERENT_BIT | VK_MEMORY_PROPERTY_HOST_CACHED_BIT;
+    const VkMemoryPropertyFlags plain =
+        VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT | VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT |
+        VK_MEMORY_PROPERTY_HOST_COHERENT_BIT | VK_MEMORY_PROPERTY_HOST_CACHED_BIT;
     int score;
     if ((flags & ~plain) != 0)
         return -1; /* protected, lazy, uncached for the device, ..: not for us, some need features */
@@ -341,9 +345,10 @@ static bool is_out_of_memory(VkResult result)
            result == VK_ERROR_MEMORY_MAP_FAILED || result == VK_ERROR_TOO_MANY_OBJECTS;
 }
 
-/* A new block of `type` for a request of `size`: a shared one, smaller where the driver refuses, or one of its own. */
-static VkResult block_for(rapt_device *device, rapt_memory *memory, uint32_t type, uint64_t size, uint64_t left,
-                          bool must_map, memory_block **out)
+/* A new block of `type` for a request of `size`: a shared one, smaller where the driver refuses, or one of
+ * its own. */
+static VkResult block_for(rapt_device *device, rapt_memory *memory, uint32_t type, uint64_t size,
+                          uint64_t left, bool must_map, memory_block **out)
 {
     const uint64_t heap = device->memory_properties.memoryHeaps[heap_of(device, type)].size;
     uint64_t shared = FIRST_BLOCK << RAPT_MIN(memory->shared_blocks[type], 2u);
@@ -379,8 +384,8 @@ rapt_status rapt_memory_alloc(rapt_device *device, const VkMemoryRequirements *n
     *out = (rapt_allocation){0};
     if (size > device->caps.max_allocation)
         return rapt_fail(error, RAPT_ERROR_OUT_OF_DEVICE_MEMORY,
-                         "asked for %" PRIu64 " bytes in one piece; the device allocates at most %" PRIu64, size,
-                         device->caps.max_allocation);
+                         "asked for %" PRIu64 " bytes in one piece; the device allocates at most %" PRIu64,
+                         size, device->caps.max_allocation);
     const uint32_t count = types_in_order(device, need->memoryTypeBits, use, types, scores);
     if (count == 0)
         return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "the device %s has no memory type for %s buffers",
@@ -389,7 +394,8 @@ rapt_status rapt_memory_alloc(rapt_device *device, const VkMemoryRequirements *n
     rapt_mutex_lock(&memory->lock);
     bool room = false;
     for (uint32_t i = 0; i < count; i++) {
-        if (scores[i] != scores[0] && heap_of(device, types[i]) != heap_of(device, types[0]) && scores[i] < 1000)
+        if (scores[i] != scores[0] && heap_of(device, types[i]) != heap_of(device, types[0]) &&
+            scores[i] < 1000)
             break; /* a poorer kind of memory: only when new blocks of the better one are refused */
         for (memory_block *b = memory->blocks; b != NULL; b = b->next) {
             if (b->type != types[i] || b->dedicated || (must_map && b->mapped == NULL))
@@ -398,16 +404,18 @@ rapt_status rapt_memory_alloc(rapt_device *device, const VkMemoryRequirements *n
             if (found == FIT_DONE)
                 goto done;
             if (found == FIT_NO_HOST_MEMORY) {
-                status = rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory to note a range of device memory");
+                status = rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY,
+                                   "no memory to note a range of device memory");
                 goto done;
             }
         }
     }
     heaps_left(device, memory, left);
     if (memory->info.allocations >= memory->max_allocations) {
-        status = rapt_fail(error, RAPT_ERROR_OUT_OF_DEVICE_MEMORY,
-                           "asked for %" PRIu64 " bytes; the device's limit of %" PRIu32 " allocations is reached", size,
-                           memory->max_allocations);
+        status =
+            rapt_fail(error, RAPT_ERROR_OUT_OF_DEVICE_MEMORY,
+                      "asked for %" PRIu64 " bytes; the device's limit of %" PRIu32 " allocations is reached",
+                      size, memory->max_allocations);
         goto done;
     }
     /* First within the budgets, then above them (the driver may make room), always the better types first. */
@@ -433,15 +441,17 @@ rapt_status rapt_memory_alloc(rapt_device *device, const VkMemoryRequirements *n
     if (block == NULL) {
         const uint32_t heap = heap_of(device, types[0]);
         status = rapt_fail(error, RAPT_ERROR_OUT_OF_DEVICE_MEMORY,
-                           "asked for %" PRIu64 " bytes for a %s buffer: %s; heap %" PRIu32 " of %s has %" PRIu64
-                           " bytes, its budget leaves %" PRIu64 ", rapt holds %" PRIu64,
+                           "asked for %" PRIu64 " bytes for a %s buffer: %s; heap %" PRIu32
+                           " of %s has %" PRIu64 " bytes, its budget leaves %" PRIu64 ", rapt holds %" PRIu64,
                            size, uses[use], room ? rapt_vk_result_name(result) : "larger than the heap", heap,
-                           device->caps.device_name, m->memoryHeaps[heap].size, left[heap], memory->heap_bytes[heap]);
+                           device->caps.device_name, m->memoryHeaps[heap].size, left[heap],
+                           memory->heap_bytes[heap]);
         goto done;
     }
     if (block_fit(device, memory, block, size, align, out) != FIT_DONE) {
         block_destroy(device, memory, block);
-        status = rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory to note a range of device memory");
+        status =
+            rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory to note a range of device memory");
     }
 
 done:

@@ -15,7 +15,8 @@
 #include <dlfcn.h>
 #endif
 
-rapt_status rapt_options_take(void *to, size_t to_size, const void *from, const char *type_name, rapt_error *error)
+rapt_status rapt_options_take(void *to, size_t to_size, const void *from, const char *type_name,
+                              rapt_error *error)
 {
     uint32_t from_size;
     memcpy(&from_size, from, sizeof from_size);
@@ -24,8 +25,8 @@ rapt_status rapt_options_take(void *to, size_t to_size, const void *from, const 
                          (unsigned)from_size, type_name);
     if (from_size > to_size) {
         if (from_size - to_size > 65536)
-            return rapt_fail(error, RAPT_ERROR_INVALID, "%s.struct_size is %u: not a size of that structure", type_name,
-                             (unsigned)from_size);
+            return rapt_fail(error, RAPT_ERROR_INVALID, "%s.struct_size is %u: not a size of that structure",
+                             type_name, (unsigned)from_size);
         const unsigned char *tail = (const unsigned char *)from + to_size;
         for (size_t i = 0; i < from_size - to_size; i++)
             if (tail[i] != 0)
@@ -43,15 +44,16 @@ static rapt_status take_text(char *to, size_t capacity, const char *from, const 
 {
     size_t length = from == NULL ? 0 : strlen(from);
     if (length >= capacity)
-        return rapt_fail(error, RAPT_ERROR_INVALID, "%s is longer than %u bytes", what, (unsigned)(capacity - 1));
+        return rapt_fail(error, RAPT_ERROR_INVALID, "%s is longer than %u bytes", what,
+                         (unsigned)(capacity - 1));
     if (length > 0)
         memcpy(to, from, length);
     to[length] = '\0';
     return RAPT_OK;
 }
 
-/* The platform's cache folder, or "" where the environment does not tell one (which turns the disk caches off).
- * Relative XDG_CACHE_HOME is to be ignored, says its specification. */
+/* The platform's cache folder, or "" where the environment does not tell one (which turns the disk caches
+ * off). Relative XDG_CACHE_HOME is to be ignored, says its specification. */
 static void default_cache_dir(char *out, size_t capacity)
 {
     const char *base, *format;
@@ -89,20 +91,24 @@ rapt_status rapt_runtime_create(const rapt_runtime_options *options, rapt_runtim
     if ((int)o.log_level < 0 || o.log_level > RAPT_LOG_DEBUG)
         return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_runtime_options.log_level is %d", (int)o.log_level);
     rapt_allocator allocator = rapt_allocator_default();
-    if (o.allocator != NULL && (o.allocator->alloc != NULL || o.allocator->realloc != NULL || o.allocator->free != NULL)) {
+    if (o.allocator != NULL &&
+        (o.allocator->alloc != NULL || o.allocator->realloc != NULL || o.allocator->free != NULL)) {
         if (o.allocator->alloc == NULL || o.allocator->realloc == NULL || o.allocator->free == NULL)
-            return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_allocator: set alloc, realloc and free, or none of them");
+            return rapt_fail(error, RAPT_ERROR_INVALID,
+                             "rapt_allocator: set alloc, realloc and free, or none of them");
         allocator = *o.allocator;
     }
     bool environment = o.ignore_environment == 0;
     rapt_runtime *runtime = rapt_calloc(&allocator, 1, sizeof *runtime);
     if (runtime == NULL)
-        return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "rapt_runtime_create: no memory for the runtime");
+        return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY,
+                         "rapt_runtime_create: no memory for the runtime");
     runtime->allocator = allocator;
     runtime->log.fn = o.log;
     runtime->log.user = o.log_user;
     runtime->log.level = o.log_level == 0 ? RAPT_LOG_WARNING : o.log_level;
     atomic_init(&runtime->validation_messages, 0);
+    atomic_init(&runtime->abandoned, false);
     bool locked = rapt_mutex_init(&runtime->lock);
     if (!locked) {
         status = rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "rapt_runtime_create: no mutex");
@@ -130,8 +136,10 @@ rapt_status rapt_runtime_create(const rapt_runtime_options *options, rapt_runtim
         size_t capacity;
         const char *from, *what;
     } texts[] = {
-        {runtime->vulkan_library, sizeof runtime->vulkan_library, o.vulkan_library, "the path vulkan_library"},
-        {runtime->compiler_library, sizeof runtime->compiler_library, o.compiler_library, "the path compiler_library"},
+        {runtime->vulkan_library, sizeof runtime->vulkan_library, o.vulkan_library,
+         "the path vulkan_library"},
+        {runtime->compiler_library, sizeof runtime->compiler_library, o.compiler_library,
+         "the path compiler_library"},
         {runtime->override_dir, sizeof runtime->override_dir, override_dir, "the path shader_override_dir"},
         {runtime->dump_dir, sizeof runtime->dump_dir, dump_dir, "the path shader_dump_dir"},
         {runtime->default_device, sizeof runtime->default_device, device, "RAPT_DEVICE"},
@@ -165,6 +173,8 @@ void rapt_runtime_destroy(rapt_runtime **handle)
     rapt_runtime *runtime = *handle;
     *handle = NULL;
     rapt_loader_close(runtime);
+    if (atomic_load(&runtime->abandoned))
+        return; /* an abandoned instance may still call back into the runtime */
     rapt_library_close(runtime->compiler_handle);
     rapt_mutex_destroy(&runtime->lock);
     rapt_allocator allocator = runtime->allocator;
@@ -174,8 +184,8 @@ void rapt_runtime_destroy(rapt_runtime **handle)
 /* ---- The run-time compiler ---- */
 
 #if defined(_WIN32)
-static const char *const compiler_names[] = {"rapt_compiler-0.dll", "librapt_compiler-0.dll", "rapt_compiler.dll",
-                                             "librapt_compiler.dll"};
+static const char *const compiler_names[] = {"rapt_compiler-0.dll", "librapt_compiler-0.dll",
+                                             "rapt_compiler.dll", "librapt_compiler.dll"};
 #elif defined(__APPLE__)
 static const char *const compiler_names[] = {"librapt_compiler.0.dylib", "librapt_compiler.dylib"};
 #else
@@ -190,7 +200,8 @@ static bool own_folder(char *out, size_t capacity)
 #if defined(_WIN32)
     HMODULE module = NULL;
     wchar_t wide[1024];
-    if (!GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_UNCHANGED_REFCOUNT,
+    if (!GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS |
+                                GET_MODULE_HANDLE_EX_FLAG_UNCHANGED_REFCOUNT,
                             (LPCWSTR)(const void *)compiler_names, &module))
         return false;
     DWORD length = GetModuleFileNameW(module, wide, RAPT_COUNT(wide));
@@ -247,8 +258,9 @@ rapt_status rapt_runtime_compiler(rapt_runtime *runtime, const rapt_compiler_api
     rapt_status status = RAPT_OK;
     *api = NULL;
     if (runtime->compiler_off)
-        return rapt_fail(error, RAPT_ERROR_UNSUPPORTED,
-                         "run-time compilation is turned off (rapt_runtime_options.compiler_library is \"\")");
+        return rapt_fail(
+            error, RAPT_ERROR_UNSUPPORTED,
+            "run-time compilation is turned off (rapt_runtime_options.compiler_library is \"\")");
     rapt_mutex_lock(&runtime->lock);
     if (runtime->compiler == NULL) {
         bool found = false;

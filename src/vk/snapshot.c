@@ -1,5 +1,5 @@
-/* The capability snapshot, and its inverse: what to enable so that a snapshot holds. A new capability is a line in
- * rapt/caps.h and one in the tables here. */
+/* The capability snapshot, and its inverse: what to enable so that a snapshot holds. A new capability is a
+ * line in rapt/caps.h and one in the tables here. */
 #if !defined(_WIN32)
 #define _POSIX_C_SOURCE 200809L
 #if defined(__APPLE__)
@@ -18,8 +18,8 @@
 
 /* ---- Extensions ---- */
 
-rapt_status rapt_extensions_query(const rapt_vk_instance *instance, VkPhysicalDevice physical, rapt_extensions *out,
-                                  rapt_error *error)
+rapt_status rapt_extensions_query(const rapt_vk_instance *instance, VkPhysicalDevice physical,
+                                  rapt_extensions *out, rapt_error *error)
 {
     VkResult result = VK_INCOMPLETE;
     *out = (rapt_extensions){0};
@@ -31,7 +31,8 @@ rapt_status rapt_extensions_query(const rapt_vk_instance *instance, VkPhysicalDe
             break;
         out->list = rapt_calloc(instance->allocator, count, sizeof *out->list);
         if (out->list == NULL)
-            return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for the list of device extensions");
+            return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY,
+                             "no memory for the list of device extensions");
         out->count = count;
         result = instance->fn.vkEnumerateDeviceExtensionProperties(physical, NULL, &count, out->list);
     }
@@ -58,8 +59,8 @@ bool rapt_extensions_have(const rapt_extensions *extensions, const char *name)
 
 /* ---- Features ---- */
 
-/* The structures of rapt_features that are chained behind the core one, in their order there, and where each comes
- * from. */
+/* The structures of rapt_features that are chained behind the core one, in their order there, and where each
+ * comes from. */
 static const struct feature_link {
     size_t offset;
     VkStructureType type;
@@ -82,20 +83,22 @@ static const struct feature_link {
      VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME, VK_API_VERSION_1_3},
     {offsetof(rapt_features, coopmat), VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR,
      VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME, 0},
-    {offsetof(rapt_features, statistics), VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,
+    {offsetof(rapt_features, statistics),
+     VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,
      VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME, 0},
     {offsetof(rapt_features, fault), VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FAULT_FEATURES_EXT,
      VK_EXT_DEVICE_FAULT_EXTENSION_NAME, 0},
 };
 
-/* The VkBool32 behind each capability that is a feature to enable. Two lines of one capability: both are enabled, and
- * the capability is there when the first of them is. */
+/* The VkBool32 behind each capability that is a feature to enable. Two lines of one capability: both are
+ * enabled, and the capability is there when the first of them is. */
 static const struct feature_bit {
     uint32_t feature;
     size_t offset;
     const char *extension_alone; /* instead of a VkBool32: the extension is all there is to it */
 } feature_bits[] = {
-    {RAPT_FEATURE_INDEX_SUBGROUP_SIZE_CONTROL, offsetof(rapt_features, size_control.subgroupSizeControl), NULL},
+    {RAPT_FEATURE_INDEX_SUBGROUP_SIZE_CONTROL, offsetof(rapt_features, size_control.subgroupSizeControl),
+     NULL},
     {RAPT_FEATURE_INDEX_FULL_SUBGROUPS, offsetof(rapt_features, size_control.computeFullSubgroups), NULL},
     {RAPT_FEATURE_INDEX_FP16, offsetof(rapt_features, small.shaderFloat16), NULL},
     {RAPT_FEATURE_INDEX_STORAGE_16BIT, offsetof(rapt_features, storage16.storageBuffer16BitAccess), NULL},
@@ -106,8 +109,10 @@ static const struct feature_bit {
     {RAPT_FEATURE_INDEX_COOPERATIVE_MATRIX, offsetof(rapt_features, coopmat.cooperativeMatrix), NULL},
     {RAPT_FEATURE_INDEX_TIMELINE_SEMAPHORE, offsetof(rapt_features, timeline.timelineSemaphore), NULL},
     {RAPT_FEATURE_INDEX_VULKAN_MEMORY_MODEL, offsetof(rapt_features, memory_model.vulkanMemoryModel), NULL},
-    {RAPT_FEATURE_INDEX_VULKAN_MEMORY_MODEL, offsetof(rapt_features, memory_model.vulkanMemoryModelDeviceScope), NULL},
-    {RAPT_FEATURE_INDEX_PIPELINE_STATISTICS, offsetof(rapt_features, statistics.pipelineExecutableInfo), NULL},
+    {RAPT_FEATURE_INDEX_VULKAN_MEMORY_MODEL,
+     offsetof(rapt_features, memory_model.vulkanMemoryModelDeviceScope), NULL},
+    {RAPT_FEATURE_INDEX_PIPELINE_STATISTICS, offsetof(rapt_features, statistics.pipelineExecutableInfo),
+     NULL},
     {RAPT_FEATURE_INDEX_PUSH_DESCRIPTOR, 0, VK_KHR_PUSH_DESCRIPTOR_EXTENSION_NAME},
     {RAPT_FEATURE_INDEX_MEMORY_BUDGET, 0, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME},
 };
@@ -180,7 +185,8 @@ static void features_declared(const rapt_have *have, rapt_features *features)
         return;
     features->core.features = have->enabled->features->features;
     for (const VkBaseInStructure *s = have->enabled->features->pNext; s != NULL; s = s->pNext) {
-        if (s->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES && have->version >= VK_API_VERSION_1_2) {
+        if (s->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES &&
+            have->version >= VK_API_VERSION_1_2) {
             const VkPhysicalDeviceVulkan11Features *f = (const void *)s;
             features->storage16.storageBuffer16BitAccess |= f->storageBuffer16BitAccess;
         } else if (s->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES &&
@@ -208,7 +214,8 @@ static void features_declared(const rapt_have *have, rapt_features *features)
             for (size_t b = 0; b < RAPT_COUNT(feature_bits); b++) {
                 const struct feature_bit *bit = &feature_bits[b];
                 if (bit->extension_alone == NULL && bit->offset >= link->offset && bit->offset < end)
-                    *bit_of(features, bit) |= *(const VkBool32 *)((const char *)s + (bit->offset - link->offset));
+                    *bit_of(features, bit) |=
+                        *(const VkBool32 *)((const char *)s + (bit->offset - link->offset));
             }
         }
     }
@@ -236,8 +243,8 @@ bool rapt_compute_family(const rapt_vk_instance *instance, VkPhysicalDevice phys
     for (uint32_t i = 0; i < count; i++) {
         if ((families[i].queueFlags & VK_QUEUE_COMPUTE_BIT) == 0 || families[i].queueCount == 0)
             continue;
-        /* A family without graphics does not delay a desktop's frames, and has the more patient watchdog. One without
-         * timestamps could not measure its slices. */
+        /* A family without graphics does not delay a desktop's frames, and has the more patient watchdog. One
+         * without timestamps could not measure its slices. */
         int score = (families[i].timestampValidBits > 0 ? 2 : 0) +
                     ((families[i].queueFlags & VK_QUEUE_GRAPHICS_BIT) == 0 ? 1 : 0);
         if (score > best_score) {
@@ -275,7 +282,8 @@ static const struct property_link {
     const char *extension; /* NULL: none */
     uint32_t core;         /* 0: none */
 } property_links[] = {
-    {offsetof(rapt_properties, id), VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_ID_PROPERTIES, NULL, VK_API_VERSION_1_1},
+    {offsetof(rapt_properties, id), VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_ID_PROPERTIES, NULL,
+     VK_API_VERSION_1_1},
     {offsetof(rapt_properties, maintenance3), VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES,
      VK_KHR_MAINTENANCE_3_EXTENSION_NAME, VK_API_VERSION_1_1},
     {offsetof(rapt_properties, maintenance4), VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_4_PROPERTIES,
@@ -284,7 +292,8 @@ static const struct property_link {
      VK_API_VERSION_1_1},
     {offsetof(rapt_properties, driver), VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES,
      VK_KHR_DRIVER_PROPERTIES_EXTENSION_NAME, VK_API_VERSION_1_2},
-    {offsetof(rapt_properties, size_control), VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES,
+    {offsetof(rapt_properties, size_control),
+     VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES,
      VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME, VK_API_VERSION_1_3},
     {offsetof(rapt_properties, coopmat), VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_PROPERTIES_KHR,
      VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME, 0},
@@ -328,7 +337,8 @@ static rapt_device_class classify(const rapt_properties *p)
     switch (core->vendorID) {
     case 0x1002: {
         /* RDNA runs waves of 32 lanes (and 64), GCN and CDNA only of 64. */
-        uint32_t least = p->size_control.minSubgroupSize != 0 ? p->size_control.minSubgroupSize : p->subgroup.subgroupSize;
+        uint32_t least =
+            p->size_control.minSubgroupSize != 0 ? p->size_control.minSubgroupSize : p->subgroup.subgroupSize;
         return least != 0 && least <= 32 ? RAPT_CLASS_AMD_RDNA : RAPT_CLASS_AMD_GCN;
     }
     case 0x10de:
@@ -392,7 +402,8 @@ static uint32_t compute_units(const rapt_properties *p, rapt_device_class device
     if (p->amd2.sType != 0 && p->amd2.activeComputeUnitCount != 0)
         return p->amd2.activeComputeUnitCount;
     if (p->amd.sType != 0)
-        return p->amd.shaderEngineCount * p->amd.shaderArraysPerEngineCount * p->amd.computeUnitsPerShaderArray;
+        return p->amd.shaderEngineCount * p->amd.shaderArraysPerEngineCount *
+               p->amd.computeUnitsPerShaderArray;
     if (p->nv.sType != 0)
         return p->nv.shaderSMCount;
     if (p->arm.sType != 0)
@@ -424,8 +435,9 @@ static uint64_t subgroup_features(const rapt_properties *p)
 static bool texel_formats(const rapt_vk_instance *instance, VkPhysicalDevice physical)
 {
     static const VkFormat formats[] = {
-        VK_FORMAT_R32_SFLOAT,          VK_FORMAT_R32G32B32A32_SFLOAT, VK_FORMAT_R32G32_UINT, VK_FORMAT_R32G32B32A32_UINT,
-        VK_FORMAT_R16G16B16A16_SFLOAT, VK_FORMAT_R16_SFLOAT,          VK_FORMAT_R16_UINT,
+        VK_FORMAT_R32_SFLOAT,        VK_FORMAT_R32G32B32A32_SFLOAT, VK_FORMAT_R32G32_UINT,
+        VK_FORMAT_R32G32B32A32_UINT, VK_FORMAT_R16G16B16A16_SFLOAT, VK_FORMAT_R16_SFLOAT,
+        VK_FORMAT_R16_UINT,
     };
     for (size_t i = 0; i < RAPT_COUNT(formats); i++) {
         VkFormatProperties properties = {0};
@@ -437,8 +449,8 @@ static bool texel_formats(const rapt_vk_instance *instance, VkPhysicalDevice phy
 }
 
 /* Shapes of plain (not saturating) matrices; what exceeds the table is dropped. */
-static rapt_status coopmat_shapes(const rapt_vk_instance *instance, VkPhysicalDevice physical, rapt_caps *caps,
-                                  rapt_error *error)
+static rapt_status coopmat_shapes(const rapt_vk_instance *instance, VkPhysicalDevice physical,
+                                  rapt_caps *caps, rapt_error *error)
 {
     uint32_t count = 0, capacity;
     caps->coopmat_count = 0;
@@ -452,7 +464,8 @@ static rapt_status coopmat_shapes(const rapt_vk_instance *instance, VkPhysicalDe
     capacity = count;
     VkCooperativeMatrixPropertiesKHR *list = rapt_calloc(instance->allocator, capacity, sizeof *list);
     if (list == NULL)
-        return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for the list of cooperative matrix shapes");
+        return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY,
+                         "no memory for the list of cooperative matrix shapes");
     for (uint32_t i = 0; i < capacity; i++)
         list[i].sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR;
     result = instance->fn.vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR(physical, &count, list);
@@ -471,8 +484,9 @@ static rapt_status coopmat_shapes(const rapt_vk_instance *instance, VkPhysicalDe
         };
     }
     rapt_free(instance->allocator, list, capacity * sizeof *list);
-    return result < 0 ? rapt_vk_check(NULL, result, "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR", error)
-                      : RAPT_OK;
+    return result < 0
+               ? rapt_vk_check(NULL, result, "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR", error)
+               : RAPT_OK;
 }
 
 static void heaps(const rapt_vk_instance *instance, VkPhysicalDevice physical, rapt_caps *caps)
@@ -490,10 +504,12 @@ static void heaps(const rapt_vk_instance *instance, VkPhysicalDevice physical, r
         }
     }
     caps->host_heap = total - caps->device_heap;
-    const VkMemoryPropertyFlags mapped = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT | VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT |
+    const VkMemoryPropertyFlags mapped = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT |
+                                         VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT |
                                          VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
     for (uint32_t i = 0; i < memory.memoryTypeCount; i++)
-        if (memory.memoryTypes[i].heapIndex == largest && (memory.memoryTypes[i].propertyFlags & mapped) == mapped)
+        if (memory.memoryTypes[i].heapIndex == largest &&
+            (memory.memoryTypes[i].propertyFlags & mapped) == mapped)
             caps->unified_memory = 1;
 }
 
@@ -511,8 +527,8 @@ static uint32_t usable_version(const rapt_vk_instance *instance, const VkPhysica
     return RAPT_MIN(instance->api_version, core->apiVersion);
 }
 
-rapt_status rapt_snapshot(const rapt_vk_instance *instance, VkPhysicalDevice physical, const rapt_enabled *enabled,
-                          rapt_caps *caps, rapt_error *error)
+rapt_status rapt_snapshot(const rapt_vk_instance *instance, VkPhysicalDevice physical,
+                          const rapt_enabled *enabled, rapt_caps *caps, rapt_error *error)
 {
     rapt_extensions offered;
     rapt_properties p;
@@ -564,7 +580,8 @@ rapt_status rapt_snapshot(const rapt_vk_instance *instance, VkPhysicalDevice phy
     caps->max_storage_range = limits->maxStorageBufferRange;
     caps->max_uniform_range = limits->maxUniformBufferRange;
     caps->max_texel_elements = limits->maxTexelBufferElements;
-    caps->max_allocation = p.maintenance3.maxMemoryAllocationSize != 0 ? p.maintenance3.maxMemoryAllocationSize : 1u << 30;
+    caps->max_allocation =
+        p.maintenance3.maxMemoryAllocationSize != 0 ? p.maintenance3.maxMemoryAllocationSize : 1u << 30;
     if (p.maintenance4.maxBufferSize != 0) /* an allocation of ours holds one buffer at least */
         caps->max_allocation = RAPT_MIN(caps->max_allocation, p.maintenance4.maxBufferSize);
     caps->storage_align = (uint32_t)limits->minStorageBufferOffsetAlignment;
@@ -619,8 +636,8 @@ static void add_name(rapt_enable *out, const char *name)
         out->names[out->name_count++] = name;
 }
 
-rapt_status rapt_enable_for(const rapt_vk_instance *instance, VkPhysicalDevice physical, const rapt_caps *caps,
-                            rapt_enable *out, rapt_error *error)
+rapt_status rapt_enable_for(const rapt_vk_instance *instance, VkPhysicalDevice physical,
+                            const rapt_caps *caps, rapt_enable *out, rapt_error *error)
 {
     rapt_extensions offered;
     rapt_features supported;
@@ -663,7 +680,8 @@ rapt_status rapt_enable_for(const rapt_vk_instance *instance, VkPhysicalDevice p
     }
     if (have.version < VK_API_VERSION_1_1 &&
         rapt_extensions_have(&offered, VK_KHR_STORAGE_BUFFER_STORAGE_CLASS_EXTENSION_NAME))
-        add_name(out, VK_KHR_STORAGE_BUFFER_STORAGE_CLASS_EXTENSION_NAME); /* our modules use that storage class */
+        add_name(out,
+                 VK_KHR_STORAGE_BUFFER_STORAGE_CLASS_EXTENSION_NAME); /* our modules use that storage class */
     if (rapt_extensions_have(&offered, VK_KHR_PORTABILITY_SUBSET_EXTENSION_NAME))
         add_name(out, VK_KHR_PORTABILITY_SUBSET_EXTENSION_NAME); /* must be enabled where it is offered */
     rapt_extensions_free(instance, &offered);

@@ -5,8 +5,8 @@
 const char *rapt_vk_result_name(VkResult result)
 {
     switch ((int)result) {
-#define RAPT_NAME(name)                                                                                                \
-    case name:                                                                                                         \
+#define RAPT_NAME(name)                                                                                      \
+    case name:                                                                                               \
         return #name;
         RAPT_NAME(VK_SUCCESS)
         RAPT_NAME(VK_NOT_READY)
@@ -53,7 +53,8 @@ static void fault_text(rapt_device *device, char *out, size_t capacity)
     VkResult result = device->fn.vkGetDeviceFaultInfoEXT(device->handle, &counts, NULL);
     if (result < 0)
         return;
-    /* The description alone: with no room for the lists, the call comes back with VK_INCOMPLETE and the text. */
+    /* The description alone: with no room for the lists, the call comes back with VK_INCOMPLETE and the text.
+     */
     counts.addressInfoCount = 0;
     counts.vendorInfoCount = 0;
     counts.vendorBinarySize = 0;
@@ -74,7 +75,8 @@ rapt_status rapt_vk_check(rapt_device *device, VkResult result, const char *what
         return RAPT_OK;
     case VK_TIMEOUT:
     case VK_NOT_READY:
-        return rapt_fail(error, RAPT_ERROR_TIMEOUT, "%s: not done in time (%s)", what, rapt_vk_result_name(result));
+        return rapt_fail(error, RAPT_ERROR_TIMEOUT, "%s: not done in time (%s)", what,
+                         rapt_vk_result_name(result));
     case VK_ERROR_DEVICE_LOST: {
         char fault[320] = "";
         if (device != NULL) {
@@ -82,8 +84,8 @@ rapt_status rapt_vk_check(rapt_device *device, VkResult result, const char *what
             if (!before)
                 fault_text(device, fault, sizeof fault);
         }
-        return rapt_fail(error, RAPT_ERROR_DEVICE_LOST, "%s: the device %s was lost (VK_ERROR_DEVICE_LOST)%s", what,
-                         device != NULL ? device->caps.device_name : "", fault);
+        return rapt_fail(error, RAPT_ERROR_DEVICE_LOST, "%s: the device %s was lost (VK_ERROR_DEVICE_LOST)%s",
+                         what, device != NULL ? device->caps.device_name : "", fault);
     }
     case VK_ERROR_OUT_OF_HOST_MEMORY:
         status = RAPT_ERROR_OUT_OF_HOST_MEMORY;
@@ -111,12 +113,14 @@ rapt_status rapt_vk_check(rapt_device *device, VkResult result, const char *what
 rapt_status rapt_device_alive(const rapt_device *device, rapt_error *error)
 {
     if (atomic_load(&device->lost))
-        return rapt_fail(error, RAPT_ERROR_DEVICE_LOST, "the device %s was lost earlier: destroy it and open it again",
+        return rapt_fail(error, RAPT_ERROR_DEVICE_LOST,
+                         "the device %s was lost earlier: destroy it and open it again",
                          device->caps.device_name);
     return RAPT_OK;
 }
 
-rapt_status rapt_queue_submit(rapt_device *device, const VkSubmitInfo *submit, VkFence fence, rapt_error *error)
+rapt_status rapt_queue_submit(rapt_device *device, const VkSubmitInfo *submit, VkFence fence,
+                              rapt_error *error)
 {
     rapt_status status = rapt_device_alive(device, error);
     if (status != RAPT_OK)

@@ -57,6 +57,7 @@ struct rapt_runtime {
     bool compiler_off; /* the app gave "" for compiler_library */
     void *compiler_handle;
     const rapt_compiler_api *compiler; /* NULL until rapt_runtime_compiler succeeded */
+    atomic_bool abandoned; /* a hung device was left as it is: its instance and the library must stay, too */
     atomic_uint validation_messages;   /* errors and warnings that validation layers reported */
     rapt_allocator *owner_allocator;   /* reserved */
 };
