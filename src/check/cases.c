@@ -49,10 +49,8 @@ static const char *dtype_name(rapt_dtype dtype)
     return dtype == RAPT_F16 ? "f16" : dtype == RAPT_BF16 ? "bf16" : "f32";
 }
 
-const char *const rapt_case_masks_quick[] = {"",         "floor", "no-subgroup", "no-16bit,no-fp16",
-                                             "no-texel", NULL};
+const char *const rapt_case_masks_quick[] = {"floor", "no-16bit,no-fp16", NULL};
 const char *const rapt_case_masks_full[] = {
-    "",
     "floor",
     "no-subgroup",
     "no-subgroup-shuffle",
@@ -70,6 +68,7 @@ const char *const rapt_case_masks_full[] = {
 /* ---- the named cases ---- */
 
 #define QUICK (RAPT_CASE_QUICK | RAPT_CASE_FULL)
+#define CORE (RAPT_CASE_CORE | QUICK)
 #define FULL RAPT_CASE_FULL
 #define BENCH RAPT_CASE_BENCH
 #define SHAPE(b, hq, hkv, q, k, d, dv)                                                                       \
@@ -80,28 +79,43 @@ const char *const rapt_case_masks_full[] = {
 #define CAUSAL(offset) .causal = true, .causal_offset = offset
 
 static const rapt_case named[] = {
+    /* what masked keys hold; the first that each kernel row is tried on */
+    {"poison-causal", SHAPE(1, 2, 2, 70, 70, 64, 64), F32, CAUSAL(0), .input = RAPT_INPUT_POISONED,
+     .groups = CORE},
+    {"poison-causal-f16", SHAPE(1, 4, 2, 70, 90, 64, 64), F16, CAUSAL(-9), .input = RAPT_INPUT_POISONED,
+     .groups = CORE},
+    {"poison-decode", SHAPE(1, 4, 2, 4, 600, 128, 128), F32, CAUSAL(-70), .key_splits = 4,
+     .input = RAPT_INPUT_POISONED, .groups = CORE},
+    {"poison-varlen", SHAPE(1, 2, 2, 40, 60, 32, 32), F32, CAUSAL(-3), .sequences = 3,
+     .length_q = {10, 25, 5}, .length_k = {10, 20, 30}, .input = RAPT_INPUT_POISONED, .groups = QUICK},
+    {"poison-causal-bf16", SHAPE(1, 4, 2, 70, 90, 64, 64), BF16, CAUSAL(-9), .input = RAPT_INPUT_POISONED,
+     .groups = CORE},
+    {"poison-decode-f16", SHAPE(1, 4, 2, 4, 600, 128, 128), F16, CAUSAL(-70), .key_splits = 4,
+     .input = RAPT_INPUT_POISONED, .groups = CORE},
+    {"poison-decode-bf16", SHAPE(1, 4, 2, 4, 600, 128, 128), BF16, CAUSAL(-70), .key_splits = 4,
+     .input = RAPT_INPUT_POISONED, .groups = CORE},
     /* nothing at all */
     {"no-queries", SHAPE(2, 3, 3, 0, 5, 8, 8), F32, .groups = QUICK},
-    {"no-keys", SHAPE(2, 3, 3, 5, 0, 8, 8), F32, .groups = QUICK},
+    {"no-keys", SHAPE(2, 3, 3, 5, 0, 8, 8), F32, .groups = CORE},
     {"no-keys-f16-odd", SHAPE(1, 2, 1, 3, 0, 5, 7), F16, .layout = RAPT_LAYOUT_ODD, .groups = QUICK},
     {"no-batch", SHAPE(0, 3, 3, 5, 5, 8, 8), F32, .groups = QUICK},
     {"one-element", SHAPE(1, 1, 1, 1, 1, 1, 1), F32, .groups = QUICK},
     {"one-element-f16", SHAPE(1, 1, 1, 1, 1, 1, 1), F16, .groups = QUICK},
     /* exact */
-    {"exact-f32", SHAPE(2, 2, 2, 33, 70, 32, 24), F32, .input = RAPT_INPUT_EXACT, .groups = QUICK},
+    {"exact-f32", SHAPE(2, 2, 2, 33, 70, 32, 24), F32, .input = RAPT_INPUT_EXACT, .groups = CORE},
     {"exact-f16-causal", SHAPE(1, 4, 2, 65, 65, 64, 64), F16, CAUSAL(0), .input = RAPT_INPUT_EXACT,
-     .groups = QUICK},
+     .groups = CORE},
     {"exact-bf16-odd", SHAPE(1, 2, 1, 17, 130, 40, 9), BF16, CAUSAL(3), .layout = RAPT_LAYOUT_ODD,
-     .input = RAPT_INPUT_EXACT, .groups = QUICK},
+     .input = RAPT_INPUT_EXACT, .groups = CORE},
     {"exact-split", SHAPE(1, 4, 2, 1, 1000, 64, 64), F32, .key_splits = 7, .input = RAPT_INPUT_EXACT,
-     .groups = QUICK},
+     .groups = CORE},
     {"exact-uniform", SHAPE(1, 2, 2, 5, 64, 4, 16), F32, .input = RAPT_INPUT_EXACT, .groups = QUICK},
     {"exact-varlen", SHAPE(1, 2, 1, 26, 47, 64, 32), F32, CAUSAL(0), .sequences = 4,
-     .length_q = {9, 0, 1, 16}, .length_k = {9, 3, 19, 16}, .input = RAPT_INPUT_EXACT, .groups = QUICK},
+     .length_q = {9, 0, 1, 16}, .length_k = {9, 3, 19, 16}, .input = RAPT_INPUT_EXACT, .groups = CORE},
     /* heads */
     {"gqa-4", SHAPE(1, 8, 2, 40, 40, 64, 64), F32, CAUSAL(0), .groups = QUICK},
     {"mqa", SHAPE(2, 5, 1, 19, 50, 32, 32), F16, .groups = QUICK},
-    {"sqa-fewer-query-heads", SHAPE(1, 2, 6, 33, 33, 64, 64), F32, CAUSAL(0), .groups = QUICK},
+    {"sqa-fewer-query-heads", SHAPE(1, 2, 6, 33, 33, 64, 64), F32, CAUSAL(0), .groups = CORE},
     {"heads-3-to-2", SHAPE(1, 3, 2, 18, 21, 16, 16), F32, .groups = QUICK},
     {"heads-2-to-5", SHAPE(2, 2, 5, 18, 21, 16, 16), F32, CAUSAL(1), .groups = QUICK},
     /* masks */
@@ -113,16 +127,8 @@ static const rapt_case named[] = {
     {"causal-offset-lowest", SHAPE(1, 1, 1, 20, 20, 8, 8), F32, CAUSAL(INT64_MIN), .groups = QUICK},
     {"causal-offset-highest", SHAPE(1, 1, 1, 20, 20, 8, 8), F32, CAUSAL(INT64_MAX), .groups = QUICK},
     {"causal-128", SHAPE(1, 2, 2, 128, 128, 64, 64), F32, CAUSAL(0), .groups = QUICK},
-    /* poison and range */
-    {"poison-causal", SHAPE(1, 2, 2, 70, 70, 64, 64), F32, CAUSAL(0), .input = RAPT_INPUT_POISONED,
-     .groups = QUICK},
-    {"poison-causal-f16", SHAPE(1, 4, 2, 70, 90, 64, 64), F16, CAUSAL(-9), .input = RAPT_INPUT_POISONED,
-     .groups = QUICK},
-    {"poison-decode", SHAPE(1, 4, 2, 4, 600, 128, 128), F32, CAUSAL(-70), .key_splits = 4,
-     .input = RAPT_INPUT_POISONED, .groups = QUICK},
-    {"poison-varlen", SHAPE(1, 2, 2, 40, 60, 32, 32), F32, CAUSAL(-3), .sequences = 3,
-     .length_q = {10, 25, 5}, .length_k = {10, 20, 30}, .input = RAPT_INPUT_POISONED, .groups = QUICK},
-    {"large-scores", SHAPE(1, 2, 2, 40, 70, 64, 64), F32, .input = RAPT_INPUT_LARGE, .groups = QUICK},
+    /* range */
+    {"large-scores", SHAPE(1, 2, 2, 40, 70, 64, 64), F32, .input = RAPT_INPUT_LARGE, .groups = CORE},
     {"large-scores-f16", SHAPE(1, 2, 2, 40, 70, 64, 64), F16, CAUSAL(0), .input = RAPT_INPUT_LARGE,
      .groups = QUICK},
     {"large-scores-split", SHAPE(1, 2, 2, 1, 500, 64, 64), F32, .key_splits = 5, .input = RAPT_INPUT_LARGE,
@@ -130,34 +136,36 @@ static const rapt_case named[] = {
     /* layouts */
     {"bnhd-f32", SHAPE(2, 3, 3, 37, 37, 64, 64), F32, CAUSAL(0), .layout = RAPT_LAYOUT_BNHD, .groups = QUICK},
     {"packed-qkv-f32", SHAPE(2, 4, 4, 37, 37, 64, 64), F32, .layout = RAPT_LAYOUT_PACKED, .groups = QUICK},
-    {"packed-qkv-f16", SHAPE(1, 4, 2, 37, 37, 64, 64), F16, .layout = RAPT_LAYOUT_PACKED, .groups = QUICK},
-    {"odd-f32", SHAPE(2, 3, 3, 19, 23, 64, 64), F32, .layout = RAPT_LAYOUT_ODD, .groups = QUICK},
-    {"odd-f16", SHAPE(2, 3, 3, 19, 23, 33, 35), F16, .layout = RAPT_LAYOUT_ODD, .groups = QUICK},
-    {"odd-bf16", SHAPE(2, 4, 2, 19, 23, 64, 64), BF16, CAUSAL(0), .layout = RAPT_LAYOUT_ODD, .groups = QUICK},
+    {"packed-qkv-f16", SHAPE(1, 4, 2, 37, 37, 64, 64), F16, .layout = RAPT_LAYOUT_PACKED, .groups = CORE},
+    {"odd-f32", SHAPE(2, 3, 3, 19, 23, 64, 64), F32, .layout = RAPT_LAYOUT_ODD, .groups = CORE},
+    {"odd-f16", SHAPE(2, 3, 3, 19, 23, 33, 35), F16, .layout = RAPT_LAYOUT_ODD, .groups = CORE},
+    {"odd-bf16", SHAPE(2, 4, 2, 19, 23, 64, 64), BF16, CAUSAL(0), .layout = RAPT_LAYOUT_ODD, .groups = CORE},
     {"broadcast-kv", SHAPE(3, 4, 4, 19, 23, 64, 64), F32, .layout = RAPT_LAYOUT_BROADCAST, .groups = QUICK},
     /* sequences of different lengths */
     {"varlen", SHAPE(1, 4, 2, 100, 130, 64, 64), F32, .sequences = 5, .length_q = {1, 33, 0, 60, 6},
-     .length_k = {64, 33, 5, 0, 28}, .groups = QUICK},
+     .length_k = {64, 33, 5, 0, 28}, .groups = CORE},
     {"varlen-causal-f16", SHAPE(1, 4, 2, 100, 100, 64, 64), F16, CAUSAL(0), .sequences = 4,
-     .length_q = {17, 64, 2, 17}, .length_k = {17, 64, 2, 17}, .layout = RAPT_LAYOUT_BNHD, .groups = QUICK},
+     .length_q = {17, 64, 2, 17}, .length_k = {17, 64, 2, 17}, .layout = RAPT_LAYOUT_BNHD, .groups = CORE},
     {"varlen-empty", SHAPE(1, 2, 2, 0, 0, 16, 16), F32, .sequences = 2, .groups = QUICK},
-    {"varlen-bound", SHAPE(1, 2, 2, 70, 70, 32, 32), F32, CAUSAL(0), .sequences = 2, .length_q = {50, 20},
+    {"varlen-bound", SHAPE(1, 2, 2, 70, 70, 32, 32), F32, .sequences = 2, .length_q = {50, 20},
      .length_k = {50, 20}, .max_seqlen_q = 32, .groups = QUICK},
+    {"varlen-bound-causal", SHAPE(1, 2, 2, 70, 70, 32, 32), F32, CAUSAL(0), .sequences = 2,
+     .length_q = {50, 20}, .length_k = {50, 20}, .max_seqlen_q = 32, .groups = QUICK},
     {"varlen-decode", SHAPE(1, 8, 2, 4, 900, 64, 64), F32, CAUSAL(0), .sequences = 4,
      .length_q = {1, 1, 1, 1}, .length_k = {400, 1, 99, 400}, .key_splits = 3, .groups = QUICK},
     /* few queries */
-    {"decode", SHAPE(2, 8, 2, 1, 777, 128, 128), F32, .groups = QUICK},
-    {"decode-f16", SHAPE(1, 8, 2, 1, 777, 128, 128), F16, .groups = QUICK},
+    {"decode", SHAPE(2, 8, 2, 1, 777, 128, 128), F32, .groups = CORE},
+    {"decode-f16", SHAPE(1, 8, 2, 1, 777, 128, 128), F16, .groups = CORE},
     {"decode-4-causal", SHAPE(1, 8, 1, 4, 300, 64, 64), F32, CAUSAL(0), .groups = QUICK},
     {"split-2", SHAPE(1, 2, 2, 33, 200, 64, 64), F32, CAUSAL(0), .key_splits = 2, .groups = QUICK},
     {"split-more-than-keys", SHAPE(1, 2, 2, 3, 5, 64, 64), F32, .key_splits = 64, .groups = QUICK},
     {"no-lse", SHAPE(1, 2, 2, 33, 33, 64, 64), F32, .no_lse = true, .groups = QUICK},
     /* head dims of real models */
-    {"head-dim-128", SHAPE(1, 2, 2, 70, 70, 128, 128), F32, CAUSAL(0), .groups = QUICK},
-    {"head-dim-256-f16", SHAPE(1, 2, 2, 35, 70, 256, 256), F16, .groups = QUICK},
-    {"head-dim-80-bf16", SHAPE(1, 2, 2, 70, 70, 80, 80), BF16, CAUSAL(0), .groups = QUICK},
+    {"head-dim-128", SHAPE(1, 2, 2, 70, 70, 128, 128), F32, CAUSAL(0), .groups = CORE},
+    {"head-dim-256-f16", SHAPE(1, 2, 2, 35, 70, 256, 256), F16, .groups = CORE},
+    {"head-dim-80-bf16", SHAPE(1, 2, 2, 70, 70, 80, 80), BF16, CAUSAL(0), .groups = CORE},
     {"head-dim-192-128", SHAPE(1, 2, 2, 35, 70, 192, 128), F16, CAUSAL(0), .groups = QUICK},
-    {"head-dim-576-512", SHAPE(1, 4, 1, 9, 70, 576, 512), F32, CAUSAL(0), .groups = QUICK},
+    {"head-dim-576-512", SHAPE(1, 4, 1, 9, 70, 576, 512), F32, CAUSAL(0), .groups = CORE},
     /* larger than a masked range=262144 */
     {"long-keys", SHAPE(1, 2, 1, 5, 3000, 64, 64), F32, CAUSAL(0), .groups = FULL},
     {"long-keys-f16", SHAPE(1, 2, 2, 40, 4099, 64, 64), F16, .groups = FULL},

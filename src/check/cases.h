@@ -11,6 +11,7 @@ enum {
     RAPT_CASE_QUICK = 1,
     RAPT_CASE_FULL = 2,
     RAPT_CASE_BENCH = 4, /* worth timing */
+    RAPT_CASE_CORE = 8,  /* the few that stand for all where a pipeline is dear: every one a quick one too */
 };
 
 typedef enum rapt_case_layout {
@@ -62,7 +63,7 @@ bool rapt_case_parse(const char *name, rapt_case *out);
  * where the case's shape allows neither; its inputs are then integers, compared with a tolerance. */
 bool rapt_case_is_exact(const rapt_case *c);
 
-/* Masks that rapt check lowers the device by (see rapt_caps_mask), NULL-ended; the first is "": none. */
+/* Masks that rapt check lowers the device by (see rapt_caps_mask), NULL-ended. */
 extern const char *const rapt_case_masks_quick[];
 extern const char *const rapt_case_masks_full[];
 

@@ -11,8 +11,8 @@
 #include <string.h>
 
 #define ORACLE_LIMIT 4e8 /* multiply-adds per case; beyond, rows are sampled */
-#define MAX_MASKS 16
-#define MAX_DETAILS 40 /* failures shown one by one */
+#define MAX_MASKS 16     /* the first is the device as it is, or as --caps has it */
+#define MAX_DETAILS 40   /* failures shown one by one */
 
 typedef struct check_options {
     tool_device_options device;
@@ -20,9 +20,11 @@ typedef struct check_options {
     bool quick, full, json, list;
 } check_options;
 
-/* What one kernel row, or the planner's choice (no name), came to. */
+/* What one kernel row, or the planner's choice under one mask, came to. */
 typedef struct tally {
-    const char *name, *family;
+    const char *kernel; /* NULL: chosen */
+    const char *family;
+    size_t mask;
     size_t pass, fail, refused;
     double worst; /* largest error / tolerance of the passes */
     char worst_case[192], refusal[256];
@@ -34,7 +36,7 @@ typedef struct check {
     const char *masks[MAX_MASKS];
     rapt_device *devices[MAX_MASKS]; /* NULL: the mask does not apply */
     size_t mask_count;
-    tally *tallies; /* [0]: the planner's choice */
+    tally *tallies;
     size_t tally_count;
     rapt_case *cases;
     size_t case_count;
@@ -49,27 +51,25 @@ typedef struct check {
 
 static int open_devices(check *c)
 {
-    const char *const *masks = c->o->full ? rapt_case_masks_full : rapt_case_masks_quick;
-    const char *const only[] = {c->o->device.caps ? c->o->device.caps : "", NULL};
-    if (c->o->device.caps || c->o->kernel)
-        masks = only;
+    const char *const *more = c->o->full ? rapt_case_masks_full : rapt_case_masks_quick;
     const int code = tool_runtime_open(&c->o->device, &c->runtime);
     if (code != TOOL_GOOD)
         return code;
-    for (size_t n = 0; masks[n] && n < MAX_MASKS; n++) {
+    c->masks[c->mask_count++] = c->o->device.caps ? c->o->device.caps : "";
+    while (*more && !c->o->device.caps && !c->o->kernel && c->mask_count < MAX_MASKS)
+        c->masks[c->mask_count++] = *more++;
+    for (size_t n = 0; n < c->mask_count; n++) {
         rapt_error error = {0};
         rapt_device_options options = RAPT_DEVICE_OPTIONS_INIT;
         options.selector = c->o->device.device;
-        options.caps_mask = masks[n];
+        options.caps_mask = c->masks[n];
         options.validation = c->o->device.validation;
-        c->masks[n] = masks[n];
-        c->mask_count = n + 1;
         const rapt_status status = rapt_device_open(c->runtime, &options, &c->devices[n], &error);
         if (status == RAPT_OK)
             continue;
         if (status != RAPT_ERROR_INVALID || n == 0)
             return tool_status_error(status, &error);
-        fprintf(stderr, "rapt: note: mask %s left out: %s\n", masks[n], error.message);
+        fprintf(stderr, "rapt: note: mask %s left out: %s\n", c->masks[n], error.message);
     }
     char line[1200];
     tool_device_line(rapt_device_caps(c->devices[0]), c->o->device.caps, line, sizeof line);
@@ -77,41 +77,44 @@ static int open_devices(check *c)
     return TOOL_GOOD;
 }
 
-/* Merge rows cannot be forced: cases with key splits run them. */
-static int list_kernels(check *c)
+/* One tally per mask and per row. Rows that merge cannot be forced: cases with key splits run them. */
+static int list_tallies(check *c)
 {
-    c->tallies = calloc(rapt_kernel_count() + 1, sizeof *c->tallies);
+    static const char *const not_attention[] = {"merge", "peak"};
+    c->tallies = calloc(MAX_MASKS + rapt_kernel_count(), sizeof *c->tallies);
     if (!c->tallies)
         return tool_no_memory();
-    if (!c->o->kernel)
-        c->tallies[c->tally_count++] = (tally){.name = NULL, .family = "chosen"};
+    for (size_t mask = 0; mask < c->mask_count && !c->o->kernel; mask++)
+        if (c->devices[mask])
+            c->tallies[c->tally_count++] = (tally){.family = "chosen", .mask = mask};
     for (uint32_t n = 0; n < rapt_kernel_count(); n++) {
         rapt_kernel_info info = RAPT_KERNEL_INFO_INIT;
-        if (rapt_kernel_describe(n, &info, NULL) != RAPT_OK || strcmp(info.family, "merge") == 0)
-            continue;
-        if (!c->o->kernel || strcmp(info.name, c->o->kernel) == 0)
-            c->tallies[c->tally_count++] = (tally){.name = info.name, .family = info.family};
+        bool wanted = rapt_kernel_describe(n, &info, NULL) == RAPT_OK;
+        for (size_t f = 0; f < TOOL_COUNT(not_attention) && wanted; f++)
+            wanted = strcmp(info.family, not_attention[f]) != 0;
+        if (wanted && (!c->o->kernel || strcmp(info.name, c->o->kernel) == 0))
+            c->tallies[c->tally_count++] = (tally){.kernel = info.name, .family = info.family};
     }
     if (c->tally_count == 0)
-        return tool_error(TOOL_BAD_INPUT,
-                          "kernel row '%s' merges partial results; it runs in cases with key splits",
-                          c->o->kernel);
+        return tool_error(TOOL_BAD_INPUT, "kernel row '%s' is no attention kernel of its own", c->o->kernel);
     return TOOL_GOOD;
 }
 
 /* ---- running ---- */
 
-static const char *tally_name(const tally *t)
+static void tally_name(const check *c, const tally *t, char out[96])
 {
-    return t->name ? t->name : "(chosen)";
+    snprintf(out, 96, "%s%s%s", t->kernel ? t->kernel : "(chosen)", c->masks[t->mask][0] ? " " : "",
+             c->masks[t->mask]);
 }
 
-static void report_failure(check *c, const rapt_problem *p, const tally *t, const char *mask,
-                           const char *message, const rapt_result *r)
+static void report_failure(check *c, const rapt_problem *p, const tally *t, const char *message,
+                           const rapt_result *r)
 {
+    const char *mask = c->masks[t->mask];
+    const char *kernel = r->info.kernel[0] ? r->info.kernel : t->kernel ? t->kernel : "(chosen)";
     c->failures++;
     tool_progress_clear(&c->progress);
-    const char *kernel = r->info.kernel[0] ? r->info.kernel : tally_name(t);
     if (c->failures <= MAX_DETAILS)
         fprintf(c->o->json ? stderr : stdout, "FAIL %s, kernel %s%s%s%s%s: %s\n", p->c.name, kernel,
                 r->info.merge_kernel[0] ? " + " : "", r->info.merge_kernel, mask[0] ? ", caps " : "", mask,
@@ -119,14 +122,14 @@ static void report_failure(check *c, const rapt_problem *p, const tally *t, cons
     else if (c->failures == MAX_DETAILS + 1)
         fprintf(c->o->json ? stderr : stdout, "further failures are counted only\n");
     fflush(stdout);
-    if (c->json_failures) {
-        cJSON *f = cJSON_CreateObject();
-        cJSON_AddStringToObject(f, "case", p->c.name);
-        cJSON_AddStringToObject(f, "kernel", kernel);
-        cJSON_AddStringToObject(f, "caps", mask);
-        cJSON_AddStringToObject(f, "message", message);
-        cJSON_AddItemToArray(c->json_failures, f);
-    }
+    if (!c->json_failures)
+        return;
+    cJSON *f = cJSON_CreateObject();
+    cJSON_AddStringToObject(f, "case", p->c.name);
+    cJSON_AddStringToObject(f, "kernel", kernel);
+    cJSON_AddStringToObject(f, "caps", mask);
+    cJSON_AddStringToObject(f, "message", message);
+    cJSON_AddItemToArray(c->json_failures, f);
 }
 
 static double ratio(const rapt_check_difference *d)
@@ -137,57 +140,88 @@ static double ratio(const rapt_check_difference *d)
 /* An unforced problem may be refused only where 16-bit stores are missing and its rows share words. */
 static bool may_refuse(const tally *t, const rapt_problem *p, const rapt_caps *caps)
 {
-    return t->name || (p->c.dtype != RAPT_F32 && !(caps->features & RAPT_FEATURE_BIT(STORAGE_16BIT)));
+    return t->kernel || (p->c.dtype != RAPT_F32 && !(caps->features & RAPT_FEATURE_BIT(STORAGE_16BIT)));
 }
 
-static void run_one(check *c, const rapt_problem *p, size_t mask, tally *t)
+static void run_one(check *c, const rapt_problem *p, tally *t)
 {
-    const rapt_result r = rapt_check_run(c->devices[mask], p, t->name, c->repeats);
+    const rapt_result r = rapt_check_run(c->devices[t->mask], p, t->kernel, c->repeats);
     c->runs++;
-    switch (r.verdict) {
-    case RAPT_VERDICT_PASS: {
-        t->pass++;
+    if (r.verdict == RAPT_VERDICT_PASS) {
         const double worst = fmax(ratio(&r.out), ratio(&r.lse));
+        t->pass++;
         if (worst > t->worst) {
             t->worst = worst;
             memcpy(t->worst_case, p->c.name, sizeof t->worst_case);
         }
-        return;
+    } else if (r.verdict == RAPT_VERDICT_REFUSED && may_refuse(t, p, rapt_device_caps(c->devices[t->mask]))) {
+        t->refused++;
+        snprintf(t->refusal, sizeof t->refusal, "%.255s", r.error.message);
+    } else {
+        char message[700];
+        snprintf(message, sizeof message, "%s%s", r.verdict == RAPT_VERDICT_REFUSED ? "refused: " : "",
+                 r.verdict == RAPT_VERDICT_FAIL ? r.message : r.error.message);
+        t->fail++;
+        report_failure(c, p, t, message, &r);
+        c->lost = r.verdict == RAPT_VERDICT_ERROR && r.error.status == RAPT_ERROR_DEVICE_LOST;
     }
-    case RAPT_VERDICT_REFUSED:
-        if (may_refuse(t, p, rapt_device_caps(c->devices[mask]))) {
-            t->refused++;
-            snprintf(t->refusal, sizeof t->refusal, "%.255s", r.error.message);
-            return;
-        }
-        break;
-    case RAPT_VERDICT_ERROR:
-        c->lost = r.error.status == RAPT_ERROR_DEVICE_LOST;
-        break;
-    default:
-        break;
-    }
-    t->fail++;
-    char message[700];
-    snprintf(message, sizeof message, "%s%s", r.verdict == RAPT_VERDICT_REFUSED ? "refused: " : "",
-             r.verdict == RAPT_VERDICT_FAIL ? r.message : r.error.message);
-    report_failure(c, p, t, c->masks[mask], message, &r);
 }
 
-/* Each row is forced on the first device only: under a mask it is refused or the same. */
-static int run_case(check *c, const rapt_case *one)
+/* Which cases a tally takes. The bare choice: all. A mask: the core ones, with --full the quick ones. A row:
+ * the first core one that it accepts, with --full every quick one, alone every one. */
+static bool takes(const check *c, const tally *t, const rapt_case *one)
 {
-    rapt_problem p;
-    if (!rapt_problem_make(one, rapt_problem_row_step(one, ORACLE_LIMIT), &p)) {
-        rapt_problem_free(&p);
-        return tool_no_memory();
+    if (c->o->filter || c->o->kernel || (!t->kernel && t->mask == 0))
+        return true;
+    if (c->o->full)
+        return one->groups & RAPT_CASE_QUICK;
+    return (one->groups & RAPT_CASE_CORE) && (!t->kernel || t->pass + t->fail == 0);
+}
+
+/* Each row on one case only: then rows are counted for the progress, else cases. */
+static bool counts_rows(const check *c, size_t first)
+{
+    return c->tallies[first].kernel && !c->o->filter && !c->o->kernel && !c->o->full;
+}
+
+static size_t finished_rows(const check *c, size_t first, size_t last)
+{
+    size_t finished = 0;
+    for (size_t t = first; t < last; t++)
+        finished += c->tallies[t].pass + c->tallies[t].fail > 0;
+    return finished;
+}
+
+/* The tallies [first, last) over every case that they take. Pipelines of rows that are never chosen here can
+ * be dear to compile: those come last. */
+static int run_tallies(check *c, size_t first, size_t last)
+{
+    if (first == last)
+        return TOOL_GOOD;
+    const bool rows = counts_rows(c, first);
+    c->progress = tool_progress_begin(rows ? last - first : c->case_count);
+    for (size_t n = 0; n < c->case_count && !c->lost; n++) {
+        const rapt_case *one = &c->cases[n];
+        rapt_problem p = {0};
+        bool made = false;
+        for (size_t t = first; t < last && !c->lost; t++) {
+            if (!takes(c, &c->tallies[t], one))
+                continue;
+            if (!made && !rapt_problem_make(one, rapt_problem_row_step(one, ORACLE_LIMIT), &p)) {
+                rapt_problem_free(&p);
+                return tool_no_memory();
+            }
+            made = true;
+            char what[320], name[96];
+            tally_name(c, &c->tallies[t], name);
+            snprintf(what, sizeof what, "%s, %s", one->name, name);
+            tool_progress_step(&c->progress, rows ? finished_rows(c, first, last) : n, what);
+            run_one(c, &p, &c->tallies[t]);
+        }
+        if (made)
+            rapt_problem_free(&p);
     }
-    for (size_t mask = 0; mask < c->mask_count && !c->lost; mask++) {
-        const size_t count = mask == 0 ? c->tally_count : 1;
-        for (size_t t = 0; t < count && c->devices[mask] && !c->lost; t++)
-            run_one(c, &p, mask, &c->tallies[t]);
-    }
-    rapt_problem_free(&p);
+    tool_progress_clear(&c->progress);
     return TOOL_GOOD;
 }
 
@@ -198,7 +232,9 @@ static void summary_text(const check *c, double seconds)
     printf("%-34s %7s %7s %7s  %s\n", "kernel", "pass", "fail", "refused", "largest error / tolerance");
     for (size_t n = 0; n < c->tally_count; n++) {
         const tally *t = &c->tallies[n];
-        printf("%-34s %7zu %7zu %7zu  ", tally_name(t), t->pass, t->fail, t->refused);
+        char name[96];
+        tally_name(c, t, name);
+        printf("%-34s %7zu %7zu %7zu  ", name, t->pass, t->fail, t->refused);
         if (t->pass > 0)
             printf("%.3f %s\n", t->worst, t->worst_case);
         else
@@ -220,8 +256,9 @@ static int summary_json(check *c, double seconds)
     for (size_t n = 0; n < c->tally_count; n++) {
         const tally *t = &c->tallies[n];
         cJSON *k = cJSON_CreateObject();
-        cJSON_AddStringToObject(k, "name", tally_name(t));
+        cJSON_AddStringToObject(k, "name", t->kernel ? t->kernel : "(chosen)");
         cJSON_AddStringToObject(k, "family", t->family);
+        cJSON_AddStringToObject(k, "caps", c->masks[t->mask]);
         cJSON_AddNumberToObject(k, "pass", (double)t->pass);
         cJSON_AddNumberToObject(k, "fail", (double)t->fail);
         cJSON_AddNumberToObject(k, "refused", (double)t->refused);
@@ -240,16 +277,17 @@ static int run_all(check *c)
 {
     int code = tool_kernel_known(c->o->kernel);
     if (code == TOOL_GOOD)
-        code = list_kernels(c);
-    if (code == TOOL_GOOD)
         code = open_devices(c);
+    if (code == TOOL_GOOD)
+        code = list_tallies(c);
     const double start = tool_now_ns();
-    c->progress = tool_progress_begin(c->case_count);
-    for (size_t n = 0; n < c->case_count && code == TOOL_GOOD && !c->lost; n++) {
-        tool_progress_step(&c->progress, n, c->cases[n].name);
-        code = run_case(c, &c->cases[n]);
-    }
-    tool_progress_clear(&c->progress);
+    size_t chosen = 0;
+    while (chosen < c->tally_count && !c->tallies[chosen].kernel)
+        chosen++;
+    if (code == TOOL_GOOD)
+        code = run_tallies(c, 0, chosen);
+    if (code == TOOL_GOOD && !c->lost)
+        code = run_tallies(c, chosen, c->tally_count);
     if (code != TOOL_GOOD)
         return code;
     const double seconds = (tool_now_ns() - start) / 1e9;
@@ -290,8 +328,12 @@ int tool_check(int argc, char **argv)
 {
     check_options o = {0};
     const tool_option options[] = {
-        {"--quick", NULL, "a minute or so (the default)", NULL, &o.quick},
-        {"--full", NULL, "every case and every mask; each run three times, bit for bit alike", NULL, &o.full},
+        {"--quick", NULL, "some hundred cases, two masks, each row on one case (the default)", NULL,
+         &o.quick},
+        {"--full", NULL,
+         "every case, every mask, each row on a hundred cases; each run three times\nand compared bit for "
+         "bit",
+         NULL, &o.full},
         {"--kernel", "NAME", "only this kernel row, forced", &o.kernel, NULL},
         {"--filter", "TEXT", "only cases whose name contains TEXT", &o.filter, NULL},
         {"--caps", "SPEC", "only under this mask (see rapt run --help), not under the usual ones",
@@ -319,7 +361,7 @@ int tool_check(int argc, char **argv)
         "oracle: small-integer cases for equality, the others within twice the error of a plain\n"
         "single-precision computation. Buffers, gaps and scratch start as NaN, and nothing\n"
         "outside the results may be written. The planner's choice runs every case, bare and under\n"
-        "masks that lower the device; then each kernel row is forced on every case it accepts.\n"
+        "masks that lower the device; then each kernel row is forced.\n"
         "One line per failure, a summary, exit code 1 if there was one.",
         examples, options};
     size_t count;

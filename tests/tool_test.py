@@ -1,0 +1,518 @@
+#!/usr/bin/env python3
+"""The built `rapt` as a black box: its contract, checked against a reference in plain Python.
+
+    tests/tool_test.py build/tools/rapt/rapt [unittest options]
+
+Runs on the Vulkan device that is there; without one, what needs a device is skipped.
+"""
+import json
+import math
+import os
+import random
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+RAPT = None  # path of the program
+GOOD, FAILED, BAD_INPUT, NO_DEVICE, REFUSED = 0, 1, 2, 3, 4
+SIZES = {"<f4": ("f", 4), "<f2": ("e", 2), "<i4": ("i", 4)}
+
+
+# ---- files
+
+
+def npy_bytes(descr, shape, values):
+    text = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {tuple(shape)!r}, }}"
+    text += " " * (-(10 + len(text) + 1) % 64) + "\n"
+    code, _ = SIZES[descr]
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode() + struct.pack(f"<{len(values)}{code}", *values)
+
+
+def read_npy(path):
+    """dtype, shape, flat values of a file, by a parser of its own."""
+    data = Path(path).read_bytes()
+    assert data[:8] == b"\x93NUMPY\x01\x00", data[:8]
+    (length,) = struct.unpack("<H", data[8:10])
+    header = eval(data[10 : 10 + length].decode(), {"__builtins__": {}}, {"False": False, "True": True})
+    code, size = SIZES[header["descr"]]
+    assert header["fortran_order"] is False and (10 + length) % 64 == 0
+    count = math.prod(header["shape"])
+    assert len(data) == 10 + length + count * size
+    return header["descr"], header["shape"], list(struct.unpack(f"<{count}{code}", data[10 + length :]))
+
+
+def f32(x):
+    return struct.unpack("<f", struct.pack("<f", x))[0]
+
+
+def f16(x):
+    return struct.unpack("<e", struct.pack("<e", x))[0]
+
+
+def bf16(x):
+    """Rounded to nearest, ties to even."""
+    (bits,) = struct.unpack("<I", struct.pack("<f", x))
+    bits += 0x7FFF + (bits >> 16 & 1)
+    return struct.unpack("<f", struct.pack("<I", bits & 0xFFFF0000))[0]
+
+
+# ---- the reference
+
+
+class Tensor:
+    """Four axes (batch, heads, sequence, head_dim), whatever the layout of its file."""
+
+    def __init__(self, shape, values):
+        self.shape, self.values = tuple(shape), values
+        assert len(values) == math.prod(shape)
+
+    @staticmethod
+    def random(rng, shape, rounding=f32):
+        return Tensor(shape, [rounding(rng.gauss(0, 1)) for _ in range(math.prod(shape))])
+
+    def row(self, b, h, i):
+        _, heads, n, d = self.shape
+        at = ((b * heads + h) * n + i) * d
+        return self.values[at : at + d]
+
+    def rounded(self, rounding):
+        return Tensor(self.shape, [rounding(x) for x in self.values])
+
+    def bnhd(self):
+        """The values in (batch, sequence, heads, head_dim) order, and that shape."""
+        b, h, n, d = self.shape
+        values = [x for bb in range(b) for i in range(n) for hh in range(h) for x in self.row(bb, hh, i)]
+        return (b, n, h, d), values
+
+
+def attend(q, keys, values, scale):
+    """One row: output and LSE."""
+    if not keys:
+        return [0.0] * len(values[0]) if values else [], -math.inf
+    scores = [scale * sum(a * b for a, b in zip(q, k)) for k in keys]
+    top = max(scores)
+    weights = [math.exp(s - top) for s in scores]
+    total = sum(weights)
+    out = [sum(w * v[e] for w, v in zip(weights, values)) / total for e in range(len(values[0]))]
+    return out, top + math.log(total)
+
+
+def reference(q, k, v, causal=False, offset=0, scale=None, cu_q=None, cu_k=None):
+    batch, q_heads, nq, d = q.shape
+    kv_heads, nk, dv = k.shape[1], k.shape[2], v.shape[3]
+    scale = 1 / math.sqrt(d) if scale is None else scale
+    heads = max(q_heads, kv_heads)
+    cu_q, cu_k = cu_q or [0, nq], cu_k or [0, nk]
+    out, lse = [], []
+    for b in range(batch):
+        for g in range(heads):
+            h, h_kv = g * q_heads // heads, g * kv_heads // heads
+            for i in range(nq):
+                s = max(n for n in range(len(cu_q) - 1) if cu_q[n] <= i)
+                first, length_q, length_k = cu_k[s], cu_q[s + 1] - cu_q[s], cu_k[s + 1] - cu_k[s]
+                p = (i - cu_q[s]) + (length_k - length_q) + offset
+                seen = [first + j for j in range(length_k) if not causal or j <= p]
+                o, l = attend(q.row(b, h, i), [k.row(b, h_kv, j) for j in seen], [v.row(b, h_kv, j) for j in seen], scale)
+                out += o if seen else [0.0] * dv
+                lse.append(l)
+    return Tensor((batch, heads, nq, dv), out), lse
+
+
+# ---- running
+
+
+def run(*arguments, env=None):
+    return subprocess.run([RAPT, *map(str, arguments)], capture_output=True, text=True, timeout=300, env={**os.environ, **(env or {})})
+
+
+def has_device():
+    return run("devices").returncode == GOOD
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+
+    def path(self, name):
+        return os.path.join(self.folder.name, name)
+
+    def write(self, name, data):
+        Path(self.path(name)).write_bytes(data)
+        return self.path(name)
+
+    def tensor(self, name, t, descr="<f4", layout="bhnd"):
+        shape, values = t.bnhd() if layout == "bnhd" else (t.shape, t.values)
+        return self.write(name, npy_bytes(descr, shape, values))
+
+    def inputs(self, q, k, v, descr="<f4", layout="bhnd"):
+        arguments = []
+        for name, t in (("q", q), ("k", k), ("v", v)):
+            arguments += [f"--{name}", self.tensor(f"{name}.npy", t, descr, layout)]
+        return arguments
+
+    def fails(self, code, text, *arguments, env=None):
+        """One clear line on standard error, and the exit code."""
+        r = run(*arguments, env=env)
+        self.assertEqual(r.returncode, code, r.stderr + r.stdout)
+        lines = [l for l in r.stderr.splitlines() if l and not l.startswith("device:")]
+        self.assertEqual(len(lines), 1, r.stderr)
+        self.assertTrue(lines[0].startswith("rapt: "), lines[0])
+        self.assertIn(text, lines[0])
+        return lines[0]
+
+
+class WithoutDevice(Case):
+    def test_help_and_version(self):
+        r = run("--help")
+        self.assertEqual(r.returncode, GOOD)
+        for command in ("devices", "run", "explain", "check", "bench", "systems", "compile"):
+            self.assertIn(command, r.stdout)
+            h = run(command, "--help")
+            self.assertEqual(h.returncode, GOOD, command)
+            self.assertIn("Examples:", h.stdout)
+            self.assertIn("--json", h.stdout)
+            self.assertEqual(h.stderr, "")
+        self.assertRegex(run("--version").stdout, r"^rapt \d+\.\d+\.\d+")
+
+    def test_unknown(self):
+        self.fails(BAD_INPUT, "no command")
+        self.fails(BAD_INPUT, "'fly'", "fly")
+        for command in ("devices", "run", "explain", "check", "bench", "systems", "compile"):
+            self.fails(BAD_INPUT, "'--frobnicate'", command, "--frobnicate")
+        self.fails(BAD_INPUT, "'conv'", "run", "conv")
+        self.fails(BAD_INPUT, "which operator", "run")
+        self.fails(BAD_INPUT, "is missing", "run", "attention")
+        self.fails(BAD_INPUT, "needs a value", "run", "attention", "--out")
+        self.fails(BAD_INPUT, "'b'", "explain", "attention", "b")
+        self.fails(BAD_INPUT, "no kernel row is named 'nonsense'", "explain", "--shape", "1,1,1,1,1,8", "--kernel", "nonsense")
+        self.fails(BAD_INPUT, "no kernel row is named 'nonsense'", "compile", "nonsense")
+        self.fails(BAD_INPUT, "B1H8", "bench", "--case", "B1H8")
+        self.fails(BAD_INPUT, "no case", "check", "--filter", "nonsense")
+
+    def test_systems_and_lists(self):
+        self.assertIn("FlashAttention", run("systems").stdout)
+        systems = json.loads(run("systems", "--json").stdout)["systems"]
+        self.assertTrue(any(s["operator"] == "attention" for s in systems))
+        kernels = json.loads(run("compile", "--list", "--json").stdout)["kernels"]
+        self.assertGreater(len(kernels), 5)
+        self.assertIn("poison-causal", run("check", "--list").stdout.split())
+        self.assertIn("B1H8D64N1024f32", run("bench", "--list").stdout.split())
+
+    def test_compile_spirv(self):
+        row = json.loads(run("compile", "--list", "--json").stdout)["kernels"][0]
+        path = self.path("k.spv")
+        r = run("compile", row["name"], "--spirv", path)
+        self.assertEqual(r.returncode, GOOD, r.stderr)
+        data = Path(path).read_bytes()
+        self.assertEqual(len(data), row["spirv_bytes"])
+        self.assertEqual(struct.unpack("<I", data[:4])[0], 0x07230203)
+        self.assertIn(row["hash"], r.stdout)
+
+    def test_bad_files(self):
+        rng = random.Random(1)
+        t = Tensor.random(rng, (1, 2, 3, 4))
+        good = self.inputs(t, t, t)
+        out = ["--out", self.path("o.npy")]
+
+        def bad(text, **replaced):
+            arguments = list(good)
+            for name, value in replaced.items():
+                arguments[arguments.index(f"--{name}") + 1] = value
+            line = self.fails(BAD_INPUT, text, "run", "attention", *arguments, *out)
+            self.assertFalse(os.path.exists(out[1]))
+            return line
+
+        whole = npy_bytes("<f4", t.shape, t.values)
+        missing = bad("No such file", q=self.path("missing.npy"))
+        self.assertIn("missing.npy", missing)
+        bad("not an npy file", q=self.write("x.npy", b"hello, world"))
+        bad("not an npy file", k=self.write("x.npy", b""))
+        bad("truncated", v=self.write("x.npy", whole[:-1]))
+        bad("more data", v=self.write("x.npy", whole + b"\0"))
+        bad("Fortran", q=self.write("x.npy", whole.replace(b"False", b"True ")))
+        bad("'<f8'", q=self.write("x.npy", whole.replace(b"<f4", b"<f8")))
+        bad("'>f4'", q=self.write("x.npy", whole.replace(b"<f4", b">f4")))
+        bad("truncated", q=self.write("x.npy", whole.replace(b"(1, 2, 3, 4)", b"(1, 2, 9, 4)")))
+        bad("2^56", q=self.write("x.npy", whole.replace(b"(1, 2, 3, 4), }           ", b"(1, 2, 3, 99999999999999999)}")))
+        bad("int32", q=self.write("x.npy", npy_bytes("<i4", t.shape, [0] * 24)))
+        bad("axes", q=self.write("x.npy", npy_bytes("<f4", (2, 3, 4), t.values)))
+        bad("differ in dtype", k=self.write("x.npy", npy_bytes("<f2", t.shape, t.values)))
+        bad("batch sizes", k=self.tensor("x.npy", Tensor.random(rng, (2, 2, 3, 4))))
+        bad("kv heads", k=self.tensor("x.npy", Tensor.random(rng, (1, 1, 3, 4))))
+        bad("keys and values", k=self.tensor("x.npy", Tensor.random(rng, (1, 2, 5, 4))))
+        bad("head_dim", q=self.tensor("x.npy", Tensor.random(rng, (1, 2, 3, 5))))
+        bad("", q=self.folder.name)
+
+    def test_bad_options(self):
+        t = Tensor.random(random.Random(2), (1, 2, 3, 4))
+        base = ["run", "attention", *self.inputs(t, t, t), "--out", self.path("o.npy")]
+        self.fails(BAD_INPUT, "--dtype", *base, "--dtype", "f64")
+        self.fails(BAD_INPUT, "--layout", *base, "--layout", "nbhd")
+        self.fails(BAD_INPUT, "--causal-offset", *base, "--causal", "--causal-offset", "1.5")
+        self.fails(BAD_INPUT, "--scale", *base, "--scale", "nan")
+        self.fails(BAD_INPUT, "--scale", *base, "--scale", "much")
+        self.fails(BAD_INPUT, "--time", *base, "--time", "0")
+        self.fails(BAD_INPUT, "twice", *base, "--out", "p.npy")
+        self.fails(BAD_INPUT, "nonsense", *base, "--kernel", "nonsense")
+        self.fails(BAD_INPUT, "word too many", *base, "more")
+
+    def test_bad_cu_seqlens(self):
+        t = Tensor.random(random.Random(3), (1, 2, 6, 4))
+        base = ["run", "attention", *self.inputs(t, t, t), "--out", self.path("o.npy")]
+        good = self.write("good.npy", npy_bytes("<i4", (3,), [0, 2, 6]))
+
+        def bad(text, data):
+            path = self.write("cu.npy", data)
+            self.fails(BAD_INPUT, text, *base, "--cu-seqlens-q", path, "--cu-seqlens-k", good)
+            self.fails(BAD_INPUT, text, *base, "--cu-seqlens-q", good, "--cu-seqlens-k", path)
+
+        bad("begin with 0", npy_bytes("<i4", (3,), [1, 2, 6]))
+        bad("begin with 0", npy_bytes("<i4", (0,), []))
+        bad("below", npy_bytes("<i4", (4,), [0, 4, 2, 6]))
+        bad("below", npy_bytes("<i4", (3,), [0, -1, 6]))
+        bad("ends at 5", npy_bytes("<i4", (3,), [0, 2, 5]))
+        bad("ends at 7", npy_bytes("<i4", (3,), [0, 2, 7]))
+        bad("entries", npy_bytes("<i4", (4,), [0, 2, 4, 6]))
+        bad("int32", npy_bytes("<f4", (3,), [0, 2, 6]))
+        bad("int32", npy_bytes("<i4", (3, 1), [0, 2, 6]))
+        self.fails(BAD_INPUT, "--cu-seqlens-k is missing", *base, "--cu-seqlens-q", good)
+        two = Tensor.random(random.Random(3), (2, 2, 6, 4))
+        self.fails(BAD_INPUT, "batch must be 1", "run", "attention", *self.inputs(two, two, two), "--out", self.path("o.npy"),
+                   "--cu-seqlens-q", good, "--cu-seqlens-k", good)
+
+    def test_no_device(self):
+        t = Tensor.random(random.Random(4), (1, 1, 2, 4))
+        base = ["run", "attention", *self.inputs(t, t, t), "--out", self.path("o.npy")]
+        nowhere = {"VK_ICD_FILENAMES": "/nonexistent.json", "VK_DRIVER_FILES": "/nonexistent.json"}
+        self.fails(NO_DEVICE, "", *base, env=nowhere)
+        self.fails(NO_DEVICE, "", "devices", env=nowhere)
+        r = run("explain", "--shape", "1,8,8,64,64,64", "--no-device", env=nowhere)
+        self.assertEqual(r.returncode, GOOD, r.stderr)
+
+
+class WithDevice(Case):
+    @classmethod
+    def setUpClass(cls):
+        if not has_device():
+            raise unittest.SkipTest("no Vulkan device")
+
+    def attention(self, q, k, v, *options, layout="bhnd", descr="<f4", tolerance=2e-6, rounding=f32, want_descr=None, **meaning):
+        """Runs and compares output and LSE with the reference."""
+        out, lse = self.path("o.npy"), self.path("l.npy")
+        r = run("run", "attention", *self.inputs(q, k, v, descr, layout), "--out", out, "--lse", lse, "--layout", layout, *options)
+        self.assertEqual(r.returncode, GOOD, r.stderr)
+        want, want_lse = reference(q.rounded(rounding), k.rounded(rounding), v.rounded(rounding), **meaning)
+        got_descr, shape, values = read_npy(out)
+        self.assertEqual(got_descr, want_descr or descr)
+        want_shape, want_values = want.bnhd() if layout == "bnhd" else (want.shape, want.values)
+        self.assertEqual(shape, tuple(want_shape))
+        self.close(values, want_values, tolerance)
+        lse_descr, lse_shape, lse_values = read_npy(lse)
+        self.assertEqual((lse_descr, lse_shape), ("<f4", want.shape[:3]))
+        self.close(lse_values, want_lse, 4e-6)
+        return r
+
+    def close(self, got, want, tolerance):
+        self.assertEqual(len(got), len(want))
+        for n, (a, b) in enumerate(zip(got, want)):
+            if math.isinf(b):
+                self.assertEqual(a, b, f"element {n}")
+            else:
+                self.assertLessEqual(abs(a - b), tolerance * max(1, abs(b)), f"element {n}: {a}, not {b}")
+
+    def random(self, seed, batch, q_heads, kv_heads, nq, nk, d, dv=None, rounding=f32):
+        rng = random.Random(seed)
+        return [Tensor.random(rng, s, rounding) for s in
+                ((batch, q_heads, nq, d), (batch, kv_heads, nk, d), (batch, kv_heads, nk, dv or d))]  # fmt: skip
+
+    def test_plain(self):
+        r = self.attention(*self.random(1, 2, 2, 2, 5, 7, 8))
+        self.assertTrue(r.stdout.startswith("device: "))
+
+    def test_odd_head_dims(self):
+        self.attention(*self.random(2, 1, 2, 2, 4, 9, 5, 3))
+
+    def test_scale(self):
+        self.attention(*self.random(3, 1, 1, 1, 4, 6, 16), "--scale", "0.5", scale=0.5)
+        self.attention(*self.random(3, 1, 1, 1, 4, 6, 16), "--scale", "-0.25", scale=-0.25)
+        self.attention(*self.random(3, 1, 1, 1, 4, 6, 16), "--scale=0", scale=0)
+
+    def test_causal(self):
+        for nq, nk in ((6, 6), (3, 8), (8, 3)):
+            for offset in (0, -5, 2, -100, 100):
+                q, k, v = self.random(4, 1, 2, 2, nq, nk, 8)
+                self.attention(q, k, v, "--causal", "--causal-offset", str(offset), causal=True, offset=offset)
+
+    def test_offset_alone_changes_nothing(self):
+        self.attention(*self.random(5, 1, 1, 1, 4, 4, 8), "--causal-offset", "-2")
+
+    def test_heads(self):
+        for q_heads, kv_heads in ((4, 2), (6, 1), (3, 2), (2, 4), (1, 3), (2, 5)):
+            self.attention(*self.random(6, 2, q_heads, kv_heads, 3, 5, 8), "--causal", causal=True)
+
+    def test_layout(self):
+        self.attention(*self.random(7, 2, 4, 2, 5, 6, 8, 4), layout="bnhd")
+
+    def test_f16(self):
+        q, k, v = self.random(8, 1, 2, 2, 5, 7, 8, rounding=f16)
+        self.attention(q, k, v, descr="<f2", tolerance=1e-3, rounding=f16)
+
+    def test_conversions(self):
+        q, k, v = self.random(9, 1, 2, 2, 5, 7, 8)
+        self.attention(q, k, v, "--dtype", "bf16", tolerance=8e-3, rounding=bf16, want_descr="<f4")
+        self.attention(q, k, v, "--dtype", "f16", tolerance=1e-3, rounding=f16, want_descr="<f2")
+        q, k, v = self.random(9, 1, 2, 2, 5, 7, 8, rounding=f16)
+        self.attention(q, k, v, "--dtype", "f32", descr="<f2", rounding=f16, want_descr="<f4")
+
+    def test_bf16_output_is_bf16(self):
+        q, k, v = self.random(10, 1, 1, 1, 3, 4, 8)
+        run("run", "attention", *self.inputs(q, k, v), "--out", self.path("o.npy"), "--dtype", "bf16")
+        for x in read_npy(self.path("o.npy"))[2]:
+            self.assertEqual(x, bf16(x))
+
+    def test_varlen(self):
+        for causal in (False, True):
+            for layout in ("bhnd", "bnhd"):
+                q, k, v = self.random(11, 1, 4, 2, 9, 12, 8)
+                cu_q, cu_k = [0, 4, 4, 9], [0, 2, 5, 12]
+                options = ["--cu-seqlens-q", self.write("a.npy", npy_bytes("<i4", (4,), cu_q)),
+                           "--cu-seqlens-k", self.write("b.npy", npy_bytes("<i4", (4,), cu_k))]  # fmt: skip
+                if causal:
+                    options += ["--causal", "--causal-offset", "-1"]
+                self.attention(q, k, v, *options, layout=layout, causal=causal, offset=-1, cu_q=cu_q, cu_k=cu_k)
+
+    def test_nothing(self):
+        for sizes in ((1, 2, 2, 0, 4, 8), (1, 2, 2, 3, 0, 8), (0, 2, 2, 3, 4, 8), (1, 2, 1, 0, 0, 8)):
+            self.attention(*self.random(12, *sizes))
+
+    def test_masked_nan(self):
+        q, k, v = self.random(13, 1, 1, 1, 4, 4, 8)
+        for e in range(8):
+            k.values[3 * 8 + e] = v.values[3 * 8 + e] = math.nan
+        out = self.path("o.npy")
+        r = run("run", "attention", *self.inputs(q, k, v), "--out", out, "--causal")
+        self.assertEqual(r.returncode, GOOD, r.stderr)
+        want, _ = reference(q, k, v, causal=True)
+        self.close(read_npy(out)[2][:24], want.values[:24], 2e-6)
+
+    def test_safetensors(self):
+        q, k, v = self.random(14, 1, 2, 2, 3, 4, 8, rounding=bf16)
+        for dtype, pack, descr, tolerance in (
+            ("F32", lambda x: struct.pack("<f", x), "<f4", 2e-6),
+            ("F16", lambda x: struct.pack("<e", x), "<f2", 1e-3),
+            ("BF16", lambda x: struct.pack("<f", x)[2:], "<f4", 8e-3),
+        ):
+            header, data = {"__metadata__": {"format": "pt"}}, b""
+            for name, t in (("q", q), ("k.0", k), ("v", v)):
+                piece = b"".join(map(pack, t.values))
+                header[name] = {"dtype": dtype, "shape": list(t.shape), "data_offsets": [len(data), len(data) + len(piece)]}
+                data += piece
+            text = json.dumps(header).encode()
+            path = self.write("m.safetensors", struct.pack("<Q", len(text)) + text + data)
+            r = run("run", "attention", "--q", path + ":q", "--k", path + ":k.0", "--v", path + ":v", "--out", self.path("o.npy"))
+            self.assertEqual(r.returncode, GOOD, r.stderr)
+            got_descr, _, values = read_npy(self.path("o.npy"))
+            self.assertEqual(got_descr, descr)
+            rounding = f16 if dtype == "F16" else bf16
+            want, _ = reference(q.rounded(rounding), k.rounded(rounding), v.rounded(rounding))
+            self.close(values, want.values, tolerance)
+        self.fails(BAD_INPUT, "no tensor 'z'", "run", "attention", "--q", path + ":z", "--k", path + ":k.0", "--v", path + ":v",
+                   "--out", self.path("o.npy"))
+
+    def test_json_and_time(self):
+        q, k, v = self.random(15, 1, 2, 2, 5, 7, 8)
+        r = run("run", "attention", *self.inputs(q, k, v), "--out", self.path("o.npy"), "--json", "--time", "3", "--explain")
+        self.assertEqual(r.returncode, GOOD, r.stderr)
+        result = json.loads(r.stdout)
+        self.assertIn("device: ", r.stderr)
+        self.assertEqual(result["problem"]["nk"], 7)
+        self.assertEqual(result["time"]["repeats"], 3)
+        self.assertEqual(result["time"]["flops"], 2 * 16 * 2 * 5 * 7)
+        self.assertLessEqual(result["time"]["wall"]["min_ns"], result["time"]["wall"]["median_ns"])
+        self.assertTrue(result["kernel"])
+        self.assertIsInstance(result["explain"], dict)
+        r = run("run", "attention", *self.inputs(q, k, v), "--out", self.path("o.npy"), "--time", "2", "--explain")
+        for word in ("GB/s", "TFLOP/s", "median", result["kernel"]):
+            self.assertIn(word, r.stdout)
+
+    def test_forced_kernel(self):
+        q, k, v = self.random(16, 1, 2, 2, 5, 7, 8)
+        self.assertIn("naive-f32", self.attention(q, k, v, "--kernel", "naive-f32").stdout)
+        line = self.fails(REFUSED, "naive-f16", "run", "attention", *self.inputs(q, k, v), "--out", self.path("o.npy"),
+                          "--kernel", "naive-f16")  # fmt: skip
+        self.assertIn("f32", line)
+
+    def test_caps(self):
+        q, k, v = self.random(17, 1, 2, 2, 5, 7, 8)
+        for caps in ("floor", "no-subgroup,no-fp16", "no-16bit,no-8bit,no-int64,no-bda,no-texel,no-coopmat",
+                     "no-push-descriptor,no-timeline", "shared=16384,invocations=128,buffers=8,push=128"):  # fmt: skip
+            self.attention(q, k, v, "--caps", caps)
+        self.fails(BAD_INPUT, "no-gravity", "run", "attention", *self.inputs(q, k, v), "--out", self.path("o.npy"), "--caps",
+                   "no-gravity")  # fmt: skip
+
+    def test_device_selection(self):
+        devices = json.loads(run("devices", "--json").stdout)["devices"]
+        self.assertEqual(sum(d["chosen"] for d in devices), 1)
+        chosen = next(d for d in devices if d["chosen"])
+        q, k, v = self.random(18, 1, 1, 1, 2, 3, 4)
+        base = ["run", "attention", *self.inputs(q, k, v), "--out", self.path("o.npy")]
+        for selector in (str(chosen["index"]), chosen["uuid"], chosen["name"].upper()):
+            r = run(*base, "--device", selector)
+            self.assertEqual(r.returncode, GOOD, r.stderr)
+            self.assertIn(chosen["name"], r.stdout)
+        self.fails(NO_DEVICE, "no such device there", *base, "--device", "no such device there")
+        self.fails(NO_DEVICE, "no such device there", *base, env={"RAPT_DEVICE": "no such device there"})
+
+    def test_unwritable(self):
+        q, k, v = self.random(19, 1, 1, 1, 2, 3, 4)
+        self.fails(BAD_INPUT, "/nonexistent/o.npy", "run", "attention", *self.inputs(q, k, v), "--out", "/nonexistent/o.npy")
+
+    def test_explain(self):
+        r = run("explain", "--shape", "1,8,2,64,64,64", "--causal")
+        self.assertEqual(r.returncode, GOOD, r.stderr)
+        self.assertIn("8 query heads, 2 kv heads", r.stdout)
+        result = json.loads(run("explain", "--shape", "1,8,2,64,64,64,32", "--dtype", "f16", "--json").stdout)
+        self.assertEqual(result["problem"]["head_dim_v"], 32)
+        self.fails(BAD_INPUT, "--shape", "explain", "--shape", "1,2,3")
+        self.fails(BAD_INPUT, "--shape", "explain", "--shape", "1,8,8,64,64,64,64,1")
+        self.fails(BAD_INPUT, "--shape", "explain", "--shape", "1,8,8,64,64,x")
+        refused = run("explain", "--shape", "1,8,8,64,64,1000")
+        self.assertIn(refused.returncode, (BAD_INPUT, REFUSED))
+
+    def test_check(self):
+        r = run("check", "--filter", "exact-uniform", "--kernel", "naive-f32")
+        self.assertEqual(r.returncode, GOOD, r.stdout + r.stderr)
+        self.assertIn("0 failed", r.stdout)
+        result = json.loads(run("check", "--filter", "exact-uniform", "--kernel", "naive-f32", "--json").stdout)
+        self.assertEqual((result["runs"], result["failed"], result["failures"]), (1, 0, []))
+
+    def test_bench(self):
+        path = self.path("bench.json")
+        r = run("bench", "--case", "B1H2D64N64f32,B1H1D64Q1N100f32", "--samples", "3", "--json", path)
+        self.assertEqual(r.returncode, GOOD, r.stdout + r.stderr)
+        cases = json.loads(Path(path).read_text())["cases"]
+        self.assertEqual([c["case"] for c in cases], ["B1H2D64N64f32", "B1H1D64Q1N100f32"])
+        self.assertEqual(cases[0]["flops"], 4 * 64 * 2 * 64 * 64)
+        self.assertLessEqual(cases[0]["max_error"], cases[0]["tolerance"])
+        r = run("bench", "--case", "B1H2D64N64f32", "--samples", "3", "--json", "-")
+        self.assertEqual(len(json.loads(r.stdout)["cases"]), 1)
+        old = json.loads(Path(path).read_text())
+        for c in old["cases"]:
+            for clock in ("device", "wall"):
+                if c[clock]:
+                    c[clock]["median_ns"] = 1  # nothing is that fast: everything is a regression
+        Path(path).write_text(json.dumps(old))
+        r = run("bench", "--case", "B1H2D64N64f32", "--samples", "3", "--compare", path)
+        self.assertEqual(r.returncode, FAILED, r.stdout + r.stderr)
+        self.assertIn("REGRESSION", r.stdout)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
+        sys.exit(__doc__)
+    RAPT = os.path.abspath(sys.argv.pop(1))
+    unittest.main()
