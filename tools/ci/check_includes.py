@@ -20,8 +20,8 @@ LAYERS = {
     "api": ["base", "op", "system", "plan", "kernel", "compiler", "vk", "sched"],
     "check": [],  # the public API only
 }
-# Programs see the public API and check, nothing else of src/.
-PROGRAMS = {"tools/rapt": ["check"], "bench": ["check"], "tests/embed": []}
+# Programs see the public API and check, nothing else of src/; the tool loads the run-time compiler too.
+PROGRAMS = {"tools/rapt": ["check", "compiler"], "bench": ["check"], "tests/embed": []}
 # Types of Vulkan.
 VULKAN = {"src/vk", "src/api"}
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]', re.M)
