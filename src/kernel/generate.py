@@ -202,8 +202,8 @@ class Toolchain:
         return None if done.returncode == 0 else done.stderr
 
     def identity(self):
-        done = subprocess.run([*self.glslang, "--version"], capture_output=True, text=True)
-        return done.stdout
+        tools = [t for t in (self.glslang, self.spirv_val, self.spirv_opt) if t]
+        return "".join(subprocess.run([*t, "--version"], capture_output=True, text=True).stdout for t in tools)
 
 
 def include_closure(path, include, seen):
@@ -345,6 +345,8 @@ def main():
         return 0
     rows = [r for r in rows if r not in dropped]
 
+    # Builds of several kinds can share what they compiled.
+    args.cache = pathlib.Path(os.environ.get("RAPT_SPIRV_CACHE") or args.cache)
     args.cache.mkdir(parents=True, exist_ok=True)
     identity = toolchain.identity()
     keys = []

@@ -21,6 +21,7 @@ unset VK_ICD_FILENAMES VK_DRIVER_FILES VK_ADD_DRIVER_FILES VK_INSTANCE_LAYERS VK
 export RAPT_CACHE_DIR=$builds/cache/$lane TMPDIR=$builds/tmp/$lane
 rm -rf "$RAPT_CACHE_DIR" "$TMPDIR"
 mkdir -p "$TMPDIR"
+export RAPT_SPIRV_CACHE=$builds/spirv # of the builds: what one lane compiled, the others take
 
 record() { # pass|fail|skip NAME SECONDS [WHY]
     printf '%s\t%s\t%s\n' "$1" "$lane" "$2" >>"$results"

@@ -22,5 +22,10 @@ check "symbols of librapt" tools/ci/check_symbols "$build/src/librapt.so.0" "$bu
 check "the tool runs from the build folder" "$build/tools/rapt/rapt" --version || true
 meson_tests unit "$build" --suite unit
 meson_tests bench "$build" --suite bench
-device_tests "this machine's device" "$build" ""
+device_tests "this machine's device" "$build" --quick
+if [[ -e /usr/share/vulkan/explicit_layer.d/VkLayer_khronos_validation.json ]]; then
+    check "validation layers are silent" "$build/tools/rapt/rapt" check --validation --filter exact || true
+else
+    skip "validation layers are silent" "no validation layers (package vulkan-validationlayers)"
+fi
 finish
