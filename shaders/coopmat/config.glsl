@@ -1,0 +1,32 @@
+// Constants of the cooperative-matrix kernel.
+#define WG_SIZE (SG_SIZE * SUBGROUPS)
+layout(local_size_x = WG_SIZE) in;
+
+layout(constant_id = 0) const uint HEAD_DIM_QK = D_QK;
+layout(constant_id = 1) const uint HEAD_DIM_V = D_V;
+layout(constant_id = 2) const bool is_causal = false;
+layout(constant_id = 3) const bool is_varlen = false;
+layout(constant_id = 4) const bool is_partial = false;
+layout(constant_id = 5) const uint group = 1;
+layout(constant_id = 6) const bool is_aligned = false;
+#define IS_CAUSAL is_causal
+#define IS_VARLEN is_varlen
+#define IS_PARTIAL is_partial
+#define GROUP group
+#define ALIGNED is_aligned
+
+#define TILE_ROWS (SUBGROUPS * TM)
+#define Q_TILES (D_QK / TK)       // matrices along head_dim of q and k
+#define V_TILES (D_V / TN)        // along head_dim of v
+#define KEY_TILES (TILE_KEYS / TN) // along the keys, of scores
+#define WEIGHT_TILES (TILE_KEYS / TK) // and of weights
+
+const uint QK_VECS = (HEAD_DIM_QK + 3u) / 4u;
+const uint V_VECS = (HEAD_DIM_V + 3u) / 4u;
+// How far, in powers of two, weights may exceed one before a row's maximum is renewed; f16 holds them up to 2^15.
+const float RESCALE_ABOVE = 8.0;
+
+#define MatrixA coopmat<float16_t, gl_ScopeSubgroup, TM, TK, gl_MatrixUseA>
+#define MatrixB coopmat<float16_t, gl_ScopeSubgroup, TK, TN, gl_MatrixUseB>
+#define Accumulator coopmat<float, gl_ScopeSubgroup, TM, TN, gl_MatrixUseAccumulator>
+#define AccumulatorHalf coopmat<float16_t, gl_ScopeSubgroup, TM, TN, gl_MatrixUseAccumulator>
