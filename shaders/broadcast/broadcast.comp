@@ -86,8 +86,8 @@ void main()
         tile = mirror_tile(tile, pc.tiles);
     const uint row0 = (pc.tile0 + tile) * (ROW_LANES * ROWS);
     const uint rows = walk_rows(w);
-    if (row0 >= rows)
-        return;
+    // Past the end of a short sequence. No early return: these devices would then mask everything after it.
+    const bool idle = row0 >= rows;
 
     // Rows beyond the last one repeat it and are not stored.
     float q_read[DIM_QK * ROWS];
@@ -96,7 +96,7 @@ void main()
         uint row = min(row0 + r * ROW_LANES + lane, rows - 1u);
         ROW(limit, r) = key_limit(w, row_query(row));
     }
-    [[dont_unroll]] for (uint r = 0u; r < ROWS; r++) {
+    [[dont_unroll]] for (uint r = 0u; r < ROWS && !idle; r++) {
         uint row = min(row0 + r * ROW_LANES + lane, rows - 1u);
         uint at = q_row_index(w, row_head(w, row), row_query(row));
         [[dont_unroll]] for (uint d = 0u; d < DIM_QK; d += 4u) {
@@ -122,7 +122,7 @@ void main()
 
     // Keys that all rows of the tile see end at `whole`, keys that some row sees at `end`.
     const uint whole = key_limit(w, row_query(row0));
-    const uint end = key_limit(w, row_query(min(row0 + ROW_LANES * ROWS, rows) - 1u));
+    const uint end = idle ? w.key_begin : key_limit(w, row_query(min(row0 + ROW_LANES * ROWS, rows) - 1u));
     [[dont_unroll]] for (uint block = w.key_begin; block < end; block += BLOCK) {
         const uint key0 = block + strand; // this strand's keys: key0 + c * STRANDS
         Rows s[KEYS]; // scores, then weights
