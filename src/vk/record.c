@@ -94,6 +94,8 @@ rapt_status rapt_record(rapt_binding *binding, VkCommandBuffer commands, uint32_
         return rapt_fail(error, RAPT_ERROR_INVALID, "slices %u to %llu of %u", first,
                          (unsigned long long)first + count, slices);
     uint32_t last = count == UINT32_MAX ? slices : first + count;
+    if (binding->in_flight) /* its canaries are the device's now */
+        return rapt_fail(error, RAPT_ERROR_BUSY, "the binding is in flight: wait for it first");
     if (first == last)
         return RAPT_OK;
     reset_canaries(binding, first, last);
@@ -185,12 +187,13 @@ static void read_timestamps(rapt_binding *binding)
     if (binding->queries == VK_NULL_HANDLE)
         return;
     double ticks = 0;
+    const uint64_t mask = device->timestamp_bits < 64 ? (1ull << device->timestamp_bits) - 1 : UINT64_MAX;
     for (uint32_t i = 0; i < binding->plan->slice_count; i++) {
         uint64_t stamp[2];
         if (device->fn.vkGetQueryPoolResults(device->handle, binding->queries, i * 2, 2, sizeof stamp, stamp,
                                              sizeof stamp[0], VK_QUERY_RESULT_64_BIT) != VK_SUCCESS)
             return;
-        ticks += (double)(stamp[1] - stamp[0]);
+        ticks += (double)((stamp[1] - stamp[0]) & mask); /* the counter wraps around */
     }
     binding->timing.device_ns = ticks * (double)device->caps.timestamp_period;
 }
