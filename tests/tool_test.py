@@ -17,6 +17,7 @@ import unittest
 from pathlib import Path
 
 RAPT = None  # path of the program
+WRAPPER = os.environ.get("RAPT_TEST_WRAPPER", "").split()  # what starts rapt on another driver
 GOOD, FAILED, BAD_INPUT, NO_DEVICE, REFUSED = 0, 1, 2, 3, 4
 SIZES = {"<f4": ("f", 4), "<f2": ("e", 2), "<i4": ("i", 4)}
 
@@ -125,7 +126,7 @@ def reference(q, k, v, causal=False, offset=0, scale=None, cu_q=None, cu_k=None)
 
 
 def run(*arguments, env=None):
-    return subprocess.run([RAPT, *map(str, arguments)], capture_output=True, text=True, timeout=300, env={**os.environ, **(env or {})})
+    return subprocess.run([*WRAPPER, RAPT, *map(str, arguments)], capture_output=True, text=True, timeout=300, env={**os.environ, **(env or {})})
 
 
 def has_device():

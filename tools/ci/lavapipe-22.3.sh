@@ -6,5 +6,5 @@ if [[ ! -d $lab/bookworm/usr ]]; then
     finish
 fi
 need "build" build_native
-device_tests "lavapipe 22.3" "$builds/native" --quick "$root/tools/lab/run-on" lvp:bookworm
+device_tests "lavapipe 22.3" "$builds/native" --quick "$root/tools/ci/on-device" lvp:bookworm
 finish

@@ -14,5 +14,5 @@ nothing_dropped() {
 need "build" build "$builds/lab" -Dcompiler=enabled "${toolchain[@]}"
 check "no row drops out of the table" nothing_dropped || true
 meson_tests unit "$builds/lab" --suite unit
-device_tests "lavapipe 26.1" "$builds/lab" --quick "$root/tools/lab/run-on" lvp
+device_tests "lavapipe 26.1" "$builds/lab" --quick "$root/tools/ci/on-device" lvp
 finish

@@ -64,18 +64,20 @@ meson_tests() { # NAME BUILD [MESON ARGUMENT]...
     local name=$1 build=$2 base
     shift 2
     base=$(tr -c 'A-Za-z0-9.\n' '-' <<<"$name")
-    rm -f "$build/meson-logs/$base.json"
+    rm -f "$build/meson-logs/$base"*.json
     meson test -C "$build" --no-rebuild --logbase "$base" --print-errorlogs "$@" >"$logs/$base.log" 2>&1 </dev/null ||
         true # the log says which
-    if [[ ! -s $build/meson-logs/$base.json ]]; then
+    local json # a wrapper's name becomes part of the file's
+    json=$(find "$build/meson-logs" -name "$base*.json" | head -n 1)
+    if [[ ! -s $json ]]; then
         record fail "$name: meson test" 0 "$logs/$base.log"
         tail -n 25 "$logs/$base.log" | sed 's/^/      | /'
         return
     fi
     local result test seconds
     while IFS=$'\t' read -r result test seconds; do
-        record "$result" "$name: $test" "$seconds" "$([[ $result != fail ]] || echo "$build/meson-logs/$base.txt")"
-    done < <(python3 - "$build/meson-logs/$base.json" <<'PYTHON'
+        record "$result" "$name: $test" "$seconds" "$([[ $result != fail ]] || echo "${json%.json}.txt")"
+    done < <(python3 - "$json" <<'PYTHON'
 import json, sys
 for line in open(sys.argv[1]):
     t = json.loads(line)
