@@ -28,6 +28,7 @@ typedef struct bench {
     double threshold;
     cJSON *json, *rows, *old;
     bool text_to_stderr;
+    rapt_roofline roof; /* measured on this device; zeros where it could not be */
     size_t wrong, regressions;
 } bench;
 
@@ -111,6 +112,31 @@ static double old_median(const bench *b, const char *name, bool device)
 
 /* ---- timing ---- */
 
+/* What the device reaches in kernels that only multiply, or only read: what percentages are of. */
+static void measure_roofline(bench *b)
+{
+    FILE *out = b->text_to_stderr ? stderr : stdout;
+    rapt_error error = {0};
+    b->roof = (rapt_roofline)RAPT_ROOFLINE_INIT;
+    if (rapt_device_measure_roofline(b->device.device, 0, &b->roof, &error) != RAPT_OK) {
+        b->roof = (rapt_roofline)RAPT_ROOFLINE_INIT;
+        fprintf(out, "roofline: unknown: %s\n", error.message);
+        return;
+    }
+    fprintf(out, "roofline: %.4g TFLOP/s in f32, %.4g GB/s read\n", b->roof.flops_per_second / 1e12,
+            b->roof.read_bytes_per_second / 1e9);
+    if (b->json) {
+        cJSON *o = cJSON_AddObjectToObject(b->json, "roofline");
+        tool_json_number(o, "tflops_per_s", b->roof.flops_per_second / 1e12);
+        tool_json_number(o, "read_gbytes_per_s", b->roof.read_bytes_per_second / 1e9);
+    }
+}
+
+static double percent(double value, double of)
+{
+    return of > 0 ? 100 * value / of : 0;
+}
+
 static rapt_status sample(const bench *b, rapt_trial *t, double *device, double *wall, size_t *count,
                           rapt_error *error)
 {
@@ -136,6 +162,8 @@ static void tell(bench *b, const rapt_trial *t, const rapt_result *proof, double
     const double bytes = (double)t->info.bytes_read + (double)t->info.bytes_written;
     const double tflops = f->median > 0 ? (double)t->info.flops / f->median / 1e3 : 0;
     const double gbytes = f->median > 0 ? bytes / f->median : 0;
+    const double of_flops = percent(tflops * 1e12, b->roof.flops_per_second);
+    const double of_bytes = percent(gbytes * 1e9, b->roof.read_bytes_per_second);
     const double old = b->old ? old_median(b, c->name, stamps) : 0;
     const bool slower = old > 0 && f->median > old * (1 + b->threshold / 100);
     b->regressions += slower;
@@ -146,8 +174,8 @@ static void tell(bench *b, const rapt_trial *t, const rapt_result *proof, double
     if (old > 0)
         snprintf(change, sizeof change, "  %+.1f %%%s", 100 * (f->median / old - 1),
                  slower ? " REGRESSION" : "");
-    fprintf(b->text_to_stderr ? stderr : stdout, "%-26s %-28s %12s %12s %12s %9.4g %9.4g%s\n", c->name,
-            t->info.kernel, median, low, high, tflops, gbytes, change);
+    fprintf(b->text_to_stderr ? stderr : stdout, "%-26s %-28s %12s %12s %12s %9.4g %5.1f %9.4g %5.1f%s\n",
+            c->name, t->info.kernel, median, low, high, tflops, of_flops, gbytes, of_bytes, change);
     fflush(stdout);
     if (!b->rows)
         return;
@@ -168,6 +196,10 @@ static void tell(bench *b, const rapt_trial *t, const rapt_result *proof, double
     cJSON_AddNumberToObject(row, "bytes", bytes);
     tool_json_number(row, "tflops_per_s", tflops);
     tool_json_number(row, "gbytes_per_s", gbytes);
+    if (b->roof.flops_per_second > 0) {
+        tool_json_number(row, "percent_of_flops", of_flops);
+        tool_json_number(row, "percent_of_read", of_bytes);
+    }
     tool_json_number(row, "max_error", proof->out.max_abs);
     tool_json_number(row, "tolerance", proof->out.tolerance);
     if (old > 0)
@@ -214,8 +246,9 @@ static int run_all(bench *b)
         code = tool_device_open(&b->o->device, b->text_to_stderr, &b->device);
     if (code != TOOL_GOOD)
         return code;
-    fprintf(b->text_to_stderr ? stderr : stdout, "%-26s %-28s %12s %12s %12s %9s %9s\n", "case", "kernel",
-            "median", "min", "max", "TFLOP/s", "GB/s");
+    measure_roofline(b);
+    fprintf(b->text_to_stderr ? stderr : stdout, "%-26s %-28s %12s %12s %12s %9s %5s %9s %5s\n", "case",
+            "kernel", "median", "min", "max", "TFLOP/s", "%", "GB/s", "%");
     tool_progress progress = tool_progress_begin(b->count);
     for (size_t n = 0; n < b->count && code == TOOL_GOOD; n++) {
         tool_progress_step(&progress, n, b->cases[n].name);
@@ -303,7 +336,8 @@ int tool_bench(int argc, char **argv)
         "Times attention cases on the device: each is first held against the double-precision\n"
         "oracle (large ones on a sample of their rows), and a wrong one is not timed. Times are\n"
         "the device's own where its queue has timestamps, else wall time; FLOP are counted over\n"
-        "visible query-key pairs, bytes as every input and output once.",
+        "visible query-key pairs, bytes as every input and output once; percentages are of\n"
+        "the roofline measured first: f32 multiply-adds, and memory reads.",
         examples, options};
     size_t count;
     int code;

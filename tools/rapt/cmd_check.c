@@ -23,7 +23,7 @@ typedef struct check_options {
 /* What one kernel row, or the planner's choice under one mask, came to. */
 typedef struct tally {
     const char *kernel; /* NULL: chosen */
-    const char *family;
+    const char *family, *defines;
     size_t mask;
     size_t pass, fail, refused;
     double worst; /* largest error / tolerance of the passes */
@@ -77,6 +77,18 @@ static int open_devices(check *c)
     return TOOL_GOOD;
 }
 
+/* Rows of one family and storage type: with --quick the first stands for the others. */
+static bool stands_for_others(const check *c, const rapt_kernel_info *info)
+{
+    const char *type = strstr(info->defines, "-DDTYPE=");
+    for (size_t t = 0; t < c->tally_count; t++) {
+        const char *other = c->tallies[t].defines ? strstr(c->tallies[t].defines, "-DDTYPE=") : NULL;
+        if (strcmp(c->tallies[t].family, info->family) == 0 && type && other && strncmp(type, other, 9) == 0)
+            return false;
+    }
+    return true;
+}
+
 /* One tally per mask and per row. Rows that merge cannot be forced: cases with key splits run them. */
 static int list_tallies(check *c)
 {
@@ -92,8 +104,13 @@ static int list_tallies(check *c)
         bool wanted = rapt_kernel_describe(n, &info, NULL) == RAPT_OK;
         for (size_t f = 0; f < TOOL_COUNT(not_attention) && wanted; f++)
             wanted = strcmp(info.family, not_attention[f]) != 0;
-        if (wanted && (!c->o->kernel || strcmp(info.name, c->o->kernel) == 0))
-            c->tallies[c->tally_count++] = (tally){.kernel = info.name, .family = info.family};
+        if (wanted && c->o->kernel)
+            wanted = strcmp(info.name, c->o->kernel) == 0;
+        else if (wanted && !c->o->full)
+            wanted = stands_for_others(c, &info);
+        if (wanted)
+            c->tallies[c->tally_count++] =
+                (tally){.kernel = info.name, .family = info.family, .defines = info.defines};
     }
     if (c->tally_count == 0)
         return tool_error(TOOL_BAD_INPUT, "kernel row '%s' is no attention kernel of its own", c->o->kernel);
@@ -167,15 +184,13 @@ static void run_one(check *c, const rapt_problem *p, tally *t)
     }
 }
 
-/* Which cases a tally takes. The bare choice: all. A mask: the core ones, with --full the quick ones. A row:
- * the first core one that it accepts, with --full every quick one, alone every one. */
+/* Which cases a tally takes. The bare choice, and a row alone: all. A mask: the core ones. A row: the first
+ * core one that it accepts, with --full all that it accepts. */
 static bool takes(const check *c, const tally *t, const rapt_case *one)
 {
     if (c->o->filter || c->o->kernel || (!t->kernel && t->mask == 0))
         return true;
-    if (c->o->full)
-        return one->groups & RAPT_CASE_QUICK;
-    return (one->groups & RAPT_CASE_CORE) && (!t->kernel || t->pass + t->fail == 0);
+    return (one->groups & RAPT_CASE_CORE) && (!t->kernel || c->o->full || t->pass + t->fail == 0);
 }
 
 /* Each row on one case only: then rows are counted for the progress, else cases. */
@@ -331,8 +346,8 @@ int tool_check(int argc, char **argv)
         {"--quick", NULL, "some hundred cases, two masks, each row on one case (the default)", NULL,
          &o.quick},
         {"--full", NULL,
-         "every case, every mask, each row on a hundred cases; each run three times\nand compared bit for "
-         "bit",
+         "every case, every mask, every row, three times each and compared bit for\n"
+         "bit; hours on a software device, which is slow to compile",
          NULL, &o.full},
         {"--kernel", "NAME", "only this kernel row, forced", &o.kernel, NULL},
         {"--filter", "TEXT", "only cases whose name contains TEXT", &o.filter, NULL},
@@ -361,7 +376,7 @@ int tool_check(int argc, char **argv)
         "oracle: small-integer cases for equality, the others within twice the error of a plain\n"
         "single-precision computation. Buffers, gaps and scratch start as NaN, and nothing\n"
         "outside the results may be written. The planner's choice runs every case, bare and under\n"
-        "masks that lower the device; then each kernel row is forced.\n"
+        "masks that lower the device; then kernel rows are forced.\n"
         "One line per failure, a summary, exit code 1 if there was one.",
         examples, options};
     size_t count;
