@@ -21,6 +21,8 @@ struct CMUnitTest {
 };
 
 #define cmocka_unit_test(f) {#f, f, NULL, NULL, NULL}
+#define cmocka_unit_test_setup(f, setup) {#f, f, setup, NULL, NULL}
+#define cmocka_unit_test_teardown(f, teardown) {#f, f, NULL, teardown, NULL}
 #define cmocka_unit_test_setup_teardown(f, setup, teardown) {#f, f, setup, teardown, NULL}
 
 static jmp_buf compat_out; /* taken with 1 by a failed check, with 2 by skip() */
@@ -40,6 +42,14 @@ COMPAT_UNUSED static void print_message(const char *format, ...)
     vprintf(format, args);
     va_end(args);
     fflush(stdout);
+}
+
+COMPAT_UNUSED static void print_error(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
 }
 
 COMPAT_NORETURN static void compat_fail(const char *file, int line, const char *format, ...)
@@ -81,10 +91,13 @@ COMPAT_UNUSED static void compat_string(int wanted_equal, const char *a, const c
 #define assert_memory_equal(a, b, size) assert_true(memcmp(a, b, size) == 0)
 #define assert_memory_not_equal(a, b, size) assert_true(memcmp(a, b, size) != 0)
 #define assert_in_range(v, low, high) assert_true((uint64_t)(v) >= (uint64_t)(low) && (uint64_t)(v) <= (uint64_t)(high))
+#define assert_not_in_range(v, low, high)                                                                    \
+    assert_false((uint64_t)(v) >= (uint64_t)(low) && (uint64_t)(v) <= (uint64_t)(high))
 #define assert_float_equal(a, b, epsilon) assert_true((a) - (b) <= (epsilon) && (b) - (a) <= (epsilon))
 
-#define cmocka_run_group_tests(tests, setup, teardown)                                                       \
+#define cmocka_run_group_tests_name(name, tests, setup, teardown)                                            \
     compat_run(tests, sizeof(tests) / sizeof((tests)[0]), setup, teardown)
+#define cmocka_run_group_tests(tests, setup, teardown) cmocka_run_group_tests_name("", tests, setup, teardown)
 
 /* Returns 1 when the test failed. */
 static int compat_one(const struct CMUnitTest *test, void **state)
