@@ -17,7 +17,7 @@
 typedef struct check_options {
     tool_device_options device;
     const char *kernel, *filter, *repeats;
-    bool quick, full, json, list;
+    bool quick, full, chosen, json, list;
 } check_options;
 
 /* What one kernel row, or the planner's choice under one mask, came to. */
@@ -99,7 +99,7 @@ static int list_tallies(check *c)
     for (size_t mask = 0; mask < c->mask_count && !c->o->kernel; mask++)
         if (c->devices[mask])
             c->tallies[c->tally_count++] = (tally){.family = "chosen", .mask = mask};
-    for (uint32_t n = 0; n < rapt_kernel_count(); n++) {
+    for (uint32_t n = 0; n < rapt_kernel_count() && !c->o->chosen; n++) {
         rapt_kernel_info info = RAPT_KERNEL_INFO_INIT;
         bool wanted = rapt_kernel_describe(n, &info, NULL) == RAPT_OK;
         for (size_t f = 0; f < TOOL_COUNT(not_attention) && wanted; f++)
@@ -350,6 +350,7 @@ int tool_check(int argc, char **argv)
          "bit; hours on a software device, which is slow to compile",
          NULL, &o.full},
         {"--kernel", "NAME", "only this kernel row, forced", &o.kernel, NULL},
+        {"--chosen", NULL, "only what the planner chooses; no row is forced", NULL, &o.chosen},
         {"--filter", "TEXT", "only cases whose name contains TEXT", &o.filter, NULL},
         {"--caps", "SPEC", "only under this mask (see rapt run --help), not under the usual ones",
          &o.device.caps, NULL},
@@ -366,7 +367,7 @@ int tool_check(int argc, char **argv)
     static const char *const examples[] = {
         "rapt check",
         "rapt check --full --device llvmpipe",
-        "rapt check --caps floor --filter causal",
+        "rapt check --caps floor --filter causal --chosen",
         "rapt check --kernel NAME --json",
         NULL,
     };
@@ -385,6 +386,8 @@ int tool_check(int argc, char **argv)
         return code;
     if (o.quick && o.full)
         return tool_error(TOOL_BAD_INPUT, "--quick and --full exclude each other");
+    if (o.chosen && o.kernel)
+        return tool_error(TOOL_BAD_INPUT, "--chosen and --kernel exclude each other");
     rapt_error error = {0};
     int64_t repeats = o.full ? 2 : 0;
     if (o.repeats && !tool_integer("--repeats", o.repeats, 0, 10000, &repeats, &error))
