@@ -14,7 +14,7 @@
         rapt_error error_ = {0};                                                                             \
         rapt_error *error = &error_;                                                                         \
         const rapt_status status_ = (call);                                                                  \
-        if (status_ != RAPT_OK)                                                                              \
+        if (status_ != RAPT_OK || error_.status != RAPT_OK) /* which is filled on failure only */            \
             fail_msg("%s: %s: %s", #call, rapt_status_name(status_), error_.message);                        \
     } while (0)
 

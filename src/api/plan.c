@@ -139,7 +139,9 @@ static rapt_status plan_again(rapt_plan *plan, rapt_error *error)
     rapt_plan_clear(plan);
     plan->generation = generation;
     plan->pipeline_count = 0;
-    return rapt_plan_make(plan, &problem, &device->caps, rapt_kernels(), &verdicts, error);
+    rapt_status status = rapt_plan_make(plan, &problem, &device->caps, rapt_kernels(), &verdicts, error);
+    plan->refused = status != RAPT_OK;
+    return status;
 }
 
 static bool is_probed(const rapt_device *device)
@@ -188,11 +190,20 @@ rapt_status rapt_plan_prepare(rapt_plan *plan, rapt_error *error)
     rapt_status status = rapt_device_alive(plan->device, error);
     if (status != RAPT_OK)
         return status;
-    rapt_kernel *bad;
-    /* Each round takes a row out of the running, so this ends. */
-    while ((status = prepare_once(plan, &bad, error)) != RAPT_OK) {
-        if (bad == NULL || (plan->problem.kernel[0] != 0 && bad->row->family != RAPT_FAMILY_MERGE))
+    if (plan->refused) {
+        status = plan_again(plan, error);
+        if (status != RAPT_OK)
             return status;
+    }
+    rapt_kernel *bad;
+    rapt_error why = {0};
+    /* Each round takes a row out of the running, so this ends. */
+    while ((status = prepare_once(plan, &bad, &why)) != RAPT_OK) {
+        if (bad == NULL || (plan->problem.kernel[0] != 0 && bad->row->family != RAPT_FAMILY_MERGE)) {
+            if (error != NULL)
+                *error = why;
+            return status;
+        }
         rapt_log_write(&plan->device->runtime->log, RAPT_LOG_WARNING, "kernel %s is out: %s", bad->row->name,
                        bad->reason);
         status = plan_again(plan, error);

@@ -69,8 +69,9 @@ static double get(const uint8_t *at, rapt_dtype dtype)
     return f;
 }
 
-/* The smallest problem that exercises tiles, tails and the plan's own constants. */
-static void make_case(const rapt_plan *plan, probe_case *c)
+/* The smallest problem that exercises tiles, tails and the plan's own constants. `shrink` halves it so many times:
+ * a device that binds very little may hold no more of a tile than the plan itself touches. */
+static void make_case(const rapt_plan *plan, unsigned shrink, probe_case *c)
 {
     const rapt_problem *p = &plan->problem;
     const rapt_kernel_row *row = plan->pipelines[0].row;
@@ -81,11 +82,8 @@ static void make_case(const rapt_plan *plan, probe_case *c)
     c->nq = row->rows_per_tile + 3ull;
     if (plan->group > 1 || row->nq_max != 0)
         c->nq = RAPT_MIN(RAPT_MIN(c->nq, 3), row->nq_max ? RAPT_MAX(row->nq_max / plan->group, 1) : 3);
-    if (p->nq == 1)
-        c->nq = 1;
-    else
-        c->nq = RAPT_MAX(c->nq, 2);
-    c->nk = 2ull * row->keys_per_tile + 3;
+    c->nq = p->nq == 1 ? 1 : RAPT_MAX(c->nq >> shrink, 2);
+    c->nk = RAPT_MAX((2ull * row->keys_per_tile + 3) >> shrink, 1);
     c->begin_q = p->varlen ? c->nq : 0;
     c->begin_k = p->varlen ? c->nk : 0;
     uint64_t tokens_q = c->nq * c->sequences, tokens_k = c->nk * c->sequences;
@@ -123,24 +121,43 @@ static uint64_t element(const rapt_tensor *t, uint64_t head, uint64_t row)
     return head * (uint64_t)t->stride[1] + row * (uint64_t)t->stride[2];
 }
 
+/* What a probe runs on and what came back. */
+typedef struct probe_run {
+    const probe_case *c;
+    const rapt_plan *plan;
+    rapt_buffer *buffers[7]; /* q, k, v, out, lse, cu_seqlens, workspace */
+    uint64_t bytes[7];
+    uint8_t *data[5];
+    float *parts;      /* the workspace */
+    double *out, *lse; /* results: (head, query row, element) and (head, query row) */
+    double *scores;
+    rapt_binding *binding;
+    bool submitted;
+} probe_run;
+
+static uint64_t result_rows(const probe_case *c)
+{
+    return c->heads_out * c->desc.q.size[2];
+}
+
 /* Compares one output row with the definition. Returns the worst error as a share of the tolerance; NaN counts as
  * infinite. */
-static double row_error(const probe_case *c, uint8_t *const data[5], uint64_t sequence, uint64_t head, uint64_t query,
-                        double *scores)
+static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, uint64_t query)
 {
+    const probe_case *c = r->c;
     const rapt_attention_desc *d = &c->desc;
     rapt_dtype dtype = d->q.dtype;
     uint32_t size = rapt_dtype_size(dtype);
     uint64_t dim_qk = d->q.size[3], dim_v = d->v.size[3];
     uint64_t kv = head * c->heads_kv / c->heads_out;
     uint64_t qrow = sequence * c->begin_q + query, k0 = sequence * c->begin_k;
-    const uint8_t *q = data[0] + element(&d->q, head * c->heads_q / c->heads_out, qrow) * size;
-    double scale = 1.0 / sqrt((double)dim_qk), max = -DBL_MAX, sum = 0, worst = 0;
+    const uint8_t *q = r->data[0] + element(&d->q, head * c->heads_q / c->heads_out, qrow) * size;
+    double scale = 1.0 / sqrt((double)dim_qk), max = -DBL_MAX, sum = 0, worst = 0, *scores = r->scores;
     int64_t last = d->flags & RAPT_ATTENTION_CAUSAL ? (int64_t)query + (int64_t)c->nk - (int64_t)c->nq
                                                     : (int64_t)c->nk - 1;
     uint64_t visible = last < 0 ? 0 : RAPT_MIN((uint64_t)last + 1, c->nk);
     for (uint64_t j = 0; j < visible; j++) {
-        const uint8_t *k = data[1] + element(&d->k, kv, k0 + j) * size;
+        const uint8_t *k = r->data[1] + element(&d->k, kv, k0 + j) * size;
         double s = 0;
         for (uint64_t x = 0; x < dim_qk; x++)
             s += get(q + x * size, dtype) * get(k + x * size, dtype);
@@ -151,98 +168,189 @@ static double row_error(const probe_case *c, uint8_t *const data[5], uint64_t se
         sum += scores[j] = exp(scores[j] - max);
     /* f16 matrices round the weights to 11 bits; storage rounds the output. */
     double unit = dtype == RAPT_BF16 ? 0x1p-8 : dtype == RAPT_F16 ? 0x1p-10 : 0x1p-15;
-    const uint8_t *o = data[3] + element(&d->out, head, qrow) * size;
+    uint64_t row = head * d->q.size[2] + qrow;
     for (uint64_t x = 0; x < dim_v; x++) {
         double want = 0;
         for (uint64_t j = 0; j < visible; j++)
-            want += scores[j] * get(data[2] + (element(&d->v, kv, k0 + j) + x) * size, dtype);
+            want += scores[j] * get(r->data[2] + (element(&d->v, kv, k0 + j) + x) * size, dtype);
         want = visible ? want / sum : 0;
-        double error = fabs(get(o + x * size, dtype) - want) / (unit * (1 + fabs(want)));
+        double error = fabs(r->out[row * dim_v + x] - want) / (unit * (1 + fabs(want)));
         worst = error <= worst ? worst : error == error ? error : INFINITY;
     }
-    float lse;
-    memcpy(&lse, data[4] + (head * d->lse.size[2] + qrow) * 4, 4);
-    double want = visible ? max + log(sum) : -INFINITY;
+    double want = visible ? max + log(sum) : -INFINITY, lse = r->lse[row];
     double error = isinf(want) ? (lse == want ? 0 : INFINITY)
-                               : fabs((double)lse - want) / (fmax(unit, 0x1p-12) * (1 + fabs(want)));
+                               : fabs(lse - want) / (fmax(unit, 0x1p-12) * (1 + fabs(want)));
     return error <= worst ? worst : error == error ? error : INFINITY;
 }
 
-/* Fills host data, runs the plan, and judges. *error_share above 1: wrong. */
-static rapt_status run_case(rapt_device *device, const probe_case *c, rapt_plan *plan, double *error_share,
-                            rapt_error *error)
+static double worst_error(const probe_run *r)
+{
+    double worst = 0;
+    for (uint64_t s = 0; s < r->c->sequences; s++)
+        for (uint64_t h = 0; h < r->c->heads_out; h++)
+            for (uint64_t i = 0; i < r->c->nq; i++)
+                worst = fmax(worst, row_error(r, s, h, i));
+    return worst;
+}
+
+/* The device's results. */
+static void take_results(probe_run *r)
+{
+    const rapt_attention_desc *d = &r->c->desc;
+    uint64_t dim = d->v.size[3], tokens = d->q.size[2];
+    for (uint64_t h = 0; h < r->c->heads_out; h++)
+        for (uint64_t i = 0; i < tokens; i++) {
+            const uint8_t *o = r->data[3] + element(&d->out, h, i) * rapt_dtype_size(d->out.dtype);
+            for (uint64_t x = 0; x < dim; x++)
+                r->out[(h * tokens + i) * dim + x] = get(o + x * rapt_dtype_size(d->out.dtype), d->out.dtype);
+            r->lse[h * tokens + i] = get(r->data[4] + (h * tokens + i) * 4, RAPT_F32);
+        }
+}
+
+/* The results that the partial ones in the workspace come to: what shaders/merge/merge.comp should have made. */
+static void merge_results(probe_run *r)
+{
+    const probe_case *c = r->c;
+    const rapt_plan *plan = r->plan;
+    const float *acc = r->parts + plan->slots[0].offset / 4, *ml = r->parts + plan->slots[1].offset / 4;
+    uint64_t dim = c->desc.v.size[3], tokens = c->desc.q.size[2], splits = plan->splits;
+    for (uint64_t n = 0; n < result_rows(c); n++) {
+        uint64_t query = n % c->nq, head = n / c->nq % c->heads_out, sequence = n / c->nq / c->heads_out;
+        uint64_t row = head * tokens + sequence * c->begin_q + query;
+        double top = -INFINITY, sum = 0;
+        for (uint64_t s = 0; s < splits; s++)
+            if (ml[(n * splits + s) * 2 + 1] != 0)
+                top = fmax(top, (double)ml[(n * splits + s) * 2]);
+        for (uint64_t x = 0; x < dim; x++)
+            r->out[row * dim + x] = 0;
+        for (uint64_t s = 0; s < splits; s++) {
+            const float *m = ml + (n * splits + s) * 2;
+            double share = m[1] != 0 ? exp2((double)m[0] - top) : 0;
+            sum += m[1] != 0 ? share * (double)m[1] : 0;
+            for (uint64_t x = 0; x < dim && share != 0; x++)
+                r->out[row * dim + x] += share * (double)acc[(n * splits + s) * plan->part_stride + x];
+        }
+        for (uint64_t x = 0; x < dim && sum != 0; x++)
+            r->out[row * dim + x] /= sum;
+        r->lse[row] = sum != 0 ? (top + log2(sum)) * 0.6931471805599453 : -INFINITY;
+    }
+}
+
+/* Host memory and inputs on the device. */
+static rapt_status run_make(probe_run *r, rapt_device *device, rapt_attention_args *args, rapt_error *error)
 {
     const rapt_allocator *a = &device->runtime->allocator;
+    const probe_case *c = r->c;
     const rapt_tensor *tensors[5] = {&c->desc.q, &c->desc.k, &c->desc.v, &c->desc.out, &c->desc.lse};
-    uint64_t bytes[6];
-    uint8_t *data[5] = {NULL};
-    double *scores = NULL;
-    rapt_buffer *buffers[6] = {NULL};
-    rapt_binding *binding = NULL;
-    rapt_attention_args args = RAPT_ATTENTION_ARGS_INIT;
-    rapt_slot *slots[6] = {&args.q, &args.k, &args.v, &args.out, &args.lse, &args.cu_seqlens_q};
+    rapt_slot *slots[7] = {&args->q, &args->k, &args->v, &args->out, &args->lse, &args->cu_seqlens_q, &args->workspace};
     int32_t cu[6] = {0, (int32_t)c->begin_q, (int32_t)(2 * c->begin_q), 0, (int32_t)c->begin_k,
                      (int32_t)(2 * c->begin_k)};
     uint32_t state = 12345;
     rapt_status status = RAPT_OK;
-    for (int i = 0; i < 6 && status == RAPT_OK; i++) {
-        bytes[i] = i < 5 ? rapt_align_up(rapt_tensor_bytes(tensors[i]), 4) : sizeof cu;
-        status = rapt_buffer_create(device, bytes[i], &buffers[i], error);
-        slots[i]->buffer = buffers[i];
-        if (status != RAPT_OK || i == 5)
+    for (int i = 0; i < 7; i++)
+        r->bytes[i] = i < 5 ? rapt_align_up(rapt_tensor_bytes(tensors[i]), 4) : i == 5 ? sizeof cu
+                                                                                      : r->plan->workspace_bytes;
+    bool enough = true;
+    for (int i = 0; i < 5; i++)
+        enough &= (r->data[i] = rapt_calloc(a, 1, r->bytes[i])) != NULL;
+    enough &= (r->parts = rapt_calloc(a, 1, RAPT_MAX(r->bytes[6], 4))) != NULL;
+    enough &= (r->out = rapt_calloc(a, result_rows(c) * c->desc.v.size[3], sizeof *r->out)) != NULL;
+    enough &= (r->lse = rapt_calloc(a, result_rows(c), sizeof *r->lse)) != NULL;
+    enough &= (r->scores = rapt_calloc(a, c->nk, sizeof *r->scores)) != NULL;
+    if (!enough)
+        return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a probe");
+    for (int i = 0; i < 7 && status == RAPT_OK; i++) {
+        if (r->bytes[i] == 0)
             continue;
-        data[i] = rapt_calloc(a, 1, bytes[i]);
-        if (data[i] == NULL) {
-            status = rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a probe");
-            break;
-        }
-        memset(data[i], 0xff, bytes[i]); /* NaN wherever nothing is written below */
+        status = rapt_buffer_create(device, r->bytes[i], &r->buffers[i], error);
+        slots[i]->buffer = r->buffers[i];
+        if (status != RAPT_OK || i >= 5)
+            continue;
+        memset(r->data[i], 0xff, r->bytes[i]); /* NaN wherever nothing is written below */
         uint32_t size = rapt_dtype_size(tensors[i]->dtype);
         if (i < 3)
             for (uint64_t h = 0; h < tensors[i]->size[1]; h++)
                 for (uint64_t s = 0; s < tensors[i]->size[2]; s++)
                     for (uint64_t x = 0; x < tensors[i]->size[3]; x++)
-                        put(data[i] + (element(tensors[i], h, s) + x) * size, tensors[i]->dtype,
+                        put(r->data[i] + (element(tensors[i], h, s) + x) * size, tensors[i]->dtype,
                             probe_value(&state) * (i == 0 ? 4.0f : 1.0f));
-        status = rapt_buffer_upload(buffers[i], 0, data[i], bytes[i], error);
+        status = rapt_buffer_upload(r->buffers[i], 0, r->data[i], r->bytes[i], error);
     }
-    scores = rapt_calloc(a, c->nk, sizeof *scores);
-    if (status == RAPT_OK && scores == NULL)
-        status = rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a probe");
     if (status == RAPT_OK)
-        status = rapt_buffer_upload(buffers[5], 0, cu, sizeof cu, error);
-    args.cu_seqlens_k = (rapt_slot){buffers[5], 3 * sizeof cu[0]};
-    if (status == RAPT_OK)
-        status = rapt_attention_bind(plan, &args, &binding, error);
-    if (status == RAPT_OK)
-        status = rapt_submit(binding, error);
-    if (status == RAPT_OK)
-        status = rapt_wait(binding, 60ull * 1000000000, error);
-    for (int i = 3; i < 5 && status == RAPT_OK; i++)
-        status = rapt_buffer_download(buffers[i], 0, data[i], bytes[i], error);
-    *error_share = 0;
-    if (status == RAPT_OK)
-        for (uint64_t s = 0; s < c->sequences; s++)
-            for (uint64_t h = 0; h < c->heads_out; h++)
-                for (uint64_t i = 0; i < c->nq; i++)
-                    *error_share = fmax(*error_share, row_error(c, data, s, h, i, scores));
-    rapt_binding_destroy(&binding);
-    for (int i = 0; i < 6; i++)
-        rapt_buffer_destroy(&buffers[i]);
-    for (int i = 0; i < 5; i++)
-        rapt_free(a, data[i], data[i] ? bytes[i] : 0);
-    rapt_free(a, scores, c->nk * sizeof *scores);
+        status = rapt_buffer_upload(r->buffers[5], 0, cu, sizeof cu, error);
+    args->cu_seqlens_k = (rapt_slot){r->buffers[5], 3 * sizeof cu[0]};
     return status;
 }
 
-static void note_all(const rapt_plan *plan, rapt_verdict_kind verdict, const char *reason)
+static void run_free(probe_run *r, const rapt_allocator *a)
 {
-    for (uint32_t i = 0; i < plan->pipeline_count; i++) {
-        rapt_kernel *kernel = rapt_kernel_find(plan->device, &plan->pipelines[i]);
-        /* A wrong result of a pair blames the row that has not been right before. */
-        if (kernel != NULL && (verdict == RAPT_VERDICT_GOOD || kernel->verdict == RAPT_VERDICT_UNKNOWN))
-            rapt_kernel_note(plan->device, kernel, verdict, reason);
-    }
+    const probe_case *c = r->c;
+    rapt_binding_destroy(&r->binding);
+    for (int i = 0; i < 7; i++)
+        rapt_buffer_destroy(&r->buffers[i]);
+    for (int i = 0; i < 5; i++)
+        rapt_free(a, r->data[i], r->bytes[i]);
+    rapt_free(a, r->parts, RAPT_MAX(r->bytes[6], 4));
+    rapt_free(a, r->out, result_rows(c) * c->desc.v.size[3] * sizeof *r->out);
+    rapt_free(a, r->lse, result_rows(c) * sizeof *r->lse);
+    rapt_free(a, r->scores, c->nk * sizeof *r->scores);
+}
+
+/* Runs the plan and judges. *share above 1: wrong, and then *culprit is the pipeline at fault. */
+static rapt_status run_case(probe_run *r, rapt_device *device, double *share, uint32_t *culprit, rapt_error *error)
+{
+    rapt_attention_args args = RAPT_ATTENTION_ARGS_INIT;
+    rapt_status status = run_make(r, device, &args, error);
+    /* The plan is complete; only its memory is not const to bind. */
+    if (status == RAPT_OK)
+        status = rapt_attention_bind((rapt_plan *)r->plan, &args, &r->binding, error);
+    if (status == RAPT_OK)
+        status = rapt_submit(r->binding, error);
+    r->submitted = status == RAPT_OK;
+    if (status == RAPT_OK)
+        status = rapt_wait(r->binding, 60ull * 1000000000, error);
+    for (int i = 3; i < 5 && status == RAPT_OK; i++)
+        status = rapt_buffer_download(r->buffers[i], 0, r->data[i], r->bytes[i], error);
+    *culprit = 0;
+    if (status != RAPT_OK)
+        return status;
+    take_results(r);
+    *share = worst_error(r);
+    if (*share <= 1 || r->plan->pipeline_count < 2)
+        return RAPT_OK;
+    status = rapt_buffer_download(r->buffers[6], 0, r->parts, r->bytes[6], error);
+    if (status != RAPT_OK)
+        return status;
+    merge_results(r);
+    *culprit = worst_error(r) <= 1;
+    return RAPT_OK;
+}
+
+static void note(const rapt_plan *plan, uint32_t pipeline, rapt_verdict_kind verdict, const char *reason)
+{
+    rapt_kernel *kernel = rapt_kernel_find(plan->device, &plan->pipelines[pipeline]);
+    if (kernel != NULL)
+        rapt_kernel_note(plan->device, kernel, verdict, reason);
+}
+
+/* The plan of the probe's problem, through the very rows and constants of `plan`. */
+static rapt_status plan_case(const rapt_plan *plan, unsigned shrink, probe_case *c, rapt_plan **small,
+                             rapt_error *error)
+{
+    const char *name = plan->pipelines[0].row->name;
+    make_case(plan, shrink, c);
+    rapt_status status = rapt_plan_new(plan->device, &plan->device->caps, &c->desc, NULL, small, error);
+    if (status != RAPT_OK)
+        return rapt_fail_prefix(error, status, "the probe of kernel '%s'", name);
+    bool same = (*small)->pipeline_count == plan->pipeline_count;
+    for (uint32_t i = 0; same && i < plan->pipeline_count; i++)
+        same = (*small)->pipelines[i].row == plan->pipelines[i].row &&
+               memcmp((*small)->pipelines[i].constants, plan->pipelines[i].constants,
+                      sizeof plan->pipelines[i].constants) == 0;
+    if (same)
+        return RAPT_OK;
+    rapt_plan_destroy(small);
+    return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "the probe of kernel '%s' does not reach its constants", name);
 }
 
 rapt_status rapt_probe_plan(rapt_plan *plan, rapt_error *error)
@@ -251,40 +359,43 @@ rapt_status rapt_probe_plan(rapt_plan *plan, rapt_error *error)
     probe_case c;
     rapt_plan *small = NULL;
     rapt_kernel *failed;
-    make_case(plan, &c);
     uint64_t begin = rapt_now_ns();
-    rapt_status status = rapt_plan_new(device, &device->caps, &c.desc, NULL, &small, error);
-    if (status != RAPT_OK)
-        return rapt_fail_prefix(error, status, "the probe of kernel '%s'", plan->pipelines[0].row->name);
-    bool same = small->pipeline_count == plan->pipeline_count;
-    for (uint32_t i = 0; same && i < plan->pipeline_count; i++)
-        same = small->pipelines[i].row == plan->pipelines[i].row &&
-               memcmp(small->pipelines[i].constants, plan->pipelines[i].constants,
-                      sizeof plan->pipelines[i].constants) == 0;
-    if (!same)
-        status = rapt_fail(error, RAPT_ERROR_INVALID, "the probe of kernel '%s' does not reach its constants",
-                           plan->pipelines[0].row->name);
+    rapt_status status = RAPT_ERROR_UNSUPPORTED;
+    rapt_error why = {0};
+    for (unsigned shrink = 0; status == RAPT_ERROR_UNSUPPORTED && shrink < 8; shrink++) {
+        why.status = RAPT_OK;
+        status = plan_case(plan, shrink, &c, &small, &why);
+    }
     if (status == RAPT_OK)
-        status = rapt_plan_compile(small, &failed, error);
+        status = rapt_plan_compile(small, &failed, &why);
     double share = 0;
+    uint32_t culprit = 0;
+    probe_run run = {.c = &c, .plan = small};
     if (status == RAPT_OK) {
         small->prepared = true;
-        status = run_case(device, &c, small, &share, error);
+        status = run_case(&run, device, &share, &culprit, &why);
+        run_free(&run, &device->runtime->allocator);
     }
     rapt_plan_destroy(&small);
     if (status == RAPT_ERROR_TIMEOUT || status == RAPT_ERROR_INCOMPLETE) {
-        note_all(plan, RAPT_VERDICT_BAD, "its known-answer probe did not finish");
+        note(plan, 0, RAPT_VERDICT_BAD, "its known-answer probe did not finish");
         return RAPT_OK;
     }
-    if (status != RAPT_OK)
+    if (status == RAPT_ERROR_DEVICE_LOST && run.submitted) /* for whoever opens the device again */
+        note(plan, 0, RAPT_VERDICT_BAD, "its known-answer probe lost the device");
+    if (status != RAPT_OK) {
+        if (error != NULL)
+            *error = why;
         return status;
-    if (share > 1) {
-        char reason[160];
-        snprintf(reason, sizeof reason, "its known-answer probe is off by %.3g times the tolerance", share);
-        note_all(plan, RAPT_VERDICT_BAD, reason);
-    } else {
-        note_all(plan, RAPT_VERDICT_GOOD, "");
     }
+    char reason[160] = "";
+    if (share > 1)
+        snprintf(reason, sizeof reason, "its known-answer probe is off by %.3g times the tolerance", share);
+    for (uint32_t i = 0; i < plan->pipeline_count; i++)
+        if (share <= 1 || i < culprit)
+            note(plan, i, RAPT_VERDICT_GOOD, "");
+    if (share > 1)
+        note(plan, culprit, RAPT_VERDICT_BAD, reason);
     rapt_log_write(&device->runtime->log, RAPT_LOG_DEBUG, "probe of %s: %.3g of the tolerance, %.1f ms",
                    plan->pipelines[0].row->name, share, (double)(rapt_now_ns() - begin) * 1e-6);
     return RAPT_OK;

@@ -474,13 +474,21 @@ rapt_status rapt_plan_make(rapt_plan *plan, const rapt_problem *problem, const r
     plan->flops_per_second = verdicts != NULL && verdicts->flops_per_second > 0 ? verdicts->flops_per_second
                                                                                 : assumed_flops_per_second(caps);
     bool need_splits = true;
-    for (uint32_t least = 1; need_splits; least *= 2) {
+    for (uint32_t least = 1; need_splits; least = RAPT_MAX(least, 1) * 2) {
         if (least > 1u << 16)
             return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "keys and values do not fit this device's buffer ranges");
         need_splits = false;
-        rapt_status status = try_plan(plan, table, verdicts, least, &need_splits, error);
-        if (status != RAPT_OK)
+        rapt_error why = {0};
+        rapt_status status = try_plan(plan, table, verdicts, least, &need_splits, &why);
+        if (status == RAPT_ERROR_UNSUPPORTED && least == 1) { /* what splits or merges may be out of order */
+            least = 0;
+            status = try_plan(plan, table, verdicts, least, &need_splits, &why);
+        }
+        if (status != RAPT_OK) {
+            if (error != NULL)
+                *error = why;
             return status;
+        }
     }
     fill_params(plan);
     cut_slices(plan, plan->flops_per_second * (double)plan->problem.slice_ms * 1e-3);

@@ -59,6 +59,7 @@ typedef struct rapt_workspace_slot {
 typedef struct rapt_candidate {
     const rapt_kernel_row *row;
     int score;
+    int passed; /* how many of the predicates it passed before the one that refused it */
     bool chosen;
     char reason[120]; /* "" : eligible */
 } rapt_candidate;
@@ -85,6 +86,7 @@ struct rapt_plan {
     uint32_t candidate_count;
     uint32_t generation;
     bool prepared;
+    bool refused; /* planning again came to nothing: there are no steps */
     double flops_per_second; /* what the slices assume */
     struct rapt_kernel **kernels; /* prepared pipelines, by position in `pipelines` */
 };
@@ -114,7 +116,8 @@ typedef struct rapt_choice {
     uint32_t constants[RAPT_MAX_CONSTANTS];
 } rapt_choice;
 
-/* Judges every row and fills `candidates` (table->row_count entries). RAPT_ERROR_UNSUPPORTED names the best reason. */
+/* Judges every row and fills `candidates` (table->row_count entries). RAPT_ERROR_UNSUPPORTED names the best reason.
+ * least_splits: key splits that windows demand; 1: none; 0: none, and no others either but what the caller asks for. */
 rapt_status rapt_select_row(const rapt_problem *problem, const rapt_caps *caps, const rapt_kernel_table *table,
                             const rapt_verdicts *verdicts, uint32_t least_splits, rapt_candidate *candidates,
                             rapt_choice *choice, rapt_error *error);

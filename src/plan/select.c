@@ -163,14 +163,14 @@ static uint32_t constant_value(const rapt_kernel_constant *c, const rapt_problem
 }
 
 /* Key splits: enough workgroups to fill the device, but never few keys each. Depends on one sequence's own
- * shape and the device, never on the batch, unless the caller allows that. */
+ * shape and the device, never on the batch, unless the caller allows that. `least` 0: only those that are asked for. */
 static void choose_splits(const rapt_problem *p, const rapt_caps *caps, uint32_t least, rapt_choice *choice)
 {
     const rapt_kernel_row *row = choice->row;
     uint64_t splits = p->key_splits;
     if (splits == 0) {
         splits = 1;
-        if ((row->supports & RAPT_ROW_PARTIAL) && p->bounded_k && p->bounded_q) {
+        if (least > 0 && (row->supports & RAPT_ROW_PARTIAL) && p->bounded_k && p->bounded_q) {
             uint32_t width = caps->compute_units ? caps->compute_units : 16;
             uint64_t want = (uint64_t)width * (caps->device_class == RAPT_CLASS_SOFTWARE ? 2 : 4);
             uint64_t tiles = rapt_div_up(p->nq * choice->group, row->rows_per_tile);
@@ -189,11 +189,12 @@ static void choose_splits(const rapt_problem *p, const rapt_caps *caps, uint32_t
     choice->splits = (uint32_t)RAPT_MAX(1, rapt_div_up(p->nk, keys));
 }
 
-/* Fills `choice` for this row, or says why not. */
+/* Fills `choice` for this row, or says in `c` why not, and how far it came. */
 static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const rapt_caps *caps,
-                        const rapt_verdicts *verdicts, uint32_t least_splits, rapt_choice *choice, char *reason,
-                        size_t size)
+                        const rapt_verdicts *verdicts, uint32_t least_splits, rapt_choice *choice, rapt_candidate *c)
 {
+    char *reason = c->reason;
+    const size_t size = sizeof c->reason;
     bool merge = row->family == RAPT_FAMILY_MERGE;
     bool forced = !merge && strcmp(p->kernel, row->name) == 0;
     if (!merge && p->kernel[0] != 0 && !forced)
@@ -203,22 +204,27 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
     if (row->score[caps->device_class] < 0 && !forced)
         REFUSE("not meant for devices of class %s: runs only when forced by name",
                rapt_class_name(caps->device_class));
+    c->passed++;
     if (!(row->dtypes >> p->dtype & 1))
         REFUSE("does not store %s", rapt_dtype_name(p->dtype));
+    c->passed++;
     if (!merge && !dim_accepts("head_dim_qk", p->head_dim_qk, row->head_dim_qk_min, row->head_dim_qk_max,
                                row->head_dim_qk_multiple, reason, size))
         return false;
     if (!dim_accepts("head_dim_v", p->head_dim_v, row->head_dim_v_min, row->head_dim_v_max, row->head_dim_v_multiple,
                      reason, size))
         return false;
+    c->passed++;
     if (!device_accepts(row, caps, reason, size))
         return false;
+    c->passed++;
     if (p->causal && !merge && !(row->supports & RAPT_ROW_CAUSAL))
         REFUSE("has no causal form");
     if (p->varlen && !(row->supports & RAPT_ROW_VARLEN))
         REFUSE("has no form for packed sequences");
     if (!operands_accept(row, p, reason, size))
         return false;
+    c->passed++;
     memset(choice, 0, sizeof *choice);
     choice->row = row;
     choice->aligned = problem_aligned(p);
@@ -242,10 +248,11 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
     }
     for (uint32_t i = 0; i < row->constant_count; i++)
         choice->constants[i] = constant_value(&row->constants[i], p, choice);
+    c->passed++;
     if (verdicts != NULL && verdicts->lookup != NULL) {
         const char *why = NULL;
         if (verdicts->lookup(verdicts->user, row, choice->constants, &why) == RAPT_VERDICT_BAD)
-            REFUSE("refused on this device and driver: %s", why ? why : "its known-answer probe failed");
+            REFUSE("is refused on this device and driver: %s", why ? why : "its known-answer probe failed");
     }
     return true;
 }
@@ -263,7 +270,7 @@ static bool judge(const rapt_problem *problem, const rapt_caps *caps, const rapt
             continue;
         rapt_choice choice;
         *c = (rapt_candidate){.row = row, .score = row->score[caps->device_class]};
-        if (!row_accepts(row, problem, caps, verdicts, least_splits, &choice, c->reason, sizeof c->reason))
+        if (!row_accepts(row, problem, caps, verdicts, least_splits, &choice, c))
             continue;
         if (best_index < 0 || c->score > candidates[best_index].score) {
             best_index = (int)i;
@@ -275,7 +282,7 @@ static bool judge(const rapt_problem *problem, const rapt_caps *caps, const rapt
     return best_index >= 0;
 }
 
-/* The words for a refusal: the forced row's reason, or the reason of the row that scores best. */
+/* The words for a refusal: the forced row's reason, or that of the row which came furthest, of such the best. */
 static rapt_status refused(const rapt_problem *p, const rapt_kernel_table *table, const rapt_candidate *candidates,
                            bool merge, rapt_error *error)
 {
@@ -288,7 +295,9 @@ static rapt_status refused(const rapt_problem *p, const rapt_kernel_table *table
             if (strcmp(c->row->name, p->kernel) == 0)
                 return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "kernel '%s' cannot run this: it %s", p->kernel,
                                  c->reason);
-        } else if (!(c->row->supports & RAPT_ROW_BENCH_ONLY) && (best == NULL || c->score > best->score)) {
+        } else if (!(c->row->supports & RAPT_ROW_BENCH_ONLY) &&
+                   (best == NULL || c->passed > best->passed ||
+                    (c->passed == best->passed && c->score > best->score))) {
             best = c;
         }
     }

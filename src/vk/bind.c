@@ -46,9 +46,10 @@ static rapt_status place(const rapt_binding *binding, const rapt_kernel_operand 
     const rapt_caps *caps = &binding->device->caps;
     uint64_t texel = rapt_operand_texel_bytes((rapt_operand_kind)op->kind);
     if (w->bytes == 0) {
-        rapt_buffer *dummy = rapt_device_dummy(binding->device);
-        if (dummy == NULL)
-            return rapt_fail(error, RAPT_ERROR_OUT_OF_DEVICE_MEMORY, "no device memory for the dummy buffer");
+        rapt_buffer *dummy;
+        rapt_status status = rapt_device_dummy(binding->device, &dummy, error);
+        if (status != RAPT_OK)
+            return status;
         *out = (region){dummy, dummy->offset, dummy->size, 0};
         return RAPT_OK;
     }

@@ -30,7 +30,7 @@ rapt_verdicts rapt_device_verdicts(rapt_device *device);
 /* Notes that `flops` took `seconds`, for the slices of later plans. */
 void rapt_device_note_throughput(rapt_device *device, double flops, double seconds);
 /* A small buffer that stands for operands that are not there. */
-rapt_buffer *rapt_device_dummy(rapt_device *device);
+rapt_status rapt_device_dummy(rapt_device *device, rapt_buffer **dummy, rapt_error *error);
 /* Driver statistics of one kernel: a pipeline is made for that alone. */
 rapt_status rapt_kernel_driver_text(rapt_device *device, const rapt_plan_pipeline *pipeline, rapt_text_format format,
                                     bool internal, rapt_text *out, rapt_error *error);

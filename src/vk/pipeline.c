@@ -151,15 +151,16 @@ rapt_kernel *rapt_kernel_find(rapt_device *device, const rapt_plan_pipeline *pip
     return k;
 }
 
-rapt_buffer *rapt_device_dummy(rapt_device *device)
+rapt_status rapt_device_dummy(rapt_device *device, rapt_buffer **dummy, rapt_error *error)
 {
     struct rapt_kernel_cache *cache = device->kernels;
+    rapt_status status = RAPT_OK;
     rapt_mutex_lock(&cache->lock);
     if (cache->dummy == NULL)
-        rapt_buffer_create_internal(device, 256, RAPT_MEMORY_DEVICE, &cache->dummy, NULL);
-    rapt_buffer *dummy = cache->dummy;
+        status = rapt_buffer_create_internal(device, 256, RAPT_MEMORY_DEVICE, &cache->dummy, error);
+    *dummy = cache->dummy;
     rapt_mutex_unlock(&cache->lock);
-    return dummy;
+    return status;
 }
 
 /* The module's SPIR-V: the app's replacement from the override folder, or ours. Freed by the caller if *owned. */
@@ -334,6 +335,19 @@ static rapt_hash verdict_key(const rapt_kernel *k)
     return rapt_hash_bytes(h, k->constants, row->constant_count * sizeof *k->constants);
 }
 
+/* A bad verdict stays, and so do its words, which others may be reading: false. */
+static bool set_verdict(rapt_device *device, rapt_kernel *kernel, const stored_verdict *v)
+{
+    rapt_mutex_lock(&device->kernels->lock);
+    const bool open = kernel->verdict != RAPT_VERDICT_BAD;
+    if (open) {
+        memcpy(kernel->reason, v->reason, sizeof v->reason);
+        kernel->verdict = (rapt_verdict_kind)v->verdict;
+    }
+    rapt_mutex_unlock(&device->kernels->lock);
+    return open;
+}
+
 rapt_verdict_kind rapt_kernel_verdict(rapt_device *device, rapt_kernel *kernel)
 {
     rapt_mutex_lock(&device->kernels->lock);
@@ -353,10 +367,7 @@ rapt_verdict_kind rapt_kernel_verdict(rapt_device *device, rapt_kernel *kernel)
         memcpy(&v, data, sizeof v);
         v.reason[sizeof v.reason - 1] = 0;
         if (v.verdict == RAPT_VERDICT_GOOD || v.verdict == RAPT_VERDICT_BAD) {
-            rapt_mutex_lock(&device->kernels->lock);
-            kernel->verdict = verdict = (rapt_verdict_kind)v.verdict;
-            memcpy(kernel->reason, v.reason, sizeof kernel->reason);
-            rapt_mutex_unlock(&device->kernels->lock);
+            verdict = set_verdict(device, kernel, &v) ? (rapt_verdict_kind)v.verdict : RAPT_VERDICT_BAD;
         }
     }
     rapt_free(&device->runtime->allocator, data, size);
@@ -367,11 +378,7 @@ void rapt_kernel_note(rapt_device *device, rapt_kernel *kernel, rapt_verdict_kin
 {
     stored_verdict v = {.verdict = (uint32_t)verdict};
     snprintf(v.reason, sizeof v.reason, "%s", reason ? reason : "");
-    rapt_mutex_lock(&device->kernels->lock);
-    kernel->verdict = verdict;
-    memcpy(kernel->reason, v.reason, sizeof v.reason);
-    rapt_mutex_unlock(&device->kernels->lock);
-    if (device->runtime->override_dir[0] == 0)
+    if (set_verdict(device, kernel, &v) && device->runtime->override_dir[0] == 0)
         rapt_store_write(&device->runtime->store, RAPT_STORE_PROBES, device->identity, verdict_key(kernel), &v,
                          sizeof v);
 }
@@ -382,7 +389,7 @@ static rapt_verdict_kind lookup(void *user, const rapt_kernel_row *row, const ui
     rapt_mutex_lock(&device->kernels->lock);
     rapt_kernel *k = find_locked(device->kernels, row, constants);
     rapt_verdict_kind verdict = k ? k->verdict : RAPT_VERDICT_UNKNOWN;
-    if (k != NULL && reason != NULL)
+    if (verdict == RAPT_VERDICT_BAD && reason != NULL)
         *reason = k->reason;
     rapt_mutex_unlock(&device->kernels->lock);
     return verdict;
