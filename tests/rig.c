@@ -45,8 +45,10 @@ void rig_open(rig *r, const rig_options *given)
     device.caps_mask = o->mask;
     device.validation = o->validation;
     rapt_status status = rapt_runtime_create(&options, &r->runtime, &error);
-    if (status == RAPT_OK)
+    if (status == RAPT_OK) {
+        r->runtime->get_proc = o->get_proc;
         status = rapt_device_open(r->runtime, &device, &r->device, &error);
+    }
     if (status == RAPT_ERROR_NO_DEVICE) {
         rig_close(r);
         skip();

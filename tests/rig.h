@@ -43,6 +43,7 @@ typedef struct rig_options {
     const char *mask, *cache_dir, *override_dir;
     const rapt_allocator *allocator;
     bool validation;
+    PFN_vkGetInstanceProcAddr get_proc; /* in place of libvulkan's */
 } rig_options;
 
 /* Opens the default device, without disk caches unless a folder is given. Skips the test where there is no
