@@ -366,6 +366,23 @@ static void splits_do_not_depend_on_the_batch(void **state)
     rapt_plan_clear(&many);
 }
 
+static void quirks_follow_the_driver_version(void **state)
+{
+    (void)state;
+    const rapt_kernel_row broadcast = {.family = RAPT_FAMILY_BROADCAST}, tile = {.family = RAPT_FAMILY_TILE};
+    rapt_caps caps;
+    rapt_caps_floor(&caps);
+    caps.driver_id = 13;
+    snprintf(caps.driver_info, sizeof caps.driver_info, "Mesa 22.3.6 (LLVM 15.0.6)");
+    assert_non_null(rapt_quirk(&broadcast, &caps));
+    assert_null(rapt_quirk(&tile, &caps));
+    snprintf(caps.driver_info, sizeof caps.driver_info, "Mesa 25.0.7-2");
+    assert_null(rapt_quirk(&broadcast, &caps));
+    caps.driver_id = 1;
+    snprintf(caps.driver_info, sizeof caps.driver_info, "Mesa 22.3.6");
+    assert_null(rapt_quirk(&broadcast, &caps));
+}
+
 static void empty_problems_have_no_steps(void **state)
 {
     (void)state;
@@ -432,6 +449,7 @@ int main(void)
         cmocka_unit_test(boxes_cover_everything_within_limits),
         cmocka_unit_test(slices_respect_the_target),
         cmocka_unit_test(splits_do_not_depend_on_the_batch),
+        cmocka_unit_test(quirks_follow_the_driver_version),
         cmocka_unit_test(empty_problems_have_no_steps),
         cmocka_unit_test(bad_problems_are_refused_by_name),
     };

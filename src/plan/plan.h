@@ -104,6 +104,9 @@ int rapt_role_tensor(rapt_role role);
 size_t rapt_plan_explain_to(const rapt_plan *plan, rapt_text_format format, const char *failure, char *buffer,
                             size_t capacity);
 
+/* Why a row is avoided on this driver unless it is forced, or NULL (quirks.c). */
+const char *rapt_quirk(const rapt_kernel_row *row, const rapt_caps *caps);
+
 /* ---- selection (select.c) */
 
 /* How a row would be used for this problem. */

@@ -204,6 +204,9 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
     if (row->score[caps->device_class] < 0 && !forced)
         REFUSE("not meant for devices of class %s: runs only when forced by name",
                rapt_class_name(caps->device_class));
+    const char *quirk = rapt_quirk(row, caps);
+    if (quirk != NULL && !forced)
+        REFUSE("%s", quirk);
     c->passed++;
     if (!(row->dtypes >> p->dtype & 1))
         REFUSE("does not store %s", rapt_dtype_name(p->dtype));
