@@ -28,6 +28,7 @@ uint stage_row(uint copy) { return gl_LocalInvocationIndex / CHUNK + STAGE_ROWS 
 void tile_scores(uint key0, uint last_key, inout float s[LANE_ROWS * 4])
 {
     uint k_step = units(p.k_stride_s);
+    uint tile = k_start + key0 * k_step, offset = stage_row(0) * k_step, last_offset = (last_key - key0) * k_step;
     [[dont_unroll]] for (uint chunk = 0; chunk < QK_VECS; chunk += CHUNK) {
         barrier(); // everyone is done with what the pool held
         uint d = chunk + stage_vec();
@@ -38,7 +39,7 @@ void tile_scores(uint key0, uint last_key, inout float s[LANE_ROWS * 4])
         [[unroll]] for (uint i = 0; i < STAGE_K_COPIES; i++)
             if (TILE_KEYS % STAGE_ROWS == 0 || stage_row(i) < TILE_KEYS)
                 pool[K_POOL + stage_row(i) * STAGE_PITCH + stage_vec()] =
-                    inside ? load_k(k_start + min(key0 + stage_row(i), last_key) * k_step, d) : vec4(0.0);
+                    inside ? load_k(tile + min(offset + i * STAGE_ROWS * k_step, last_offset), d) : vec4(0.0);
         barrier();
         [[dont_unroll]] for (uint step = 0; step < CHUNK; step += QK_STEPS) {
             [[unroll]] for (uint u = 0; u < QK_STEPS; u++) {
