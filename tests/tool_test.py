@@ -126,7 +126,8 @@ def reference(q, k, v, causal=False, offset=0, scale=None, cu_q=None, cu_k=None)
 
 
 def run(*arguments, env=None):
-    return subprocess.run([*WRAPPER, RAPT, *map(str, arguments)], capture_output=True, text=True, timeout=300, env={**os.environ, **(env or {})})
+    wrapper = [] if any(name.startswith("VK_") for name in env or {}) else WRAPPER  # a driver of the test's own
+    return subprocess.run([*wrapper, RAPT, *map(str, arguments)], capture_output=True, text=True, timeout=300, env={**os.environ, **(env or {})})
 
 
 def has_device():
