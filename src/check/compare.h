@@ -5,7 +5,11 @@
  * floor. The floor is there because a case of a few elements may leave the plain one without any error by
  * luck. It is 2^-22, four roundings of single precision, of the largest number that goes in: for the output
  * the largest |v| (rows of V are averaged), for the LSE the largest |lse| or 1. Vulkan grants exp2 an error
- * of 3 ulp and a division 2.5, the host's have less than 1. */
+ * of 3 ulp and a division 2.5, the host's have less than 1. Rounding a score s once shifts its weight by s *
+ * 2^-24 of itself, so where the largest |lse| L exceeds 4 the output's floor is L * 2^-24 of the largest |v|
+ * instead: with scores of 1e4 few rows mix more than one value at all, and which of two implementations
+ * rounds the worse one better is luck too.
+ */
 #ifndef RAPT_CHECK_COMPARE_H
 #define RAPT_CHECK_COMPARE_H
 

@@ -366,7 +366,8 @@ static bool expect(rapt_problem *p, uint64_t row_step)
                 largest_lse = fmax(largest_lse, fabs(p->lse[r]));
         p->plain_out = rapt_check_max_distance(out, p->out, p->rows, p->rows_total, d);
         p->plain_lse = rapt_check_max_distance(lse, p->lse, p->rows, p->rows_total, 1);
-        p->tolerance_out = p->exact ? 0 : rapt_check_tolerance(p->plain_out, largest_value(p));
+        const double magnitude = largest_value(p) * fmax(1, largest_lse / 4); /* see compare.h */
+        p->tolerance_out = p->exact ? 0 : rapt_check_tolerance(p->plain_out, magnitude);
         p->tolerance_lse = rapt_check_tolerance(p->plain_lse, largest_lse);
     }
     free(out);
