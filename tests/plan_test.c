@@ -381,6 +381,15 @@ static void quirks_follow_the_driver_version(void **state)
     caps.driver_id = 1;
     snprintf(caps.driver_info, sizeof caps.driver_info, "Mesa 22.3.6");
     assert_null(rapt_quirk(&broadcast, &caps));
+    /* Only the patches that are too large for the compiler of this one, whatever its version. */
+    const rapt_kernel_row large = {.family = RAPT_FAMILY_TILE, .rows_per_tile = 32, .keys_per_tile = 32,
+                                   .local_size = 32};
+    const rapt_kernel_row patch = {.family = RAPT_FAMILY_TILE, .rows_per_tile = 8, .keys_per_tile = 32,
+                                   .local_size = 64};
+    assert_null(rapt_quirk(&large, &caps));
+    caps.driver_id = 10;
+    assert_non_null(rapt_quirk(&large, &caps));
+    assert_null(rapt_quirk(&patch, &caps));
 }
 
 static void empty_problems_have_no_steps(void **state)

@@ -8,16 +8,20 @@
 
 typedef struct quirk {
     uint32_t driver_id; /* VkDriverId */
-    int mesa_below;     /* holds for Mesa before this major version */
+    int mesa_below;     /* holds for Mesa before this major version; 0: for all */
     uint32_t families;  /* bit per rapt_family */
+    uint32_t scores;    /* holds for rows of more than so many scores a lane: unrolled patches; 0: for all */
     const char *reason;
 } quirk;
 
 static const quirk quirks[] = {
     /* Measured on 22.3.6: 10 to 60 s to compile a kernel that 25.0 compiles in one; what came out ran at 0.2
        GFLOP/s. */
-    {13 /* VK_DRIVER_ID_MESA_LLVMPIPE */, 23, 1u << RAPT_FAMILY_BROADCAST | 1u << RAPT_FAMILY_DECODE,
+    {13 /* VK_DRIVER_ID_MESA_LLVMPIPE */, 23, 1u << RAPT_FAMILY_BROADCAST | 1u << RAPT_FAMILY_DECODE, 0,
      "avoided on lavapipe before Mesa 23, whose compiler takes minutes for it"},
+    /* Measured with Subzero: 0.8 s for 4 scores a lane, 2.4 s for 8, 6 s for 16, minutes for 32. */
+    {10 /* VK_DRIVER_ID_GOOGLE_SWIFTSHADER */, 0, 1u << RAPT_FAMILY_TILE, 8,
+     "avoided on SwiftShader, whose compiler takes minutes for it"},
 };
 
 /* The major version in "Mesa 22.3.6 (LLVM 15.0.6)"; 0 when there is none. */
@@ -33,8 +37,10 @@ const char *rapt_quirk(const rapt_kernel_row *row, const rapt_caps *caps)
     for (size_t i = 0; i < RAPT_COUNT(quirks); i++) {
         const quirk *q = &quirks[i];
         int major = mesa_major(caps);
-        if (q->driver_id == caps->driver_id && (q->families >> row->family & 1) && major != 0 &&
-            major < q->mesa_below)
+        bool version = q->mesa_below == 0 || (major != 0 && major < q->mesa_below);
+        uint64_t scores = (uint64_t)row->rows_per_tile * row->keys_per_tile / RAPT_MAX(row->local_size, 1);
+        if (q->driver_id == caps->driver_id && (q->families >> row->family & 1) && version &&
+            (q->scores == 0 || scores > q->scores))
             return q->reason;
     }
     return NULL;
