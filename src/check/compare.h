@@ -3,12 +3,11 @@
  * A tolerance is earned, not chosen: twice the largest error that the plainest single-precision
  * implementation makes on the same stored inputs (rounding its output to the same storage type), plus a
  * floor. The floor is there because a case of a few elements may leave the plain one without any error by
- * luck. It is 2^-22, four roundings of single precision, of the largest number that goes in: for the output
- * the largest |v| (rows of V are averaged), for the LSE the largest |lse| or 1. Vulkan grants exp2 an error
- * of 3 ulp and a division 2.5, the host's have less than 1. Rounding a score s once shifts its weight by s *
- * 2^-24 of itself, so where the largest |lse| L exceeds 4 the output's floor is L * 2^-24 of the largest |v|
- * instead: with scores of 1e4 few rows mix more than one value at all, and which of two implementations
- * rounds the worse one better is luck too.
+ * luck. With S the most that a partial sum of a score can be (scale * |q| |k|), it is 2^-22, four roundings
+ * of single precision, of the largest of 1, S and |lse| for the LSE; and for the output, of the largest |v|
+ * times the larger of 1 and S / 4: rows of V are averaged, and a score rounded once at S shifts its weight
+ * by S * 2^-24 of itself. Vulkan grants exp2 an error of 3 ulp and a division 2.5; the host's have less
+ * than 1.
  */
 #ifndef RAPT_CHECK_COMPARE_H
 #define RAPT_CHECK_COMPARE_H

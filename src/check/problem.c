@@ -326,21 +326,39 @@ static void fill(rapt_problem *p)
 
 /* ---- expectations ---- */
 
-/* The largest finite |v|: what output is an average of. */
-static double largest_value(const rapt_problem *p)
+/* The largest finite |x| of a tensor, and the largest length of its finite rows. */
+typedef struct extent {
+    double element, row;
+} extent;
+
+static extent extent_of(const rapt_problem *p, int op, const rapt_tensor *t)
 {
-    const rapt_tensor *t = &p->desc.v;
-    double largest = 0;
+    extent largest = {0, 0};
     for (uint64_t b = 0; b < t->size[0]; b++)
         for (uint64_t h = 0; h < t->size[1]; h++)
-            for (uint64_t j = 0; j < t->size[2]; j++)
+            for (uint64_t i = 0; i < t->size[2]; i++) {
+                double squares = 0;
                 for (uint64_t e = 0; e < t->size[3]; e++) {
                     const int64_t at = (int64_t)b * t->stride[0] + (int64_t)h * t->stride[1] +
-                                       (int64_t)j * t->stride[2] + (int64_t)e;
-                    const double x = fabs((double)rapt_check_load(data(p, RAPT_OP_V), t->dtype, at));
-                    largest = isfinite(x) && x > largest ? x : largest;
+                                       (int64_t)i * t->stride[2] + (int64_t)e;
+                    const double x = fabs((double)rapt_check_load(data(p, op), t->dtype, at));
+                    squares += x * x;
+                    if (isfinite(x) && x > largest.element)
+                        largest.element = x;
                 }
+                if (isfinite(squares) && squares > largest.row * largest.row)
+                    largest.row = sqrt(squares);
+            }
     return largest;
+}
+
+/* What no partial sum of a score exceeds: scale * |q| |k|. */
+static double score_bound(const rapt_problem *p)
+{
+    const rapt_attention_desc *d = &p->desc;
+    const double scale =
+        d->flags & RAPT_ATTENTION_SCALE ? fabs((double)d->scale) : 1 / sqrt((double)d->q.size[3]);
+    return scale * extent_of(p, RAPT_OP_Q, &d->q).row * extent_of(p, RAPT_OP_K, &d->k).row;
 }
 
 static bool expect(rapt_problem *p, uint64_t row_step)
@@ -360,14 +378,14 @@ static bool expect(rapt_problem *p, uint64_t row_step)
         for (uint64_t n = 0; n < p->rows_total * d && p->exact;
              n++) /* exp(-256) is 0 in single precision only */
             p->out[n] = (double)rapt_check_round(p->c.dtype, (float)p->out[n]);
-        double largest_lse = 1;
+        const double score = score_bound(p), value = extent_of(p, RAPT_OP_V, &p->desc.v).element;
+        double largest_lse = fmax(1, score);
         for (uint64_t r = 0; r < p->rows_total; r++)
             if (p->rows[r] == RAPT_ROW_DONE && isfinite(p->lse[r]))
                 largest_lse = fmax(largest_lse, fabs(p->lse[r]));
         p->plain_out = rapt_check_max_distance(out, p->out, p->rows, p->rows_total, d);
         p->plain_lse = rapt_check_max_distance(lse, p->lse, p->rows, p->rows_total, 1);
-        const double magnitude = largest_value(p) * fmax(1, largest_lse / 4); /* see compare.h */
-        p->tolerance_out = p->exact ? 0 : rapt_check_tolerance(p->plain_out, magnitude);
+        p->tolerance_out = p->exact ? 0 : rapt_check_tolerance(p->plain_out, value * fmax(1, score / 4));
         p->tolerance_lse = rapt_check_tolerance(p->plain_lse, largest_lse);
     }
     free(out);
