@@ -392,6 +392,33 @@ static void quirks_follow_the_driver_version(void **state)
     assert_null(rapt_quirk(&patch, &caps));
 }
 
+/* A row whose smallest window the device cannot bind is passed over for one that can, and says why. */
+static void rows_that_cannot_be_cut_to_fit_are_passed_over(void **state)
+{
+    (void)state;
+    rapt_caps caps;
+    rapt_plan plan;
+    rapt_error error;
+    rapt_caps_floor(&caps);
+    rapt_attention_desc d = describe(RAPT_F32, 1, 4, 4, 300, 300, 64, 64);
+    assert_int_equal(make(&plan, &d, &caps, NULL, &error), RAPT_OK);
+    const rapt_kernel_row *first = plan.pipelines[0].row;
+    rapt_plan_clear(&plan);
+    /* Keys so far apart that one tile of this row spans more than a binding may. */
+    const uint64_t pitch = (caps.max_storage_range / first->keys_per_tile / 4 + 64) / 4 * 4;
+    d.k.stride[2] = (int64_t)pitch;
+    d.k.stride[1] = (int64_t)(pitch * 300);
+    d.k.stride[0] = d.k.stride[1] * 4;
+    assert_int_equal(make(&plan, &d, &caps, NULL, &error), RAPT_OK);
+    assert_true(plan.pipelines[0].row != first);
+    assert_non_null(strstr(reason_of(&plan, first->name), "do not fit this device's buffer ranges"));
+    rapt_plan_clear(&plan);
+    d.kernel = first->name; /* forced, there is no other */
+    assert_int_equal(make(&plan, &d, &caps, NULL, &error), RAPT_ERROR_UNSUPPORTED);
+    assert_non_null(strstr(error.message, "do not fit this device's buffer ranges"));
+    rapt_plan_clear(&plan);
+}
+
 static void empty_problems_have_no_steps(void **state)
 {
     (void)state;
@@ -459,6 +486,7 @@ int main(void)
         cmocka_unit_test(slices_respect_the_target),
         cmocka_unit_test(splits_do_not_depend_on_the_batch),
         cmocka_unit_test(quirks_follow_the_driver_version),
+        cmocka_unit_test(rows_that_cannot_be_cut_to_fit_are_passed_over),
         cmocka_unit_test(empty_problems_have_no_steps),
         cmocka_unit_test(bad_problems_are_refused_by_name),
     };

@@ -27,6 +27,7 @@ typedef struct launch {
     uint64_t rows_per_tile; /* query rows (times group) per entry of AXIS_TILE */
     bool merge;             /* a merge: AXIS_TILE counts queries and the grid is linear in rows */
     double slice_flops;     /* most work of one box */
+    bool *unfit;            /* set when no cut makes a window fit */
 } launch;
 
 /* An index range along one axis of a tensor: bytes or elements do not matter here. */
@@ -279,6 +280,7 @@ static rapt_status add_box(const launch *l, const box *b, bool *need_splits, rap
             *need_splits = true;
             return RAPT_OK;
         }
+        *l->unfit = axis < 0;
         if (axis < 0)
             return rapt_fail(error, RAPT_ERROR_UNSUPPORTED,
                              "%s spans %llu bytes that kernel '%s' must bind at once; this device binds %llu",
@@ -416,7 +418,7 @@ static rapt_status add_workspace(rapt_plan *plan, rapt_error *error)
 
 /* One try with at least `least_splits` key splits. */
 static rapt_status try_plan(rapt_plan *plan, const rapt_kernel_table *table, const rapt_verdicts *verdicts,
-                            uint32_t least_splits, bool *need_splits, rapt_error *error)
+                            uint32_t least_splits, bool *need_splits, bool *unfit, rapt_error *error)
 {
     const rapt_problem *p = &plan->problem;
     rapt_choice main, merge;
@@ -450,15 +452,40 @@ static rapt_status try_plan(rapt_plan *plan, const rapt_kernel_table *table, con
     if (!rapt_mul_u64(p->batch, p->heads_out, &bh) || bh > UINT32_MAX)
         return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "batch %llu times %llu heads is more than 2^32",
                          (unsigned long long)p->batch, (unsigned long long)p->heads_out);
-    launch attend = {plan, 0, 0, main.row, main.group, main.row->rows_per_tile, false, slice_flops};
+    launch attend = {plan, 0, 0, main.row, main.group, main.row->rows_per_tile, false, slice_flops, unfit};
     box whole = {{0}, {p->batch, p->heads_out / main.group, rapt_div_up(p->nq * main.group, main.row->rows_per_tile),
                        plan->splits}};
     status = add_box(&attend, &whole, need_splits, error);
     if (status != RAPT_OK || *need_splits || plan->splits <= 1)
         return status;
-    launch combine = {plan, 1, 1, merge.row, 1, 1, true, slice_flops};
+    bool merge_unfit;
+    launch combine = {plan, 1, 1, merge.row, 1, 1, true, slice_flops, &merge_unfit};
     box rows = {{0}, {p->batch, p->heads_out, p->nq, plan->splits}};
     return add_box(&combine, &rows, need_splits, error);
+}
+
+/* With as many key splits as the windows demand. *unfit: the row that was chosen cannot be cut to fit. */
+static rapt_status fit_plan(rapt_plan *plan, const rapt_kernel_table *table, const rapt_verdicts *verdicts,
+                            bool *unfit, rapt_error *error)
+{
+    bool need_splits = true;
+    rapt_status status = RAPT_OK;
+    *unfit = false;
+    for (uint32_t least = 1; need_splits; least = RAPT_MAX(least, 1) * 2) {
+        if (least > 1u << 16) {
+            *unfit = true;
+            return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "keys and values do not fit this device's buffer ranges");
+        }
+        need_splits = false;
+        status = try_plan(plan, table, verdicts, least, &need_splits, unfit, error);
+        if (status == RAPT_ERROR_UNSUPPORTED && least == 1 && !*unfit) { /* what splits or merges may be out of order */
+            least = 0;
+            status = try_plan(plan, table, verdicts, least, &need_splits, unfit, error);
+        }
+        if (status != RAPT_OK)
+            return status;
+    }
+    return RAPT_OK;
 }
 
 rapt_status rapt_plan_make(rapt_plan *plan, const rapt_problem *problem, const rapt_caps *caps,
@@ -473,22 +500,26 @@ rapt_status rapt_plan_make(rapt_plan *plan, const rapt_problem *problem, const r
     plan->candidate_count = table->row_count;
     plan->flops_per_second = verdicts != NULL && verdicts->flops_per_second > 0 ? verdicts->flops_per_second
                                                                                 : assumed_flops_per_second(caps);
-    bool need_splits = true;
-    for (uint32_t least = 1; need_splits; least = RAPT_MAX(least, 1) * 2) {
-        if (least > 1u << 16)
-            return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "keys and values do not fit this device's buffer ranges");
-        need_splits = false;
-        rapt_error why = {0};
-        rapt_status status = try_plan(plan, table, verdicts, least, &need_splits, &why);
-        if (status == RAPT_ERROR_UNSUPPORTED && least == 1) { /* what splits or merges may be out of order */
-            least = 0;
-            status = try_plan(plan, table, verdicts, least, &need_splits, &why);
+    rapt_error why = {0};
+    bool unfit;
+    rapt_status status;
+    /* A row whose launches cannot be cut small enough is taken out, and the next best has its turn. */
+    while ((status = fit_plan(plan, table, verdicts, &unfit, &why)) == RAPT_ERROR_UNSUPPORTED && unfit &&
+           problem->kernel[0] == 0) {
+        for (uint32_t i = 0; i < plan->candidate_count; i++) {
+            rapt_candidate *c = &plan->candidates[i];
+            if (c->row != plan->pipelines[0].row)
+                continue;
+            c->unfit = true;
+            c->chosen = false;
+            c->passed = 100;
+            snprintf(c->reason, sizeof c->reason, "%.*s", (int)sizeof c->reason - 1, why.message);
         }
-        if (status != RAPT_OK) {
-            if (error != NULL)
-                *error = why;
-            return status;
-        }
+    }
+    if (status != RAPT_OK) {
+        if (error != NULL)
+            *error = why;
+        return status;
     }
     fill_params(plan);
     cut_slices(plan, plan->flops_per_second * (double)plan->problem.slice_ms * 1e-3);

@@ -61,6 +61,7 @@ typedef struct rapt_candidate {
     int score;
     int passed; /* how many of the predicates it passed before the one that refused it */
     bool chosen;
+    bool unfit; /* was chosen, but its launches cannot be cut to what the device binds: out for good */
     char reason[120]; /* "" : eligible */
 } rapt_candidate;
 

@@ -269,7 +269,8 @@ static bool judge(const rapt_problem *problem, const rapt_caps *caps, const rapt
     for (uint32_t i = 0; i < table->row_count; i++) {
         const rapt_kernel_row *row = &table->rows[i];
         rapt_candidate *c = &candidates[i];
-        if ((row->family == RAPT_FAMILY_MERGE) != merge || row->family == RAPT_FAMILY_PEAK)
+        if ((row->family == RAPT_FAMILY_MERGE) != merge || row->family == RAPT_FAMILY_PEAK ||
+            c->unfit)
             continue;
         rapt_choice choice;
         *c = (rapt_candidate){.row = row, .score = row->score[caps->device_class]};
