@@ -25,19 +25,19 @@ struct Walk {
     uint head0;              // first output head of the group
     uint head_kv;            // the kv head that the group reads
     uint split;
-    uint nq, nk;             // lengths of this sequence
+    uint nq, nk;             // lengths of this sequence, at most those that the grid was made for
+    uint length_q;           // its true number of queries
     uint q_first, k_first;   // its first row in the packed axes (dense: 0)
     int diagonal;            // causal: query i sees the keys j < i + diagonal
     uint key_begin, key_end; // keys of this split, before any mask
 };
 
-// First row and length of a sequence: entries of cu_seqlens clamped, so that bad ones cannot lead outside the tensor
-// nor beyond the `longest` that the grid was made for.
-uvec2 sequence_rows(int begin, int end, uint total, uint longest)
+// First row and length of a sequence: entries of cu_seqlens clamped, so that bad ones cannot lead outside the tensor.
+uvec2 sequence_rows(int begin, int end, uint total)
 {
     uint first = min(uint(max(begin, 0)), total);
     uint last = min(uint(max(end, 0)), total);
-    return uvec2(first, last > first ? min(last - first, longest) : 0u);
+    return uvec2(first, last > first ? last - first : 0u);
 }
 
 // The query side alone. bh counts head groups: bh = batch * (heads_out / group) + group index.
@@ -51,11 +51,13 @@ Walk walk_begin_queries(uint bh, uint split)
     w.split = split;
     w.nq = p.nq;
     w.q_first = 0u;
+    w.length_q = p.nq;
     if (IS_VARLEN) {
         uvec2 q = sequence_rows(cu_seqlens_q[pc.cq_base + w.batch], cu_seqlens_q[pc.cq_base + w.batch + 1u],
-                                p.total_q, p.nq);
+                                p.total_q);
         w.q_first = q.x;
-        w.nq = q.y;
+        w.length_q = q.y;
+        w.nq = min(q.y, p.nq);
     }
     w.nk = 0u;
     w.k_first = 0u;
@@ -69,14 +71,17 @@ Walk walk_begin(uint bh, uint split)
 {
     Walk w = walk_begin_queries(bh, split);
     w.nk = p.nk;
+    uint length_k = p.nk;
     if (IS_VARLEN) {
         uvec2 k = sequence_rows(cu_seqlens_k[pc.ck_base + w.batch], cu_seqlens_k[pc.ck_base + w.batch + 1u],
-                                p.total_k, p.nk);
+                                p.total_k);
         w.k_first = k.x;
-        w.nk = k.y;
+        length_k = k.y;
+        w.nk = min(k.y, p.nk);
     }
+    // Where queries stand follows from a sequence's true length, even if it is longer than what the grid was made for.
     // Offsets of a whole sequence or more hide, or show, everything: clamped, the sum cannot overflow.
-    w.diagonal = int(w.nk) - int(w.nq) + 1 + clamp(p.causal_offset, -int(w.nk), int(w.nq));
+    w.diagonal = int(length_k) - int(w.length_q) + 1 + clamp(p.causal_offset, -int(length_k), int(w.length_q));
     w.key_begin = pc.key0;
     w.key_end = min(w.nk, pc.key1);
     if (IS_PARTIAL) {

@@ -7,6 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Long, as the first dispatch of a kernel may include its compilation by the driver. */
+#define PROBE_TIMEOUT_NS (300ull * 1000000000)
+
 /* A probe's tensors on the host, as doubles that are exact in the storage dtype. */
 typedef struct probe_case {
     rapt_attention_desc desc;
@@ -308,7 +311,7 @@ static rapt_status run_case(probe_run *r, rapt_device *device, double *share, ui
         status = rapt_submit(r->binding, error);
     r->submitted = status == RAPT_OK;
     if (status == RAPT_OK)
-        status = rapt_wait(r->binding, 60ull * 1000000000, error);
+        status = rapt_wait(r->binding, PROBE_TIMEOUT_NS, error);
     for (int i = 3; i < 5 && status == RAPT_OK; i++)
         status = rapt_buffer_download(r->buffers[i], 0, r->data[i], r->bytes[i], error);
     *culprit = 0;
@@ -326,11 +329,12 @@ static rapt_status run_case(probe_run *r, rapt_device *device, double *share, ui
     return RAPT_OK;
 }
 
-static void note(const rapt_plan *plan, uint32_t pipeline, rapt_verdict_kind verdict, const char *reason)
+static void note(const rapt_plan *plan, uint32_t pipeline, rapt_verdict_kind verdict, bool lasting,
+                 const char *reason)
 {
     rapt_kernel *kernel = rapt_kernel_find(plan->device, &plan->pipelines[pipeline]);
     if (kernel != NULL)
-        rapt_kernel_note(plan->device, kernel, verdict, reason);
+        rapt_kernel_note(plan->device, kernel, verdict, lasting, reason);
 }
 
 /* The plan of the probe's problem, through the very rows and constants of `plan`. */
@@ -378,11 +382,12 @@ rapt_status rapt_probe_plan(rapt_plan *plan, rapt_error *error)
     }
     rapt_plan_destroy(&small);
     if (status == RAPT_ERROR_TIMEOUT || status == RAPT_ERROR_INCOMPLETE) {
-        note(plan, 0, RAPT_VERDICT_BAD, "its known-answer probe did not finish");
+        /* Out of time may only mean a busy machine: true for this process, not for the next. */
+        note(plan, 0, RAPT_VERDICT_BAD, status == RAPT_ERROR_INCOMPLETE, "its known-answer probe did not finish");
         return RAPT_OK;
     }
     if (status == RAPT_ERROR_DEVICE_LOST && run.submitted) /* for whoever opens the device again */
-        note(plan, 0, RAPT_VERDICT_BAD, "its known-answer probe lost the device");
+        note(plan, 0, RAPT_VERDICT_BAD, true, "its known-answer probe lost the device");
     if (status != RAPT_OK) {
         if (error != NULL)
             *error = why;
@@ -393,9 +398,9 @@ rapt_status rapt_probe_plan(rapt_plan *plan, rapt_error *error)
         snprintf(reason, sizeof reason, "its known-answer probe is off by %.3g times the tolerance", share);
     for (uint32_t i = 0; i < plan->pipeline_count; i++)
         if (share <= 1 || i < culprit)
-            note(plan, i, RAPT_VERDICT_GOOD, "");
+            note(plan, i, RAPT_VERDICT_GOOD, true, "");
     if (share > 1)
-        note(plan, culprit, RAPT_VERDICT_BAD, reason);
+        note(plan, culprit, RAPT_VERDICT_BAD, true, reason);
     rapt_log_write(&device->runtime->log, RAPT_LOG_DEBUG, "probe of %s: %.3g of the tolerance, %.1f ms",
                    plan->pipelines[0].row->name, share, (double)(rapt_now_ns() - begin) * 1e-6);
     return RAPT_OK;

@@ -24,7 +24,9 @@ rapt_kernel *rapt_kernel_find(rapt_device *device, const rapt_plan_pipeline *pip
 rapt_status rapt_kernel_compile(rapt_device *device, rapt_kernel *kernel, rapt_error *error);
 /* Reads the verdict from the disk cache if memory has none; notes one in memory and on disk. Thread-safe. */
 rapt_verdict_kind rapt_kernel_verdict(rapt_device *device, rapt_kernel *kernel);
-void rapt_kernel_note(rapt_device *device, rapt_kernel *kernel, rapt_verdict_kind verdict, const char *reason);
+/* `lasting`: also on disk. */
+void rapt_kernel_note(rapt_device *device, rapt_kernel *kernel, rapt_verdict_kind verdict, bool lasting,
+                      const char *reason);
 /* What memory holds of verdicts and throughput, for planning. Valid as long as the device. */
 rapt_verdicts rapt_device_verdicts(rapt_device *device);
 /* Notes that `flops` took `seconds`, for the slices of later plans. */

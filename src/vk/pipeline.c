@@ -374,11 +374,12 @@ rapt_verdict_kind rapt_kernel_verdict(rapt_device *device, rapt_kernel *kernel)
     return verdict;
 }
 
-void rapt_kernel_note(rapt_device *device, rapt_kernel *kernel, rapt_verdict_kind verdict, const char *reason)
+void rapt_kernel_note(rapt_device *device, rapt_kernel *kernel, rapt_verdict_kind verdict, bool lasting,
+                      const char *reason)
 {
     stored_verdict v = {.verdict = (uint32_t)verdict};
     snprintf(v.reason, sizeof v.reason, "%s", reason ? reason : "");
-    if (set_verdict(device, kernel, &v) && device->runtime->override_dir[0] == 0)
+    if (set_verdict(device, kernel, &v) && lasting && device->runtime->override_dir[0] == 0)
         rapt_store_write(&device->runtime->store, RAPT_STORE_PROBES, device->identity, verdict_key(kernel), &v,
                          sizeof v);
 }
