@@ -293,6 +293,54 @@ static void test_work_that_does_not_run(void **state)
     vk_fault_close();
 }
 
+/* The third of many submissions fails: the first two are waited for, and the binding can be used again. */
+static void test_submission_breaks_off(void **state)
+{
+    (void)state;
+    enum { COUNT = 2 * 70 * 8 };
+    float out[2][COUNT];
+    rig_buffers b;
+    rapt_plan *plan;
+    rapt_binding *binding;
+    rapt_plan_info info = RAPT_PLAN_INFO_INIT;
+    if (!vk_fault_open())
+        skip();
+    vk_fault_arm(-1, VK_SUCCESS, NULL);
+    rig_open(&the_rig, &(rig_options){.get_proc = vk_fault_get_instance_proc});
+    rig_call call = {.desc = rig_desc(RAPT_F32, 1, 2, 2, 70, 70, 8, false)};
+    void *const q = rig_numbers(RAPT_F32, COUNT, 1), *const k = rig_numbers(RAPT_F32, COUNT, 2);
+    call.q = q;
+    call.k = call.v = k;
+    call.desc.kernel = "naive-f32";
+    call.desc.key_splits = 2;
+    call.desc.slice_ms = 1e-5f;
+    rig_buffers_make(the_rig.device, &call, &b);
+    RIG_OK(rapt_attention_plan(the_rig.device, &call.desc, &plan, error));
+    RIG_OK(rapt_plan_prepare(plan, error));
+    RIG_OK(rapt_plan_describe(plan, &info, error));
+    assert_true(info.slices > 3);
+    RIG_OK(rapt_attention_bind(plan, &b.args, &binding, error));
+    for (int i = 0; i < 2; i++) {
+        vk_fault_arm(2, VK_ERROR_OUT_OF_DEVICE_MEMORY, "vkQueueSubmit");
+        if (i == 1)
+            RIG_FAILS(rapt_submit(binding, error), RAPT_ERROR_OUT_OF_DEVICE_MEMORY, "vkQueueSubmit");
+        vk_fault_arm(-1, VK_SUCCESS, NULL);
+        RIG_OK(rapt_submit(binding, error));
+        RIG_OK(rapt_wait(binding, UINT64_MAX, error));
+        call.out = out[i];
+        rig_buffers_take(&call, &b);
+    }
+    assert_memory_equal(out[0], out[1], sizeof out[0]);
+    rapt_binding_destroy(&binding);
+    rapt_plan_destroy(&plan);
+    rig_buffers_free(&b);
+    rig_close(&the_rig);
+    free(q);
+    free(k);
+    assert_int_equal(vk_fault_live(), 0);
+    vk_fault_close();
+}
+
 /* ---- kernels that lie ---- */
 
 /* The module with an entry point that does nothing: declarations up to the first function stay, but for
@@ -384,7 +432,8 @@ static rapt_plan_info default_plan(rapt_device *device, const rapt_attention_des
 static void test_lying_kernel(void **state)
 {
     (void)state;
-    char folder[512], cache[512], text[16384];
+    static char text[1 << 18];
+    char folder[512], cache[512];
     uint32_t words;
     rapt_plan *plan;
     rapt_plan_info before, after = RAPT_PLAN_INFO_INIT;
@@ -528,9 +577,13 @@ static void test_all_kernels_lie(void **state)
 int main(void)
 {
     struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_allocation),       cmocka_unit_test(test_every_call_out_of_memory),
-        cmocka_unit_test(test_every_call_device_lost), cmocka_unit_test(test_work_that_does_not_run),
-        cmocka_unit_test(test_lying_kernel),           cmocka_unit_test(test_lying_merge),
+        cmocka_unit_test(test_every_allocation),
+        cmocka_unit_test(test_every_call_out_of_memory),
+        cmocka_unit_test(test_every_call_device_lost),
+        cmocka_unit_test(test_work_that_does_not_run),
+        cmocka_unit_test(test_submission_breaks_off),
+        cmocka_unit_test(test_lying_kernel),
+        cmocka_unit_test(test_lying_merge),
         cmocka_unit_test(test_all_kernels_lie),
     };
     return RIG_RUN("fault", tests);

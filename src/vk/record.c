@@ -110,6 +110,17 @@ rapt_status rapt_check_completion(rapt_binding *binding, rapt_error *error)
     return check_canaries(binding, error);
 }
 
+/* Slices already queued must end before the binding can be touched again. Waiting for the whole device is only ours
+ * to do where the device is: the app may be using other queues of its own. */
+static void end_partial(rapt_binding *binding)
+{
+    rapt_device *device = binding->device;
+    if (rapt_queue_submit(device, NULL, binding->fence, NULL) == RAPT_OK)
+        rapt_fence_wait(device, binding->fence, UINT64_MAX, NULL);
+    else if (device->owned)
+        device->fn.vkDeviceWaitIdle(device->handle);
+}
+
 rapt_status rapt_binding_submit(rapt_binding *binding, VkSemaphore wait, uint64_t wait_value, VkSemaphore signal,
                                 uint64_t signal_value, rapt_error *error)
 {
@@ -152,9 +163,8 @@ rapt_status rapt_binding_submit(rapt_binding *binding, VkSemaphore wait, uint64_
                                .pSignalSemaphores = &signal};
         status = rapt_queue_submit(device, &submit, i + 1 == batches ? binding->fence : VK_NULL_HANDLE, error);
         if (status != RAPT_OK) {
-            /* Slices already queued must end before the binding can be touched again. */
             if (i > 0 && status != RAPT_ERROR_DEVICE_LOST)
-                device->fn.vkDeviceWaitIdle(device->handle);
+                end_partial(binding);
             return status;
         }
     }
