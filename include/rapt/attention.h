@@ -43,7 +43,9 @@ typedef struct rapt_attention_desc {
     int64_t causal_offset;               /* without RAPT_ATTENTION_CAUSAL: ignored */
     uint32_t sequences;                  /* 0: dense */
     uint64_t max_seqlen_q, max_seqlen_k; /* varlen: bounds on one sequence's length (0: the packed length);
-                                          * rows beyond max_seqlen_q are not computed */
+                                          * rows beyond max_seqlen_q are not computed. Kernel
+                                          * and key splits follow from these bounds: keep them the same from batch
+                                          * to batch where a row's bits must be too */
     const char *kernel;     /* force the kernel row of this name; refused loudly where it cannot run. NULL: choose */
     uint32_t key_splits;    /* 0: choose; else cut the keys into about this many parts and merge them */
     float slice_ms;         /* time target of one slice in milliseconds; 0: 50 */
