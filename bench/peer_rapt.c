@@ -193,28 +193,13 @@ static rapt_bench_difference tolerance(const rapt_bench_case *c)
                                       : (rapt_bench_difference){5e-6, 5e-6};
 }
 
-const rapt_peer_kind rapt_peer_rapt = {
-    .name = "rapt",
-    .what = "rapt with the kernel that plan chooses, or RAPT_BENCH_KERNEL",
-    .tolerance = tolerance,
-    .open = open_best,
-    .describe = describe,
-    .prepare = prepare,
-    .run = run,
-    .read = read_output,
-    .release = release,
-    .close = close_peer,
-};
-
-const rapt_peer_kind rapt_peer_rapt_naive = {
-    .name = "rapt-naive",
-    .what = "rapt's yardstick: one invocation per query row, no tile reuse, fp32",
-    .tolerance = tolerance,
-    .open = open_naive,
-    .describe = describe,
-    .prepare = prepare,
-    .run = run,
-    .read = read_output,
-    .release = release,
-    .close = close_peer,
-};
+// Both differ in what they open only.
+#define RAPT_PEER(variable, peer_name, text, open_function)                                                  \
+    const rapt_peer_kind variable = {                                                                        \
+        .name = peer_name, .what = text, .tolerance = tolerance, .open = open_function,                      \
+        .describe = describe, .prepare = prepare, .run = run, .read = read_output,                           \
+        .release = release, .close = close_peer,                                                             \
+    }
+RAPT_PEER(rapt_peer_rapt, "rapt", "rapt with the kernel that plan chooses, or RAPT_BENCH_KERNEL", open_best);
+RAPT_PEER(rapt_peer_rapt_naive, "rapt-naive",
+          "rapt's yardstick: one invocation per query row, no tile reuse, fp32", open_naive);

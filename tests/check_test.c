@@ -312,16 +312,16 @@ static void oracle_layouts(void **state)
                            .dtype = (rapt_dtype)dtype,
                            .seed = 77,
                            .causal = true};
-            rapt_problem a, b;
-            assert_true(rapt_problem_make(&c, 1, &a));
+            rapt_check_problem a, b;
+            assert_true(rapt_check_problem_make(&c, 1, &a));
             c.layout = (rapt_case_layout)layout;
-            assert_true(rapt_problem_make(&c, 1, &b));
+            assert_true(rapt_check_problem_make(&c, 1, &b));
             assert_memory_equal(a.out, b.out, (size_t)(a.rows_total * c.d_v) * sizeof *a.out);
             assert_memory_equal(a.lse, b.lse, (size_t)a.rows_total * sizeof *a.lse);
             assert_true(b.tolerance_out > 0 && b.tolerance_out < (dtype == RAPT_F32 ? 1e-5 : 0.1));
             assert_int_equal(a.operands[RAPT_OP_Q].bytes % 16, 0);
-            rapt_problem_free(&a);
-            rapt_problem_free(&b);
+            rapt_check_problem_free(&a);
+            rapt_check_problem_free(&b);
         }
 }
 
@@ -331,18 +331,18 @@ static void oracle_row_step(void **state)
     (void)state;
     const rapt_case c = {
         .batch = 1, .q_heads = 2, .kv_heads = 2, .nq = 100, .nk = 10, .d_qk = 4, .d_v = 4, .dtype = RAPT_F32};
-    assert_int_equal(rapt_problem_row_step(&c, 1e9), 1);
-    const uint64_t step = rapt_problem_row_step(&c, 1600); /* of 2 * 100 * 10 * 8 */
+    assert_int_equal(rapt_check_problem_row_step(&c, 1e9), 1);
+    const uint64_t step = rapt_check_problem_row_step(&c, 1600); /* of 2 * 100 * 10 * 8 */
     assert_int_equal(step, 10);
-    rapt_problem p;
-    assert_true(rapt_problem_make(&c, step, &p));
+    rapt_check_problem p;
+    assert_true(rapt_check_problem_make(&c, step, &p));
     unsigned done = 0;
     for (unsigned r = 0; r < 200; r++)
         done += p.rows[r] == RAPT_ROW_DONE;
     assert_true(done >= 20 && done <= 24);
     assert_true(p.rows[0] == RAPT_ROW_DONE && p.rows[99] == RAPT_ROW_DONE && p.rows[199] == RAPT_ROW_DONE);
     assert_int_equal(p.rows[1], RAPT_ROW_SKIPPED);
-    rapt_problem_free(&p);
+    rapt_check_problem_free(&p);
 }
 
 /* ---- comparison ---- */
@@ -430,8 +430,8 @@ static void cases_quick_problems(void **state)
     unsigned exact = 0, poisoned = 0;
     rapt_case *cases = rapt_cases(RAPT_CASE_QUICK, NULL, &count);
     for (size_t n = 0; n < count; n++) {
-        rapt_problem p;
-        assert_true(rapt_problem_make(&cases[n], 1, &p));
+        rapt_check_problem p;
+        assert_true(rapt_check_problem_make(&cases[n], 1, &p));
         uint64_t done = 0, any = 0;
         for (uint64_t r = 0; r < p.rows_total; r++) {
             done += p.rows[r] == RAPT_ROW_DONE;
@@ -451,7 +451,7 @@ static void cases_quick_problems(void **state)
                 }
         } else
             assert_true(p.tolerance_out >= 0 && p.tolerance_lse > 0 && isfinite(p.tolerance_out));
-        rapt_problem_free(&p);
+        rapt_check_problem_free(&p);
     }
     assert_true(exact >= 6 && poisoned >= 4);
     free(cases);

@@ -148,7 +148,7 @@ static void test_rows(void **state)
             c.nq = RAPT_MAX(1, RAPT_MIN(c.nq, row->nq_max / 2));
         c.causal = (row->supports & RAPT_ROW_CAUSAL) != 0;
         rapt_result result = rig_try(&the_rig, &c, row->name, 0);
-        if (result.verdict == RAPT_VERDICT_REFUSED) {
+        if (result.verdict == RAPT_CHECK_REFUSED) {
             refused++;
             if (all_rows)
                 print_message("  refused: %s\n", result.error.message);

@@ -250,7 +250,7 @@ static void test_work_that_does_not_run(void **state)
 {
     (void)state;
     const rapt_case c = small_case(RAPT_F32);
-    rapt_problem problem;
+    rapt_check_problem problem;
     rapt_trial trial;
     rapt_plan *plan;
     if (!vk_fault_open())
@@ -269,7 +269,7 @@ static void test_work_that_does_not_run(void **state)
         skip();
     }
     assert_int_equal(status, RAPT_OK);
-    assert_true(rapt_problem_make(&c, 1, &problem));
+    assert_true(rapt_check_problem_make(&c, 1, &problem));
     status = rapt_trial_open(device, &problem, NULL, &trial, &why);
     if (status != RAPT_OK)
         fail_msg("%s", why.message);
@@ -284,9 +284,9 @@ static void test_work_that_does_not_run(void **state)
     RIG_FAILS(rapt_plan_prepare(plan, error), RAPT_ERROR_WRONG_RESULT, "did not finish");
     rapt_plan_destroy(&plan);
     vk_fault_skip_work(false);
-    assert_int_equal(rapt_trial_check(&trial, 1).verdict, RAPT_VERDICT_PASS); /* the device itself is well */
+    assert_int_equal(rapt_trial_check(&trial, 1).verdict, RAPT_CHECK_PASS); /* the device itself is well */
     rapt_trial_close(&trial);
-    rapt_problem_free(&problem);
+    rapt_check_problem_free(&problem);
     rapt_device_destroy(&device);
     rapt_runtime_destroy(&runtime);
     assert_int_equal(vk_fault_live(), 0);

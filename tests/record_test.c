@@ -498,14 +498,14 @@ static void test_half_without_features(void **state)
                          .dtype = RAPT_F16,
                          .causal = true,
                          .seed = 5};
-    rapt_problem problem;
+    rapt_check_problem problem;
     app_open(a, true, true);
     app_adopt(a, false, NULL);
-    assert_true(rapt_problem_make(&c, 1, &problem));
+    assert_true(rapt_check_problem_make(&c, 1, &problem));
     const rapt_result result = rapt_check_run(a->adopted, &problem, NULL, 1);
-    if (result.verdict != RAPT_VERDICT_PASS)
-        fail_msg("%s: %s%s", rapt_verdict_name(result.verdict), result.message, result.error.message);
-    rapt_problem_free(&problem);
+    if (result.verdict != RAPT_CHECK_PASS)
+        fail_msg("%s: %s%s", rapt_check_verdict_name(result.verdict), result.message, result.error.message);
+    rapt_check_problem_free(&problem);
     app_close(a);
 }
 

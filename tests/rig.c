@@ -89,23 +89,23 @@ bool rig_validated(const rig *r)
 
 rapt_result rig_try(rig *r, const rapt_case *c, const char *kernel, uint32_t repeats)
 {
-    rapt_problem problem;
-    const bool made = rapt_problem_make(c, rapt_problem_row_step(c, 4e6), &problem);
+    rapt_check_problem problem;
+    const bool made = rapt_check_problem_make(c, rapt_check_problem_row_step(c, 4e6), &problem);
     rapt_result result = {0};
     if (made)
         result = rapt_check_run(r->device, &problem, kernel, repeats);
-    rapt_problem_free(&problem);
+    rapt_check_problem_free(&problem);
     assert_true(made);
-    if (result.verdict == RAPT_VERDICT_FAIL || result.verdict == RAPT_VERDICT_ERROR)
+    if (result.verdict == RAPT_CHECK_FAIL || result.verdict == RAPT_CHECK_ERROR)
         fail_msg("%s%s%s: %s: %s%s", c->name, kernel ? " on " : "", kernel ? kernel : "",
-                 rapt_verdict_name(result.verdict), result.message, result.error.message);
+                 rapt_check_verdict_name(result.verdict), result.message, result.error.message);
     return result;
 }
 
 rapt_result rig_check(rig *r, const rapt_case *c, const char *kernel, uint32_t repeats)
 {
     const rapt_result result = rig_try(r, c, kernel, repeats);
-    if (result.verdict != RAPT_VERDICT_PASS)
+    if (result.verdict != RAPT_CHECK_PASS)
         fail_msg("%s%s%s: refused: %s", c->name, kernel ? " on " : "", kernel ? kernel : "",
                  result.error.message);
     return result;

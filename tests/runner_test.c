@@ -234,12 +234,12 @@ void rapt_binding_timing(const rapt_binding *binding, rapt_timing *timing)
 
 static rapt_result check(fault f, const rapt_case *c, uint32_t repeats)
 {
-    rapt_problem p;
+    rapt_check_problem p;
     memset(&fake, 0, sizeof fake);
     fake.fault = f;
-    assert_true(rapt_problem_make(c, 1, &p));
+    assert_true(rapt_check_problem_make(c, 1, &p));
     const rapt_result r = rapt_check_run(NULL, &p, "fake", repeats);
-    rapt_problem_free(&p);
+    rapt_check_problem_free(&p);
     assert_true(fake.buffers == 0 && fake.plans == 0 &&
                 fake.bindings == 0); /* all put away, whatever happened */
     return r;
@@ -280,7 +280,7 @@ static void passes_what_is_right(void **state)
     for (size_t n = 0; n < count; n++)
         if (!cases[n].no_lse) {
             const rapt_result r = check(NO_FAULT, &cases[n], 1);
-            if (r.verdict != RAPT_VERDICT_PASS)
+            if (r.verdict != RAPT_CHECK_PASS)
                 fail_msg("%s: %s %s", cases[n].name, r.message, r.error.message);
             assert_int_equal(fake.runs, 2);
             assert_true(r.device_ns == 42 && r.wall_ns >= 0);
@@ -311,12 +311,12 @@ static void catches_faults(void **state)
     for (size_t n = 0; n < sizeof faults / sizeof faults[0]; n++) {
         rapt_result r = check(faults[n].fault, faults[n].c, 1);
         if (faults[n].fault == OTHER_KERNEL) {
-            rapt_problem p;
-            assert_true(rapt_problem_make(&plain, 1, &p));
+            rapt_check_problem p;
+            assert_true(rapt_check_problem_make(&plain, 1, &p));
             r = rapt_check_run(NULL, &p, "fake2", 0);
-            rapt_problem_free(&p);
+            rapt_check_problem_free(&p);
         }
-        assert_int_equal(r.verdict, RAPT_VERDICT_FAIL);
+        assert_int_equal(r.verdict, RAPT_CHECK_FAIL);
         if (!strstr(r.message, faults[n].message))
             fail_msg("expected '%s' in: %s", faults[n].message, r.message);
     }
@@ -326,8 +326,8 @@ static void catches_faults(void **state)
             rapt_case c = plain;
             c.layout = (rapt_case_layout)layout;
             c.dtype = (rapt_dtype)dtype;
-            assert_int_equal(check(NO_FAULT, &c, 0).verdict, RAPT_VERDICT_PASS);
-            assert_int_equal(check(OFF_BY_A_LITTLE, &c, 0).verdict, RAPT_VERDICT_FAIL);
+            assert_int_equal(check(NO_FAULT, &c, 0).verdict, RAPT_CHECK_PASS);
+            assert_int_equal(check(OFF_BY_A_LITTLE, &c, 0).verdict, RAPT_CHECK_FAIL);
         }
 }
 
@@ -336,13 +336,13 @@ static void tells_errors_apart(void **state)
     (void)state;
     static const struct {
         fault fault;
-        rapt_verdict verdict;
+        rapt_check_verdict verdict;
         rapt_status status;
-    } faults[] = {{REFUSES, RAPT_VERDICT_REFUSED, RAPT_ERROR_UNSUPPORTED},
-                  {PLAN_FAILS, RAPT_VERDICT_ERROR, RAPT_ERROR_VULKAN},
-                  {BIND_FAILS, RAPT_VERDICT_ERROR, RAPT_ERROR_INVALID},
-                  {SUBMIT_FAILS, RAPT_VERDICT_ERROR, RAPT_ERROR_DEVICE_LOST},
-                  {WAIT_FAILS, RAPT_VERDICT_ERROR, RAPT_ERROR_INCOMPLETE}};
+    } faults[] = {{REFUSES, RAPT_CHECK_REFUSED, RAPT_ERROR_UNSUPPORTED},
+                  {PLAN_FAILS, RAPT_CHECK_ERROR, RAPT_ERROR_VULKAN},
+                  {BIND_FAILS, RAPT_CHECK_ERROR, RAPT_ERROR_INVALID},
+                  {SUBMIT_FAILS, RAPT_CHECK_ERROR, RAPT_ERROR_DEVICE_LOST},
+                  {WAIT_FAILS, RAPT_CHECK_ERROR, RAPT_ERROR_INCOMPLETE}};
     for (size_t n = 0; n < sizeof faults / sizeof faults[0]; n++) {
         const rapt_result r = check(faults[n].fault, &plain, 0);
         assert_int_equal(r.verdict, faults[n].verdict);

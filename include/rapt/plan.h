@@ -66,6 +66,8 @@ typedef struct rapt_binding rapt_binding;
 /* Checks sizes, alignment, usage and overlaps; writes descriptor sets and parameters; takes the workspace. */
 RAPT_API rapt_status rapt_attention_bind(rapt_plan *plan, const rapt_attention_args *args, rapt_binding **binding,
                                          rapt_error *error);
+/* Waits for a submit in flight, at most 10 s: what a hung device may still touch is then left as it is, with an error in
+ * the log, and the buffers it was bound to should be left too. NULL-safe; sets *binding to NULL. */
 RAPT_API void rapt_binding_destroy(rapt_binding **binding);
 
 /* Submits all slices, in order. Neither allocates nor compiles. RAPT_ERROR_BUSY while in flight. */

@@ -288,9 +288,12 @@ static rapt_status run_make(probe_run *r, rapt_device *device, rapt_attention_ar
 static void run_free(probe_run *r, const rapt_allocator *a)
 {
     const probe_case *c = r->c;
-    rapt_binding_destroy(&r->binding);
-    for (int i = 0; i < 7; i++)
-        rapt_buffer_destroy(&r->buffers[i]);
+    /* Work that is still running may touch binding and buffers: they are then left to it. */
+    if (r->binding == NULL || rapt_wait(r->binding, RAPT_DESTROY_TIMEOUT_NS, NULL) != RAPT_ERROR_TIMEOUT) {
+        rapt_binding_destroy(&r->binding);
+        for (int i = 0; i < 7; i++)
+            rapt_buffer_destroy(&r->buffers[i]);
+    }
     for (int i = 0; i < 5; i++)
         rapt_free(a, r->data[i], r->bytes[i]);
     rapt_free(a, r->parts, RAPT_MAX(r->bytes[6], 4));

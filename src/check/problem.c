@@ -62,7 +62,7 @@ static uint64_t tensor_bytes(const rapt_tensor *t)
 }
 
 /* Gives a tensor a buffer of its own, at an odd element in the odd layout. */
-static void place(rapt_problem *p, int op, rapt_tensor *t)
+static void place(rapt_check_problem *p, int op, rapt_tensor *t)
 {
     const uint64_t element = rapt_check_dtype_size(t->dtype);
     const uint64_t odd = p->c.layout == RAPT_LAYOUT_ODD ? (2 * (uint64_t)op + 1) * element : 0;
@@ -73,7 +73,7 @@ static void place(rapt_problem *p, int op, rapt_tensor *t)
 }
 
 /* Q, K and V as columns of one matrix where their lengths agree, else K and V alone. */
-static void place_packed(rapt_problem *p)
+static void place_packed(rapt_check_problem *p)
 {
     const rapt_case *c = &p->c;
     const uint64_t element = rapt_check_dtype_size(c->dtype);
@@ -98,7 +98,7 @@ static void place_packed(rapt_problem *p)
     rapt_tensor *tensors[3] = {&d->q, &d->k, &d->v};
     for (int op = all ? RAPT_OP_Q : RAPT_OP_K; op <= RAPT_OP_V; op++) {
         p->operands[op] =
-            (rapt_operand){.bytes = bytes, .offset = GUARD + columns[op] * element, .shares = owner};
+            (rapt_check_operand){.bytes = bytes, .offset = GUARD + columns[op] * element, .shares = owner};
         uint32_t align = 16;
         while (p->operands[op].offset % align != 0)
             align /= 2;
@@ -106,7 +106,7 @@ static void place_packed(rapt_problem *p)
     }
 }
 
-static void place_lse(rapt_problem *p)
+static void place_lse(rapt_check_problem *p)
 {
     const rapt_case *c = &p->c;
     const int64_t gap = c->layout == RAPT_LAYOUT_ODD ? 3 : 0, row = (int64_t)c->nq + gap;
@@ -124,7 +124,7 @@ static void place_lse(rapt_problem *p)
     place(p, RAPT_OP_LSE, t);
 }
 
-static void describe(rapt_problem *p)
+static void describe(rapt_check_problem *p)
 {
     const rapt_case *c = &p->c;
     rapt_attention_desc *d = &p->desc;
@@ -160,17 +160,17 @@ static void describe(rapt_problem *p)
     place_lse(p);
     for (int op = RAPT_OP_CU_Q; op <= RAPT_OP_CU_K && c->sequences > 0; op++)
         p->operands[op] =
-            (rapt_operand){.bytes = align_up((c->sequences + 1) * sizeof(int32_t), 16) + 2 * GUARD,
+            (rapt_check_operand){.bytes = align_up((c->sequences + 1) * sizeof(int32_t), 16) + 2 * GUARD,
                            .offset = GUARD,
                            .shares = op};
 }
 
 /* ---- contents ---- */
 
-static bool make_images(rapt_problem *p)
+static bool make_images(rapt_check_problem *p)
 {
     for (int op = 0; op < RAPT_OP_COUNT; op++) {
-        rapt_operand *o = &p->operands[op];
+        rapt_check_operand *o = &p->operands[op];
         if (o->bytes == 0 || op == RAPT_OP_OUT || op == RAPT_OP_LSE)
             continue;
         if (o->shares != op) {
@@ -187,12 +187,12 @@ static bool make_images(rapt_problem *p)
     return true;
 }
 
-static void *data(const rapt_problem *p, int op)
+static void *data(const rapt_check_problem *p, int op)
 {
     return p->operands[op].image ? (char *)p->operands[op].image + p->operands[op].offset : NULL;
 }
 
-static void put(rapt_problem *p, int op, const rapt_tensor *t, const uint64_t at[4], double value)
+static void put(rapt_check_problem *p, int op, const rapt_tensor *t, const uint64_t at[4], double value)
 {
     int64_t index = 0;
     for (int axis = 0; axis < 4; axis++)
@@ -231,7 +231,7 @@ static uint64_t visible(const rapt_case *c, const span *s, uint64_t i)
     return seen <= 0 ? 0 : (uint64_t)seen < s->nk ? (uint64_t)seen : s->nk;
 }
 
-static void fill_normal(rapt_problem *p, rapt_random *random)
+static void fill_normal(rapt_check_problem *p, rapt_random *random)
 {
     const rapt_tensor *tensors[] = {&p->desc.q, &p->desc.k, &p->desc.v};
     for (int op = RAPT_OP_Q; op <= RAPT_OP_V; op++) {
@@ -249,7 +249,7 @@ static void fill_normal(rapt_problem *p, rapt_random *random)
  * spells the number it looks for as (0, -1) and (-1, 0): their product is minus the number of bits that
  * differ, and where none does every single term is 0, whatever a kernel scales first. Without room for the
  * bits, queries are 0. */
-static void fill_exact(rapt_problem *p, rapt_random *random)
+static void fill_exact(rapt_check_problem *p, rapt_random *random)
 {
     const rapt_case *c = &p->c;
     span all[RAPT_CASE_SEQUENCES];
@@ -286,7 +286,7 @@ static void fill_exact(rapt_problem *p, rapt_random *random)
 }
 
 /* Keys that the first half of the queries do not see, and every key of the odd sequences. */
-static void poison_keys(rapt_problem *p)
+static void poison_keys(rapt_check_problem *p)
 {
     const rapt_case *c = &p->c;
     const double poison[] = {(double)NAN, (double)INFINITY, -(double)INFINITY};
@@ -307,7 +307,7 @@ static void poison_keys(rapt_problem *p)
     }
 }
 
-static void fill(rapt_problem *p)
+static void fill(rapt_check_problem *p)
 {
     rapt_random random = {p->c.seed};
     if (p->c.input == RAPT_INPUT_EXACT)
@@ -331,7 +331,7 @@ typedef struct extent {
     double element, row;
 } extent;
 
-static extent extent_of(const rapt_problem *p, int op, const rapt_tensor *t)
+static extent extent_of(const rapt_check_problem *p, int op, const rapt_tensor *t)
 {
     extent largest = {0, 0};
     for (uint64_t b = 0; b < t->size[0]; b++)
@@ -353,7 +353,7 @@ static extent extent_of(const rapt_problem *p, int op, const rapt_tensor *t)
 }
 
 /* What no partial sum of a score exceeds: scale * |q| |k|. */
-static double score_bound(const rapt_problem *p)
+static double score_bound(const rapt_check_problem *p)
 {
     const rapt_attention_desc *d = &p->desc;
     const double scale =
@@ -361,7 +361,7 @@ static double score_bound(const rapt_problem *p)
     return scale * extent_of(p, RAPT_OP_Q, &d->q).row * extent_of(p, RAPT_OP_K, &d->k).row;
 }
 
-static bool expect(rapt_problem *p, uint64_t row_step)
+static bool expect(rapt_check_problem *p, uint64_t row_step)
 {
     const uint64_t d = p->c.d_v;
     const size_t rows = (size_t)p->rows_total + 1;
@@ -369,7 +369,7 @@ static bool expect(rapt_problem *p, uint64_t row_step)
     p->out = calloc(rows * d, sizeof *out);
     p->lse = calloc(rows, sizeof *lse);
     p->rows = malloc(rows);
-    const rapt_check_inputs in = rapt_problem_inputs(p);
+    const rapt_check_inputs in = rapt_check_problem_inputs(p);
     const bool good = out && lse && p->out && p->lse && p->rows &&
                       rapt_check_attention_f32(&p->desc, &in, row_step, out, lse, p->rows) &&
                       rapt_check_attention_f64(&p->desc, &in, row_step, p->out, p->lse, p->rows);
@@ -393,7 +393,7 @@ static bool expect(rapt_problem *p, uint64_t row_step)
     return good;
 }
 
-rapt_check_inputs rapt_problem_inputs(const rapt_problem *p)
+rapt_check_inputs rapt_check_problem_inputs(const rapt_check_problem *p)
 {
     return (rapt_check_inputs){.q = data(p, RAPT_OP_Q),
                                .k = data(p, RAPT_OP_K),
@@ -402,16 +402,16 @@ rapt_check_inputs rapt_problem_inputs(const rapt_problem *p)
                                .cu_seqlens_k = data(p, RAPT_OP_CU_K)};
 }
 
-uint64_t rapt_problem_row_step(const rapt_case *c, double limit)
+uint64_t rapt_check_problem_row_step(const rapt_case *c, double limit)
 {
     const double rows = (double)c->batch * (double)max_u64(c->q_heads, c->kv_heads) * (double)c->nq;
     const double work = rows * (double)c->nk * (double)(c->d_qk + c->d_v);
     return work <= limit ? 1 : (uint64_t)ceil(work / limit);
 }
 
-bool rapt_problem_make(const rapt_case *c, uint64_t row_step, rapt_problem *p)
+bool rapt_check_problem_make(const rapt_case *c, uint64_t row_step, rapt_check_problem *p)
 {
-    *p = (rapt_problem){.c = *c};
+    *p = (rapt_check_problem){.c = *c};
     p->heads = max_u64(c->q_heads, c->kv_heads);
     p->rows_total = c->batch * p->heads * c->nq;
     describe(p);
@@ -421,7 +421,7 @@ bool rapt_problem_make(const rapt_case *c, uint64_t row_step, rapt_problem *p)
     return row_step == 0 || expect(p, row_step);
 }
 
-void rapt_problem_free(rapt_problem *p)
+void rapt_check_problem_free(rapt_check_problem *p)
 {
     for (int op = 0; op < RAPT_OP_COUNT; op++)
         if (p->operands[op].shares == op)
@@ -429,5 +429,5 @@ void rapt_problem_free(rapt_problem *p)
     free(p->out);
     free(p->lse);
     free(p->rows);
-    *p = (rapt_problem){0};
+    *p = (rapt_check_problem){0};
 }

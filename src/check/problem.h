@@ -10,35 +10,35 @@
 #define RAPT_POISON 0xfffbfffbu
 
 /* The bytes of a buffer, and where a tensor starts in it. */
-typedef struct rapt_operand {
+typedef struct rapt_check_operand {
     void *image; /* NULL for out and lse: all poison */
     uint64_t bytes, offset;
     int shares; /* index of the operand whose image and buffer this one lies in; its own index if none */
-} rapt_operand;
+} rapt_check_operand;
 
 enum { RAPT_OP_Q, RAPT_OP_K, RAPT_OP_V, RAPT_OP_OUT, RAPT_OP_LSE, RAPT_OP_CU_Q, RAPT_OP_CU_K, RAPT_OP_COUNT };
 
-typedef struct rapt_problem {
+typedef struct rapt_check_problem {
     rapt_case c;
     rapt_attention_desc desc;
-    rapt_operand operands[RAPT_OP_COUNT];
+    rapt_check_operand operands[RAPT_OP_COUNT];
     uint64_t rows_total, heads; /* batch * heads * nq; heads of the output */
     double *out, *lse;          /* expected; see oracle_attention.h */
     uint8_t *rows;
     bool exact; /* the output is compared for equality */
     double tolerance_out, tolerance_lse;
     double plain_out, plain_lse; /* the plain implementation's largest errors */
-} rapt_problem;
+} rapt_check_problem;
 
 /* Builds inputs and, unless row_step is 0, the expected results: every row for row_step 1, else about every
  * row_step-th. False when there is no memory. Free in any case. */
-bool rapt_problem_make(const rapt_case *c, uint64_t row_step, rapt_problem *problem);
-void rapt_problem_free(rapt_problem *problem);
+bool rapt_check_problem_make(const rapt_case *c, uint64_t row_step, rapt_check_problem *problem);
+void rapt_check_problem_free(rapt_check_problem *problem);
 
 /* A row step that keeps the oracle's work on this case to about `limit` multiply-adds; 1: all rows. */
-uint64_t rapt_problem_row_step(const rapt_case *c, double limit);
+uint64_t rapt_check_problem_row_step(const rapt_case *c, double limit);
 
 /* The oracle's view of the images. */
-rapt_check_inputs rapt_problem_inputs(const rapt_problem *problem);
+rapt_check_inputs rapt_check_problem_inputs(const rapt_check_problem *problem);
 
 #endif

@@ -14,7 +14,7 @@
 
 #define GUARD 256 /* poisoned bytes behind the workspace */
 
-const char *rapt_verdict_name(rapt_verdict verdict)
+const char *rapt_check_verdict_name(rapt_check_verdict verdict)
 {
     static const char *const names[] = {"pass", "fail", "refused", "error"};
     return names[verdict];
@@ -36,7 +36,7 @@ static double now_ns(void)
 static rapt_status make_buffers(rapt_trial *t, rapt_error *error)
 {
     for (int op = 0; op < RAPT_OP_COUNT; op++) {
-        const rapt_operand *o = &t->problem->operands[op];
+        const rapt_check_operand *o = &t->problem->operands[op];
         if (o->bytes == 0 || o->shares != op)
             continue;
         rapt_status status = rapt_buffer_create(t->device, o->bytes, &t->buffers[op], error);
@@ -53,13 +53,13 @@ static rapt_status make_buffers(rapt_trial *t, rapt_error *error)
 
 static rapt_slot slot(const rapt_trial *t, int op)
 {
-    const rapt_operand *o = &t->problem->operands[op];
+    const rapt_check_operand *o = &t->problem->operands[op];
     if (o->bytes == 0)
         return (rapt_slot){0};
     return (rapt_slot){.buffer = t->buffers[o->shares], .offset = o->offset};
 }
 
-rapt_status rapt_trial_open(rapt_device *device, const rapt_problem *problem, const char *kernel,
+rapt_status rapt_trial_open(rapt_device *device, const rapt_check_problem *problem, const char *kernel,
                             rapt_trial *t, rapt_error *error)
 {
     *t = (rapt_trial){.device = device, .problem = problem, .info = RAPT_PLAN_INFO_INIT};
@@ -122,7 +122,7 @@ typedef struct output {
     double *values;      /* contiguous */
 } output;
 
-static bool output_make(const rapt_problem *p, int op, output *o)
+static bool output_make(const rapt_check_problem *p, int op, output *o)
 {
     *o = (output){.op = op, .name = op == RAPT_OP_OUT ? "out" : "lse"};
     o->t = op == RAPT_OP_OUT ? p->desc.out : p->desc.lse;
@@ -146,7 +146,7 @@ static void output_free(output *o)
 }
 
 /* Takes the numbers out of the image, leaving poison in their places. */
-static void output_take(const rapt_problem *p, output *o, unsigned char *image)
+static void output_take(const rapt_check_problem *p, output *o, unsigned char *image)
 {
     const rapt_tensor *t = &o->t;
     const size_t element = rapt_check_dtype_size(t->dtype);
@@ -184,13 +184,13 @@ fail(rapt_result *r, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    if (r->verdict == RAPT_VERDICT_PASS)
+    if (r->verdict == RAPT_CHECK_PASS)
         vsnprintf(r->message, sizeof r->message, format, args);
-    r->verdict = RAPT_VERDICT_FAIL;
+    r->verdict = RAPT_CHECK_FAIL;
     va_end(args);
 }
 
-static void judge_output(const rapt_problem *p, output *o, uint32_t run, rapt_result *r)
+static void judge_output(const rapt_check_problem *p, output *o, uint32_t run, rapt_result *r)
 {
     const uint64_t bytes = p->operands[o->op].bytes;
     if (run == 0)
@@ -205,9 +205,9 @@ static void judge_output(const rapt_problem *p, output *o, uint32_t run, rapt_re
     if (run == 0 || d.wrong > 0)
         *(is_out ? &r->out : &r->lse) = d;
     if (d.wrong > 0) {
-        if (r->verdict == RAPT_VERDICT_PASS)
+        if (r->verdict == RAPT_CHECK_PASS)
             rapt_check_describe(&d, o->name, o->t.size, r->message, sizeof r->message);
-        r->verdict = RAPT_VERDICT_FAIL;
+        r->verdict = RAPT_CHECK_FAIL;
     }
     const uint64_t spill = find_spill(o->image, bytes);
     if (spill != UINT64_MAX)
@@ -230,8 +230,8 @@ static void judge_workspace(const rapt_trial *t, rapt_result *r)
 /* What the plan promised. */
 static void judge_plan(const rapt_trial *t, rapt_result *r)
 {
-    const rapt_problem *p = t->problem;
-    const rapt_check_inputs in = rapt_problem_inputs(p);
+    const rapt_check_problem *p = t->problem;
+    const rapt_check_inputs in = rapt_check_problem_inputs(p);
     const double flops = 2.0 * (double)(p->c.d_qk + p->c.d_v) * rapt_check_attention_pairs(&p->desc, &in);
     if (p->c.sequences == 0 && (double)t->info.flops != flops)
         fail(r, "the plan promises %.0f flops, the problem has %.0f", (double)t->info.flops, flops);
@@ -252,7 +252,7 @@ static rapt_status poison(rapt_trial *t, rapt_error *error)
 
 rapt_result rapt_trial_check(rapt_trial *t, uint32_t repeats)
 {
-    const rapt_problem *p = t->problem;
+    const rapt_check_problem *p = t->problem;
     rapt_result r = {.info = t->info};
     output outputs[2] = {{0}};
     const int count = p->desc.lse.dtype != RAPT_DTYPE_NONE ? 2 : 1;
@@ -262,7 +262,7 @@ rapt_result rapt_trial_check(rapt_trial *t, uint32_t repeats)
             status = r.error.status = RAPT_ERROR_OUT_OF_HOST_MEMORY;
             snprintf(r.error.message, sizeof r.error.message, "no memory for the results");
         }
-    for (uint32_t run = 0; run <= repeats && status == RAPT_OK && r.verdict == RAPT_VERDICT_PASS; run++) {
+    for (uint32_t run = 0; run <= repeats && status == RAPT_OK && r.verdict == RAPT_CHECK_PASS; run++) {
         status = poison(t, &r.error);
         if (status == RAPT_OK)
             status = rapt_trial_submit(t, &r.device_ns, &r.wall_ns, &r.error);
@@ -277,28 +277,28 @@ rapt_result rapt_trial_check(rapt_trial *t, uint32_t repeats)
     }
     judge_plan(t, &r);
     if (status != RAPT_OK)
-        r.verdict = RAPT_VERDICT_ERROR;
+        r.verdict = RAPT_CHECK_ERROR;
     for (int n = 0; n < count; n++)
         output_free(&outputs[n]);
     return r;
 }
 
-rapt_result rapt_check_run(rapt_device *device, const rapt_problem *problem, const char *kernel,
+rapt_result rapt_check_run(rapt_device *device, const rapt_check_problem *problem, const char *kernel,
                            uint32_t repeats)
 {
     rapt_trial trial;
     rapt_error error = {0};
-    rapt_result result = {.verdict = RAPT_VERDICT_ERROR};
+    rapt_result result = {.verdict = RAPT_CHECK_ERROR};
     const rapt_status status = rapt_trial_open(device, problem, kernel, &trial, &error);
     if (status == RAPT_OK && kernel && strcmp(trial.info.kernel, kernel) != 0) {
         result.info = trial.info;
-        result.verdict = RAPT_VERDICT_FAIL;
+        result.verdict = RAPT_CHECK_FAIL;
         snprintf(result.message, sizeof result.message, "forced %s, but the plan took %s", kernel,
                  trial.info.kernel);
     } else if (status == RAPT_OK) {
         result = rapt_trial_check(&trial, repeats);
     } else {
-        result.verdict = status == RAPT_ERROR_UNSUPPORTED ? RAPT_VERDICT_REFUSED : RAPT_VERDICT_ERROR;
+        result.verdict = status == RAPT_ERROR_UNSUPPORTED ? RAPT_CHECK_REFUSED : RAPT_CHECK_ERROR;
         result.info = trial.info;
         result.error = error;
     }

@@ -7,16 +7,16 @@
 
 #include <rapt/rapt.h>
 
-typedef enum rapt_verdict {
-    RAPT_VERDICT_PASS = 0,
-    RAPT_VERDICT_FAIL,    /* wrong numbers, writes where none belong, different bits in a second run, false
+typedef enum rapt_check_verdict {
+    RAPT_CHECK_PASS = 0,
+    RAPT_CHECK_FAIL,    /* wrong numbers, writes where none belong, different bits in a second run, false
                              promises */
-    RAPT_VERDICT_REFUSED, /* the plan refused it, with a reason */
-    RAPT_VERDICT_ERROR,   /* a call failed */
-} rapt_verdict;
+    RAPT_CHECK_REFUSED, /* the plan refused it, with a reason */
+    RAPT_CHECK_ERROR,   /* a call failed */
+} rapt_check_verdict;
 
 typedef struct rapt_result {
-    rapt_verdict verdict;
+    rapt_check_verdict verdict;
     rapt_error error; /* of REFUSED and ERROR */
     rapt_plan_info info;
     rapt_check_difference out, lse;
@@ -27,7 +27,7 @@ typedef struct rapt_result {
 /* A problem on a device: prepared, bound, ready to be submitted. */
 typedef struct rapt_trial {
     rapt_device *device;
-    const rapt_problem *problem;
+    const rapt_check_problem *problem;
     rapt_plan *plan;
     rapt_binding *binding;
     rapt_buffer *buffers[RAPT_OP_COUNT], *workspace;
@@ -35,7 +35,7 @@ typedef struct rapt_trial {
 } rapt_trial;
 
 /* kernel: NULL or the row to force. Close in any case. */
-rapt_status rapt_trial_open(rapt_device *device, const rapt_problem *problem, const char *kernel,
+rapt_status rapt_trial_open(rapt_device *device, const rapt_check_problem *problem, const char *kernel,
                             rapt_trial *trial, rapt_error *error);
 void rapt_trial_close(rapt_trial *trial);
 
@@ -47,9 +47,9 @@ rapt_status rapt_trial_submit(rapt_trial *trial, double *device_ns, double *wall
 rapt_result rapt_trial_check(rapt_trial *trial, uint32_t repeats);
 
 /* Open, check, close. */
-rapt_result rapt_check_run(rapt_device *device, const rapt_problem *problem, const char *kernel,
+rapt_result rapt_check_run(rapt_device *device, const rapt_check_problem *problem, const char *kernel,
                            uint32_t repeats);
 
-const char *rapt_verdict_name(rapt_verdict verdict);
+const char *rapt_check_verdict_name(rapt_check_verdict verdict);
 
 #endif

@@ -352,8 +352,15 @@ void rapt_binding_destroy(rapt_binding **pointer)
     rapt_binding *binding = *pointer;
     rapt_device *device = binding->device;
     const rapt_allocator *a = &device->runtime->allocator;
-    if (binding->in_flight)
-        rapt_fence_wait(device, binding->fence, UINT64_MAX, NULL);
+    *pointer = NULL;
+    if (binding->in_flight &&
+        rapt_fence_wait(device, binding->fence, RAPT_DESTROY_TIMEOUT_NS, NULL) == RAPT_ERROR_TIMEOUT) {
+        /* Destroying what a hung device may still touch is undefined; losing it is not. */
+        rapt_log_write(&device->runtime->log, RAPT_LOG_ERROR,
+                       "%s: a binding's work was not done after 10 s; its Vulkan objects are left as they are",
+                       device->caps.device_name);
+        return;
+    }
     if (binding->command_pool != VK_NULL_HANDLE)
         device->fn.vkDestroyCommandPool(device->handle, binding->command_pool, NULL);
     if (binding->queries != VK_NULL_HANDLE)
@@ -378,5 +385,4 @@ void rapt_binding_destroy(rapt_binding **pointer)
     rapt_buffer_destroy(&binding->params);
     rapt_buffer_destroy(&binding->canary);
     rapt_free(a, binding, sizeof *binding);
-    *pointer = NULL;
 }

@@ -3,9 +3,6 @@
 #include "vk/internal.h"
 #include <inttypes.h>
 
-/* Long enough for anything that is not hung. */
-#define DESTROY_TIMEOUT_NS (10ull * 1000 * 1000 * 1000)
-
 /* ---- Listing and choosing ---- */
 
 rapt_status rapt_device_count(rapt_runtime *runtime, uint32_t *count, rapt_error *error)
@@ -233,7 +230,7 @@ static bool wait_for_own_work(rapt_device *device)
         return device->owned ? device->fn.vkDeviceWaitIdle(device->handle) != VK_TIMEOUT : false;
     rapt_status status = rapt_queue_submit(device, NULL, fence, NULL);
     if (status == RAPT_OK)
-        status = rapt_fence_wait(device, fence, DESTROY_TIMEOUT_NS, NULL);
+        status = rapt_fence_wait(device, fence, RAPT_DESTROY_TIMEOUT_NS, NULL);
     if (status == RAPT_ERROR_TIMEOUT)
         return false; /* the fence is in use too */
     device->fn.vkDestroyFence(device->handle, fence, NULL);

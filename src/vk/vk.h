@@ -65,6 +65,9 @@ struct rapt_runtime {
 /* The run-time compiler, opened on first use. RAPT_ERROR_UNSUPPORTED with the path tried where it is not there. */
 rapt_status rapt_runtime_compiler(rapt_runtime *runtime, const rapt_compiler_api **api, rapt_error *error);
 
+/* How long destroying waits for work in flight: enough for anything that is not hung. */
+#define RAPT_DESTROY_TIMEOUT_NS (10ull * 1000 * 1000 * 1000)
+
 /* ---- Memory: sub-allocated from blocks; thread-safe. */
 typedef enum rapt_memory_use {
     RAPT_MEMORY_DEVICE,   /* device-local; mapped as well where that costs nothing (unified memory) */

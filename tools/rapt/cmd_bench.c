@@ -209,21 +209,21 @@ static void tell(bench *b, const rapt_trial *t, const rapt_result *proof, double
 
 static int bench_case(bench *b, const rapt_case *c)
 {
-    rapt_problem p;
+    rapt_check_problem p;
     rapt_trial t = {0};
     rapt_error error = {0};
     rapt_status status = RAPT_OK;
     double *device = malloc(MAX_SAMPLES * sizeof *device), *wall = malloc(MAX_SAMPLES * sizeof *wall);
     int code = TOOL_GOOD;
-    if (!rapt_problem_make(c, rapt_problem_row_step(c, ORACLE_LIMIT), &p) || !device || !wall) {
+    if (!rapt_check_problem_make(c, rapt_check_problem_row_step(c, ORACLE_LIMIT), &p) || !device || !wall) {
         code = tool_no_memory();
     } else if ((status = rapt_trial_open(b->device.device, &p, b->o->kernel, &t, &error)) == RAPT_OK) {
         const rapt_result proof = rapt_trial_check(&t, 0);
         size_t count = 0;
-        if (proof.verdict == RAPT_VERDICT_FAIL) {
+        if (proof.verdict == RAPT_CHECK_FAIL) {
             b->wrong++;
             tool_error(0, "%s, kernel %s: wrong, not timed: %s", c->name, t.info.kernel, proof.message);
-        } else if (proof.verdict != RAPT_VERDICT_PASS) {
+        } else if (proof.verdict != RAPT_CHECK_PASS) {
             error = proof.error;
             status = error.status;
         } else if ((status = sample(b, &t, device, wall, &count, &error)) == RAPT_OK) {
@@ -231,7 +231,7 @@ static int bench_case(bench *b, const rapt_case *c)
         }
     }
     rapt_trial_close(&t);
-    rapt_problem_free(&p);
+    rapt_check_problem_free(&p);
     free(device);
     free(wall);
     if (status != RAPT_OK)

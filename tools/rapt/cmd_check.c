@@ -125,7 +125,7 @@ static void tally_name(const check *c, const tally *t, char out[96])
              c->masks[t->mask]);
 }
 
-static void report_failure(check *c, const rapt_problem *p, const tally *t, const char *message,
+static void report_failure(check *c, const rapt_check_problem *p, const tally *t, const char *message,
                            const rapt_result *r)
 {
     const char *mask = c->masks[t->mask];
@@ -155,32 +155,32 @@ static double ratio(const rapt_check_difference *d)
 }
 
 /* An unforced problem may be refused only where 16-bit stores are missing and its rows share words. */
-static bool may_refuse(const tally *t, const rapt_problem *p, const rapt_caps *caps)
+static bool may_refuse(const tally *t, const rapt_check_problem *p, const rapt_caps *caps)
 {
     return t->kernel || (p->c.dtype != RAPT_F32 && !(caps->features & RAPT_FEATURE_BIT(STORAGE_16BIT)));
 }
 
-static void run_one(check *c, const rapt_problem *p, tally *t)
+static void run_one(check *c, const rapt_check_problem *p, tally *t)
 {
     const rapt_result r = rapt_check_run(c->devices[t->mask], p, t->kernel, c->repeats);
     c->runs++;
-    if (r.verdict == RAPT_VERDICT_PASS) {
+    if (r.verdict == RAPT_CHECK_PASS) {
         const double worst = fmax(ratio(&r.out), ratio(&r.lse));
         t->pass++;
         if (worst > t->worst) {
             t->worst = worst;
             memcpy(t->worst_case, p->c.name, sizeof t->worst_case);
         }
-    } else if (r.verdict == RAPT_VERDICT_REFUSED && may_refuse(t, p, rapt_device_caps(c->devices[t->mask]))) {
+    } else if (r.verdict == RAPT_CHECK_REFUSED && may_refuse(t, p, rapt_device_caps(c->devices[t->mask]))) {
         t->refused++;
         snprintf(t->refusal, sizeof t->refusal, "%.255s", r.error.message);
     } else {
         char message[700];
-        snprintf(message, sizeof message, "%s%s", r.verdict == RAPT_VERDICT_REFUSED ? "refused: " : "",
-                 r.verdict == RAPT_VERDICT_FAIL ? r.message : r.error.message);
+        snprintf(message, sizeof message, "%s%s", r.verdict == RAPT_CHECK_REFUSED ? "refused: " : "",
+                 r.verdict == RAPT_CHECK_FAIL ? r.message : r.error.message);
         t->fail++;
         report_failure(c, p, t, message, &r);
-        c->lost = r.verdict == RAPT_VERDICT_ERROR && r.error.status == RAPT_ERROR_DEVICE_LOST;
+        c->lost = r.verdict == RAPT_CHECK_ERROR && r.error.status == RAPT_ERROR_DEVICE_LOST;
     }
 }
 
@@ -217,13 +217,13 @@ static int run_tallies(check *c, size_t first, size_t last)
     c->progress = tool_progress_begin(rows ? last - first : c->case_count);
     for (size_t n = 0; n < c->case_count && !c->lost; n++) {
         const rapt_case *one = &c->cases[n];
-        rapt_problem p = {0};
+        rapt_check_problem p = {0};
         bool made = false;
         for (size_t t = first; t < last && !c->lost; t++) {
             if (!takes(c, &c->tallies[t], one))
                 continue;
-            if (!made && !rapt_problem_make(one, rapt_problem_row_step(one, ORACLE_LIMIT), &p)) {
-                rapt_problem_free(&p);
+            if (!made && !rapt_check_problem_make(one, rapt_check_problem_row_step(one, ORACLE_LIMIT), &p)) {
+                rapt_check_problem_free(&p);
                 return tool_no_memory();
             }
             made = true;
@@ -234,7 +234,7 @@ static int run_tallies(check *c, size_t first, size_t last)
             run_one(c, &p, &c->tallies[t]);
         }
         if (made)
-            rapt_problem_free(&p);
+            rapt_check_problem_free(&p);
     }
     tool_progress_clear(&c->progress);
     return TOOL_GOOD;
