@@ -15,7 +15,8 @@ layout(constant_id = 6) const bool is_aligned = false;
 #define GROUP group
 #define ALIGNED is_aligned
 
-#define TILE_ROWS (SUBGROUPS * TM)
+#define SG_ROWS (ROW_TILES * TM)  // query rows per subgroup
+#define TILE_ROWS (SUBGROUPS * SG_ROWS)
 #define Q_TILES (D_QK / TK)       // matrices along head_dim of q and k
 #define V_TILES (D_V / TN)        // along head_dim of v
 #define KEY_TILES (TILE_KEYS / TN) // along the keys, of scores

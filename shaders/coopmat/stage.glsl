@@ -13,11 +13,25 @@
 #define V_SIZE (TILE_KEYS * V_PITCH)
 #endif
 #define V_START (TILE_KEYS * K_PITCH)
-#define QUERY_POOL (TILE_ROWS * K_PITCH)
+#define QUERY_POOL (SUBGROUPS * TM * K_PITCH)
 #define KEY_POOL (V_START + V_SIZE)
-shared f16vec4 pool[QUERY_POOL > KEY_POOL ? QUERY_POOL : KEY_POOL];
-shared f16vec4 weights[TILE_ROWS * P_PITCH];
-shared uint not_finite_tile; // first key of the last tile whose v was found to hold NaN or infinities
+#define NOT_FINITE_KINDS 3 // +infinity, -infinity, NaN
+
+// Rows of matrices must be 16-byte aligned (VUID-RuntimeSpirv-OpCooperativeMatrixLoadKHR-08986; NVIDIA's hardware
+// faults on others), and shared arrays of smaller types need not be. So all are members of one structure, aligned by
+// its first member, and every array's size is a multiple of 16 bytes.
+struct Scratch {
+    uvec4 not_finite_tile; // x: first key of the last tile whose v was found to hold NaN or infinities
+    f16vec4 pool[QUERY_POOL > KEY_POOL ? QUERY_POOL : KEY_POOL]; // q, then k and v of a tile
+    f16vec4 weights[TILE_ROWS * P_PITCH];
+    float rows_exchange[TILE_ROWS * S_PITCH]; // matrices of TM x TN, ROW_TILES for each subgroup
+    float row_values[TILE_ROWS * 2];          // two vectors along the rows of each subgroup
+    float row_limits[TILE_ROWS];              // keys of this tile that each row sees
+    float column_numbers[TN];                 // 0, 1, ..
+    float first_not_finite[NOT_FINITE_KINDS * D_V]; // by kind and column: first key of the tile that has it there
+};
+shared Scratch scratch;
+#define NO_KEY 1e9
 
 f16vec4 half4(uvec2 words) { return f16vec4(unpackFloat2x16(words.x), unpackFloat2x16(words.y)); }
 f16vec4 load_q_half(uint row, uint vec) { return ALIGNED ? half4(q_words4[row + vec]) : f16vec4(load_q(row, vec)); }
@@ -26,13 +40,14 @@ f16vec4 load_v_half(uint row, uint vec) { return ALIGNED ? half4(v_words4[row + 
 
 uint k_start, v_start; // where key 0 of k and v is, in units
 
-void stage_queries(Walk w, uint row0, uint rows)
+// Rows of matrix `t` of each subgroup.
+void stage_queries(Walk w, uint row0, uint rows, uint t)
 {
-    for (uint e = gl_LocalInvocationIndex; e < TILE_ROWS * (D_QK / 4); e += WG_SIZE) {
+    for (uint e = gl_LocalInvocationIndex; e < SUBGROUPS * TM * (D_QK / 4); e += WG_SIZE) {
         uint r = e / (D_QK / 4), d = e % (D_QK / 4);
-        uint row = min(row0 + r, rows - 1u);
+        uint row = min(row0 + r / TM * SG_ROWS + t * TM + r % TM, rows - 1u);
         uint start = units(q_row_index(w, row_head(w, row), row_query(row)));
-        pool[r * K_PITCH + d] = d < QK_VECS ? load_q_half(start, d) : f16vec4(0.0);
+        scratch.pool[r * K_PITCH + d] = d < QK_VECS ? load_q_half(start, d) : f16vec4(0.0);
     }
 }
 
@@ -47,7 +62,7 @@ void stage_k(uint key0, uint last_key)
         uint ahead = i * (WG_SIZE / vecs);
         if (TILE_KEYS * vecs % WG_SIZE == 0 || first + ahead < TILE_KEYS) {
             uint row = tile + min(offset + ahead * step, last_offset);
-            pool[(first + ahead) * K_PITCH + d] = QK_VECS == vecs || d < QK_VECS ? load_k_half(row, d) : f16vec4(0.0);
+            scratch.pool[(first + ahead) * K_PITCH + d] = QK_VECS == vecs || d < QK_VECS ? load_k_half(row, d) : f16vec4(0.0);
         }
     }
 }
@@ -57,15 +72,9 @@ f16vec4 finite_only(f16vec4 v, uint key0)
 {
     bvec4 bad = not(lessThanEqual(abs(vec4(v)), vec4(65504.0)));
     if (any(bad))
-        not_finite_tile = key0;
+        scratch.not_finite_tile.x = key0;
     return mix(v, f16vec4(0.0), bad);
 }
-
-// What else there is: +infinity, -infinity, NaN. first_not_finite[kind][column] is the first key of the tile, a float,
-// that has it there.
-#define NOT_FINITE_KINDS 3
-#define NO_KEY 1e9
-shared float first_not_finite[NOT_FINITE_KINDS * D_V];
 
 float not_finite_value(uint kind)
 {
@@ -84,7 +93,7 @@ void find_not_finite(uint key0, uint visible)
             }
         }
         [[unroll]] for (uint kind = 0; kind < NOT_FINITE_KINDS; kind++)
-            first_not_finite[kind * D_V + d] = first[kind];
+            scratch.first_not_finite[kind * D_V + d] = first[kind];
     }
 }
 
@@ -116,7 +125,7 @@ void stage_v(uint key0, uint last_key, uint visible, bool whole)
                 v[n] = stage_value(tile + min(offset + (ahead + n) * step, last_offset), d,
                                    key0 + first + ahead + n < visible, whole, key0);
             [[unroll]] for (uint n = 0; n < 4; n++)
-                pool[V_START + (d * 4 + n) * V_PITCH + (first + ahead) / 4] =
+                scratch.pool[V_START + (d * 4 + n) * V_PITCH + (first + ahead) / 4] =
                     f16vec4(v[0][n], v[1][n], v[2][n], v[3][n]);
         }
     }
@@ -125,7 +134,7 @@ void stage_v(uint key0, uint last_key, uint visible, bool whole)
     [[unroll]] for (uint i = 0; i < (TILE_KEYS * vecs + WG_SIZE - 1) / WG_SIZE; i++) {
         uint ahead = i * (WG_SIZE / vecs);
         if (TILE_KEYS * vecs % WG_SIZE == 0 || first + ahead < TILE_KEYS)
-            pool[V_START + (first + ahead) * V_PITCH + d] =
+            scratch.pool[V_START + (first + ahead) * V_PITCH + d] =
                 stage_value(tile + min(offset + ahead * step, last_offset), d, key0 + first + ahead < visible, whole,
                             key0);
     }
@@ -135,19 +144,21 @@ void stage_v(uint key0, uint last_key, uint visible, bool whole)
 // sum += weights v. A macro, since matrices in an array cannot be passed to a function by reference.
 #if V_TRANSPOSED
 #define LOAD_V(matrix, c, j)                                                                                \
-    coopMatLoad(matrix, pool, V_START + j * TN * V_PITCH + c * (TK / 4), V_PITCH, gl_CooperativeMatrixLayoutColumnMajor)
+    coopMatLoad(matrix, scratch.pool, V_START + j * TN * V_PITCH + c * (TK / 4), V_PITCH, gl_CooperativeMatrixLayoutColumnMajor)
 #else
 #define LOAD_V(matrix, c, j)                                                                                \
-    coopMatLoad(matrix, pool, V_START + c * TK * V_PITCH + j * (TN / 4), V_PITCH, gl_CooperativeMatrixLayoutRowMajor)
+    coopMatLoad(matrix, scratch.pool, V_START + c * TK * V_PITCH + j * (TN / 4), V_PITCH, gl_CooperativeMatrixLayoutRowMajor)
 #endif
 #define MULTIPLY_BY_V(sum)                                                                                  \
     [[unroll]] for (uint c = 0; c < WEIGHT_TILES; c++) {                                                    \
-        MatrixA weight;                                                                                     \
-        coopMatLoad(weight, weights, sg_row * P_PITCH + c * (TK / 4), P_PITCH,                              \
-                    gl_CooperativeMatrixLayoutRowMajor);                                                    \
+        MatrixA weight[ROW_TILES];                                                                          \
+        [[unroll]] for (uint t = 0; t < ROW_TILES; t++)                                                     \
+            coopMatLoad(weight[t], scratch.weights, (sg_row + t * TM) * P_PITCH + c * (TK / 4), P_PITCH,    \
+                        gl_CooperativeMatrixLayoutRowMajor);                                                \
         [[unroll]] for (uint j = 0; j < V_TILES; j++) {                                                     \
             MatrixB v;                                                                                      \
             LOAD_V(v, c, j);                                                                                \
-            sum[j] = coopMatMulAdd(weight, v, sum[j]);                                                      \
+            [[unroll]] for (uint t = 0; t < ROW_TILES; t++)                                                 \
+                sum[t * V_TILES + j] = coopMatMulAdd(weight[t], v, sum[t * V_TILES + j]);                   \
         }                                                                                                   \
     }
