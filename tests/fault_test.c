@@ -293,6 +293,50 @@ static void test_work_that_does_not_run(void **state)
     vk_fault_close();
 }
 
+/* A kernel that hangs a GPU is named, the device given up without another wait, and the next one is spared it. */
+static void test_probe_hangs(void **state)
+{
+    (void)state;
+    char folder[512];
+    rapt_plan *plan;
+    rapt_plan_info info = RAPT_PLAN_INFO_INIT;
+    const rapt_attention_desc d = rig_desc(RAPT_F32, 1, 2, 2, 3, 20, 8, false);
+    if (!vk_fault_open())
+        skip();
+    vk_fault_arm(-1, VK_SUCCESS, NULL);
+    rig_folder(folder, "hang");
+    const rig_options options = {.get_proc = vk_fault_get_instance_proc, .cache_dir = folder};
+    rig_open(&the_rig, &options);
+    rapt_device *device = the_rig.device;
+    device->caps.device_class = RAPT_CLASS_OTHER; /* software devices are given minutes, as they compile late */
+    RIG_OK(rapt_attention_plan(device, &d, &plan, error));
+    RIG_OK(rapt_plan_describe(plan, &info, error));
+    vk_fault_arm(0, VK_TIMEOUT, "vkWaitForFences");
+    const uint64_t begin = rapt_now_ns();
+    RIG_FAILS(rapt_plan_prepare(plan, error), RAPT_ERROR_DEVICE_LOST, info.kernel);
+    vk_fault_arm(-1, VK_SUCCESS, NULL);
+    RIG_FAILS(rapt_plan_prepare(plan, error), RAPT_ERROR_DEVICE_LOST, "open it again");
+    rapt_plan_destroy(&plan);
+    rapt_device_destroy(&the_rig.device);
+    assert_true(rig_logged(&the_rig, "left as they are") >= 2); /* the probe's binding and the device */
+    assert_true(rapt_now_ns() - begin < RAPT_DESTROY_TIMEOUT_NS); /* nothing waited for it again */
+    rig_close(&the_rig);
+    rig_open(&the_rig, &options);
+    the_rig.device->caps.device_class = RAPT_CLASS_OTHER;
+    rapt_plan_info after = RAPT_PLAN_INFO_INIT;
+    char text[1 << 16];
+    RIG_OK(rapt_attention_plan(the_rig.device, &d, &plan, error));
+    RIG_OK(rapt_plan_prepare(plan, error)); /* reads what the disk knows */
+    RIG_OK(rapt_plan_describe(plan, &after, error));
+    assert_string_not_equal(after.kernel, info.kernel);
+    assert_true(rapt_plan_explain(plan, RAPT_TEXT, text, sizeof text) <= sizeof text);
+    assert_non_null(strstr(text, "hung the device"));
+    rapt_plan_destroy(&plan);
+    rig_close(&the_rig);
+    rig_remove_folder(folder);
+    vk_fault_close();
+}
+
 /* The third of many submissions fails: the first two are waited for, and the binding can be used again. */
 static void test_submission_breaks_off(void **state)
 {
@@ -581,6 +625,7 @@ int main(void)
         cmocka_unit_test(test_every_call_out_of_memory),
         cmocka_unit_test(test_every_call_device_lost),
         cmocka_unit_test(test_work_that_does_not_run),
+        cmocka_unit_test(test_probe_hangs),
         cmocka_unit_test(test_submission_breaks_off),
         cmocka_unit_test(test_lying_kernel),
         cmocka_unit_test(test_lying_merge),

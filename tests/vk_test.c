@@ -456,7 +456,9 @@ static void test_split_memory(void **state)
     vk_fault_arm(0, VK_ERROR_OUT_OF_DEVICE_MEMORY, "vkAllocateMemory");
     assert_ok(rapt_buffer_create(device, 80u << 20, &buffer, error));
     assert_string_equal(vk_fault_fired(), "vkAllocateMemory");
-    assert_non_null(buffer->mapped);
+    if (device->memory_properties.memoryTypeCount == 2) /* one real type, shown twice: the other can be mapped */
+        assert_non_null(buffer->mapped);
+    exercise(buffer);
     rapt_buffer_destroy(&buffer);
     rapt_device_destroy(&device);
     vk_fault_split_memory(false);

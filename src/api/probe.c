@@ -7,8 +7,15 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Long, as the first dispatch of a kernel may include its compilation by the driver. */
-#define PROBE_TIMEOUT_NS (300ull * 1000000000)
+/* Microseconds of work. But the first dispatch may include compilation: minutes on software devices, which do not
+ * hang either; elsewhere what takes longer than this is a hang, which no wait would end. */
+#define PROBE_TIMEOUT_SOFTWARE_NS (300ull * 1000000000)
+#define PROBE_TIMEOUT_NS (20ull * 1000000000)
+
+static bool is_software(const rapt_device *device)
+{
+    return device->caps.device_class == RAPT_CLASS_SOFTWARE;
+}
 
 /* A probe's tensors on the host, as doubles that are exact in the storage dtype. */
 typedef struct probe_case {
@@ -289,7 +296,8 @@ static void run_free(probe_run *r, const rapt_allocator *a)
 {
     const probe_case *c = r->c;
     /* Work that is still running may touch binding and buffers: they are then left to it. */
-    if (r->binding == NULL || rapt_wait(r->binding, RAPT_DESTROY_TIMEOUT_NS, NULL) != RAPT_ERROR_TIMEOUT) {
+    if (r->binding == NULL || rapt_wait(r->binding, RAPT_DESTROY_TIMEOUT_NS, NULL) != RAPT_ERROR_TIMEOUT ||
+        atomic_load(&r->binding->device->hung)) {
         rapt_binding_destroy(&r->binding);
         for (int i = 0; i < 7; i++)
             rapt_buffer_destroy(&r->buffers[i]);
@@ -314,7 +322,9 @@ static rapt_status run_case(probe_run *r, rapt_device *device, double *share, ui
         status = rapt_submit(r->binding, error);
     r->submitted = status == RAPT_OK;
     if (status == RAPT_OK)
-        status = rapt_wait(r->binding, PROBE_TIMEOUT_NS, error);
+        status = rapt_wait(r->binding, is_software(device) ? PROBE_TIMEOUT_SOFTWARE_NS : PROBE_TIMEOUT_NS, error);
+    if (status == RAPT_ERROR_TIMEOUT && r->submitted && !is_software(device))
+        rapt_device_note_hung(device);
     for (int i = 3; i < 5 && status == RAPT_OK; i++)
         status = rapt_buffer_download(r->buffers[i], 0, r->data[i], r->bytes[i], error);
     *culprit = 0;
@@ -384,6 +394,14 @@ rapt_status rapt_probe_plan(rapt_plan *plan, rapt_error *error)
         run_free(&run, &device->runtime->allocator);
     }
     rapt_plan_destroy(&small);
+    if (atomic_load(&device->hung)) { /* remembered on disk: whoever opens the device again is spared this */
+        note(plan, 0, RAPT_VERDICT_BAD, true, "its known-answer probe hung the device");
+        return rapt_fail(error, RAPT_ERROR_DEVICE_LOST,
+                         "kernel '%s' hung %s: its known-answer probe did not end within %u s. It is refused from now on: "
+                         "destroy the device and open it again",
+                         plan->pipelines[0].row->name, device->caps.device_name,
+                         (unsigned)(PROBE_TIMEOUT_NS / 1000000000));
+    }
     if (status == RAPT_ERROR_TIMEOUT || status == RAPT_ERROR_INCOMPLETE) {
         /* Out of time may only mean a busy machine: true for this process, not for the next. */
         note(plan, 0, RAPT_VERDICT_BAD, status == RAPT_ERROR_INCOMPLETE, "its known-answer probe did not finish");

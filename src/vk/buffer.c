@@ -147,7 +147,7 @@ void rapt_buffer_destroy(rapt_buffer **handle)
     rapt_buffer *buffer = *handle;
     rapt_device *device = buffer->device;
     *handle = NULL;
-    if (buffer->owned) {
+    if (buffer->owned && !atomic_load(&device->hung)) { /* else the device may still touch it */
         if (buffer->handle != VK_NULL_HANDLE)
             device->fn.vkDestroyBuffer(device->handle, buffer->handle, NULL);
         rapt_memory_free(device, &buffer->allocation);

@@ -156,6 +156,7 @@ rapt_status rapt_device_new(rapt_runtime *runtime, rapt_device **out, rapt_error
         return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for the device object");
     device->runtime = runtime;
     atomic_init(&device->lost, false);
+    atomic_init(&device->hung, false);
     if (rapt_mutex_init(&device->queue_mutex)) {
         if (rapt_mutex_init(&device->transfer_lock)) {
             *out = device;
@@ -224,6 +225,8 @@ static bool wait_for_own_work(rapt_device *device)
 {
     const VkFenceCreateInfo create = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
     VkFence fence = VK_NULL_HANDLE;
+    if (atomic_load(&device->hung))
+        return false;
     if (device->submitted == device->drained || atomic_load(&device->lost))
         return true;
     if (device->fn.vkCreateFence(device->handle, &create, NULL, &fence) != VK_SUCCESS)
@@ -246,7 +249,7 @@ void rapt_device_release(rapt_device *device)
     if (has_device && !wait_for_own_work(device)) {
         /* Destroying what a hung device may still touch is undefined; losing it is not. */
         rapt_log_write(&runtime->log, RAPT_LOG_ERROR,
-                       "%s: work was not done after 10 s; its Vulkan objects are left as they are",
+                       "%s: its work did not end in time; its Vulkan objects are left as they are",
                        device->caps.device_name);
         atomic_store(&runtime->abandoned, true);
         return;

@@ -216,7 +216,7 @@ rapt_status rapt_wait(rapt_binding *binding, uint64_t timeout, rapt_error *error
         return RAPT_OK;
     rapt_device *device = binding->device;
     rapt_status status = rapt_fence_wait(device, binding->fence, timeout, error);
-    if (status == RAPT_ERROR_TIMEOUT)
+    if (status == RAPT_ERROR_TIMEOUT || atomic_load(&device->hung))
         return status;
     binding->in_flight = false;
     if (status != RAPT_OK)

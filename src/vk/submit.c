@@ -112,11 +112,20 @@ rapt_status rapt_vk_check(rapt_device *device, VkResult result, const char *what
 
 rapt_status rapt_device_alive(const rapt_device *device, rapt_error *error)
 {
+    if (atomic_load(&device->hung))
+        return rapt_fail(error, RAPT_ERROR_DEVICE_LOST,
+                         "the device %s hung earlier (a kernel did not end): destroy it and open it again",
+                         device->caps.device_name);
     if (atomic_load(&device->lost))
         return rapt_fail(error, RAPT_ERROR_DEVICE_LOST,
                          "the device %s was lost earlier: destroy it and open it again",
                          device->caps.device_name);
     return RAPT_OK;
+}
+
+void rapt_device_note_hung(rapt_device *device)
+{
+    atomic_store(&device->hung, true);
 }
 
 rapt_status rapt_queue_submit(rapt_device *device, const VkSubmitInfo *submit, VkFence fence,

@@ -103,6 +103,7 @@ struct rapt_device {
     void *lock_user;
     rapt_mutex queue_mutex;
     atomic_bool lost; /* sticky */
+    atomic_bool hung; /* sticky: work did not end when it had to. Counts as lost, but may still touch its objects */
     uint64_t submitted; /* batches given to the queue; under the queue's lock */
     rapt_memory *memory;
     rapt_hash identity; /* of device, driver, versions, UUIDs and library build: the context of every cache file */
@@ -134,6 +135,8 @@ rapt_status rapt_vk_check(rapt_device *device, VkResult result, const char *what
 const char *rapt_vk_result_name(VkResult result);
 /* RAPT_ERROR_DEVICE_LOST when the device was lost before. */
 rapt_status rapt_device_alive(const rapt_device *device, rapt_error *error);
+/* Gives the device up: from now on nothing is submitted or waited for, and Vulkan objects are left as they are. */
+void rapt_device_note_hung(rapt_device *device);
 
 /* Fills caps from a physical device. `enabled`: what an adopted device declares (extensions, feature chain), or NULL for
  * everything that the physical device offers. src/vk/snapshot.c */
