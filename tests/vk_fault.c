@@ -11,6 +11,9 @@
 
 PFN_vkGetInstanceProcAddr vk_fault_real;
 static void *library;
+/* An instance of the test's own, which keeps drivers loaded: some (NVIDIA's) can be loaded some 30 times in a process only,
+ * and others (lavapipe) take long. */
+static VkInstance keeper;
 static int countdown = -1, live;
 static VkResult fault_result;
 static const char *fault_only, *fired;
@@ -34,11 +37,26 @@ bool vk_fault_open(void)
         symbol = dlsym(library, "vkGetInstanceProcAddr");
 #endif
     memcpy(&vk_fault_real, &symbol, sizeof symbol);
-    return vk_fault_real != NULL;
+    if (vk_fault_real == NULL)
+        return false;
+    PFN_vkVoidFunction proc = vk_fault_real(VK_NULL_HANDLE, "vkCreateInstance");
+    PFN_vkCreateInstance create;
+    memcpy(&create, &proc, sizeof create);
+    const VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO};
+    if (create == NULL || create(&info, NULL, &keeper) != VK_SUCCESS)
+        keeper = VK_NULL_HANDLE;
+    return true;
 }
 
 void vk_fault_close(void)
 {
+    if (keeper != VK_NULL_HANDLE) {
+        PFN_vkVoidFunction proc = vk_fault_real(keeper, "vkDestroyInstance");
+        PFN_vkDestroyInstance destroy;
+        memcpy(&destroy, &proc, sizeof destroy);
+        destroy(keeper, NULL);
+        keeper = VK_NULL_HANDLE;
+    }
 #if !defined(_WIN32)
     if (library != NULL)
         dlclose(library);

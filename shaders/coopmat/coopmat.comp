@@ -179,12 +179,13 @@ void main()
 
         [[unroll]] for (uint t = 0; t < ROW_TILES; t++) {
             [[unroll]] for (uint n = 0; n < KEY_TILES; n++) {
-                Accumulator weight = s[t * KEY_TILES + n];
+                // Summed as rounded: what rounding adds to or takes from all weights alike then cancels.
+                AccumulatorHalf weight;
                 [[unroll]] for (int i = 0; i < weight.length(); i++) {
-                    weight[i] = exp2(fma(weight[i], scale, -m[t][i]));
-                    l[t][i] += weight[i];
+                    weight[i] = float16_t(exp2(fma(s[t * KEY_TILES + n][i], scale, -m[t][i])));
+                    l[t][i] += float(weight[i]);
                 }
-                coopMatStore(AccumulatorHalf(weight), scratch.weights, (sg_row + t * TM) * P_PITCH + n * (TN / 4),
+                coopMatStore(weight, scratch.weights, (sg_row + t * TM) * P_PITCH + n * (TN / 4),
                              P_PITCH, gl_CooperativeMatrixLayoutRowMajor);
             }
         }

@@ -12,6 +12,7 @@
 #define MAX_SAMPLES 1000
 #define DEFAULT_SAMPLES 15
 #define DEFAULT_SECONDS 2.0 /* of timed runs per case, but 5 samples at least */
+#define WARM_UP_SECONDS 1.0 /* of runs before, on GPUs */
 
 typedef struct bench_options {
     tool_device_options device;
@@ -137,9 +138,23 @@ static double percent(double value, double of)
     return of > 0 ? 100 * value / of : 0;
 }
 
+/* Clocks of GPUs rise only under load: until then times are those of an idle device. Software devices have none. */
+static rapt_status warm_up(const bench *b, rapt_trial *t, rapt_error *error)
+{
+    const double start = tool_now_ns();
+    rapt_status status = RAPT_OK;
+    while (status == RAPT_OK && rapt_device_caps(b->device.device)->device_class != RAPT_CLASS_SOFTWARE &&
+           tool_now_ns() - start < WARM_UP_SECONDS * 1e9)
+        status = rapt_trial_submit(t, NULL, NULL, error);
+    return status;
+}
+
 static rapt_status sample(const bench *b, rapt_trial *t, double *device, double *wall, size_t *count,
                           rapt_error *error)
 {
+    const rapt_status warm = warm_up(b, t, error);
+    if (warm != RAPT_OK)
+        return warm;
     const double start = tool_now_ns();
     const size_t wanted = b->samples > 0 ? (size_t)b->samples : DEFAULT_SAMPLES;
     for (*count = 0; *count < wanted; (*count)++) {
