@@ -479,9 +479,28 @@ static void case_names(void **state)
         assert_false(rapt_case_parse(bad[n], &c));
 }
 
+/* Weights of 16 bits earn a wider tolerance than single-precision ones, but not a wide one. */
+static void test_half_weights(void **state)
+{
+    (void)state;
+    const rapt_case c = {.name = "weights", .batch = 1, .q_heads = 2, .kv_heads = 1, .nq = 19, .nk = 37, .d_qk = 4,
+                         .d_v = 4, .dtype = RAPT_F16, .seed = 3};
+    rapt_check_problem p;
+    assert_true(rapt_check_problem_make(&c, 1, &p));
+    const double half = rapt_check_problem_half_weights(&p);
+    assert_true(half > p.tolerance_out && half < 8 * p.tolerance_out);
+    rapt_check_problem_free(&p);
+    rapt_case f32 = c;
+    f32.dtype = RAPT_F32; /* nothing to round to */
+    assert_true(rapt_check_problem_make(&f32, 1, &p));
+    assert_true(rapt_check_problem_half_weights(&p) == p.tolerance_out);
+    rapt_check_problem_free(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_half_weights),
         cmocka_unit_test(f16_all_values),    cmocka_unit_test(f16_rounding),
         cmocka_unit_test(bf16_all_values),   cmocka_unit_test(oracle_by_hand),
         cmocka_unit_test(oracle_causal),     cmocka_unit_test(oracle_heads),

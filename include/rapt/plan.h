@@ -29,7 +29,8 @@ typedef struct rapt_plan_info {
     uint32_t struct_size;
     char kernel[64];           /* the row that does the main work */
     char merge_kernel[64];     /* the row that merges key splits; "" without */
-    char precision[32];        /* "f16 storage, f32 accumulate" */
+    char precision[48];        /* "f16 storage, f32 accumulate"; on matrix units, whose operands are 16-bit, "f16 storage,
+                                  f16 weights, f32 sums": the softmax weights are rounded before they multiply v */
     uint64_t workspace_bytes;  /* exactly what bind takes beside inputs and outputs */
     uint32_t workspace_align;
     uint64_t parameter_bytes;  /* uniform parameters and canary: allocated by bind on top of the workspace */

@@ -402,7 +402,7 @@ rapt_status rapt_probe_plan(rapt_plan *plan, rapt_error *error)
                          plan->pipelines[0].row->name, device->caps.device_name,
                          (unsigned)(PROBE_TIMEOUT_NS / 1000000000));
     }
-    if (status == RAPT_ERROR_TIMEOUT || status == RAPT_ERROR_INCOMPLETE) {
+    if ((status == RAPT_ERROR_TIMEOUT && run.submitted) || status == RAPT_ERROR_INCOMPLETE) {
         /* Out of time may only mean a busy machine: true for this process, not for the next. */
         note(plan, 0, RAPT_VERDICT_BAD, status == RAPT_ERROR_INCOMPLETE, "its known-answer probe did not finish");
         return RAPT_OK;

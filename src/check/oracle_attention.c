@@ -158,8 +158,9 @@ static void attend_f64(const problem *p, const row *r, double *s, double *out, d
     *lse = r->visible > 0 ? largest + log(sum) : -INFINITY;
 }
 
-/* The same, term by term, in single precision, and rounded to the storage type. acc: room for a row of v. */
-static void attend_f32(const problem *p, const row *r, float *s, float *acc, double *out, double *lse)
+/* The same, term by term, in single precision, and rounded to the storage type; the weights too if `half_weights`.
+ * acc: room for a row of v. */
+static void attend_f32(const problem *p, const row *r, bool half_weights, float *s, float *acc, double *out, double *lse)
 {
     const uint64_t dim_qk = p->desc->q.size[3], dim_v = p->desc->v.size[3];
     const float scale = (float)p->scale;
@@ -174,7 +175,9 @@ static void attend_f32(const problem *p, const row *r, float *s, float *acc, dou
     for (uint64_t e = 0; e < dim_v; e++)
         acc[e] = 0;
     for (uint64_t j = 0; j < r->visible; j++) {
-        const float weight = expf(s[j] - largest);
+        float weight = expf(s[j] - largest);
+        if (half_weights)
+            weight = rapt_check_round(p->desc->q.dtype, weight);
         sum += weight;
         for (uint64_t e = 0; e < dim_v; e++)
             acc[e] += weight * r->v[j * dim_v + e];
@@ -192,7 +195,9 @@ static bool any_bad(const row *r)
     return false;
 }
 
-static bool attention(const rapt_attention_desc *desc, const rapt_check_inputs *in, bool single,
+enum precision { DOUBLE, SINGLE, SINGLE_HALF_WEIGHTS };
+
+static bool attention(const rapt_attention_desc *desc, const rapt_check_inputs *in, enum precision precision,
                       uint64_t row_step, double *out, double *lse, uint8_t *rows)
 {
     const uint64_t heads = heads_out(desc), nq = desc->q.size[2], nk = desc->k.size[2],
@@ -213,8 +218,8 @@ static bool attention(const rapt_attention_desc *desc, const rapt_check_inputs *
                     rows[at] = RAPT_ROW_ANY;
                 else {
                     rows[at] = RAPT_ROW_DONE;
-                    if (single)
-                        attend_f32(&p, &r, (float *)s, (float *)s + nk, out + at * dim_v, lse + at);
+                    if (precision != DOUBLE)
+                        attend_f32(&p, &r, precision == SINGLE_HALF_WEIGHTS, (float *)s, (float *)s + nk, out + at * dim_v, lse + at);
                     else
                         attend_f64(&p, &r, s, out + at * dim_v, lse + at);
                 }
@@ -227,13 +232,19 @@ static bool attention(const rapt_attention_desc *desc, const rapt_check_inputs *
 bool rapt_check_attention_f64(const rapt_attention_desc *desc, const rapt_check_inputs *in, uint64_t row_step,
                               double *out, double *lse, uint8_t *rows)
 {
-    return attention(desc, in, false, row_step, out, lse, rows);
+    return attention(desc, in, DOUBLE, row_step, out, lse, rows);
 }
 
 bool rapt_check_attention_f32(const rapt_attention_desc *desc, const rapt_check_inputs *in, uint64_t row_step,
                               double *out, double *lse, uint8_t *rows)
 {
-    return attention(desc, in, true, row_step, out, lse, rows);
+    return attention(desc, in, SINGLE, row_step, out, lse, rows);
+}
+
+bool rapt_check_attention_half_weights(const rapt_attention_desc *desc, const rapt_check_inputs *in, uint64_t row_step,
+                                       double *out, double *lse, uint8_t *rows)
+{
+    return attention(desc, in, SINGLE_HALF_WEIGHTS, row_step, out, lse, rows);
 }
 
 double rapt_check_attention_pairs(const rapt_attention_desc *desc, const rapt_check_inputs *in)

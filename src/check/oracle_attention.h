@@ -25,11 +25,15 @@ typedef enum rapt_check_row {
  *
  * _f64: double precision from the exact values of the stored inputs.
  * _f32: the plainest single precision there is, its output rounded to the storage type; what a tolerance is
- *       earned from (see compare.h). */
+ *       earned from (see compare.h).
+ * _half_weights: the same with the weights, at most 1, rounded to the storage type before they multiply v: what
+ *       matrix units that take 16-bit operands compute (plan info: "f16 weights"). */
 bool rapt_check_attention_f64(const rapt_attention_desc *desc, const rapt_check_inputs *in, uint64_t row_step,
                               double *out, double *lse, uint8_t *rows);
 bool rapt_check_attention_f32(const rapt_attention_desc *desc, const rapt_check_inputs *in, uint64_t row_step,
                               double *out, double *lse, uint8_t *rows);
+bool rapt_check_attention_half_weights(const rapt_attention_desc *desc, const rapt_check_inputs *in, uint64_t row_step,
+                                       double *out, double *lse, uint8_t *rows);
 
 /* Visible (query, key) pairs over all output heads: what flops are counted from. */
 double rapt_check_attention_pairs(const rapt_attention_desc *desc, const rapt_check_inputs *in);

@@ -385,12 +385,32 @@ static bool expect(rapt_check_problem *p, uint64_t row_step)
                 largest_lse = fmax(largest_lse, fabs(p->lse[r]));
         p->plain_out = rapt_check_max_distance(out, p->out, p->rows, p->rows_total, d);
         p->plain_lse = rapt_check_max_distance(lse, p->lse, p->rows, p->rows_total, 1);
-        p->tolerance_out = p->exact ? 0 : rapt_check_tolerance(p->plain_out, value * fmax(1, score / 4));
+        p->row_step = row_step;
+        p->magnitude_out = value * fmax(1, score / 4);
+        p->tolerance_out = p->exact ? 0 : rapt_check_tolerance(p->plain_out, p->magnitude_out);
         p->tolerance_lse = rapt_check_tolerance(p->plain_lse, largest_lse);
     }
     free(out);
     free(lse);
     return good;
+}
+
+double rapt_check_problem_half_weights(const rapt_check_problem *p)
+{
+    if (p->exact || p->c.dtype == RAPT_F32)
+        return p->tolerance_out;
+    const size_t rows = (size_t)p->rows_total + 1;
+    double *out = malloc(rows * p->c.d_v * sizeof *out), *lse = malloc(rows * sizeof *lse), tolerance = -1;
+    uint8_t *which = malloc(rows);
+    const rapt_check_inputs in = rapt_check_problem_inputs(p);
+    if (out && lse && which && rapt_check_attention_half_weights(&p->desc, &in, p->row_step, out, lse, which)) {
+        const double plain = rapt_check_max_distance(out, p->out, p->rows, p->rows_total, p->c.d_v);
+        tolerance = rapt_check_tolerance(fmax(plain, p->plain_out), p->magnitude_out);
+    }
+    free(out);
+    free(lse);
+    free(which);
+    return tolerance;
 }
 
 rapt_check_inputs rapt_check_problem_inputs(const rapt_check_problem *p)

@@ -28,12 +28,18 @@ typedef struct rapt_check_problem {
     bool exact; /* the output is compared for equality */
     double tolerance_out, tolerance_lse;
     double plain_out, plain_lse; /* the plain implementation's largest errors */
+    double magnitude_out;        /* see rapt_check_tolerance */
+    uint64_t row_step;
 } rapt_check_problem;
 
 /* Builds inputs and, unless row_step is 0, the expected results: every row for row_step 1, else about every
  * row_step-th. False when there is no memory. Free in any case. */
 bool rapt_check_problem_make(const rapt_case *c, uint64_t row_step, rapt_check_problem *problem);
 void rapt_check_problem_free(rapt_check_problem *problem);
+
+/* tolerance_out for kernels whose weights are 16-bit: earned from a plain implementation that rounds them too. 0 where
+ * outputs are exact. Costs what the oracle does; negative when there is no memory. */
+double rapt_check_problem_half_weights(const rapt_check_problem *problem);
 
 /* A row step that keeps the oracle's work on this case to about `limit` multiply-adds; 1: all rows. */
 uint64_t rapt_check_problem_row_step(const rapt_case *c, double limit);

@@ -190,7 +190,7 @@ fail(rapt_result *r, const char *format, ...)
     va_end(args);
 }
 
-static void judge_output(const rapt_check_problem *p, output *o, uint32_t run, rapt_result *r)
+static void judge_output(const rapt_check_problem *p, output *o, double tolerance, uint32_t run, rapt_result *r)
 {
     const uint64_t bytes = p->operands[o->op].bytes;
     if (run == 0)
@@ -201,7 +201,7 @@ static void judge_output(const rapt_check_problem *p, output *o, uint32_t run, r
     const bool is_out = o->op == RAPT_OP_OUT;
     const rapt_check_difference d =
         rapt_check_compare(o->values, is_out ? p->out : p->lse, p->rows, p->rows_total, o->t.size[3],
-                           is_out ? p->tolerance_out : p->tolerance_lse);
+                           tolerance);
     if (run == 0 || d.wrong > 0)
         *(is_out ? &r->out : &r->lse) = d;
     if (d.wrong > 0) {
@@ -262,6 +262,13 @@ rapt_result rapt_trial_check(rapt_trial *t, uint32_t repeats)
             status = r.error.status = RAPT_ERROR_OUT_OF_HOST_MEMORY;
             snprintf(r.error.message, sizeof r.error.message, "no memory for the results");
         }
+    const bool half_weights = strstr(t->info.precision, RAPT_HALF_WEIGHTS) != NULL;
+    const double tolerances[2] = {half_weights ? rapt_check_problem_half_weights(p) : p->tolerance_out,
+                                  p->tolerance_lse};
+    if (tolerances[0] < 0) {
+        status = r.error.status = RAPT_ERROR_OUT_OF_HOST_MEMORY;
+        snprintf(r.error.message, sizeof r.error.message, "no memory for the tolerance");
+    }
     for (uint32_t run = 0; run <= repeats && status == RAPT_OK && r.verdict == RAPT_CHECK_PASS; run++) {
         status = poison(t, &r.error);
         if (status == RAPT_OK)
@@ -270,7 +277,7 @@ rapt_result rapt_trial_check(rapt_trial *t, uint32_t repeats)
             output *o = &outputs[n];
             status = rapt_buffer_download(t->buffers[o->op], 0, o->image, p->operands[o->op].bytes, &r.error);
             if (status == RAPT_OK)
-                judge_output(p, o, run, &r);
+                judge_output(p, o, tolerances[n], run, &r);
         }
         if (status == RAPT_OK)
             judge_workspace(t, &r);

@@ -7,6 +7,9 @@
 
 #include <rapt/rapt.h>
 
+/* What rapt_plan_info.precision says of kernels whose softmax weights are 16-bit. */
+#define RAPT_HALF_WEIGHTS " weights,"
+
 typedef enum rapt_check_verdict {
     RAPT_CHECK_PASS = 0,
     RAPT_CHECK_FAIL,    /* wrong numbers, writes where none belong, different bits in a second run, false

@@ -6,7 +6,13 @@
 
 static void precision_text(const rapt_plan *plan, char *out, size_t size)
 {
-    snprintf(out, size, "%s storage, f32 accumulate", rapt_dtype_name(plan->problem.dtype));
+    const rapt_kernel_row *row = plan->pipelines[0].row;
+    const char *dtype = rapt_dtype_name(plan->problem.dtype);
+    /* Matrix units take 16-bit operands: the softmax weights are rounded to that before they multiply v. */
+    if (row != NULL && row->family == RAPT_FAMILY_COOPMAT)
+        snprintf(out, size, "%s storage, %s weights, f32 sums", dtype, dtype);
+    else
+        snprintf(out, size, "%s storage, f32 accumulate", dtype);
 }
 
 rapt_status rapt_plan_describe(const rapt_plan *plan, rapt_plan_info *info, rapt_error *error)

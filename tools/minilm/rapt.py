@@ -102,7 +102,7 @@ class AttentionArgs(c.Structure):
 
 class PlanInfo(c.Structure):
     _fields_ = [
-        ("struct_size", c_uint32), ("kernel", c_char * 64), ("merge_kernel", c_char * 64), ("precision", c_char * 32),
+        ("struct_size", c_uint32), ("kernel", c_char * 64), ("merge_kernel", c_char * 64), ("precision", c_char * 48),
         ("workspace_bytes", c_uint64), ("workspace_align", c_uint32), ("parameter_bytes", c_uint64),
         ("flops", c_uint64), ("bytes_read", c_uint64), ("bytes_written", c_uint64), ("steps", c_uint32),
         ("chain", c_uint32), ("slices", c_uint32), ("key_splits", c_uint32), ("generation", c_uint32),
