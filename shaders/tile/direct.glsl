@@ -29,8 +29,8 @@ void before_weights() {}
 void after_weights() { row_barrier(); }
 void after_tile() { row_barrier_after_tile(); }
 
-// acc += P V of a tile whose keys every row sees.
-void tile_output(uint key0)
+// acc += P V of a tile of which `visible` keys are seen by some row; `masked`: not all by every row (see add_seen).
+void tile_output(uint key0, uint visible, bool masked)
 {
     uint v_step = units(p.v_stride_s);
     uint v_row = v_start + key0 * v_step;
@@ -40,11 +40,15 @@ void tile_output(uint key0)
             [[unroll]] for (uint r = 0; r < LANE_ROWS; r++)
                 weight[r] = weights[tile_row(r) * WEIGHT_PITCH + slot0 + u];
             [[unroll]] for (uint c = 0; c < 4; c++) {
+                uint row = v_row + c * (LANES * v_step);
+                if (masked)
+                    row = v_start + (key0 + min(slot0 + u + LANES * c, visible - 1u)) * v_step;
                 [[unroll]] for (uint j = 0; j < COLUMNS; j++) {
                     if (LANES * j < V_VECS) {
-                        vec4 v = load_v(v_row + c * (LANES * v_step), v_column(lane, j));
+                        vec4 v = load_v(row, v_column(lane, j));
                         [[unroll]] for (uint r = 0; r < LANE_ROWS; r++)
-                            acc[r * COLUMNS + j] = fma(vec4(weight[r][c]), v, acc[r * COLUMNS + j]);
+                            acc[r * COLUMNS + j] = masked ? add_seen(weight[r][c], v, acc[r * COLUMNS + j])
+                                                          : fma(vec4(weight[r][c]), v, acc[r * COLUMNS + j]);
                     }
                 }
             }

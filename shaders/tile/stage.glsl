@@ -66,8 +66,8 @@ void before_weights()
 void after_weights() {} // tile_output has its own barriers
 void after_tile() {}
 
-// acc += P V of a tile whose keys every row sees.
-void tile_output(uint key0)
+// acc += P V of a tile of which `visible` keys are seen by some row; `masked`: not all by every row (see add_seen).
+void tile_output(uint key0, uint visible, bool masked)
 {
     uint v_step = units(p.v_stride_s);
     uint v_row = v_start + key0 * v_step;
@@ -78,6 +78,8 @@ void tile_output(uint key0)
             uint n = i * WG_SIZE + gl_LocalInvocationIndex;
             uint row = n / V_POOL_COLUMNS; // number 4 * slot + c
             uint key = slot0 + row / 4u + LANES * (row % 4u);
+            if (masked)
+                key = min(key, visible - 1u);
             pool[V_POOL + n] = load_v(v_row + key * v_step, min(n % V_POOL_COLUMNS, V_VECS - 1u));
         }
         barrier();
@@ -91,7 +93,8 @@ void tile_output(uint key0)
                         if (LANES * j < V_VECS) {
                             vec4 v = pool[V_POOL + ((step + u) * 4u + c) * V_POOL_COLUMNS + lane + LANES * j];
                             [[unroll]] for (uint r = 0; r < LANE_ROWS; r++)
-                                acc[r * COLUMNS + j] = fma(vec4(weight[r][c]), v, acc[r * COLUMNS + j]);
+                                acc[r * COLUMNS + j] = masked ? add_seen(weight[r][c], v, acc[r * COLUMNS + j])
+                                                              : fma(vec4(weight[r][c]), v, acc[r * COLUMNS + j]);
                         }
                     }
                 }

@@ -62,28 +62,18 @@ float dot_fma(vec4 q, vec4 k, float x)
     return fma(q.w, k.w, x);
 }
 
+// sum + weight v, unless the row does not see the key: v may then be NaN, and a weight of zero would not keep it out.
+vec4 add_seen(float weight, vec4 v, vec4 sum)
+{
+    return mix(fma(vec4(weight), v, sum), sum, bvec4(weight == HIDDEN));
+}
+
 #include "tile/reduce.glsl"
 #if STAGE
 #include "tile/stage.glsl"
 #else
 #include "tile/direct.glsl"
 #endif
-
-// acc += P V for key number `key` of a tile, which some rows may not see: v may then be NaN, and a weight of zero would
-// not keep it out.
-void accumulate_hidden_key(uint key, uint v_row)
-{
-    [[unroll]] for (uint j = 0; j < COLUMNS; j++) {
-        if (LANES * j < V_VECS) {
-            vec4 v = load_v(v_row, v_column(lane, j));
-            [[unroll]] for (uint r = 0; r < LANE_ROWS; r++) {
-                float weight = weights[tile_row(r) * WEIGHT_PITCH + key % LANES][key / LANES];
-                vec4 sum = fma(vec4(weight), v, acc[r * COLUMNS + j]);
-                acc[r * COLUMNS + j] = mix(sum, acc[r * COLUMNS + j], bvec4(weight == HIDDEN));
-            }
-        }
-    }
-}
 
 void main()
 {
@@ -182,18 +172,11 @@ void main()
                 weights[tile_row(r) * WEIGHT_PITCH + lane] = weight;
             }
         }
-        if (whole) {
-            after_weights();
-            tile_output(key0);
-        } else {
-            row_barrier();
-            uint v_row = v_start + key0 * units(p.v_stride_s);
-            uint visible = min(some_row_sees - key0, TILE_KEYS);
-            [[dont_unroll]] for (uint key = 0; key < visible; key++) {
-                accumulate_hidden_key(key, v_row);
-                v_row += units(p.v_stride_s);
-            }
-        }
+        after_weights();
+        if (whole)
+            tile_output(key0, TILE_KEYS, false);
+        else
+            tile_output(key0, min(some_row_sees - key0, TILE_KEYS), true);
         after_tile();
     }
 
