@@ -147,18 +147,18 @@ static void test_rows(void **state)
         if (row->nq_max != 0)
             c.nq = RAPT_MAX(1, RAPT_MIN(c.nq, row->nq_max / 2));
         c.causal = (row->supports & RAPT_ROW_CAUSAL) != 0;
+        const uint64_t begin = rapt_now_ns();
         rapt_result result = rig_try(&the_rig, &c, row->name, 0);
         if (result.verdict == RAPT_CHECK_REFUSED) {
             refused++;
             if (all_rows)
-                print_message("  refused: %s\n", result.error.message);
+                print_message("  %8.1f s  refused: %s\n", (double)(rapt_now_ns() - begin) * 1e-9,
+                              result.error.message);
             assert_non_null(strstr(result.error.message, row->name));
             continue;
         }
         ran++;
         done[row->family][one_dtype(row)] = true;
-        if (all_rows)
-            print_message("  %s\n", row->name);
         assert_string_equal(result.info.kernel, row->name);
         if (row->supports & RAPT_ROW_PARTIAL) {
             c.key_splits = 2;
@@ -168,6 +168,10 @@ static void test_rows(void **state)
             assert_true(result.info.key_splits >= 2);
             assert_true(result.info.merge_kernel[0] != 0);
             assert_int_equal(result.info.chain, 2);
+        }
+        if (all_rows) { /* nearly all of it is the driver's compiler */
+            print_message("  %8.1f s  %s\n", (double)(rapt_now_ns() - begin) * 1e-9, row->name);
+            fflush(stdout);
         }
     }
     print_message("  %u rows ran, %u refused, %u merge\n", ran, refused, merges);
