@@ -1,8 +1,11 @@
-/* Several threads on one device, and devices of two runtimes side by side: the same results, and nothing for
- * the thread sanitizer to say. */
+/* Several threads on one device, rapt's own or an app's whose queue is shared, and devices of two runtimes side by
+ * side: the same results, and nothing for the thread sanitizer to say. */
 #include "rig.h"
+#include "vk_support.h"
 
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 
 enum { THREADS = 4, ROUNDS = 3, SHAPES = 4 };
 
@@ -60,7 +63,9 @@ static void works_free(void)
 typedef struct worker {
     pthread_t thread;
     rapt_device *device;
-    int first; /* shape */
+    int first;   /* shape */
+    int submits; /* of each binding; 0: 2 */
+    atomic_int *here; /* how many are ready: all submit at once; may be NULL */
     char words[600];
 } worker;
 
@@ -89,7 +94,10 @@ static bool use(worker *me, const work *w)
     }
     if (status == RAPT_OK)
         status = rapt_attention_bind(plan, &args, &binding, &error);
-    for (int i = 0; i < 2 && status == RAPT_OK; i++) {
+    if (me->here)
+        for (atomic_fetch_add(me->here, 1); atomic_load(me->here) < THREADS;)
+            sched_yield();
+    for (int i = 0; i < (me->submits ? me->submits : 2) && status == RAPT_OK; i++) {
         status = rapt_submit(binding, &error);
         if (status == RAPT_OK)
             status = rapt_wait(binding, UINT64_MAX, &error);
@@ -215,12 +223,165 @@ static void test_devices_of_one_runtime(void **state)
     rig_close(&rigs[0]);
 }
 
+/* ---- an app's queue ---- */
+
+/* `guarded`: by a mutex, and the app submits too; without, rapt alone does, and it is rapt that keeps these callbacks apart. */
+typedef struct shared_queue {
+    app vulkan;
+    bool guarded;
+    pthread_mutex_t mutex;
+    int depth; /* on purpose not atomic: the sanitizer sees who comes without the lock */
+    unsigned submissions;
+    bool overlapped;
+} shared_queue;
+
+static shared_queue queue;
+
+static void queue_lock(void *user)
+{
+    shared_queue *q = user;
+    if (q->guarded)
+        pthread_mutex_lock(&q->mutex);
+    q->overlapped |= q->depth++ != 0;
+    q->submissions++;
+}
+
+static void queue_unlock(void *user)
+{
+    shared_queue *q = user;
+    q->depth--;
+    if (q->guarded)
+        pthread_mutex_unlock(&q->mutex);
+}
+
+/* The app's own work on that queue, until it is told to stop: a command buffer of its own, by its own fence. */
+typedef struct app_work {
+    pthread_t thread;
+    rapt_device *device;
+    atomic_bool stop;
+    unsigned submissions;
+    VkResult result;
+} app_work;
+
+static void *app_submits(void *user)
+{
+    app_work *me = user;
+    const rapt_device *d = me->device;
+    const VkCommandPoolCreateInfo pool_info = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
+                                               .queueFamilyIndex = queue.vulkan.family};
+    const VkFenceCreateInfo fence_info = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
+    const VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
+    VkCommandPool pool = VK_NULL_HANDLE;
+    VkFence fence = VK_NULL_HANDLE;
+    VkCommandBuffer commands;
+    me->result = d->fn.vkCreateCommandPool(d->handle, &pool_info, NULL, &pool);
+    if (me->result == VK_SUCCESS)
+        me->result = d->fn.vkCreateFence(d->handle, &fence_info, NULL, &fence);
+    const VkCommandBufferAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+                                                  .commandPool = pool,
+                                                  .commandBufferCount = 1};
+    if (me->result == VK_SUCCESS)
+        me->result = d->fn.vkAllocateCommandBuffers(d->handle, &allocate, &commands);
+    if (me->result == VK_SUCCESS)
+        me->result = d->fn.vkBeginCommandBuffer(commands, &begin);
+    if (me->result == VK_SUCCESS)
+        me->result = d->fn.vkEndCommandBuffer(commands);
+    const VkSubmitInfo submit = {
+        .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = 1, .pCommandBuffers = &commands};
+    while (me->result == VK_SUCCESS && (me->submissions == 0 || !atomic_load(&me->stop))) {
+        queue_lock(&queue);
+        me->result = d->fn.vkQueueSubmit(queue.vulkan.queue, 1, &submit, fence);
+        queue_unlock(&queue);
+        if (me->result == VK_SUCCESS)
+            me->result = d->fn.vkWaitForFences(d->handle, 1, &fence, VK_TRUE, 60000000000ull);
+        if (me->result == VK_SUCCESS)
+            me->result = d->fn.vkResetFences(d->handle, 1, &fence);
+        me->submissions++;
+    }
+    d->fn.vkDestroyFence(d->handle, fence, NULL);
+    d->fn.vkDestroyCommandPool(d->handle, pool, NULL);
+    return NULL;
+}
+
+static void *submit_often(void *user)
+{
+    worker *me = user;
+    use(me, &works[me->first]);
+    return NULL;
+}
+
+/* Every thread has a binding of its own on the one adopted device and submits it again and again. */
+static void submit_to_app(bool app_too)
+{
+    worker workers[THREADS] = {{0}};
+    app_work own = {.result = VK_SUCCESS};
+    atomic_int here = 0;
+    rapt_device *device = NULL;
+    rig_open(&rigs[0], NULL); /* skips where there is no device; its runtime is what adopts */
+    if (!vk_fault_open()) {
+        rig_close(&rigs[0]);
+        skip();
+    }
+    memset(&queue, 0, sizeof queue);
+    queue.guarded = app_too;
+    assert_int_equal(pthread_mutex_init(&queue.mutex, NULL), 0);
+    app_create(&queue.vulkan, VK_API_VERSION_1_1, vk_fault_real, NULL);
+    rapt_vulkan_device info = app_info(&queue.vulkan, vk_fault_real);
+    info.lock_queue = queue_lock;
+    info.unlock_queue = queue_unlock;
+    info.lock_user = &queue;
+    RIG_OK(rapt_device_adopt(rigs[0].runtime, &info, &device, error));
+    works_make();
+    for (int i = 1; i < SHAPES; i++)
+        rig_run(device, &works[i].call);
+    const unsigned before = queue.submissions;
+    own.device = device;
+    if (app_too)
+        assert_int_equal(pthread_create(&own.thread, NULL, app_submits, &own), 0);
+    for (int i = 0; i < THREADS; i++) {
+        workers[i] = (worker){.device = device, .first = 1 + i % (SHAPES - 1), .submits = 25, .here = &here};
+        assert_int_equal(pthread_create(&workers[i].thread, NULL, submit_often, &workers[i]), 0);
+    }
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_join(workers[i].thread, NULL), 0);
+    atomic_store(&own.stop, true);
+    if (app_too)
+        assert_int_equal(pthread_join(own.thread, NULL), 0);
+    for (int i = 0; i < THREADS; i++)
+        if (workers[i].words[0])
+            fail_msg("thread %d: %s", i, workers[i].words);
+    assert_int_equal(own.result, VK_SUCCESS);
+    assert_false(queue.overlapped);
+    assert_int_equal(queue.depth, 0);
+    assert_true(queue.submissions - before >= THREADS * 25 + own.submissions);
+    assert_true(!app_too || own.submissions > 0);
+    works_free();
+    rapt_device_destroy(&device);
+    app_destroy(&queue.vulkan);
+    pthread_mutex_destroy(&queue.mutex);
+    rig_close(&rigs[0]);
+}
+
+static void test_adopted_queue(void **state)
+{
+    (void)state;
+    submit_to_app(false);
+}
+
+static void test_adopted_queue_shared_with_the_app(void **state)
+{
+    (void)state;
+    submit_to_app(true);
+}
+
 int main(void)
 {
     struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_device),
         cmocka_unit_test(test_two_runtimes),
         cmocka_unit_test(test_devices_of_one_runtime),
+        cmocka_unit_test(test_adopted_queue),
+        cmocka_unit_test(test_adopted_queue_shared_with_the_app),
     };
     return RIG_RUN("thread", tests);
 }
