@@ -1,0 +1,322 @@
+/* Any attention descriptor on any device's capabilities, forced rows included: a plan that keeps its limits and covers
+ * the problem, or a refusal with words. Rows are those of the built-in table; no device is there. */
+#include "input.h"
+
+#include "common/attention_params.h"
+#include "plan/plan.h"
+
+/* Host memory that ends, since steps of a hostile problem may be a million. */
+typedef struct budget {
+    size_t left;
+} budget;
+
+static void *budget_alloc(void *user, size_t size)
+{
+    budget *b = user;
+    void *memory = size <= b->left ? malloc(size) : NULL;
+    b->left -= memory ? size : 0;
+    return memory;
+}
+
+static void budget_free(void *user, void *memory, size_t size)
+{
+    ((budget *)user)->left += memory ? size : 0;
+    free(memory);
+}
+
+static void *budget_realloc(void *user, void *old, size_t old_size, size_t size)
+{
+    budget *b = user;
+    if (size > b->left + old_size)
+        return NULL;
+    void *memory = realloc(old, size);
+    if (memory)
+        b->left = b->left + old_size - size;
+    return memory;
+}
+
+static rapt_caps take_caps(input *in)
+{
+    rapt_caps caps;
+    const uint8_t what = take_byte(in);
+    rapt_caps_floor(&caps);
+    caps.device_class = (rapt_device_class)(take_byte(in) % RAPT_CLASS_COUNT);
+    caps.compute_units = (uint32_t)take_number(in);
+    if (what & 1) {
+        caps.features = what & 2 ? ~0ull >> (64 - RAPT_FEATURE_COUNT) : take_number(in);
+        caps.subgroup_size = caps.subgroup_size_min = 1u << take_byte(in) % 8;
+        caps.subgroup_size_max = caps.subgroup_size_min << take_byte(in) % 3;
+        caps.max_shared_bytes = 65536;
+        caps.max_invocations = caps.max_group_size[0] = 1024;
+        caps.max_storage_range = UINT32_MAX;
+        caps.max_texel_elements = 1u << 27;
+        caps.coopmat_count = 2;
+        caps.coopmat[0] = (rapt_coopmat_shape){8, 8, 16, 0, 0, 1, 1, 3};
+        caps.coopmat[1] = (rapt_coopmat_shape){16, 16, 16, 0, 0, 1, 1, 3};
+    }
+    if (what & 4) { /* odd drivers: the quirks ask for these */
+        caps.driver_id = take_byte(in);
+        snprintf(caps.driver_info, sizeof caps.driver_info, "Mesa %u.1", take_byte(in));
+    }
+    if (what & 8)
+        caps.max_storage_range = take_number(in) & UINT32_MAX; /* 32 bits in Vulkan */
+    if (what & 16)
+        caps.max_texel_elements = take_number(in) & UINT32_MAX;
+    for (int axis = 0; axis < 3 && (what & 32); axis++)
+        caps.max_groups[axis] = (uint32_t)RAPT_MAX(1, take_number(in));
+    if (what & 64) {
+        caps.max_shared_bytes = (uint32_t)take_number(in);
+        caps.max_invocations = (uint32_t)take_number(in);
+        caps.max_storage_buffers = (uint32_t)take_number(in);
+        caps.max_push_bytes = (uint32_t)take_number(in);
+    }
+    if (what & 128) /* powers of two, up to 256 */
+        caps.storage_align = caps.texel_align = 1u << take_byte(in) % 9;
+    return caps;
+}
+
+/* Shapes that fit together, then some members are made others. */
+static rapt_attention_desc take_desc(input *in, char kernel[80])
+{
+    const rapt_kernel_table *table = rapt_kernels();
+    rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT;
+    const uint8_t what = take_byte(in), forms = take_byte(in);
+    const rapt_dtype dtype = (rapt_dtype)(1 + what % 3);
+    rapt_tensor (*const shapes[2])(rapt_dtype, uint64_t, uint64_t, uint64_t, uint64_t) = {rapt_tensor_bhnd,
+                                                                                          rapt_tensor_bnhd};
+    const uint64_t batch = take_number(in), hq = take_number(in), hkv = take_number(in);
+    const uint64_t nq = take_number(in), nk = take_number(in);
+    const uint64_t dim = 1 + take_bytes(in, 2) % 576, dim_v = what & 4 ? 1 + take_bytes(in, 2) % 576 : dim;
+    const uint64_t heads = RAPT_MAX(hq, hkv);
+    d.q = shapes[forms & 1](dtype, batch, hq, nq, dim);
+    d.k = shapes[forms >> 1 & 1](dtype, batch, hkv, nk, dim);
+    d.v = shapes[forms >> 2 & 1](dtype, batch, hkv, nk, dim_v);
+    d.out = shapes[forms >> 3 & 1](dtype, batch, heads, nq, dim_v);
+    if (what & 8)
+        d.lse = (rapt_tensor){.dtype = RAPT_F32,
+                              .rank = 3,
+                              .size = {batch, heads, nq},
+                              .stride = {(int64_t)(heads * nq), (int64_t)nq, 1}};
+    d.flags = forms >> 4 & (RAPT_ATTENTION_CAUSAL | RAPT_ATTENTION_BATCH_TUNED);
+    if (what & 16) {
+        d.causal_offset = (int64_t)take_number(in) * (forms & 128 ? -1 : 1);
+        d.sequences = (uint32_t)take_number(in);
+        d.max_seqlen_q = take_number(in);
+        d.max_seqlen_k = take_number(in);
+    }
+    if (what & 32)
+        d.key_splits = (uint32_t)take_number(in);
+    if (what & 64) {
+        const uint32_t scale = (uint32_t)take_bytes(in, 4), slice = (uint32_t)take_bytes(in, 4);
+        d.flags |= (uint32_t)take_byte(in);
+        memcpy(&d.scale, &scale, sizeof scale);
+        memcpy(&d.slice_ms, &slice, sizeof slice);
+    }
+    if (what & 128) {
+        const uint8_t row = take_byte(in);
+        snprintf(kernel, 80, "%s", row < table->row_count ? table->rows[row].name : "no such kernel");
+        d.kernel = kernel;
+    }
+    rapt_tensor *const tensors[] = {&d.q, &d.k, &d.v, &d.out, &d.lse};
+    for (unsigned changes = take_byte(in) % 8; changes > 0; changes--) {
+        rapt_tensor *t = tensors[take_byte(in) % 5];
+        const uint8_t member = take_byte(in) % 12;
+        const uint64_t value = take_number(in);
+        if (member < 4)
+            t->size[member] = value;
+        else if (member < 8)
+            t->stride[member - 4] = (int64_t)value;
+        else if (member == 8)
+            t->align = (uint32_t)value;
+        else if (member == 9)
+            t->usage = (uint32_t)value;
+        else if (member == 10)
+            t->rank = (uint32_t)value;
+        else
+            t->dtype = (rapt_dtype)(value % 6);
+    }
+    return d;
+}
+
+static void check_row(const rapt_plan *plan, const rapt_kernel_row *row)
+{
+    const rapt_problem *p = &plan->problem;
+    const rapt_caps *caps = &plan->caps;
+    MUST((row->features & ~caps->features) == 0);
+    MUST(row->dtypes >> p->dtype & 1);
+    MUST(row->local_size <= caps->max_invocations && row->shared_bytes <= caps->max_shared_bytes);
+    MUST(RAPT_PUSH_WORDS * 4 <= caps->max_push_bytes);
+    MUST(p->head_dim_v >= row->head_dim_v_min && p->head_dim_v <= row->head_dim_v_max);
+    MUST(plan->aligned || (row->supports & RAPT_ROW_UNALIGNED));
+    if (row->family == RAPT_FAMILY_MERGE)
+        return;
+    MUST(p->head_dim_qk >= row->head_dim_qk_min && p->head_dim_qk <= row->head_dim_qk_max);
+    MUST(!p->causal || (row->supports & RAPT_ROW_CAUSAL));
+    MUST(!p->varlen || (row->supports & RAPT_ROW_VARLEN));
+    MUST(plan->splits == 1 || (row->supports & RAPT_ROW_PARTIAL));
+    MUST(plan->group == 1 || (row->supports & RAPT_ROW_GROUP));
+    MUST(p->kernel[0] == '\0' || strcmp(p->kernel, row->name) == 0);
+}
+
+/* A window lies within its tensor or workspace slot, and a device can bind it. */
+static void check_window(const rapt_plan *plan, const rapt_kernel_operand *op, const rapt_window *w)
+{
+    const rapt_problem *p = &plan->problem;
+    const int tensor = rapt_role_tensor((rapt_role)op->role);
+    uint64_t whole = 0;
+    if (w->first == UINT64_MAX || w->bytes == 0)
+        return;
+    if (tensor >= 0)
+        whole = p->bytes[tensor];
+    else if (op->role == RAPT_ROLE_CU_Q || op->role == RAPT_ROLE_CU_K)
+        whole = (p->batch + 1) * 4;
+    for (uint32_t i = 0; i < plan->slot_count; i++)
+        if (plan->slots[i].role == (rapt_role)op->role)
+            whole = plan->slots[i].bytes;
+    MUST(w->first <= whole && w->bytes <= whole - w->first);
+    MUST(w->bytes <= rapt_window_limit(&plan->caps, (rapt_operand_kind)op->kind));
+}
+
+static void check_steps(const rapt_plan *plan)
+{
+    const rapt_problem *p = &plan->problem;
+    const rapt_kernel_row *row = plan->pipelines[0].row;
+    const uint64_t tiles = rapt_div_up(p->nq * plan->group, row->rows_per_tile);
+    const uint64_t bh = p->batch * (p->heads_out / plan->group);
+    uint64_t groups = 0, merged = 0;
+    uint32_t slice = 0, phase = 0;
+    for (uint32_t i = 0; i < plan->step_count; i++) {
+        const rapt_step *s = &plan->steps[i];
+        rapt_attention_push push;
+        memcpy(&push, s->push, sizeof push);
+        MUST(s->pipeline < plan->pipeline_count && s->phase == s->pipeline);
+        for (int axis = 0; axis < 3; axis++)
+            MUST(s->groups[axis] >= 1 && s->groups[axis] <= plan->caps.max_groups[axis]);
+        MUST(s->slice == slice || (i > 0 && s->slice == slice + 1));
+        MUST(s->phase >= phase && s->barrier == (i > 0 && s->phase != phase));
+        slice = s->slice;
+        phase = s->phase;
+        const rapt_kernel_row *r = plan->pipelines[s->pipeline].row;
+        for (uint32_t k = 0; k < r->operand_count; k++)
+            check_window(plan, &r->operands[k], &s->windows[k]);
+        if (s->pipeline == 1) {
+            MUST((uint64_t)push.row0 + push.rows <= p->batch * p->heads_out * p->nq);
+            MUST(rapt_div_up(push.rows, r->rows_per_tile) == s->groups[0]);
+            merged += push.rows;
+            continue;
+        }
+        MUST((uint64_t)push.tile0 + s->groups[0] <= tiles);
+        MUST((uint64_t)push.split0 + s->groups[1] <= plan->splits);
+        MUST((uint64_t)push.bh0 + s->groups[2] <= bh);
+        groups += (uint64_t)s->groups[0] * s->groups[1] * s->groups[2];
+    }
+    MUST(groups == bh * tiles * plan->splits);
+    MUST(merged == (plan->splits > 1 ? p->batch * p->heads_out * p->nq : 0));
+    MUST(plan->slice_count == slice + 1 && plan->phase_count == phase + 1);
+}
+
+static void check_plan(const rapt_plan *plan)
+{
+    const rapt_problem *p = &plan->problem;
+    MUST(plan->pipeline_count == (plan->splits > 1 ? 2 : 1));
+    for (uint32_t i = 0; i < plan->pipeline_count; i++)
+        check_row(plan, plan->pipelines[i].row);
+    MUST(p->group % plan->group == 0);
+    MUST(plan->workspace_bytes <= INT64_MAX);
+    MUST((plan->splits > 1) == (plan->workspace_bytes > 0) || p->empty);
+    uint64_t end = 0;
+    for (uint32_t i = 0; i < plan->slot_count; i++) {
+        MUST(plan->slots[i].offset >= end);
+        end = plan->slots[i].offset + plan->slots[i].bytes;
+    }
+    MUST(end == plan->workspace_bytes);
+    if (p->empty)
+        MUST(plan->step_count == 0 && plan->slice_count == 0 && plan->phase_count == 0);
+    else
+        check_steps(plan);
+}
+
+/* The same text whatever the room, and never beyond it. */
+static void check_explain(const rapt_plan *plan, const char *failure)
+{
+    if (plan->step_count > 100)
+        return;
+    for (int format = RAPT_TEXT; format <= RAPT_JSON; format++) {
+        char few[64];
+        const size_t needed = rapt_plan_explain_to(plan, (rapt_text_format)format, failure, NULL, 0);
+        char *all = malloc(needed);
+        MUST(all);
+        MUST(rapt_plan_explain_to(plan, (rapt_text_format)format, failure, all, needed) == needed);
+        MUST(strlen(all) == needed - 1);
+        MUST(rapt_plan_explain_to(plan, (rapt_text_format)format, failure, few, sizeof few) == needed);
+        MUST(strlen(few) < sizeof few && strncmp(few, all, strlen(few)) == 0);
+        free(all);
+    }
+}
+
+/* A share of the rows, so that each has its turn at being the best, and planning is quick. */
+static rapt_kernel_table take_table(input *in, rapt_kernel_row *rows)
+{
+    const rapt_kernel_table *all = rapt_kernels();
+    rapt_kernel_table table = *all;
+    const uint8_t salt = take_byte(in);
+    table.rows = rows;
+    table.row_count = 0;
+    for (uint32_t i = 0; i < all->row_count; i++)
+        if (salt == 255 || all->rows[i].family == RAPT_FAMILY_MERGE || (i + salt) % 16 == 0)
+            rows[table.row_count++] = all->rows[i];
+    return table;
+}
+
+static rapt_status make(rapt_plan *plan, budget *memory, const rapt_problem *problem, const rapt_caps *caps,
+                        const rapt_kernel_table *table, rapt_error *error)
+{
+    memset(plan, 0, sizeof *plan);
+    memory->left = 1u << 20;
+    plan->allocator = (rapt_allocator){
+        .user = memory, .alloc = budget_alloc, .realloc = budget_realloc, .free = budget_free};
+    return rapt_plan_make(plan, problem, caps, table, NULL, error);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static rapt_kernel_row rows[1024];
+    input in = {data, size};
+    char kernel[80];
+    budget memory[2];
+    rapt_plan plan, twin;
+    rapt_problem problem;
+    rapt_error error = {0};
+    MUST(rapt_kernels()->row_count <= RAPT_COUNT(rows));
+    const rapt_caps caps = take_caps(&in);
+    const rapt_attention_desc d = take_desc(&in, kernel);
+    const rapt_kernel_table table = take_table(&in, rows);
+    rapt_status status = rapt_attention_problem(&d, &problem, &error);
+    if (status != RAPT_OK) {
+        MUST(status == RAPT_ERROR_INVALID && error.status == status && error.message[0]);
+        return 0;
+    }
+    status = make(&plan, &memory[0], &problem, &caps, &table, &error);
+    if (status == RAPT_OK) {
+        MUST(error.status == RAPT_OK);
+        check_plan(&plan);
+    } else {
+        MUST(status == RAPT_ERROR_UNSUPPORTED || status == RAPT_ERROR_OUT_OF_HOST_MEMORY ||
+             (status == RAPT_ERROR_INVALID && problem.kernel[0]));
+        MUST(error.status == status && error.message[0]);
+    }
+    if (take_byte(&in) % 4 == 1) { /* most of the time would go into words */
+        if (status != RAPT_ERROR_OUT_OF_HOST_MEMORY)
+            check_explain(&plan, status == RAPT_OK ? NULL : error.message);
+        MUST(make(&twin, &memory[1], &problem, &caps, &table, NULL) == status);
+        MUST(plan.step_count == twin.step_count);
+        if (plan.step_count > 0)
+            MUST(memcmp(plan.steps, twin.steps, plan.step_count * sizeof *plan.steps) == 0);
+        MUST(memcmp(plan.params, twin.params, sizeof plan.params) == 0);
+        rapt_plan_clear(&twin);
+        MUST(memory[1].left == 1u << 20);
+    }
+    rapt_plan_clear(&plan);
+    MUST(memory[0].left == 1u << 20);
+    return 0;
+}
