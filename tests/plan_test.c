@@ -472,6 +472,13 @@ static void bad_problems_are_refused_by_name(void **state)
     REFUSED("slice_ms", d.slice_ms = -1);
     REFUSED("lse is f16", (d.lse.dtype = RAPT_F16, d.lse.rank = 3, d.lse.size[0] = 2));
 #undef REFUSED
+    rapt_caps caps;
+    rapt_plan *plan = NULL;
+    rapt_caps_floor(&caps);
+    caps.device_class = RAPT_CLASS_COUNT;
+    assert_int_equal(rapt_attention_plan_for_caps(&caps, &good, &plan, &error), RAPT_ERROR_INVALID);
+    assert_non_null(strstr(error.message, "device_class"));
+    assert_null(plan);
 }
 
 int main(void)

@@ -55,6 +55,9 @@ rapt_status rapt_attention_plan_for_caps(const rapt_caps *caps, const rapt_atten
     if (caps == NULL || plan == NULL)
         return rapt_fail(error, RAPT_ERROR_INVALID, "%s is NULL", caps == NULL ? "caps" : "plan");
     *plan = NULL;
+    if ((unsigned)caps->device_class >= RAPT_CLASS_COUNT) /* rows are judged by it */
+        return rapt_fail(error, RAPT_ERROR_INVALID, "caps.device_class is %d, of %d classes", (int)caps->device_class,
+                         (int)RAPT_CLASS_COUNT);
     return rapt_plan_new(NULL, caps, desc, NULL, plan, error);
 }
 
