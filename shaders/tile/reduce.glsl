@@ -5,6 +5,14 @@
 // subgroup alone, and need no barrier of the workgroup.
 #if REDUCE == 0
 
+// Reading the maxima of many lanes in a loop that stays one takes a Mali compiler half the registers; others do better
+// without (V3D spills).
+#ifdef REDUCE_LOOP
+#define REDUCE_UNROLL dont_unroll
+#else
+#define REDUCE_UNROLL unroll
+#endif
+
 #define REDUCE_PITCH (LANES + 4) // in floats: rows stay aligned to vec4
 shared vec4 reduce_slots[TILE_ROWS * REDUCE_PITCH / 4];
 
@@ -21,7 +29,7 @@ void row_max(inout float x[LANE_ROWS], uint lane, uint lane_group)
     [[unroll]] for (uint r = 0; r < LANE_ROWS; r++) {
         uint slot = (lane_group + LANE_GROUPS * r) * (REDUCE_PITCH / 4);
         vec4 best = reduce_slots[slot];
-        [[unroll]] for (uint i = 1; i < LANES / 4; i++)
+        [[REDUCE_UNROLL]] for (uint i = 1; i < LANES / 4; i++)
             best = max(best, reduce_slots[slot + i]);
         x[r] = max(max(best.x, best.y), max(best.z, best.w));
     }
@@ -36,7 +44,7 @@ void row_sum(inout float x[LANE_ROWS], uint lane, uint lane_group)
     [[unroll]] for (uint r = 0; r < LANE_ROWS; r++) {
         uint slot = (lane_group + LANE_GROUPS * r) * (REDUCE_PITCH / 4);
         vec4 sum = reduce_slots[slot];
-        [[unroll]] for (uint i = 1; i < LANES / 4; i++)
+        [[REDUCE_UNROLL]] for (uint i = 1; i < LANES / 4; i++)
             sum += reduce_slots[slot + i];
         x[r] = sum.x + sum.y + sum.z + sum.w;
     }

@@ -20,6 +20,7 @@
 //   D_QK, D_V      most head_dim of q and k, and of v and out
 //   STAGE          0: q, k and v straight from memory (direct.glsl); 1: through shared memory (stage.glsl)
 //   REDUCE         0: through shared memory, no subgroup operations; 1: subgroup shuffles (reduce.glsl)
+//   REDUCE_LOOP    defined, with REDUCE 0: in a loop that is not unrolled
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
 #if REDUCE != 0
