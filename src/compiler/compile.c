@@ -139,7 +139,8 @@ static rapt_status generate(job *j, uint32_t **words, size_t *count)
     if (!glslang_program_link(j->program, GLSLANG_MSG_SPV_RULES_BIT | GLSLANG_MSG_VULKAN_RULES_BIT) ||
         !glslang_program_map_io(j->program))
         return report(j, glslang_program_get_info_log(j->program), "linking failed without a message");
-    glslang_program_SPIRV_generate(j->program, GLSLANG_STAGE_COMPUTE);
+    glslang_spv_options_t options = {.strip_debug_info = true, .disable_optimizer = true};
+    glslang_program_SPIRV_generate_with_options(j->program, GLSLANG_STAGE_COMPUTE, &options);
     *count = glslang_program_SPIRV_get_size(j->program);
     if (*count == 0)
         return report(j, glslang_program_SPIRV_get_messages(j->program), "no SPIR-V was generated");

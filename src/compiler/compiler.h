@@ -13,9 +13,15 @@ typedef struct rapt_compile_request {
     const char *source_name; /* for messages */
     const char *source;      /* GLSL text; NULL: the stock source of that name (shaders/<source_name>) */
     const char *defines;     /* "-DA=1 -DB=2" */
-    uint32_t vulkan_minor;   /* target environment: 1 for Vulkan 1.1, 3 for 1.3 */
+    uint32_t vulkan_minor;   /* target environment: 0 for Vulkan 1.0, 1 for 1.1, 3 for 1.3 */
     bool optimise;           /* run SPIRV-Tools' performance passes */
 } rapt_compile_request;
+
+/* The Vulkan version that a module was compiled for, by its SPIR-V version. */
+static inline uint32_t rapt_spirv_vulkan_minor(const uint32_t *words)
+{
+    return words[1] >= 0x10600 ? 3 : words[1] >= 0x10500 ? 2 : words[1] >= 0x10300 ? 1 : 0;
+}
 
 typedef struct rapt_compiler_api {
     uint32_t abi; /* RAPT_COMPILER_ABI */

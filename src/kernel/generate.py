@@ -158,6 +158,7 @@ def load_rows(sidecar, features):
 class Toolchain:
     """glslang, spirv-val and spirv-opt, and which optional GLSL features they know."""
 
+    FLAGS = ["-V", "-g0", "--quiet"]  # no names, a sixth of a module; src/compiler leaves them out too
     PROBES = {
         "coopmat": "#version 450\n#extension GL_KHR_cooperative_matrix : require\n"
                    "#extension GL_KHR_memory_scope_semantics : require\n"
@@ -180,13 +181,12 @@ class Toolchain:
             with tempfile.TemporaryDirectory() as tmp:
                 src = pathlib.Path(tmp) / "probe.comp"
                 src.write_text(self.PROBES[feature])
-                self.known[feature] = self.run(src, "", pathlib.Path(tmp) / "probe.spv", True) is None
+                self.known[feature] = self.run(src, "", pathlib.Path(tmp) / "probe.spv", "vulkan1.3") is None
         return self.known[feature]
 
-    def run(self, source, defines, output, coopmat):
+    def run(self, source, defines, output, target):
         """None, or the compiler's words."""
-        target = "vulkan1.3" if coopmat else "vulkan1.1"
-        cmd = [*self.glslang, "-V", "--quiet", "--target-env", target, f"-I{self.include}", *defines.split(),
+        cmd = [*self.glslang, *self.FLAGS, "--target-env", target, f"-I{self.include}", *defines.split(),
                "-o", str(output), str(source)]
         done = subprocess.run(cmd, capture_output=True, text=True)
         if done.returncode != 0:
@@ -203,7 +203,14 @@ class Toolchain:
 
     def identity(self):
         tools = [t for t in (self.glslang, self.spirv_val, self.spirv_opt) if t]
-        return "".join(subprocess.run([*t, "--version"], capture_output=True, text=True).stdout for t in tools)
+        return " ".join(self.FLAGS) + "".join(subprocess.run([*t, "--version"], capture_output=True, text=True).stdout for t in tools)
+
+
+def target_of(row):
+    """The oldest Vulkan whose SPIR-V can express a row: some drivers of 1.0 compile what asks no more."""
+    if row["glslang"] == "coopmat":
+        return "vulkan1.3"
+    return "vulkan1.1" if "subgroup" in row["requires"] else "vulkan1.0"
 
 
 def include_closure(path, include, seen):
@@ -222,17 +229,17 @@ def include_closure(path, include, seen):
 
 
 def compile_module(toolchain, module, cache, identity):
-    shader, defines, coopmat, optimise = module
+    shader, defines, target, optimise = module
     files = []
     include_closure(shader, toolchain.include, files)
     key = hashlib.sha256()
-    key.update(f"{identity}|{defines}|{coopmat}|{optimise}".encode())
+    key.update(f"{identity}|{defines}|{target}|{optimise}".encode())
     for f in files:
         key.update(f.read_bytes())
     cached = cache / (key.hexdigest()[:32] + ".spv")
     if not cached.exists():
         tmp = cached.with_suffix(f".{os.getpid()}.{abs(hash(module))}.tmp")
-        words = toolchain.run(shader, defines, tmp, coopmat)
+        words = toolchain.run(shader, defines, tmp, target)
         if words is None and optimise and toolchain.spirv_opt:
             words = toolchain.optimise(tmp)
         if words is not None:
@@ -351,7 +358,7 @@ def main():
     identity = toolchain.identity()
     keys = []
     for r in rows:
-        key = (r["shader"], r["defines"], r["glslang"] == "coopmat", r["optimise"])
+        key = (r["shader"], r["defines"], target_of(r), r["optimise"])
         if key not in keys:
             keys.append(key)
         r["module"] = keys.index(key)

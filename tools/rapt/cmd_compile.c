@@ -159,8 +159,10 @@ static int disassemble(const rapt_compiler_api *compiler, const rapt_kernel_info
 static int recompile_once(const rapt_compiler_api *compiler, const rapt_kernel_info *info, bool optimise,
                           cJSON *json)
 {
-    const rapt_compile_request request = {
-        .source_name = info->shader, .defines = info->defines, .vulkan_minor = 1, .optimise = optimise};
+    const rapt_compile_request request = {.source_name = info->shader,
+                                          .defines = info->defines,
+                                          .vulkan_minor = rapt_spirv_vulkan_minor(info->spirv),
+                                          .optimise = optimise};
     uint32_t *words = NULL;
     size_t count = 0;
     rapt_error error = {0};
