@@ -181,3 +181,20 @@ GATES = [
     Gate("v3d", kind="scalar", at_least=(("occupancy", 2),)),
     Gate("powervr", kind="scalar", at_most=(("registers", 128),)),
 ]
+
+# Rows for a head_dim_v above this are of last resort: only the gate of every class (spills, scratch) judges them.
+LARGEST_GATED_HEAD_DIM_V = 512
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A gate that is known to be missed on one GPU: how far at most, and why."""
+
+    target: str  # of the Gpu
+    rows: str  # regular expression that the whole name of a row matches
+    measure: str
+    limit: float
+    reason: str
+
+
+BUDGETS = []

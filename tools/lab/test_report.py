@@ -139,6 +139,45 @@ class Gates(unittest.TestCase):
         self.assertEqual(self.failures(judged), ["spills 1 above 0"])
 
 
+    def test_a_row_of_last_resort_has_the_general_gates_only(self):
+        wide = make_row(head_dim_v=[1, 576, 1])
+        self.assertEqual(self.failures(make_judged(row=wide, valu=200)), [])
+        self.assertEqual(self.failures(make_judged(row=wide, spills=1)), ["spills 1 above 0"])
+
+    def test_a_budget_excuses_as_far_as_it_goes(self):
+        budgets = [gpus.Budget("radv:navi21", "tile-.*", "spills", 4, "the compiler's")]
+        with mock.patch.object(gpus, "BUDGETS", budgets):
+            judged = make_judged(spills=4)
+            self.assertEqual(self.failures(judged), [])
+            self.assertEqual(judged.excused, ["spills 4 above 0: the compiler's"])
+            self.assertEqual(self.failures(make_judged(spills=5)), ["spills 5 above 0, and above the budget of 4"])
+            self.assertEqual(self.failures(make_judged(row=make_row(name="naive"), spills=4)), ["spills 4 above 0"])
+            self.assertEqual(self.failures(make_judged(VEGA10, spills=4)), ["spills 4 above 0"])
+
+
+class Markdown(unittest.TestCase):
+    def test_tables(self):
+        device = {"name": "Some GPU ", "driver": "radv", "driver_info": "Mesa 1.2"}
+        good, bad, merge = make_judged(), make_judged(scratch=16), make_judged(row=make_row(name="m", family="merge"))
+        other = report.Judged(NAVI21, make_row(name="other"), "refused", "too wide")
+        for judged in (good, bad, merge):
+            report.judge(judged)
+        devices = {NAVI21: device, DG2: "no answer"}
+        text = report.markdown(devices, [bad, good, other, merge], False, "command")
+        for line in [
+            "Drivers: Mesa 1.2.",
+            "| radv:navi21 | Some GPU | 3 | 2 | 0 | tile-f16 |",
+            "| anv:dg2 | **none**: no answer | | | | |",
+            "Some GPU, radv; occupancy in waves/SIMD.",
+            "| tile-f16 | 32 | 96 | 8 | 0 + 16 |  | 1 | 0.833 | **fails**: scratch 16 above 0 |",
+            "| tile-f16 | 32 | 96 | 8 | 0 |  | 1 | 0.833 | passes |",
+            "Also without spills: m.",
+        ]:
+            self.assertIn(line + "\n", text)
+        self.assertNotIn("other", text)
+        self.assertIn("| other |  |  |  |  |  |  |  | refused: too wide |", report.markdown(devices, [other], True, ""))
+
+
 class Defaults(unittest.TestCase):
     def run_rows(self, rows, outcomes, **options):
         def measure(lab, gpu, device, row, timeout):
