@@ -21,6 +21,7 @@ typedef enum rapt_device_class {
     RAPT_CLASS_APPLE,
     RAPT_CLASS_V3D,
     RAPT_CLASS_POWERVR,
+    RAPT_CLASS_NVK, /* NVIDIA under Mesa's driver, whose compiler is another */
     RAPT_CLASS_COUNT
 } rapt_device_class;
 

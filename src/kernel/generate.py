@@ -46,7 +46,9 @@ import tempfile
 import tomllib
 
 DTYPES = {"f32": 1, "f16": 2, "bf16": 3, "i32": 4}
-CLASSES = ["other", "software", "amd-rdna", "amd-gcn", "nvidia", "intel", "adreno", "mali", "apple", "v3d", "powervr"]
+CLASSES = ["other", "software", "amd-rdna", "amd-gcn", "nvidia", "intel", "adreno", "mali", "apple", "v3d", "powervr",
+           "nvk"]
+SAME_GPUS = {"nvk": "nvidia"}  # a class without a score of its own takes that of the other driver for its GPUs
 FAMILIES = ["tile", "broadcast", "coopmat", "decode", "merge", "naive", "peak"]
 ROLES = ["none", "q", "k", "v", "out", "lse", "cu_q", "cu_k", "part_acc", "part_ml"]
 KINDS = ["storage", "r32f", "rgba32f", "rgba16f", "rg32ui", "rgba32ui", "r16f", "r16ui"]
@@ -136,7 +138,8 @@ def load_rows(sidecar, features):
             for name in score:
                 if name != "default" and name not in CLASSES:
                     raise SidecarError(f"{where}: unknown device class '{name}'")
-            row["score"] = [score.get(c, score.get("default", 0)) for c in CLASSES]
+            default = score.get("default", 0)
+            row["score"] = [score.get(c, score.get(SAME_GPUS.get(c), default)) for c in CLASSES]
             row["operands"] = [parse_operand(o, where) for o in raw.get("operands", data.get("operands", []))]
             overrides = dict(raw.get("constants", {}))
             row["constants"] = []

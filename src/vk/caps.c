@@ -28,6 +28,8 @@ const char *rapt_class_name(rapt_device_class device_class)
         return "v3d";
     case RAPT_CLASS_POWERVR:
         return "powervr";
+    case RAPT_CLASS_NVK:
+        return "nvk";
     case RAPT_CLASS_COUNT:
         break;
     }

@@ -342,7 +342,7 @@ static rapt_device_class classify(const rapt_properties *p)
         return least != 0 && least <= 32 ? RAPT_CLASS_AMD_RDNA : RAPT_CLASS_AMD_GCN;
     }
     case 0x10de:
-        return RAPT_CLASS_NVIDIA;
+        return (int)p->driver.driverID == VK_DRIVER_ID_MESA_NVK ? RAPT_CLASS_NVK : RAPT_CLASS_NVIDIA;
     case 0x8086:
         return RAPT_CLASS_INTEL;
     case 0x5143:
@@ -363,8 +363,9 @@ static rapt_device_class classify(const rapt_properties *p)
     case VK_DRIVER_ID_GOOGLE_SWIFTSHADER:
         return RAPT_CLASS_SOFTWARE;
     case VK_DRIVER_ID_NVIDIA_PROPRIETARY:
-    case VK_DRIVER_ID_MESA_NVK:
         return RAPT_CLASS_NVIDIA;
+    case VK_DRIVER_ID_MESA_NVK:
+        return RAPT_CLASS_NVK;
     case VK_DRIVER_ID_QUALCOMM_PROPRIETARY:
     case VK_DRIVER_ID_MESA_TURNIP:
         return RAPT_CLASS_ADRENO;
