@@ -46,23 +46,31 @@ layout(constant_id = 8) const uint ALIGNED_ = 1;
 #include "hook/finish.glsl"
 #include "broadcast/texels.glsl"
 
-// A vector over the rows of a lane, and its component r.
+// A vector over the rows of a lane, its component r, and comparisons of two such.
 #if ROWS == 1
 #define Rows float
 #define RowLimits uint
+#define RowFlags bool
 #define ROW(v, r) v
+#define LESS(a, b) ((a) < (b))
+#define ANY(flags) flags
 #else
-#define ROW(v, r) v[r]
 #if ROWS == 2
 #define Rows vec2
 #define RowLimits uvec2
+#define RowFlags bvec2
 #elif ROWS == 3
 #define Rows vec3
 #define RowLimits uvec3
+#define RowFlags bvec3
 #else
 #define Rows vec4
 #define RowLimits uvec4
+#define RowFlags bvec4
 #endif
+#define ROW(v, r) v[r]
+#define LESS(a, b) lessThan(a, b)
+#define ANY(flags) any(flags)
 #endif
 
 const uint DIM_QK = (HEAD_DIM_QK + 3u) & ~3u; // padded with zeros to whole vec4
@@ -75,6 +83,9 @@ const uint BLOCK = KEYS * STRANDS; // keys an iteration
 
 // A row's maximum is followed only when it grows by more than this (in log2 units): weights stay below 2^10.
 const float RESCALE_STEP = 10.0;
+
+// Element i of the span of a key whose texels this strand's lanes hold, to all of them.
+#define BROADCAST(texel, i) subgroupShuffle(TEXEL_ELEMENT(texel, (i) % TEXEL), source[(i) / TEXEL])
 
 void main()
 {
@@ -126,59 +137,44 @@ void main()
     [[dont_unroll]] for (uint block = w.key_begin; block < end; block += BLOCK) {
         const uint key0 = block + strand; // this strand's keys: key0 + c * STRANDS
         Rows s[KEYS]; // scores, then weights
-        uint at[KEYS];
+        RowFlags seen[KEYS];
+        // All texels of a block are fetched before any is used: a fetch is a call, which spills every register.
+        Texel k[KEYS * SPANS_QK];
         [[unroll]] for (uint c = 0u; c < KEYS; c++) {
             s[c] = Rows(0.0);
-            at[c] = k_row_index(w, min(key0 + c * STRANDS, end - 1u));
+            uint at = k_row_index(w, min(key0 + c * STRANDS, end - 1u));
+            [[unroll]] for (uint span = 0u; span < SPANS_QK; span++)
+                k[c * SPANS_QK + span] = fetch_k(at, span * SPAN + lane * TEXEL);
         }
-        [[unroll]] for (uint span = 0u; span < SPANS_QK; span++) {
-            Texel k[KEYS];
+        [[unroll]] for (uint d = 0u; d < DIM_QK; d++)
             [[unroll]] for (uint c = 0u; c < KEYS; c++)
-                k[c] = fetch_k(at[c], span * SPAN + lane * TEXEL);
-            [[unroll]] for (uint i = 0u; i < min(SPAN, DIM_QK - span * SPAN); i++)
-                [[unroll]] for (uint c = 0u; c < KEYS; c++)
-                    s[c] += q[span * SPAN + i] * subgroupShuffle(TEXEL_ELEMENT(k[c], i % TEXEL), source[i / TEXEL]);
-        }
+                s[c] += q[d] * BROADCAST(k[c * SPANS_QK + d / SPAN], d % SPAN);
 
-        const bool edge = block + BLOCK > whole; // some row does not see some key of this block
-        if (edge) {
-            [[unroll]] for (uint c = 0u; c < KEYS; c++)
-                [[unroll]] for (uint r = 0u; r < ROWS; r++)
-                    ROW(s[c], r) = mask_score(ROW(s[c], r), key0 + c * STRANDS, ROW(limit, r));
+        // No branch for blocks that all rows see: what a branch may change is blended lane by lane after it.
+        [[unroll]] for (uint c = 0u; c < KEYS; c++) {
+            seen[c] = LESS(RowLimits(key0 + c * STRANDS), limit);
+            s[c] = mix(Rows(NEG_INF), s[c], seen[c]);
         }
 
         // Follow the maximum, each row for itself.
         Rows top = s[0];
         [[unroll]] for (uint c = 1u; c < KEYS; c++)
             top = max(top, s[c]);
-        Rows grown = top - m;
-        bool any_grows = false;
-        [[unroll]] for (uint r = 0u; r < ROWS; r++)
-            any_grows = any_grows || ROW(grown, r) > RESCALE_STEP;
-        if (any_grows) {
-            Rows shrink;
-            [[unroll]] for (uint r = 0u; r < ROWS; r++) {
-                bool grows = ROW(grown, r) > RESCALE_STEP;
-                ROW(shrink, r) = grows ? exp2(-ROW(grown, r)) : 1.0; // 1.0 leaves a row's bits alone
-                ROW(m, r) = grows ? ROW(top, r) : ROW(m, r);
-            }
+        const Rows grown = top - m;
+        const RowFlags grows = LESS(Rows(RESCALE_STEP), grown);
+        if (ANY(grows)) {
+            const Rows shrink = mix(Rows(1.0), exp2(-grown), grows); // 1.0 leaves a row's bits alone
+            m = mix(m, top, grows);
             l *= shrink;
             [[unroll]] for (uint d = 0u; d < DIM_V; d++)
                 acc[d] *= shrink;
         }
-        [[unroll]] for (uint c = 0u; c < KEYS; c++)
-            s[c] = exp2(s[c] - m);
-        if (edge) { // exp2(-inf) need not be 0 on these devices
-            [[unroll]] for (uint c = 0u; c < KEYS; c++)
-                [[unroll]] for (uint r = 0u; r < ROWS; r++)
-                    ROW(s[c], r) = key0 + c * STRANDS < ROW(limit, r) ? ROW(s[c], r) : 0.0;
-        }
         [[unroll]] for (uint c = 0u; c < KEYS; c++) {
+            s[c] = mix(Rows(0.0), exp2(s[c] - m), seen[c]); // exp2(-inf) need not be 0 on these devices
             l += s[c];
-            at[c] = v_row_index(w, min(key0 + c * STRANDS, end - 1u));
         }
 
-        if (edge) {
+        if (block + BLOCK > whole) { // some row does not see some key of this block
             // 0 * NaN is NaN: if V holds anything that is not finite here, add it key by key, in the same order, to the
             // rows that see it.
             uint odd = 0u;
@@ -196,24 +192,23 @@ void main()
                     [[unroll]] for (uint span = 0u; span < SPANS_V; span++) {
                         Texel v = fetch_v(v_at, span * SPAN + lane * TEXEL);
                         [[unroll]] for (uint i = 0u; i < min(SPAN, DIM_V - span * SPAN); i++) {
-                            Rows x = weight * subgroupShuffle(TEXEL_ELEMENT(v, i % TEXEL), source[i / TEXEL]);
-                            [[unroll]] for (uint r = 0u; r < ROWS; r++)
-                                ROW(x, r) = key0 + c * STRANDS < ROW(limit, r) ? ROW(x, r) : 0.0;
-                            acc[span * SPAN + i] += x;
+                            acc[span * SPAN + i] += mix(Rows(0.0), weight * BROADCAST(v, i),
+                                                        LESS(RowLimits(key0 + c * STRANDS), limit));
                         }
                     }
                 }
                 continue;
             }
         }
-        [[unroll]] for (uint span = 0u; span < SPANS_V; span++) {
-            Texel v[KEYS];
-            [[unroll]] for (uint c = 0u; c < KEYS; c++)
-                v[c] = fetch_v(at[c], span * SPAN + lane * TEXEL);
-            [[unroll]] for (uint i = 0u; i < min(SPAN, DIM_V - span * SPAN); i++)
-                [[unroll]] for (uint c = 0u; c < KEYS; c++)
-                    acc[span * SPAN + i] += s[c] * subgroupShuffle(TEXEL_ELEMENT(v[c], i % TEXEL), source[i / TEXEL]);
+        Texel v[KEYS * SPANS_V];
+        [[unroll]] for (uint c = 0u; c < KEYS; c++) {
+            uint at = v_row_index(w, min(key0 + c * STRANDS, end - 1u));
+            [[unroll]] for (uint span = 0u; span < SPANS_V; span++)
+                v[c * SPANS_V + span] = fetch_v(at, span * SPAN + lane * TEXEL);
         }
+        [[unroll]] for (uint d = 0u; d < DIM_V; d++)
+            [[unroll]] for (uint c = 0u; c < KEYS; c++)
+                acc[d] += s[c] * BROADCAST(v[c * SPANS_V + d / SPAN], d % SPAN);
     }
 
     float result[DIM_V * ROWS]; // a copy with computed indices, again for rolled loops
