@@ -138,17 +138,28 @@ void main()
         const uint key0 = block + strand; // this strand's keys: key0 + c * STRANDS
         Rows s[KEYS]; // scores, then weights
         RowFlags seen[KEYS];
-        // All texels of a block are fetched before any is used: a fetch is a call, which spills every register.
-        Texel k[KEYS * SPANS_QK];
+        uint at[KEYS];
         [[unroll]] for (uint c = 0u; c < KEYS; c++) {
             s[c] = Rows(0.0);
-            uint at = k_row_index(w, min(key0 + c * STRANDS, end - 1u));
-            [[unroll]] for (uint span = 0u; span < SPANS_QK; span++)
-                k[c * SPANS_QK + span] = fetch_k(at, span * SPAN + lane * TEXEL);
+            at[c] = k_row_index(w, min(key0 + c * STRANDS, end - 1u));
         }
-        [[unroll]] for (uint d = 0u; d < DIM_QK; d++)
+        [[unroll]] for (uint span = 0u; span < SPANS_QK; span++) {
+            Texel k[KEYS];
             [[unroll]] for (uint c = 0u; c < KEYS; c++)
-                s[c] += q[d] * BROADCAST(k[c * SPANS_QK + d / SPAN], d % SPAN);
+                k[c] = fetch_k(at[c], span * SPAN + lane * TEXEL);
+            [[unroll]] for (uint i = 0u; i < min(SPAN, DIM_QK - span * SPAN); i++)
+                [[unroll]] for (uint c = 0u; c < KEYS; c++)
+                    s[c] += q[span * SPAN + i] * BROADCAST(k[c], i);
+        }
+
+        // Fetches are calls, and compilers order arithmetic as they like between two calls. These are here, all of them,
+        // to keep the scores of several keys in progress above, and the accumulators below in one stretch.
+        Texel v[KEYS * SPANS_V];
+        [[unroll]] for (uint c = 0u; c < KEYS; c++) {
+            at[c] = v_row_index(w, min(key0 + c * STRANDS, end - 1u));
+            [[unroll]] for (uint span = 0u; span < SPANS_V; span++)
+                v[c * SPANS_V + span] = fetch_v(at[c], span * SPAN + lane * TEXEL);
+        }
 
         // No branch for blocks that all rows see: what a branch may change is blended lane by lane after it.
         [[unroll]] for (uint c = 0u; c < KEYS; c++) {
@@ -178,9 +189,8 @@ void main()
             // 0 * NaN is NaN: if V holds anything that is not finite here, add it key by key, in the same order, to the
             // rows that see it.
             uint odd = 0u;
-            [[dont_unroll]] for (uint c = 0u; c < KEYS; c++)
-                [[dont_unroll]] for (uint d = lane * TEXEL; d < DIM_V; d += SPAN)
-                    odd |= texel_not_finite(fetch_v(v_row_index(w, min(key0 + c * STRANDS, end - 1u)), d)) ? 1u : 0u;
+            [[unroll]] for (uint i = 0u; i < KEYS * SPANS_V; i++)
+                odd |= texel_not_finite(v[i]) ? 1u : 0u;
             [[unroll]] for (uint step = 1u; step < LANES; step *= 2u)
                 odd |= subgroupShuffleXor(odd, step);
             if (odd != 0u) {
@@ -188,23 +198,16 @@ void main()
                     Rows weight = s[0];
                     [[unroll]] for (uint i = 1u; i < KEYS; i++)
                         weight = c == i ? s[i] : weight;
-                    uint v_at = v_row_index(w, min(key0 + c * STRANDS, end - 1u));
+                    uint again = v_row_index(w, min(key0 + c * STRANDS, end - 1u));
                     [[unroll]] for (uint span = 0u; span < SPANS_V; span++) {
-                        Texel v = fetch_v(v_at, span * SPAN + lane * TEXEL);
-                        [[unroll]] for (uint i = 0u; i < min(SPAN, DIM_V - span * SPAN); i++) {
-                            acc[span * SPAN + i] += mix(Rows(0.0), weight * BROADCAST(v, i),
+                        Texel t = fetch_v(again, span * SPAN + lane * TEXEL);
+                        [[unroll]] for (uint i = 0u; i < min(SPAN, DIM_V - span * SPAN); i++)
+                            acc[span * SPAN + i] += mix(Rows(0.0), weight * BROADCAST(t, i),
                                                         LESS(RowLimits(key0 + c * STRANDS), limit));
-                        }
                     }
                 }
                 continue;
             }
-        }
-        Texel v[KEYS * SPANS_V];
-        [[unroll]] for (uint c = 0u; c < KEYS; c++) {
-            uint at = v_row_index(w, min(key0 + c * STRANDS, end - 1u));
-            [[unroll]] for (uint span = 0u; span < SPANS_V; span++)
-                v[c * SPANS_V + span] = fetch_v(at, span * SPAN + lane * TEXEL);
         }
         [[unroll]] for (uint d = 0u; d < DIM_V; d++)
             [[unroll]] for (uint c = 0u; c < KEYS; c++)

@@ -14,12 +14,19 @@ layout(set = 0, binding = RAPT_BIND_TEXEL_K) uniform usamplerBuffer texels_k;
 layout(set = 0, binding = RAPT_BIND_TEXEL_V) uniform usamplerBuffer texels_v;
 #endif
 
+// NaN or Inf. Asked of the bits: compilers turn a comparison of what was a half back into one of halves, which these
+// devices do one by one.
+bool exponent_full(vec4 x)
+{
+    return any(equal(floatBitsToUint(x) & 0x7f800000u, uvec4(0x7f800000u)));
+}
+
 #if TEXEL_KIND == 8
 const uint TEXEL = 8u;
 struct Texel { vec4 low, high; };
 #define TEXEL_ELEMENT(t, x) ((x) < 4u ? (t).low[(x) & 3u] : (t).high[(x) & 3u])
 Texel texel_of(uvec4 u) { return Texel(unpack4(u.xy), unpack4(u.zw)); }
-bool texel_not_finite(Texel t) { return not_finite(t.low) || not_finite(t.high); }
+bool texel_not_finite(Texel t) { return exponent_full(t.low) || exponent_full(t.high); }
 #elif TEXEL_KIND == 4 || TEXEL_KIND == 5
 const uint TEXEL = 4u;
 #define Texel vec4
@@ -29,7 +36,7 @@ Texel texel_of(vec4 t) { return t; }
 #else
 Texel texel_of(uvec4 t) { return unpack4(t.xy); }
 #endif
-bool texel_not_finite(Texel t) { return not_finite(t); }
+bool texel_not_finite(Texel t) { return exponent_full(t); }
 #else
 const uint TEXEL = 1u;
 #define Texel float
@@ -39,7 +46,7 @@ Texel texel_of(vec4 t) { return t.x; }
 #else
 Texel texel_of(uvec4 t) { return unpack1(t.x, 0u); }
 #endif
-bool texel_not_finite(Texel t) { return isinf(t) || isnan(t); }
+bool texel_not_finite(Texel t) { return exponent_full(vec4(t, 0.0, 0.0, 0.0)); }
 #endif
 
 // Elements d .. d + TEXEL - 1 of the row that starts at element `row`. Those from head_dim on are another row's, or
