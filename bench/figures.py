@@ -229,7 +229,8 @@ def main():
     ap.add_argument("--repeat", type=int, default=11, help="rounds (default 11)")
     ap.add_argument("--patience", type=int, default=60, help="seconds to spend on repeating disturbed rounds")
     ap.add_argument("--long", action="store_true", help="also the peers' cases that compile for minutes")
-    ap.add_argument("--tile", default="tile-f32-d64", help="shared-memory row to force")
+    ap.add_argument("--tile", default="tile-r8-f32-d64",
+                    help="shared-memory row to force (default: the one that plan prefers on software devices)")
     ap.add_argument("--subgroup", default="tile-sg-f32-d64", help="subgroup row to force")
     ap.add_argument("--json", type=pathlib.Path, help="write the lines as JSON too")
     args = ap.parse_args()
