@@ -19,8 +19,11 @@ for variable in $(compgen -e RAPT_ | grep -vE '^RAPT_(CI_|LAB)'); do
 done
 unset VK_ICD_FILENAMES VK_DRIVER_FILES VK_ADD_DRIVER_FILES VK_INSTANCE_LAYERS VK_LAYER_PATH variable
 export RAPT_CACHE_DIR=$builds/cache/$lane TMPDIR=$builds/tmp/$lane
-rm -rf "$RAPT_CACHE_DIR" "$TMPDIR"
-mkdir -p "$TMPDIR"
+# Mesa's own cache is new for each lane: what one test made the driver compile, the next one has.
+export MESA_SHADER_CACHE_DIR=$builds/cache/$lane-mesa
+unset MESA_SHADER_CACHE_DISABLE
+rm -rf "$RAPT_CACHE_DIR" "$MESA_SHADER_CACHE_DIR" "$TMPDIR"
+mkdir -p "$TMPDIR" "$MESA_SHADER_CACHE_DIR"
 export RAPT_SPIRV_CACHE=$builds/spirv # of the builds: what one lane compiled, the others take
 
 record() { # pass|fail|skip NAME SECONDS [WHY]
