@@ -19,10 +19,11 @@ for variable in $(compgen -e RAPT_ | grep -vE '^RAPT_(CI_|LAB)'); do
 done
 unset VK_ICD_FILENAMES VK_DRIVER_FILES VK_ADD_DRIVER_FILES VK_INSTANCE_LAYERS VK_LAYER_PATH variable
 export RAPT_CACHE_DIR=$builds/cache/$lane TMPDIR=$builds/tmp/$lane
-# Mesa's own cache is new for each lane: what one test made the driver compile, the next one has.
-export MESA_SHADER_CACHE_DIR=$builds/cache/$lane-mesa
+# Mesa's own cache is new for each run, of one lane or of all: what one test made a driver compile, the next one has.
+export MESA_SHADER_CACHE_DIR=$builds/cache/mesa
 unset MESA_SHADER_CACHE_DISABLE
-rm -rf "$RAPT_CACHE_DIR" "$MESA_SHADER_CACHE_DIR" "$TMPDIR"
+rm -rf "$RAPT_CACHE_DIR" "$TMPDIR"
+[[ -n ${RAPT_CI_RESULTS:-} ]] || rm -rf "$MESA_SHADER_CACHE_DIR"
 mkdir -p "$TMPDIR" "$MESA_SHADER_CACHE_DIR"
 export RAPT_SPIRV_CACHE=$builds/spirv # of the builds: what one lane compiled, the others take
 
