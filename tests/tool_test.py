@@ -259,6 +259,7 @@ class WithoutDevice(Case):
         self.fails(BAD_INPUT, "--scale", *base, "--scale", "much")
         self.fails(BAD_INPUT, "--time", *base, "--time", "0")
         self.fails(BAD_INPUT, "twice", *base, "--out", "p.npy")
+        self.fails(BAD_INPUT, "same file", *base, "--lse", self.path("o.npy"))
         self.fails(BAD_INPUT, "nonsense", *base, "--kernel", "nonsense")
         self.fails(BAD_INPUT, "word too many", *base, "more")
 

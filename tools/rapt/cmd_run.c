@@ -339,6 +339,8 @@ int tool_run(int argc, char **argv)
         return tool_error(TOOL_BAD_INPUT, "unknown operator '%.60s'; attention is what there is", words[0]);
     if (!o.out)
         return tool_error(TOOL_BAD_INPUT, "--out FILE is missing");
+    if (o.lse && strcmp(o.lse, o.out) == 0)
+        return tool_error(TOOL_BAD_INPUT, "--out and --lse are the same file, %s", o.out);
     rapt_error error = {0};
     run r = {.o = &o, .info = RAPT_PLAN_INFO_INIT};
     if (o.time && !tool_integer("--time", o.time, 1, 1000000, &r.repeats, &error))
