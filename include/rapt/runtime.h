@@ -45,7 +45,8 @@ typedef struct rapt_runtime_options {
 #define RAPT_RUNTIME_OPTIONS_INIT {.struct_size = sizeof(rapt_runtime_options)}
 
 /* The root object. Holds no device. Creating it loads nothing: libvulkan is loaded when devices are first listed or
- * opened, so that a machine without Vulkan gets a status, not a crash.
+ * opened, so that a machine without Vulkan gets a status, not a crash. One for the life of a process is best: NVIDIA's
+ * driver (seen with 580) can be loaded and unloaded some 30 times only; then a process finds no device any more.
  * Thread-safety: safe; destroy it after everything made from it. */
 typedef struct rapt_runtime rapt_runtime;
 
