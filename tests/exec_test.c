@@ -118,6 +118,7 @@ static rapt_dtype one_dtype(const rapt_kernel_row *row)
 }
 
 static bool all_rows; /* else the first of each family and dtype that the device runs: compiling takes long */
+static const char *named = ""; /* all_rows: those that have this in their names */
 
 /* Each is forced, alone and with split keys, on the largest head_dim it takes. */
 static void test_rows(void **state)
@@ -133,8 +134,8 @@ static void test_rows(void **state)
             merges++;
             continue;
         }
-        if (row->family == RAPT_FAMILY_PEAK || row->dtypes == 0)
-            continue; /* not attention */
+        if (row->family == RAPT_FAMILY_PEAK || row->dtypes == 0 || !strstr(row->name, named))
+            continue; /* not attention, or not asked for */
         if (!all_rows && done[row->family][one_dtype(row)])
             continue;
         rapt_case c = {
@@ -584,11 +585,13 @@ static void test_bind_refuses(void **state)
     rig_close(&the_rig);
 }
 
-/* exec_test rows: every row of the table, and nothing else. */
+/* exec_test rows [PART]: every row of the table (with PART in its name), and nothing else. */
 int main(int argc, char **argv)
 {
     const struct CMUnitTest rows[] = {cmocka_unit_test(test_rows)};
     all_rows = argc > 1 && strcmp(argv[1], "rows") == 0;
+    if (argc > 2)
+        named = argv[2];
     if (all_rows)
         return cmocka_run_group_tests_name("exec, all rows", rows, NULL, NULL);
     struct CMUnitTest tests[] = {
