@@ -359,7 +359,7 @@ static double assumed_flops_per_second(const rapt_caps *caps)
 {
     switch (caps->device_class) {
     case RAPT_CLASS_SOFTWARE:
-        return 2e10 * RAPT_MAX(caps->compute_units, 1); /* and no watchdog */
+        return 5e10 * RAPT_MAX(caps->compute_units, 1); /* and no watchdog */
     case RAPT_CLASS_V3D:
     case RAPT_CLASS_POWERVR:
     case RAPT_CLASS_MALI:
