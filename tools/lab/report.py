@@ -279,6 +279,10 @@ def count_loop(judged, executable):
 # ---- judging ----
 
 
+def of_last_resort(row):
+    return row["head_dim_v"][1] > gpus.LARGEST_GATED_HEAD_DIM_V
+
+
 def judge(judged):
     """Fill in the gates that a default row fails."""
     judged.is_default = True
@@ -290,7 +294,7 @@ def judge(judged):
     measures = judged.measures()
     kind, dtype = kind_of(judged.row), dtype_of(judged.row)
     counted = judged.row["family"] in LOOP_FAMILIES
-    gated = counted and judged.row["head_dim_v"][1] <= gpus.LARGEST_GATED_HEAD_DIM_V
+    gated = counted and not of_last_resort(judged.row)
     for gate in gpus.GATES:
         if not gate.applies(judged.gpu, kind, dtype):
             continue
@@ -362,7 +366,8 @@ by storage type and largest head_dim (512 stands for 576 of q and k, 512 of v).
 - **M/V**, **M/I**: useful multiply-adds per vector instruction, and per issued instruction, of the hot loop; of rows with
   cooperative matrices, vector and shared-memory instructions per matrix instruction. Not counted on Apple, Mali, V3D
   and PowerVR, whose drivers print no assembly that could be.
-- **gate**: what `gpus.py` demands of the class. A *budget* is a gate that is known to be missed, by how much and why.
+- **gate**: what `gpus.py` demands of the class. A *budget* is a gate that is known to be missed, by how much and why. Rows
+  of *last resort*, for a head_dim_v over 512, have no gate but spills.
 """
 COLUMNS = "row subgroup registers occupancy spills cycles M/V M/I gate".split()
 
@@ -374,7 +379,9 @@ def verdict(judged):
         return "budget: " + "; ".join(judged.excused)
     if judged.status != "ok":
         return f"{judged.status}: {judged.reason}"
-    return "passes" if judged.is_default else judged.loop_error
+    if not judged.is_default:
+        return judged.loop_error
+    return "no spills (last resort)" if of_last_resort(judged.row) else "passes"
 
 
 def table_row(judged, mark_default):
@@ -430,7 +437,7 @@ def markdown(devices, results, measure_all, command):
         mine = [j for j in in_order(results) if j.gpu == gpu and j.status != "ineligible"]
         if not measure_all:
             mine = [j for j in mine if j.is_default]
-        loops = [j for j in mine if measure_all or j.failures or j.row["family"] in ("tile", "coopmat")]
+        loops = [j for j in mine if measure_all or j.failures or j.excused or j.row["family"] in LOOP_FAMILIES]
         rest = [j for j in mine if j not in loops]
         unit = gpus.occupancy_unit(gpu)
         lines += ["", f"## {gpu.target}", "", f"{device['name'].strip()}, {device['driver']}"]

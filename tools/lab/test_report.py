@@ -162,15 +162,22 @@ class Markdown(unittest.TestCase):
         other = report.Judged(NAVI21, make_row(name="other"), "refused", "too wide")
         for judged in (good, bad, merge):
             report.judge(judged)
+        few = make_judged(row=make_row(name="few", family="decode"), spills=2)
+        with mock.patch.object(gpus, "BUDGETS", [gpus.Budget("radv:navi21", "few", "spills", 4, "why")]):
+            report.judge(few)
+        wide = make_judged(row=make_row(name="wide", head_dim_v=[1, 576, 1]), valu=200)
+        report.judge(wide)
         devices = {NAVI21: device, DG2: "no answer"}
-        text = report.markdown(devices, [bad, good, other, merge], False, "command")
+        text = report.markdown(devices, [bad, good, other, merge, few, wide], False, "command")
         for line in [
             "Drivers: Mesa 1.2.",
-            "| radv:navi21 | Some GPU | 3 | 2 | 0 | tile-f16 |",
+            "| radv:navi21 | Some GPU | 5 | 3 | 1 | tile-f16 |",
             "| anv:dg2 | **none**: no answer | | | | |",
             "Some GPU, radv; occupancy in waves/SIMD.",
             "| tile-f16 | 32 | 96 | 8 | 0 + 16 |  | 1 | 0.833 | **fails**: scratch 16 above 0 |",
             "| tile-f16 | 32 | 96 | 8 | 0 |  | 1 | 0.833 | passes |",
+            "| few | 32 | 96 | 8 | 2 |  | 1 | 0.833 | budget: spills 2 above 0: why |",
+            "| wide | 32 | 96 | 8 | 0 |  | 0.5 | 0.833 | no spills (last resort) |",
             "Also without spills: m.",
         ]:
             self.assertIn(line + "\n", text)
