@@ -35,10 +35,12 @@ layout(constant_id = 5) const uint CAUSAL = 1;
 layout(constant_id = 6) const uint VARLEN = 0;
 layout(constant_id = 7) const uint PARTIAL = 0;
 layout(constant_id = 8) const uint ALIGNED_ = 1;
+layout(constant_id = 9) const uint WHOLE_KEYS = 0; // every row sees every key of every block
 #define IS_CAUSAL (CAUSAL != 0u)
 #define IS_VARLEN (VARLEN != 0u)
 #define IS_PARTIAL (PARTIAL != 0u)
 #define ALIGNED (ALIGNED_ != 0u)
+#define IS_WHOLE (WHOLE_KEYS != 0u)
 #define NO_KV_BUFFERS
 #include "common/buffers.glsl"
 #include "hook/walk.glsl"
@@ -80,6 +82,7 @@ const uint SPANS_QK = (DIM_QK + SPAN - 1u) / SPAN;
 const uint SPANS_V = (DIM_V + SPAN - 1u) / SPAN;
 const uint STRANDS = LANES / ROW_LANES;
 const uint BLOCK = KEYS * STRANDS; // keys an iteration
+#define KEY(key) (IS_WHOLE ? (key) : min(key, end - 1u)) // keys past the end repeat the last one
 
 // A row's maximum is followed only when it grows by more than this (in log2 units): weights stay below 2^10.
 const float RESCALE_STEP = 10.0;
@@ -141,7 +144,7 @@ void main()
         uint at[KEYS];
         [[unroll]] for (uint c = 0u; c < KEYS; c++) {
             s[c] = Rows(0.0);
-            at[c] = k_row_index(w, min(key0 + c * STRANDS, end - 1u));
+            at[c] = k_row_index(w, KEY(key0 + c * STRANDS));
         }
         [[unroll]] for (uint span = 0u; span < SPANS_QK; span++) {
             Texel k[KEYS];
@@ -156,13 +159,13 @@ void main()
         // to keep the scores of several keys in progress above, and the accumulators below in one stretch.
         Texel v[KEYS * SPANS_V];
         [[unroll]] for (uint c = 0u; c < KEYS; c++) {
-            at[c] = v_row_index(w, min(key0 + c * STRANDS, end - 1u));
+            at[c] = v_row_index(w, KEY(key0 + c * STRANDS));
             [[unroll]] for (uint span = 0u; span < SPANS_V; span++)
                 v[c * SPANS_V + span] = fetch_v(at[c], span * SPAN + lane * TEXEL);
         }
 
         // No branch for blocks that all rows see: what a branch may change is blended lane by lane after it.
-        [[unroll]] for (uint c = 0u; c < KEYS; c++) {
+        [[unroll]] for (uint c = 0u; c < KEYS && !IS_WHOLE; c++) {
             seen[c] = LESS(RowLimits(key0 + c * STRANDS), limit);
             s[c] = mix(Rows(NEG_INF), s[c], seen[c]);
         }
@@ -181,11 +184,13 @@ void main()
                 acc[d] *= shrink;
         }
         [[unroll]] for (uint c = 0u; c < KEYS; c++) {
-            s[c] = mix(Rows(0.0), exp2(s[c] - m), seen[c]); // exp2(-inf) need not be 0 on these devices
+            s[c] = exp2(s[c] - m);
+            if (!IS_WHOLE)
+                s[c] = mix(Rows(0.0), s[c], seen[c]); // exp2(-inf) need not be 0 on these devices
             l += s[c];
         }
 
-        if (block + BLOCK > whole) { // some row does not see some key of this block
+        if (!IS_WHOLE && block + BLOCK > whole) { // some row does not see some key of this block
             // 0 * NaN is NaN: if V holds anything that is not finite here, add it key by key, in the same order, to the
             // rows that see it.
             uint odd = 0u;
@@ -198,7 +203,7 @@ void main()
                     Rows weight = s[0];
                     [[unroll]] for (uint i = 1u; i < KEYS; i++)
                         weight = c == i ? s[i] : weight;
-                    uint again = v_row_index(w, min(key0 + c * STRANDS, end - 1u));
+                    uint again = v_row_index(w, KEY(key0 + c * STRANDS));
                     [[unroll]] for (uint span = 0u; span < SPANS_V; span++) {
                         Texel t = fetch_v(again, span * SPAN + lane * TEXEL);
                         [[unroll]] for (uint i = 0u; i < min(SPAN, DIM_V - span * SPAN); i++)

@@ -79,6 +79,16 @@ static double get(const uint8_t *at, rapt_dtype dtype)
     return f;
 }
 
+/* Whether the plan's main kernel was made for keys that fill whole tiles. */
+static bool whole_keys(const rapt_plan *plan)
+{
+    const rapt_kernel_row *row = plan->pipelines[0].row;
+    for (uint32_t i = 0; i < row->constant_count; i++)
+        if (row->constants[i].source == RAPT_CONST_WHOLE_KEYS && plan->pipelines[0].constants[i] != 0)
+            return true;
+    return false;
+}
+
 /* The smallest problem that exercises tiles, tails and the plan's own constants. `shrink` halves it so many times:
  * a device that binds very little may hold no more of a tile than the plan itself touches. */
 static void make_case(const rapt_plan *plan, unsigned shrink, probe_case *c)
@@ -94,6 +104,8 @@ static void make_case(const rapt_plan *plan, unsigned shrink, probe_case *c)
         c->nq = RAPT_MIN(RAPT_MIN(c->nq, 3), row->nq_max ? RAPT_MAX(row->nq_max / plan->group, 1) : 3);
     c->nq = p->nq == 1 ? 1 : RAPT_MAX(c->nq >> shrink, 2);
     c->nk = RAPT_MAX((2ull * row->keys_per_tile + 3) >> shrink, 1);
+    if (whole_keys(plan))
+        c->nk = RAPT_MAX(c->nk / row->keys_per_tile, 1) * row->keys_per_tile;
     c->begin_q = p->varlen ? c->nq : 0;
     c->begin_k = p->varlen ? c->nk : 0;
     uint64_t tokens_q = c->nq * c->sequences, tokens_k = c->nk * c->sequences;

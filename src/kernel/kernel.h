@@ -51,6 +51,7 @@ typedef enum rapt_constant_source {
     RAPT_CONST_GROUP,   /* heads packed as rows */
     RAPT_CONST_ALIGNED, /* 1: every base, stride and head_dim of q, k, v and out is a multiple of 4 elements */
     RAPT_CONST_NQ_IS_ONE, /* 1: one query per sequence */
+    RAPT_CONST_WHOLE_KEYS, /* 1: every row sees every key of every tile of keys: nothing to mask */
 } rapt_constant_source;
 
 typedef struct rapt_kernel_constant {

@@ -158,6 +158,8 @@ static uint32_t constant_value(const rapt_kernel_constant *c, const rapt_problem
         return choice->aligned;
     case RAPT_CONST_NQ_IS_ONE:
         return p->nq == 1;
+    case RAPT_CONST_WHOLE_KEYS:
+        return !p->causal && !p->varlen && p->nk % choice->row->keys_per_tile == 0;
     }
     return 0;
 }
