@@ -36,6 +36,7 @@ static const rapt_kernel_constant constants[] = {
     {0, RAPT_CONST_LITERAL, 64, "LOCAL_SIZE"},
     {1, RAPT_CONST_HEAD_DIM_QK, 0, "HEAD_DIM_QK"},
     {2, RAPT_CONST_CAUSAL, 0, "CAUSAL"},
+    {3, RAPT_CONST_WHOLE_KEYS, 0, "WHOLE_KEYS"},
 };
 #define ALL_TYPES (1u << RAPT_F32 | 1u << RAPT_F16 | 1u << RAPT_BF16)
 #define ROW(row_name, row_family, support, dims, tile, keys, prefer, ops)                                              \
@@ -101,6 +102,31 @@ static void counts_visible_pairs(void **state)
                 assert_int_equal(rapt_visible_pairs((uint64_t)nq, (uint64_t)nk, true, offset), want);
             }
     assert_int_equal(rapt_visible_pairs(7, 5, false, 0), 35);
+}
+
+/* "plain" has tiles of 16 keys. */
+static void knows_when_keys_fill_their_tiles(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t nk;
+        bool causal, varlen;
+        uint32_t splits, want;
+    } cases[] = {{64, false, false, 1, 1}, {63, false, false, 1, 0}, {64, true, false, 1, 0},
+                 {64, false, true, 1, 0},  {0, false, false, 1, 1},  {80, false, false, 3, 1}};
+    for (size_t i = 0; i < RAPT_COUNT(cases); i++) {
+        rapt_caps caps;
+        rapt_plan plan;
+        rapt_caps_floor(&caps);
+        rapt_attention_desc d = describe(RAPT_F32, 1, 2, 2, 8, cases[i].nk, 32, 32);
+        d.kernel = "plain";
+        d.flags = cases[i].causal ? RAPT_ATTENTION_CAUSAL : 0;
+        d.sequences = cases[i].varlen ? 2 : 0;
+        d.key_splits = cases[i].splits;
+        assert_int_equal(make(&plan, &d, &caps, NULL, NULL), RAPT_OK);
+        assert_int_equal(plan.pipelines[0].constants[3], cases[i].want);
+        rapt_plan_clear(&plan);
+    }
 }
 
 static void chooses_by_score_and_says_why(void **state)
@@ -485,6 +511,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(counts_visible_pairs),
+        cmocka_unit_test(knows_when_keys_fill_their_tiles),
         cmocka_unit_test(chooses_by_score_and_says_why),
         cmocka_unit_test(forcing_fails_loudly),
         cmocka_unit_test(verdicts_take_rows_out),
