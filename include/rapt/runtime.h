@@ -53,7 +53,21 @@ typedef struct rapt_runtime rapt_runtime;
 /* `options` may be NULL. Environment variables are read here and nowhere else. */
 RAPT_API rapt_status rapt_runtime_create(const rapt_runtime_options *options, rapt_runtime **runtime,
                                          rapt_error *error);
-/* NULL-safe; sets *runtime to NULL. */
+/* Records from now on which problems are submitted (rapt_submit, rapt_submit_timeline, rapt_record of slice 0) on this
+ * runtime's devices, and how often, into the file `path`; NULL or "" stops. rapt's own probes and measurements are not
+ * counted. The file is written when recording stops, be it by another call of this or by destroying the runtime, and
+ * replaced whole; until then it holds an empty recording. Its first line is {"rapt_record":1}; then comes a line of
+ * JSON for each distinct problem, in the order of first use: op, count, dtype, causal, causal_offset, scale; dims and
+ * strides (in elements) of q, k, v, out and lse (null where not wanted); sequences, max_seqlen_q, max_seqlen_k.
+ * At most 4,096 distinct problems: submits of further ones are counted, and told in the log. Submitting still
+ * allocates nothing. The environment variable RAPT_RECORD=FILE starts one in rapt_runtime_create; where that fails, the
+ * log has a warning. Two runtimes must not record into one file.
+ * Thread-safety: safe, submits in other threads included.
+ * Errors: RAPT_ERROR_IO (the last recording, or the new one, cannot be written: nothing is recorded then),
+ * RAPT_ERROR_INVALID, RAPT_ERROR_OUT_OF_HOST_MEMORY. */
+RAPT_API rapt_status rapt_runtime_record(rapt_runtime *runtime, const char *path, rapt_error *error);
+
+/* NULL-safe; sets *runtime to NULL. Ends a recording; a failure to write it is told in the log. */
 RAPT_API void rapt_runtime_destroy(rapt_runtime **runtime);
 
 #ifdef __cplusplus

@@ -1,6 +1,8 @@
 /* Plans for devices: making, preparing, destroying. */
 #include "api/api.h"
 
+#include "op/record.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -46,7 +48,12 @@ rapt_status rapt_attention_plan(rapt_device *device, const rapt_attention_desc *
         return rapt_fail(error, RAPT_ERROR_INVALID, "%s is NULL", device == NULL ? "device" : "plan");
     *plan = NULL;
     rapt_verdicts verdicts = rapt_device_verdicts(device);
-    return rapt_plan_new(device, &device->caps, desc, &verdicts, plan, error);
+    rapt_status status = rapt_plan_new(device, &device->caps, desc, &verdicts, plan, error);
+    if (status == RAPT_OK) {
+        (*plan)->recorded = true;
+        (*plan)->record_key = rapt_record_key(&(*plan)->problem);
+    }
+    return status;
 }
 
 rapt_status rapt_attention_plan_for_caps(const rapt_caps *caps, const rapt_attention_desc *desc, rapt_plan **plan,

@@ -87,6 +87,8 @@ struct rapt_plan {
     uint32_t candidate_count;
     uint32_t generation;
     bool prepared;
+    bool recorded; /* an app's own plan: its submits are counted under record_key where the runtime records */
+    rapt_hash record_key;
     bool refused; /* planning again came to nothing: there are no steps */
     double flops_per_second; /* what the slices assume */
     struct rapt_kernel **kernels; /* prepared pipelines, by position in `pipelines` */

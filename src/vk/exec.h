@@ -75,6 +75,9 @@ rapt_status rapt_binding_create(rapt_device *device, const rapt_plan *plan, cons
                                 rapt_binding **binding, rapt_error *error);
 rapt_status rapt_binding_submit(rapt_binding *binding, VkSemaphore wait, uint64_t wait_value, VkSemaphore signal,
                                 uint64_t signal_value, rapt_error *error);
+/* Counts a submit of the plan's problem where the runtime records. Allocates nothing. Thread-safe. */
+#define RAPT_RECORD_PROBLEMS 4096 /* distinct ones, at most */
+void rapt_recorder_count(rapt_runtime *runtime, const rapt_plan *plan);
 /* Records slices [first, last) with barriers around and the canaries after. */
 void rapt_record_slices(const rapt_binding *binding, VkCommandBuffer commands, uint32_t first, uint32_t last,
                         bool timestamps);

@@ -100,6 +100,8 @@ rapt_status rapt_record(rapt_binding *binding, VkCommandBuffer commands, uint32_
         return RAPT_OK;
     reset_canaries(binding, first, last);
     rapt_record_slices(binding, commands, first, last, false);
+    if (first == 0) /* however many parts the rest comes in */
+        rapt_recorder_count(binding->device->runtime, binding->plan);
     return RAPT_OK;
 }
 
@@ -171,6 +173,7 @@ rapt_status rapt_binding_submit(rapt_binding *binding, VkSemaphore wait, uint64_
     binding->submitted_at = begin;
     binding->timing.submit_ns = (double)(rapt_now_ns() - begin);
     binding->in_flight = true;
+    rapt_recorder_count(device->runtime, binding->plan);
     return RAPT_OK;
 }
 

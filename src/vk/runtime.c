@@ -109,7 +109,12 @@ rapt_status rapt_runtime_create(const rapt_runtime_options *options, rapt_runtim
     runtime->log.level = o.log_level == 0 ? RAPT_LOG_WARNING : o.log_level;
     atomic_init(&runtime->validation_messages, 0);
     atomic_init(&runtime->abandoned, false);
+    atomic_init(&runtime->recording, false);
     bool locked = rapt_mutex_init(&runtime->lock);
+    if (locked && !rapt_mutex_init(&runtime->record_lock)) {
+        rapt_mutex_destroy(&runtime->lock);
+        locked = false;
+    }
     if (!locked) {
         status = rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "rapt_runtime_create: no mutex");
         goto fail;
@@ -117,7 +122,7 @@ rapt_status rapt_runtime_create(const rapt_runtime_options *options, rapt_runtim
 
     char cache[1024];
     const char *cache_dir = o.cache_dir, *override_dir = o.shader_override_dir, *dump_dir = o.shader_dump_dir;
-    const char *device = NULL;
+    const char *device = NULL, *record = NULL;
     if (environment) {
         if (cache_dir == NULL)
             cache_dir = getenv("RAPT_CACHE_DIR");
@@ -130,6 +135,7 @@ rapt_status rapt_runtime_create(const rapt_runtime_options *options, rapt_runtim
         if (dump_dir == NULL)
             dump_dir = getenv("RAPT_SHADER_DUMP");
         device = getenv("RAPT_DEVICE");
+        record = getenv("RAPT_RECORD");
     }
     const struct {
         char *to;
@@ -156,12 +162,17 @@ rapt_status rapt_runtime_create(const rapt_runtime_options *options, rapt_runtim
         goto fail;
     }
     rapt_store_init(&runtime->store, &runtime->allocator, runtime->log, cache_dir);
+    rapt_error why;
+    if (record != NULL && rapt_runtime_record(runtime, record, &why) != RAPT_OK) /* never the app's trouble */
+        rapt_log_write(&runtime->log, RAPT_LOG_WARNING, "RAPT_RECORD: %s", why.message);
     *out = runtime;
     return RAPT_OK;
 
 fail:
-    if (locked)
+    if (locked) {
+        rapt_mutex_destroy(&runtime->record_lock);
         rapt_mutex_destroy(&runtime->lock);
+    }
     rapt_free(&allocator, runtime, sizeof *runtime);
     return status;
 }
@@ -172,10 +183,14 @@ void rapt_runtime_destroy(rapt_runtime **handle)
         return;
     rapt_runtime *runtime = *handle;
     *handle = NULL;
+    rapt_error why;
+    if (rapt_runtime_record(runtime, NULL, &why) != RAPT_OK)
+        rapt_log_write(&runtime->log, RAPT_LOG_WARNING, "%s", why.message);
     rapt_loader_close(runtime);
     if (atomic_load(&runtime->abandoned))
         return; /* an abandoned instance may still call back into the runtime */
     rapt_library_close(runtime->compiler_handle);
+    rapt_mutex_destroy(&runtime->record_lock);
     rapt_mutex_destroy(&runtime->lock);
     rapt_allocator allocator = runtime->allocator;
     rapt_free(&allocator, runtime, sizeof *runtime);

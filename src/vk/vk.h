@@ -60,6 +60,9 @@ struct rapt_runtime {
     atomic_bool abandoned; /* a hung device was left as it is: its instance and the library must stay, too */
     atomic_uint validation_messages;   /* errors and warnings that validation layers reported */
     rapt_allocator *owner_allocator;   /* reserved */
+    rapt_mutex record_lock; /* guards recorder */
+    struct rapt_recorder *recorder; /* what is being recorded (src/vk/recorder.c), or NULL */
+    atomic_bool recording;          /* recorder is not NULL: a look that costs nothing */
 };
 
 /* The run-time compiler, opened on first use. RAPT_ERROR_UNSUPPORTED with the path tried where it is not there. */

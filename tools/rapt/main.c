@@ -31,6 +31,7 @@ static int help(void)
            "  RAPT_CACHE_DIR        folder of the disk caches\n"
            "  RAPT_SHADER_OVERRIDE  folder whose <hash>.spv replaces the kernel of that hash\n"
            "  RAPT_SHADER_DUMP      folder into which each kernel used is written\n"
+           "  RAPT_RECORD           file into which the problems that are run are recorded\n"
            "\n"
            "Exit codes: 0 good, 1 a check failed or a regression, 2 bad input, 3 no device,\n"
            "4 refused by the device's limits, 5 device lost.\n"

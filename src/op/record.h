@@ -1,0 +1,15 @@
+/* A problem as a line of a recording: what an app ran, to be run again elsewhere. Knows nothing of files. */
+#ifndef RAPT_OP_RECORD_H
+#define RAPT_OP_RECORD_H
+
+#include "op/attention.h"
+
+#define RAPT_RECORD_HEADER "{\"rapt_record\":1}\n"
+#define RAPT_RECORD_LINE_MAX 1200 /* bytes of one line, at most */
+
+/* Equal for problems whose lines differ in their count alone. */
+rapt_hash rapt_record_key(const rapt_problem *problem);
+/* Appends the line, with its newline. */
+void rapt_record_line(const rapt_problem *problem, uint64_t count, rapt_text *text);
+
+#endif
