@@ -192,7 +192,7 @@ static void verdicts_take_rows_out(void **state)
     rapt_caps caps;
     rapt_plan plan;
     rapt_caps_floor(&caps);
-    rapt_verdicts verdicts = {narrow_is_bad, NULL, 0};
+    rapt_verdicts verdicts = {.lookup = narrow_is_bad};
     rapt_attention_desc d = describe(RAPT_F32, 1, 4, 4, 100, 100, 64, 64);
     assert_int_equal(make(&plan, &d, &caps, &verdicts, NULL), RAPT_OK);
     assert_string_equal(plan.pipelines[0].row->name, "plain");
@@ -354,7 +354,7 @@ static void slices_respect_the_target(void **state)
     rapt_caps_floor(&caps);
     rapt_attention_desc d = describe(RAPT_F32, 2, 8, 8, 4096, 4096, 64, 64);
     d.kernel = "plain";
-    rapt_verdicts verdicts = {NULL, NULL, 1e11};
+    rapt_verdicts verdicts = {.flops_per_second = 1e11};
     assert_int_equal(make(&plan, &d, &caps, &verdicts, NULL), RAPT_OK);
     double target = 1e11 * 50e-3, sum = 0, total = 0;
     uint32_t slice = 0;

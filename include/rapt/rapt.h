@@ -10,5 +10,6 @@
 #include <rapt/runtime.h>
 #include <rapt/status.h>
 #include <rapt/tensor.h>
+#include <rapt/tune.h>
 
 #endif

@@ -2,6 +2,8 @@
  * plain double-precision attention. */
 #include "api/api.h"
 
+#include "api/numbers.h"
+
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
@@ -24,60 +26,6 @@ typedef struct probe_case {
     uint64_t nq, nk;         /* of one sequence */
     uint64_t begin_q, begin_k; /* varlen: first rows of the second sequence; 0 and 0 else */
 } probe_case;
-
-static float half_to_float(uint16_t h)
-{
-    uint32_t sign = (uint32_t)(h & 0x8000u) << 16, exponent = (h >> 10) & 31u, mantissa = h & 1023u, bits;
-    if (exponent == 0)
-        return (sign ? -1.0f : 1.0f) * (float)mantissa * 0x1p-24f;
-    bits = exponent == 31 ? 0x7f800000u | mantissa << 13 : (exponent + 112) << 23 | mantissa << 13;
-    bits |= sign;
-    float f;
-    memcpy(&f, &bits, 4);
-    return f;
-}
-
-/* Multiples of 1/64 in [-1, 1): exact in f32, f16 and bf16 (7 significant bits). */
-static float probe_value(uint32_t *state)
-{
-    *state = *state * 1664525u + 1013904223u;
-    return (float)((int)(*state >> 25) - 64) / 64.0f;
-}
-
-static void put(uint8_t *at, rapt_dtype dtype, float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, 4);
-    if (dtype == RAPT_F32) {
-        memcpy(at, &value, 4);
-        return;
-    }
-    uint16_t h;
-    if (dtype == RAPT_BF16) {
-        h = (uint16_t)(bits >> 16);
-    } else {
-        int exponent = (int)(bits >> 23 & 255) - 112;
-        h = value == 0.0f ? 0 : (uint16_t)((bits >> 16 & 0x8000u) | (uint32_t)exponent << 10 | (bits >> 13 & 1023u));
-    }
-    memcpy(at, &h, 2);
-}
-
-static double get(const uint8_t *at, rapt_dtype dtype)
-{
-    uint16_t h;
-    if (dtype == RAPT_F32) {
-        float f;
-        memcpy(&f, at, 4);
-        return f;
-    }
-    memcpy(&h, at, 2);
-    if (dtype == RAPT_F16)
-        return half_to_float(h);
-    uint32_t bits = (uint32_t)h << 16;
-    float f;
-    memcpy(&f, &bits, 4);
-    return f;
-}
 
 /* Whether the plan's main kernel was made for keys that fill whole tiles. */
 static bool whole_keys(const rapt_plan *plan)
@@ -182,7 +130,7 @@ static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, ui
         const uint8_t *k = r->data[1] + element(&d->k, kv, k0 + j) * size;
         double s = 0;
         for (uint64_t x = 0; x < dim_qk; x++)
-            s += get(q + x * size, dtype) * get(k + x * size, dtype);
+            s += rapt_number_get(q + x * size, dtype) * rapt_number_get(k + x * size, dtype);
         scores[j] = s * scale;
         max = fmax(max, scores[j]);
     }
@@ -194,7 +142,7 @@ static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, ui
     for (uint64_t x = 0; x < dim_v; x++) {
         double want = 0;
         for (uint64_t j = 0; j < visible; j++)
-            want += scores[j] * get(r->data[2] + (element(&d->v, kv, k0 + j) + x) * size, dtype);
+            want += scores[j] * rapt_number_get(r->data[2] + (element(&d->v, kv, k0 + j) + x) * size, dtype);
         want = visible ? want / sum : 0;
         double error = fabs(r->out[row * dim_v + x] - want) / (unit * (1 + fabs(want)));
         worst = error <= worst ? worst : error == error ? error : INFINITY;
@@ -224,8 +172,8 @@ static void take_results(probe_run *r)
         for (uint64_t i = 0; i < tokens; i++) {
             const uint8_t *o = r->data[3] + element(&d->out, h, i) * rapt_dtype_size(d->out.dtype);
             for (uint64_t x = 0; x < dim; x++)
-                r->out[(h * tokens + i) * dim + x] = get(o + x * rapt_dtype_size(d->out.dtype), d->out.dtype);
-            r->lse[h * tokens + i] = get(r->data[4] + (h * tokens + i) * 4, RAPT_F32);
+                r->out[(h * tokens + i) * dim + x] = rapt_number_get(o + x * rapt_dtype_size(d->out.dtype), d->out.dtype);
+            r->lse[h * tokens + i] = rapt_number_get(r->data[4] + (h * tokens + i) * 4, RAPT_F32);
         }
 }
 
@@ -294,8 +242,8 @@ static rapt_status run_make(probe_run *r, rapt_device *device, rapt_attention_ar
             for (uint64_t h = 0; h < tensors[i]->size[1]; h++)
                 for (uint64_t s = 0; s < tensors[i]->size[2]; s++)
                     for (uint64_t x = 0; x < tensors[i]->size[3]; x++)
-                        put(r->data[i] + (element(tensors[i], h, s) + x) * size, tensors[i]->dtype,
-                            probe_value(&state) * (i == 0 ? 4.0f : 1.0f));
+                        rapt_number_put(r->data[i] + (element(tensors[i], h, s) + x) * size, tensors[i]->dtype,
+                            rapt_number_next(&state) * (i == 0 ? 4.0f : 1.0f));
         status = rapt_buffer_upload(r->buffers[i], 0, r->data[i], r->bytes[i], error);
     }
     if (status == RAPT_OK)

@@ -58,6 +58,33 @@ static void explain_problem(const rapt_plan *plan, rapt_text *t)
     rapt_text_add(t, ", scale %g%s%s\n", (double)p->scale, p->lse ? ", lse" : "", plan->aligned ? "" : ", unaligned");
 }
 
+/* What was measured for this problem, and whether it is what runs. */
+static void explain_tuned(const rapt_plan *plan, rapt_text *t)
+{
+    const rapt_tuned *m = &plan->tuned;
+    rapt_text_add(t, "tuned    ");
+    if (!rapt_plan_is_tuned(plan))
+        rapt_text_add(t, "%s was the fastest measured, but cannot be taken now: see below\n", m->kernel);
+    else if (strcmp(m->kernel, m->default_kernel) == 0 && m->key_splits == 0)
+        rapt_text_add(t, "the default is the fastest of %u measured\n", m->candidates);
+    else
+        rapt_text_add(t, "%.2fx the default %s (%.2f to %.2f), of %u measured\n", m->speedup, m->default_kernel,
+                      m->speedup_low, m->speedup_high, m->candidates);
+}
+
+static void explain_tuned_json(const rapt_plan *plan, rapt_text *t)
+{
+    const rapt_tuned *m = &plan->tuned;
+    if (!plan->has_tuned)
+        rapt_text_add(t, ",\"tuned\":null");
+    else
+        rapt_text_add(t,
+                      ",\"tuned\":{\"kernel\":\"%s\",\"taken\":%s,\"default_kernel\":\"%s\",\"speedup\":%.6g,"
+                      "\"speedup_low\":%.6g,\"speedup_high\":%.6g,\"candidates\":%u}",
+                      m->kernel, rapt_plan_is_tuned(plan) ? "true" : "false", m->default_kernel, m->speedup,
+                      m->speedup_low, m->speedup_high, m->candidates);
+}
+
 static void explain_text(const rapt_plan *plan, rapt_text *t, const char *failure)
 {
     const rapt_caps *caps = &plan->caps;
@@ -72,6 +99,8 @@ static void explain_text(const rapt_plan *plan, rapt_text *t, const char *failur
         rapt_plan_describe(plan, &info, NULL);
         rapt_text_add(t, "kernel   %s%s%s; %s\n", info.kernel, info.merge_kernel[0] ? " + " : "", info.merge_kernel,
                       info.precision);
+        if (plan->has_tuned)
+            explain_tuned(plan, t);
         rapt_text_add(t, "tiles    %u rows x %u keys, %u head%s packed, %u key split%s of %u\n",
                       plan->pipelines[0].row->rows_per_tile, plan->pipelines[0].row->keys_per_tile, plan->group,
                       plan->group == 1 ? "" : "s", plan->splits, plan->splits == 1 ? "" : "s", plan->split_keys);
@@ -102,7 +131,8 @@ static void explain_text(const rapt_plan *plan, rapt_text *t, const char *failur
                 continue;
             if (c->score == score)
                 rapt_text_add(t, "  %c %4d  %-34s %s\n", c->chosen ? '*' : ' ', c->score, c->row->name,
-                              c->chosen        ? "chosen"
+                              c->chosen && c->row == plan->pipelines[0].row && rapt_plan_is_tuned(plan) ? "chosen: measured"
+                              : c->chosen        ? "chosen"
                               : c->reason[0] ? c->reason
                                              : "eligible");
             else if (c->score < score)
@@ -156,6 +186,7 @@ static void explain_json(const rapt_plan *plan, rapt_text *t, const char *failur
         }
         rapt_text_add(t, "]");
     }
+    explain_tuned_json(plan, t);
     rapt_text_add(t, ",\"candidates\":[");
     bool first = true;
     for (uint32_t i = 0; i < plan->candidate_count; i++) {

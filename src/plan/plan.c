@@ -422,7 +422,8 @@ static rapt_status try_plan(rapt_plan *plan, const rapt_kernel_table *table, con
 {
     const rapt_problem *p = &plan->problem;
     rapt_choice main, merge;
-    rapt_status status = rapt_select_row(p, &plan->caps, table, verdicts, least_splits, plan->candidates, &main, error);
+    rapt_status status = rapt_select_row(p, &plan->caps, table, verdicts, plan->has_tuned ? &plan->tuned : NULL,
+                                         least_splits, plan->candidates, &main, error);
     if (status != RAPT_OK)
         return status;
     plan->step_count = 0;
@@ -500,6 +501,9 @@ rapt_status rapt_plan_make(rapt_plan *plan, const rapt_problem *problem, const r
     plan->candidate_count = table->row_count;
     plan->flops_per_second = verdicts != NULL && verdicts->flops_per_second > 0 ? verdicts->flops_per_second
                                                                                 : assumed_flops_per_second(caps);
+    rapt_hash key;
+    plan->has_tuned = problem->kernel[0] == 0 && verdicts != NULL && verdicts->tuned != NULL &&
+                      rapt_tuning_key(problem, caps, &key) && verdicts->tuned(verdicts->user, key, &plan->tuned);
     rapt_error why = {0};
     bool unfit;
     rapt_status status;
@@ -524,6 +528,12 @@ rapt_status rapt_plan_make(rapt_plan *plan, const rapt_problem *problem, const r
     fill_params(plan);
     cut_slices(plan, plan->flops_per_second * (double)plan->problem.slice_ms * 1e-3);
     return RAPT_OK;
+}
+
+bool rapt_plan_is_tuned(const rapt_plan *plan)
+{
+    return plan->has_tuned && plan->pipelines[0].row != NULL &&
+           strcmp(plan->pipelines[0].row->name, plan->tuned.kernel) == 0;
 }
 
 void rapt_plan_clear(rapt_plan *plan)

@@ -6,6 +6,7 @@
 #include "kernel/kernel.h"
 #include "op/attention.h"
 #include <rapt/plan.h>
+#include <rapt/tune.h>
 
 #define RAPT_PUSH_WORDS 16
 #define RAPT_MAX_OPERANDS 10
@@ -24,6 +25,10 @@ typedef struct rapt_verdicts {
     rapt_verdict_kind (*lookup)(void *user, const rapt_kernel_row *row, const uint32_t *constants, const char **reason);
     void *user;
     double flops_per_second; /* measured on this device, for slices; 0: not yet */
+    /* The measured choice for a problem (rapt_tuning_key); NULL or false: none. */
+    bool (*tuned)(void *user, rapt_hash key, rapt_tuned *out);
+    /* Whether a row is on the block list, and why; NULL: none is. */
+    bool (*blocked)(void *user, const rapt_kernel_row *row, char *reason, size_t capacity);
 } rapt_verdicts;
 
 /* A row with its specialization constants. */
@@ -81,6 +86,8 @@ struct rapt_plan {
     uint64_t workspace_bytes;
     uint32_t group, splits, split_keys, part_stride;
     bool aligned;
+    bool has_tuned; /* there is one for this problem; taken if its row accepts */
+    rapt_tuned tuned;
     uint8_t params[256]; /* the uniform block, as the kernels read it */
     uint32_t params_bytes;
     rapt_candidate *candidates;
@@ -110,7 +117,19 @@ size_t rapt_plan_explain_to(const rapt_plan *plan, rapt_text_format format, cons
 /* Why a row is avoided on this driver unless it is forced, or NULL (quirks.c). */
 const char *rapt_quirk(const rapt_kernel_row *row, const rapt_caps *caps);
 
+/* ---- measured choices (tuning.c) */
+
+/* What a choice for this problem is kept under. false: the problem may not be tuned, as its lengths have no bound of their own. */
+bool rapt_tuning_key(const rapt_problem *problem, const rapt_caps *caps, rapt_hash *key);
+/* The same in words. */
+void rapt_tuning_label(const rapt_problem *problem, char *out, size_t capacity);
+/* Whether this plan took its measured choice. */
+bool rapt_plan_is_tuned(const rapt_plan *plan);
+
 /* ---- selection (select.c) */
+
+/* Whether every base, stride and head_dim is a multiple of 4 elements. */
+bool rapt_problem_aligned(const rapt_problem *problem);
 
 /* How a row would be used for this problem. */
 typedef struct rapt_choice {
@@ -123,10 +142,11 @@ typedef struct rapt_choice {
 } rapt_choice;
 
 /* Judges every row and fills `candidates` (table->row_count entries). RAPT_ERROR_UNSUPPORTED names the best reason.
+ * tuned: the measured choice, which goes first if it accepts, or NULL.
  * least_splits: key splits that windows demand; 1: none; 0: none, and no others either but what the caller asks for. */
 rapt_status rapt_select_row(const rapt_problem *problem, const rapt_caps *caps, const rapt_kernel_table *table,
-                            const rapt_verdicts *verdicts, uint32_t least_splits, rapt_candidate *candidates,
-                            rapt_choice *choice, rapt_error *error);
+                            const rapt_verdicts *verdicts, const rapt_tuned *tuned, uint32_t least_splits,
+                            rapt_candidate *candidates, rapt_choice *choice, rapt_error *error);
 /* The row that merges what `choice` leaves. */
 rapt_status rapt_select_merge(const rapt_problem *problem, const rapt_caps *caps, const rapt_kernel_table *table,
                               const rapt_verdicts *verdicts, rapt_candidate *candidates, rapt_choice *choice,

@@ -107,7 +107,7 @@ static bool role_aligned(const rapt_problem *p, int tensor, uint32_t elements)
     return p->align[tensor] >= elements * element;
 }
 
-static bool problem_aligned(const rapt_problem *p)
+bool rapt_problem_aligned(const rapt_problem *p)
 {
     if (p->head_dim_qk % 4 != 0 || p->head_dim_v % 4 != 0)
         return false;
@@ -165,11 +165,15 @@ static uint32_t constant_value(const rapt_kernel_constant *c, const rapt_problem
 }
 
 /* Key splits: enough workgroups to fill the device, but never few keys each. Depends on one sequence's own
- * shape and the device, never on the batch, unless the caller allows that. `least` 0: only those that are asked for. */
-static void choose_splits(const rapt_problem *p, const rapt_caps *caps, uint32_t least, rapt_choice *choice)
+ * shape and the device, never on the batch, unless the caller allows that. `least` 0: only those that are asked for.
+ * `tuned`: how many were measured to be best; 0: not known. */
+static void choose_splits(const rapt_problem *p, const rapt_caps *caps, uint32_t tuned, uint32_t least,
+                          rapt_choice *choice)
 {
     const rapt_kernel_row *row = choice->row;
     uint64_t splits = p->key_splits;
+    if (splits == 0 && least > 0)
+        splits = tuned;
     if (splits == 0) {
         splits = 1;
         if (least > 0 && (row->supports & RAPT_ROW_PARTIAL) && p->bounded_k && p->bounded_q) {
@@ -191,24 +195,35 @@ static void choose_splits(const rapt_problem *p, const rapt_caps *caps, uint32_t
     choice->splits = (uint32_t)RAPT_MAX(1, rapt_div_up(p->nk, keys));
 }
 
+static bool is_tuned(const rapt_kernel_row *row, const rapt_tuned *tuned)
+{
+    return tuned != NULL && row->family != RAPT_FAMILY_MERGE && strcmp(tuned->kernel, row->name) == 0;
+}
+
 /* Fills `choice` for this row, or says in `c` why not, and how far it came. */
 static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const rapt_caps *caps,
-                        const rapt_verdicts *verdicts, uint32_t least_splits, rapt_choice *choice, rapt_candidate *c)
+                        const rapt_verdicts *verdicts, const rapt_tuned *tuned, uint32_t least_splits,
+                        rapt_choice *choice, rapt_candidate *c)
 {
     char *reason = c->reason;
     const size_t size = sizeof c->reason;
     bool merge = row->family == RAPT_FAMILY_MERGE;
     bool forced = !merge && strcmp(p->kernel, row->name) == 0;
+    bool meant = forced || is_tuned(row, tuned);
     if (!merge && p->kernel[0] != 0 && !forced)
         REFUSE("another kernel is forced");
-    if ((row->supports & RAPT_ROW_BENCH_ONLY) && !forced)
+    if ((row->supports & RAPT_ROW_BENCH_ONLY) && !meant)
         REFUSE("a yardstick: runs only when forced by name");
-    if (row->score[caps->device_class] < 0 && !forced)
+    if (row->score[caps->device_class] < 0 && !meant)
         REFUSE("not meant for devices of class %s: runs only when forced by name",
                rapt_class_name(caps->device_class));
     const char *quirk = rapt_quirk(row, caps);
     if (quirk != NULL && !forced)
         REFUSE("%s", quirk);
+    char blocked[sizeof c->reason - 24];
+    if (!forced && verdicts != NULL && verdicts->blocked != NULL &&
+        verdicts->blocked(verdicts->user, row, blocked, sizeof blocked))
+        REFUSE("is on the block list: %s", blocked);
     c->passed++;
     if (!(row->dtypes >> p->dtype & 1))
         REFUSE("does not store %s", rapt_dtype_name(p->dtype));
@@ -232,7 +247,7 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
     c->passed++;
     memset(choice, 0, sizeof *choice);
     choice->row = row;
-    choice->aligned = problem_aligned(p);
+    choice->aligned = rapt_problem_aligned(p);
     if (!choice->aligned && !(row->supports & RAPT_ROW_UNALIGNED))
         REFUSE("needs offsets, strides and head dims that are multiples of 4 elements");
     choice->group = 1;
@@ -245,7 +260,7 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
         if (row->nq_max != 0 && p->nq * choice->group > row->nq_max && !forced)
             REFUSE("is for at most %llu query rows, not %llu", (unsigned long long)row->nq_max,
                    (unsigned long long)(p->nq * choice->group));
-        choose_splits(p, caps, least_splits, choice);
+        choose_splits(p, caps, is_tuned(row, tuned) ? tuned->key_splits : 0, least_splits, choice);
         if (choice->splits > 1 && !(row->supports & RAPT_ROW_PARTIAL))
             REFUSE("cannot split the keys%s", p->key_splits > 1 ? "" : ", which the device's buffer ranges demand");
     } else {
@@ -264,8 +279,8 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
 
 /* Judges all rows for which `merge` matches; the best choice, or NULL. */
 static bool judge(const rapt_problem *problem, const rapt_caps *caps, const rapt_kernel_table *table,
-                  const rapt_verdicts *verdicts, bool merge, uint32_t least_splits, rapt_candidate *candidates,
-                  rapt_choice *best)
+                  const rapt_verdicts *verdicts, const rapt_tuned *tuned, bool merge, uint32_t least_splits,
+                  rapt_candidate *candidates, rapt_choice *best)
 {
     int best_index = -1;
     for (uint32_t i = 0; i < table->row_count; i++) {
@@ -276,9 +291,10 @@ static bool judge(const rapt_problem *problem, const rapt_caps *caps, const rapt
             continue;
         rapt_choice choice;
         *c = (rapt_candidate){.row = row, .score = row->score[caps->device_class]};
-        if (!row_accepts(row, problem, caps, verdicts, least_splits, &choice, c))
+        if (!row_accepts(row, problem, caps, verdicts, tuned, least_splits, &choice, c))
             continue;
-        if (best_index < 0 || c->score > candidates[best_index].score) {
+        bool best_is_tuned = best_index >= 0 && is_tuned(best->row, tuned);
+        if (best_index < 0 || is_tuned(row, tuned) || (c->score > candidates[best_index].score && !best_is_tuned)) {
             best_index = (int)i;
             *best = choice;
         }
@@ -317,10 +333,10 @@ static rapt_status refused(const rapt_problem *p, const rapt_kernel_table *table
 }
 
 rapt_status rapt_select_row(const rapt_problem *problem, const rapt_caps *caps, const rapt_kernel_table *table,
-                            const rapt_verdicts *verdicts, uint32_t least_splits, rapt_candidate *candidates,
-                            rapt_choice *choice, rapt_error *error)
+                            const rapt_verdicts *verdicts, const rapt_tuned *tuned, uint32_t least_splits,
+                            rapt_candidate *candidates, rapt_choice *choice, rapt_error *error)
 {
-    if (!judge(problem, caps, table, verdicts, false, least_splits, candidates, choice))
+    if (!judge(problem, caps, table, verdicts, tuned, false, least_splits, candidates, choice))
         return refused(problem, table, candidates, false, error);
     return RAPT_OK;
 }
@@ -329,7 +345,7 @@ rapt_status rapt_select_merge(const rapt_problem *problem, const rapt_caps *caps
                               const rapt_verdicts *verdicts, rapt_candidate *candidates, rapt_choice *choice,
                               rapt_error *error)
 {
-    if (!judge(problem, caps, table, verdicts, true, 1, candidates, choice))
+    if (!judge(problem, caps, table, verdicts, NULL, true, 1, candidates, choice))
         return refused(problem, table, candidates, true, error);
     return RAPT_OK;
 }

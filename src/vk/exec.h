@@ -29,8 +29,18 @@ void rapt_kernel_note(rapt_device *device, rapt_kernel *kernel, rapt_verdict_kin
                       const char *reason);
 /* What memory holds of verdicts and throughput, for planning. Valid as long as the device. */
 rapt_verdicts rapt_device_verdicts(rapt_device *device);
+/* The throughput that slices assume, 0 for none yet: tuning, which runs slow kernels too, puts back what was there. */
+double rapt_device_throughput(rapt_device *device, const double *replace);
 /* Notes that `flops` took `seconds`, for the slices of later plans. */
 void rapt_device_note_throughput(rapt_device *device, double flops, double seconds);
+/* Measured choices and the block list: read from disk when the device is opened. The first two are as rapt_verdicts has them,
+ * with the device as `user`. `stored`: on disk too. Thread-safe. */
+rapt_status rapt_tuning_create(rapt_device *device, rapt_error *error);
+void rapt_tuning_destroy(rapt_device *device);
+bool rapt_tuning_find(void *user, rapt_hash key, rapt_tuned *out);
+bool rapt_tuning_blocked(void *user, const rapt_kernel_row *row, char *reason, size_t capacity);
+rapt_status rapt_tuning_keep(rapt_device *device, rapt_hash key, const rapt_tuned *tuned, bool *stored,
+                             rapt_error *error);
 /* A small buffer that stands for operands that are not there. */
 rapt_status rapt_device_dummy(rapt_device *device, rapt_buffer **dummy, rapt_error *error);
 /* Driver statistics of one kernel: a pipeline is made for that alone. */

@@ -66,7 +66,7 @@ rapt_status rapt_kernel_cache_create(rapt_device *device, rapt_error *error)
         return rapt_vk_check(device, result, "vkCreatePipelineCache", error);
     }
     device->kernels = cache;
-    return RAPT_OK;
+    return rapt_tuning_create(device, error);
 }
 
 /* Drivers that keep nothing answer with the bare header: not worth a file. */
@@ -106,6 +106,7 @@ void rapt_kernel_cache_destroy(rapt_device *device)
     const rapt_allocator *a = &device->runtime->allocator;
     if (cache == NULL)
         return;
+    rapt_tuning_destroy(device);
     save_pipelines(device);
     while (cache->kernels != NULL) {
         rapt_kernel *k = cache->kernels;
@@ -399,9 +400,23 @@ static rapt_verdict_kind lookup(void *user, const rapt_kernel_row *row, const ui
 rapt_verdicts rapt_device_verdicts(rapt_device *device)
 {
     rapt_mutex_lock(&device->kernels->lock);
-    rapt_verdicts v = {lookup, device, device->kernels->flops_per_second};
+    rapt_verdicts v = {.lookup = lookup,
+                       .user = device,
+                       .flops_per_second = device->kernels->flops_per_second,
+                       .tuned = rapt_tuning_find,
+                       .blocked = rapt_tuning_blocked};
     rapt_mutex_unlock(&device->kernels->lock);
     return v;
+}
+
+double rapt_device_throughput(rapt_device *device, const double *replace)
+{
+    rapt_mutex_lock(&device->kernels->lock);
+    double was = device->kernels->flops_per_second;
+    if (replace != NULL)
+        device->kernels->flops_per_second = *replace;
+    rapt_mutex_unlock(&device->kernels->lock);
+    return was;
 }
 
 void rapt_device_note_throughput(rapt_device *device, double flops, double seconds)

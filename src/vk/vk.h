@@ -119,6 +119,7 @@ struct rapt_device {
     uint64_t drained;      /* the batches up to this one are known to be done */
     rapt_buffer *staging;
     struct rapt_kernel_cache *kernels; /* pipelines and verdicts: src/vk/pipeline.c */
+    struct rapt_tuning *tuning;        /* measured choices and the block list: src/vk/tuning.c */
 };
 
 struct rapt_buffer {
