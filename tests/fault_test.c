@@ -393,80 +393,6 @@ static void test_submission_breaks_off(void **state)
 
 /* ---- kernels that lie ---- */
 
-/* The module with an entry point that does nothing: declarations up to the first function stay, but for
- * names, and decorations of what is gone. */
-static uint32_t *hollow(const rapt_kernel_module *module, uint32_t *count)
-{
-    enum {
-        OP_NAME = 5,
-        OP_MEMBER_NAME = 6,
-        OP_ENTRY_POINT = 15,
-        OP_FUNCTION = 54,
-        OP_FUNCTION_END = 56,
-        OP_DECORATE = 71,
-        OP_LABEL = 248,
-        OP_RETURN = 253
-    };
-    const uint32_t *in = module->spirv, *end = in + module->words;
-    const uint32_t bound = in[3];
-    uint32_t *out = malloc((module->words + 8) * sizeof *out), n = 5, entry = 0;
-    bool *inside = calloc(bound, sizeof *inside); /* ids defined in functions */
-    assert_true(out && inside);
-    const uint32_t *body = in + 5;
-    while (body < end && (*body & 0xffff) != OP_FUNCTION)
-        body += *body >> 16;
-    for (const uint32_t *at = body; at < end; at += *at >> 16) /* whatever word of a body may be a result */
-        for (uint32_t w = 1; w < *at >> 16 && w < 3; w++)
-            if (at[w] < bound)
-                inside[at[w]] = true;
-    for (const uint32_t *at = in + 5; at < body; at += *at >> 16) /* but for what is declared before */
-        if ((*at & 0xffff) >= 19 && (*at & 0xffff) <= 59)
-            for (uint32_t w = 1; w < *at >> 16 && w < 3; w++)
-                if (at[w] < bound)
-                    inside[at[w]] = false;
-    memcpy(out, in, 5 * sizeof *out);
-    for (const uint32_t *at = in + 5; at < body; at += *at >> 16) {
-        const uint32_t op = *at & 0xffff, words = *at >> 16;
-        if (op == OP_ENTRY_POINT)
-            entry = at[2];
-        if (op == OP_NAME || op == OP_MEMBER_NAME || (op == OP_DECORATE && inside[at[1]]))
-            continue;
-        memcpy(out + n, at, words * sizeof *out);
-        n += words;
-    }
-    const uint32_t *at = body;
-    while (at < end && !((*at & 0xffff) == OP_FUNCTION && at[2] == entry))
-        at += *at >> 16;
-    assert_true(at < end);
-    memcpy(out + n, at, 5 * sizeof *out);
-    n += 5;
-    const uint32_t rest[] = {2u << 16 | OP_LABEL, bound, 1u << 16 | OP_RETURN, 1u << 16 | OP_FUNCTION_END};
-    memcpy(out + n, rest, sizeof rest);
-    n += 4;
-    out[3] = bound + 1;
-    free(inside);
-    *count = n;
-    return out;
-}
-
-static const rapt_kernel_module *module_of(const char *name)
-{
-    const rapt_kernel_table *table = rapt_kernels();
-    for (uint32_t i = 0; i < table->row_count; i++)
-        if (strcmp(table->rows[i].name, name) == 0)
-            return &table->modules[table->rows[i].module];
-    fail_msg("no row %s", name);
-    return NULL;
-}
-
-static void override_with(const char *folder, const rapt_kernel_module *module, const void *data,
-                          size_t bytes)
-{
-    char path[1024];
-    snprintf(path, sizeof path, "%s/%s.spv", folder, module->hash);
-    RIG_OK(rapt_file_replace(path, data, bytes, error));
-}
-
 /* The kernel, and the merge, that a device takes for a descriptor on its own. */
 static rapt_plan_info default_plan(rapt_device *device, const rapt_attention_desc *d)
 {
@@ -493,8 +419,8 @@ static void test_lying_kernel(void **state)
     rig_open(&the_rig, NULL);
     before = default_plan(the_rig.device, &d);
     rig_close(&the_rig);
-    uint32_t *lie = hollow(module_of(before.kernel), &words);
-    override_with(folder, module_of(before.kernel), lie, words * sizeof *lie);
+    uint32_t *lie = rig_hollow(rig_module(before.kernel), &words);
+    rig_override(folder, rig_module(before.kernel), lie, words * sizeof *lie);
     free(lie);
 
     rig_open(&the_rig, &(rig_options){.override_dir = folder, .cache_dir = cache});
@@ -539,7 +465,7 @@ static void test_lying_kernel(void **state)
     rig_close(&the_rig);
 
     /* No SPIR-V at all. */
-    override_with(folder, module_of(before.kernel), "nonsense", 8);
+    rig_override(folder, rig_module(before.kernel), "nonsense", 8);
     rig_open(&the_rig, &(rig_options){.override_dir = folder});
     after = default_plan(the_rig.device, &d);
     assert_string_not_equal(after.kernel, before.kernel);
@@ -565,8 +491,8 @@ static void test_lying_merge(void **state)
     rapt_attention_desc split = d;
     split.key_splits = 3;
     split.kernel = "naive-f32";
-    uint32_t *lie = hollow(module_of("merge-f32"), &words);
-    override_with(folder, module_of("merge-f32"), lie, words * sizeof *lie);
+    uint32_t *lie = rig_hollow(rig_module("merge-f32"), &words);
+    rig_override(folder, rig_module("merge-f32"), lie, words * sizeof *lie);
     free(lie);
     rig_open(&the_rig, &(rig_options){.override_dir = folder});
     if (before.key_splits > 1) { /* what this device would have split */
@@ -613,7 +539,7 @@ static void test_all_kernels_lie(void **state)
     rig_folder(folder, "all-override");
     for (uint32_t i = 0; i < table->row_count; i++)
         if (table->rows[i].dtypes >> RAPT_BF16 & 1)
-            override_with(folder, &table->modules[table->rows[i].module], "nonsense", 8);
+            rig_override(folder, &table->modules[table->rows[i].module], "nonsense", 8);
     rig_open(&the_rig, &(rig_options){.override_dir = folder});
     RIG_OK(rapt_attention_plan(the_rig.device, &d, &plan, error));
     RIG_FAILS(rapt_plan_prepare(plan, error), RAPT_ERROR_UNSUPPORTED, "refused on this device and driver");

@@ -507,6 +507,137 @@ static void bad_problems_are_refused_by_name(void **state)
     assert_null(plan);
 }
 
+/* ---- measured choices and the block list: inputs like any other */
+
+typedef struct measured {
+    rapt_hash key;
+    rapt_tuned tuned;
+    const char *blocked;
+} measured;
+
+static bool find_measured(void *user, rapt_hash key, rapt_tuned *out)
+{
+    const measured *m = user;
+    *out = m->tuned;
+    return rapt_hash_equal(key, m->key);
+}
+
+static bool is_blocked(void *user, const rapt_kernel_row *row, char *reason, size_t capacity)
+{
+    const measured *m = user;
+    snprintf(reason, capacity, "for a test");
+    return m->blocked && strcmp(row->name, m->blocked) == 0;
+}
+
+static void measure(measured *m, const rapt_attention_desc *d, const rapt_caps *caps, const char *kernel, uint32_t splits)
+{
+    rapt_problem problem;
+    memset(m, 0, sizeof *m);
+    assert_int_equal(rapt_attention_problem(d, &problem, NULL), RAPT_OK);
+    assert_true(rapt_tuning_key(&problem, caps, &m->key));
+    snprintf(m->tuned.kernel, sizeof m->tuned.kernel, "%s", kernel);
+    snprintf(m->tuned.default_kernel, sizeof m->tuned.default_kernel, "narrow");
+    m->tuned.key_splits = splits;
+    m->tuned.speedup = 1.5;
+}
+
+static void takes_what_was_measured(void **state)
+{
+    (void)state;
+    static char text[1 << 16];
+    rapt_caps caps;
+    rapt_plan plan;
+    measured m;
+    rapt_caps_floor(&caps);
+    caps.features |= RAPT_FEATURE_BIT(TEXEL_BUFFER);
+    const rapt_verdicts verdicts = {.user = &m, .tuned = find_measured, .blocked = is_blocked};
+    rapt_attention_desc d = describe(RAPT_F32, 1, 2, 2, 64, 640, 64, 64);
+    assert_int_equal(make(&plan, &d, &caps, NULL, NULL), RAPT_OK);
+    assert_string_equal(plan.pipelines[0].row->name, "narrow");
+    rapt_plan_clear(&plan);
+    measure(&m, &d, &caps, "plain", 4);
+    /* Whatever the batch, the scale and the slices; not for another shape. */
+    for (uint64_t batch = 1; batch <= 4; batch += 3) {
+        rapt_attention_desc more = describe(RAPT_F32, batch, 2, 2, 64, 640, 64, 64);
+        more.slice_ms = (float)batch;
+        assert_int_equal(make(&plan, &more, &caps, &verdicts, NULL), RAPT_OK);
+        assert_string_equal(plan.pipelines[0].row->name, "plain");
+        assert_int_equal(plan.splits, 4);
+        assert_true(rapt_plan_is_tuned(&plan));
+        assert_true(rapt_plan_explain_to(&plan, RAPT_TEXT, NULL, text, sizeof text) < sizeof text);
+        assert_non_null(strstr(text, "1.50x the default narrow"));
+        assert_true(rapt_plan_explain_to(&plan, RAPT_JSON, NULL, text, sizeof text) < sizeof text);
+        assert_non_null(strstr(text, "\"tuned\":{\"kernel\":\"plain\",\"taken\":true"));
+        rapt_plan_clear(&plan);
+    }
+    rapt_attention_desc other = describe(RAPT_F32, 1, 2, 2, 64, 641, 64, 64);
+    assert_int_equal(make(&plan, &other, &caps, &verdicts, NULL), RAPT_OK);
+    assert_string_equal(plan.pipelines[0].row->name, "narrow");
+    rapt_plan_clear(&plan);
+    rapt_caps lower = caps;
+    lower.max_shared_bytes--; /* another device, to a plan */
+    assert_int_equal(make(&plan, &d, &lower, &verdicts, NULL), RAPT_OK);
+    assert_string_equal(plan.pipelines[0].row->name, "narrow");
+    rapt_plan_clear(&plan);
+    rapt_attention_desc batch_tuned = d;
+    batch_tuned.flags = RAPT_ATTENTION_BATCH_TUNED; /* a choice of its own */
+    assert_int_equal(make(&plan, &batch_tuned, &caps, &verdicts, NULL), RAPT_OK);
+    assert_false(plan.has_tuned);
+    rapt_plan_clear(&plan);
+    /* Who forces a kernel gets it, and who asks for splits does. */
+    rapt_attention_desc forced = d;
+    forced.kernel = "narrow";
+    assert_int_equal(make(&plan, &forced, &caps, &verdicts, NULL), RAPT_OK);
+    assert_string_equal(plan.pipelines[0].row->name, "narrow");
+    assert_false(plan.has_tuned);
+    rapt_plan_clear(&plan);
+    /* The yardstick may be the fastest, and a row of no preference. */
+    measure(&m, &d, &caps, "yardstick", 0);
+    assert_int_equal(make(&plan, &d, &caps, &verdicts, NULL), RAPT_OK);
+    assert_string_equal(plan.pipelines[0].row->name, "yardstick");
+    rapt_plan_clear(&plan);
+    /* Blocked, or of a name that is not there: the default, with words. */
+    m.blocked = "yardstick";
+    assert_int_equal(make(&plan, &d, &caps, &verdicts, NULL), RAPT_OK);
+    assert_string_equal(plan.pipelines[0].row->name, "narrow");
+    assert_string_equal(reason_of(&plan, "yardstick"), "is on the block list: for a test");
+    assert_true(rapt_plan_explain_to(&plan, RAPT_TEXT, NULL, text, sizeof text) < sizeof text);
+    assert_non_null(strstr(text, "yardstick was the fastest measured, but cannot be taken now"));
+    rapt_plan_clear(&plan);
+    forced.kernel = "yardstick"; /* by force it runs */
+    assert_int_equal(make(&plan, &forced, &caps, &verdicts, NULL), RAPT_OK);
+    rapt_plan_clear(&plan);
+    measure(&m, &d, &caps, "gone", 2);
+    m.blocked = "join"; /* and without a merge nothing is split */
+    assert_int_equal(make(&plan, &d, &caps, &verdicts, NULL), RAPT_OK);
+    assert_string_equal(plan.pipelines[0].row->name, "narrow");
+    assert_int_equal(plan.splits, 1);
+    rapt_plan_clear(&plan);
+}
+
+/* Packed sequences: only lengths that the caller bounds are the problem's own. */
+static void packed_choices_need_bounds(void **state)
+{
+    (void)state;
+    rapt_caps caps;
+    rapt_problem p;
+    rapt_hash keys[2];
+    rapt_caps_floor(&caps);
+    for (int i = 0; i < 2; i++) {
+        rapt_attention_desc d = describe(RAPT_F32, 1, 2, 2, i ? 100 : 64, i ? 80 : 64, 64, 64);
+        d.sequences = i ? 5 : 3;
+        assert_int_equal(rapt_attention_problem(&d, &p, NULL), RAPT_OK);
+        assert_false(rapt_tuning_key(&p, &caps, &keys[i]));
+        d.max_seqlen_q = 20;
+        assert_int_equal(rapt_attention_problem(&d, &p, NULL), RAPT_OK);
+        assert_false(rapt_tuning_key(&p, &caps, &keys[i]));
+        d.max_seqlen_k = 30;
+        assert_int_equal(rapt_attention_problem(&d, &p, NULL), RAPT_OK);
+        assert_true(rapt_tuning_key(&p, &caps, &keys[i]));
+    }
+    assert_true(rapt_hash_equal(keys[0], keys[1])); /* of any batch of such sequences */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -523,6 +654,7 @@ int main(void)
         cmocka_unit_test(rows_that_cannot_be_cut_to_fit_are_passed_over),
         cmocka_unit_test(empty_problems_have_no_steps),
         cmocka_unit_test(bad_problems_are_refused_by_name),
+        cmocka_unit_test(takes_what_was_measured), cmocka_unit_test(packed_choices_need_bounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

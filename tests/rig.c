@@ -44,6 +44,7 @@ void rig_open(rig *r, const rig_options *given)
     options.allocator = o->allocator;
     device.caps_mask = o->mask;
     device.validation = o->validation;
+    device.no_probe = o->no_probe;
     rapt_status status = rapt_runtime_create(&options, &r->runtime, &error);
     if (status == RAPT_OK) {
         r->runtime->get_proc = o->get_proc;
@@ -203,6 +204,80 @@ void *rig_numbers(rapt_dtype dtype, size_t count, uint64_t seed)
     for (size_t i = 0; i < count; i++)
         rapt_check_store(data, dtype, (int64_t)i, (float)rapt_random_normal(&random));
     return data;
+}
+
+/* ---- kernels that lie ---- */
+
+uint32_t *rig_hollow(const rapt_kernel_module *module, uint32_t *count)
+{
+    enum {
+        OP_NAME = 5,
+        OP_MEMBER_NAME = 6,
+        OP_ENTRY_POINT = 15,
+        OP_FUNCTION = 54,
+        OP_FUNCTION_END = 56,
+        OP_DECORATE = 71,
+        OP_LABEL = 248,
+        OP_RETURN = 253
+    };
+    const uint32_t *in = module->spirv, *end = in + module->words;
+    const uint32_t bound = in[3];
+    uint32_t *out = malloc((module->words + 8) * sizeof *out), n = 5, entry = 0;
+    bool *inside = calloc(bound, sizeof *inside); /* ids defined in functions */
+    assert_true(out && inside);
+    const uint32_t *body = in + 5;
+    while (body < end && (*body & 0xffff) != OP_FUNCTION)
+        body += *body >> 16;
+    for (const uint32_t *at = body; at < end; at += *at >> 16) /* whatever word of a body may be a result */
+        for (uint32_t w = 1; w < *at >> 16 && w < 3; w++)
+            if (at[w] < bound)
+                inside[at[w]] = true;
+    for (const uint32_t *at = in + 5; at < body; at += *at >> 16) /* but for what is declared before */
+        if ((*at & 0xffff) >= 19 && (*at & 0xffff) <= 59)
+            for (uint32_t w = 1; w < *at >> 16 && w < 3; w++)
+                if (at[w] < bound)
+                    inside[at[w]] = false;
+    memcpy(out, in, 5 * sizeof *out);
+    for (const uint32_t *at = in + 5; at < body; at += *at >> 16) {
+        const uint32_t op = *at & 0xffff, words = *at >> 16;
+        if (op == OP_ENTRY_POINT)
+            entry = at[2];
+        if (op == OP_NAME || op == OP_MEMBER_NAME || (op == OP_DECORATE && inside[at[1]]))
+            continue;
+        memcpy(out + n, at, words * sizeof *out);
+        n += words;
+    }
+    const uint32_t *at = body;
+    while (at < end && !((*at & 0xffff) == OP_FUNCTION && at[2] == entry))
+        at += *at >> 16;
+    assert_true(at < end);
+    memcpy(out + n, at, 5 * sizeof *out);
+    n += 5;
+    const uint32_t rest[] = {2u << 16 | OP_LABEL, bound, 1u << 16 | OP_RETURN, 1u << 16 | OP_FUNCTION_END};
+    memcpy(out + n, rest, sizeof rest);
+    n += 4;
+    out[3] = bound + 1;
+    free(inside);
+    *count = n;
+    return out;
+}
+
+const rapt_kernel_module *rig_module(const char *name)
+{
+    const rapt_kernel_table *table = rapt_kernels();
+    for (uint32_t i = 0; i < table->row_count; i++)
+        if (strcmp(table->rows[i].name, name) == 0)
+            return &table->modules[table->rows[i].module];
+    fail_msg("no row %s", name);
+    return NULL;
+}
+
+void rig_override(const char *folder, const rapt_kernel_module *module, const void *data,
+                          size_t bytes)
+{
+    char path[1024];
+    snprintf(path, sizeof path, "%s/%s.spv", folder, module->hash);
+    RIG_OK(rapt_file_replace(path, data, bytes, error));
 }
 
 /* ---- files ---- */

@@ -6,6 +6,7 @@
 #include "support.h"
 
 #include "check/runner.h"
+#include "kernel/kernel.h"
 #include "vk/vk.h"
 
 /* Fails the test with the call's own message. `error` is there for the call to fill. */
@@ -42,7 +43,7 @@ typedef struct rig {
 typedef struct rig_options {
     const char *mask, *cache_dir, *override_dir;
     const rapt_allocator *allocator;
-    bool validation;
+    bool validation, no_probe;
     PFN_vkGetInstanceProcAddr get_proc; /* in place of libvulkan's */
 } rig_options;
 
@@ -93,6 +94,13 @@ void *rig_numbers(rapt_dtype dtype, size_t count, uint64_t seed);
     (rig_choose(tests, sizeof(tests) / sizeof((tests)[0])),                                                  \
      cmocka_run_group_tests_name(name, tests, NULL, NULL))
 void rig_choose(struct CMUnitTest *tests, size_t count);
+
+/* The module with an entry point that does nothing: declarations up to the first function stay, but for
+ * names, and decorations of what is gone. The caller frees it. */
+uint32_t *rig_hollow(const rapt_kernel_module *module, uint32_t *count);
+/* The module of a row; and what is to stand for it, in a folder for rig_options.override_dir. */
+const rapt_kernel_module *rig_module(const char *name);
+void rig_override(const char *folder, const rapt_kernel_module *module, const void *data, size_t bytes);
 
 /* Folders and files, for cache and override folders. */
 void rig_folder(char out[512], const char *name);

@@ -171,7 +171,7 @@ class WithoutDevice(Case):
     def test_help_and_version(self):
         r = run("--help")
         self.assertEqual(r.returncode, GOOD)
-        for command in ("devices", "run", "explain", "check", "bench", "systems", "compile"):
+        for command in ("devices", "run", "explain", "check", "bench", "tune", "systems", "compile"):
             self.assertIn(command, r.stdout)
             h = run(command, "--help")
             self.assertEqual(h.returncode, GOOD, command)
@@ -183,7 +183,7 @@ class WithoutDevice(Case):
     def test_unknown(self):
         self.fails(BAD_INPUT, "no command")
         self.fails(BAD_INPUT, "'fly'", "fly")
-        for command in ("devices", "run", "explain", "check", "bench", "systems", "compile"):
+        for command in ("devices", "run", "explain", "check", "bench", "tune", "systems", "compile"):
             self.fails(BAD_INPUT, "'--frobnicate'", command, "--frobnicate")
         self.fails(BAD_INPUT, "'conv'", "run", "conv")
         self.fails(BAD_INPUT, "which operator", "run")
@@ -194,6 +194,11 @@ class WithoutDevice(Case):
         self.fails(BAD_INPUT, "no kernel row is named 'nonsense'", "compile", "nonsense")
         self.fails(BAD_INPUT, "B1H8", "bench", "--case", "B1H8")
         self.fails(BAD_INPUT, "no case", "check", "--filter", "nonsense")
+        self.fails(BAD_INPUT, "what to tune", "tune")
+        self.fails(BAD_INPUT, "exclude each other", "tune", "--shape", "1,1,1,1,1,8", "--case", "usual")
+        self.fails(BAD_INPUT, "without a problem", "tune", "--shape", "1,1,1,1,1,8", "--list")
+        self.fails(BAD_INPUT, "no kernel row is named 'nonsense'", "tune", "--block", "nonsense")
+        self.fails(BAD_INPUT, "--seconds", "tune", "--shape", "1,1,1,1,1,8", "--seconds", "soon")
 
     def test_systems_and_lists(self):
         self.assertIn("FlashAttention", run("systems").stdout)
@@ -492,6 +497,55 @@ class WithDevice(Case):
         self.assertIn("0 failed", r.stdout)
         result = json.loads(run("check", "--filter", "exact-uniform", "--kernel", "naive-f32", "--json").stdout)
         self.assertEqual((result["runs"], result["failed"], result["failures"]), (1, 0, []))
+
+    def test_tune(self):
+        env = {"RAPT_CACHE_DIR": self.path("cache")}
+        path = self.path("tune.json")
+        # A device lowered so far that few rows remain: each takes long to compile.
+        shape = ["--shape", "1,1,1,2,40,576", "--caps", "floor"]
+        r = run("tune", *shape, "--seconds", "0.1", "--json", path, "--dry-run", env=env)
+        self.assertEqual(r.returncode, GOOD, r.stdout + r.stderr)
+        self.assertIn("would be kept", r.stdout)
+        self.assertIn("0 measured choices", run("tune", "--list", env=env).stdout)
+        r = run("tune", *shape, "--seconds", "0.1", "--json", path, env=env)
+        self.assertEqual(r.returncode, GOOD, r.stdout + r.stderr)
+        self.assertRegex(r.stdout, "(?m)^kept: ")
+        (result,) = json.loads(Path(path).read_text())["problems"]
+        self.assertTrue(result["stored"])
+        kernels = [c["kernel"] for c in result["candidates"]]
+        self.assertIn("naive-f32", kernels)
+        self.assertEqual(sum(c["winner"] for c in result["candidates"]), 1)
+        self.assertEqual(sum(c["default"] for c in result["candidates"]), 1)
+        explained = json.loads(run("explain", *shape, "--json", env=env).stdout)["explain"]
+        self.assertEqual((explained["kernel"], explained["tuned"]["kernel"]), (result["kernel"], result["kernel"]))
+        self.assertIsNone(json.loads(run("explain", "--shape", "1,1,1,2,41,576", "--json", env=env).stdout)["explain"]["tuned"])
+        listed = json.loads(run("tune", "--list", "--json", "-", env=env).stdout)
+        self.assertEqual([t["kernel"] for t in listed["tuned"]], [result["kernel"]])
+        # The block list, which explain names too.
+        r = run("tune", "--block", result["kernel"], "--reason", "for a test", env=env)
+        self.assertEqual(r.returncode, GOOD, r.stderr)
+        self.assertIn("for a test", run("tune", "--list", env=env).stdout)
+        explained = run("explain", *shape, env=env).stdout
+        self.assertIn("is on the block list: for a test", explained)
+        self.assertIn("cannot be taken now", explained)
+        self.assertEqual(run("tune", "--unblock", result["kernel"], "--forget", env=env).returncode, GOOD)
+        self.fails(BAD_INPUT, "not on the block list", "tune", "--unblock", result["kernel"], env=env)
+        self.assertIn("0 measured choices", run("tune", "--list", env=env).stdout)
+        self.fails(BAD_INPUT, "cannot be kept", "tune", "--block", "naive-f32", env={"RAPT_CACHE_DIR": ""})
+        self.fails(BAD_INPUT, "neither a known name", "tune", "--case", "B1H8")
+
+    def test_record(self):
+        q, k, v = self.random(20, 1, 2, 2, 5, 7, 8)
+        path = self.path("record.jsonl")
+        base = ["run", "attention", *self.inputs(q, k, v), "--out", self.path("o.npy"), "--kernel", "naive-f32"]
+        self.assertEqual(run(*base, "--time", "3", env={"RAPT_RECORD": path}).returncode, GOOD)
+        lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
+        self.assertEqual(lines[0], {"rapt_record": 1})
+        self.assertEqual(len(lines), 2)
+        self.assertGreaterEqual(lines[1]["count"], 4)
+        self.assertEqual((lines[1]["q"]["dims"], lines[1]["k"]["dims"]), ([1, 2, 5, 8], [1, 2, 7, 8]))
+        r = run(*base, env={"RAPT_RECORD": "/nonexistent/record.jsonl"})  # the run's own business goes on
+        self.assertEqual(r.returncode, GOOD, r.stderr)
 
     def test_bench(self):
         path = self.path("bench.json")

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #define CHOICES_MAX 1024 /* then the oldest goes */
-#define BLOCKS_MAX 256
 
 typedef struct choice {
     rapt_hash key;
@@ -75,8 +74,6 @@ static rapt_status add_block(rapt_device *device, const rapt_blocked *b, rapt_er
         t->blocks[at] = *b;
         return RAPT_OK;
     }
-    if (t->block_count == BLOCKS_MAX)
-        return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "%u rows are blocked: as many as there may be", BLOCKS_MAX);
     if (t->block_count == t->block_capacity) {
         rapt_blocked *grown = rapt_realloc_array(&device->runtime->allocator, t->blocks, t->block_capacity,
                                                  t->block_capacity + 1, sizeof *grown);
@@ -101,7 +98,7 @@ static void merge_file(rapt_device *device)
     file_header h = {0, 0};
     if (size >= sizeof h)
         memcpy(&h, data, sizeof h);
-    bool good = h.choice_count <= CHOICES_MAX && h.block_count <= BLOCKS_MAX &&
+    bool good = h.choice_count <= CHOICES_MAX && h.block_count <= rapt_kernels()->row_count &&
                 size == sizeof h + h.choice_count * sizeof(choice) + h.block_count * sizeof(rapt_blocked);
     const unsigned char *at = (const unsigned char *)data + sizeof h;
     for (uint32_t i = 0; i < h.choice_count && good; i++, at += sizeof(choice)) {
