@@ -18,6 +18,7 @@ typedef enum fault {
     WRITES_UNTOUCHED, /* a row beyond max_seqlen_q is written */
     WRITES_WORKSPACE, /* a byte behind the workspace changes */
     OTHER_BITS,       /* the second run differs, within the tolerance */
+    FLAKY,            /* every third run is wrong */
     FALSE_FLOPS,      /* the plan promises other flops */
     OTHER_KERNEL,     /* the plan ignores the forced kernel */
     REFUSES,          /* the plan refuses */
@@ -187,6 +188,8 @@ rapt_status rapt_submit(rapt_binding *b, rapt_error *error)
         out[5] = (double)NAN;
     if (fake.fault == OTHER_BITS && fake.runs > 0)
         out[4] += 3e-7;
+    if (fake.fault == FLAKY && fake.runs % 3 == 2)
+        out[4] += 1;
     for (uint64_t r = 0; r < rows_total; r++) {
         if (rows[r] == RAPT_ROW_UNTOUCHED ? fake.fault != WRITES_UNTOUCHED : fake.fault == LEFT_OUT && r == 2)
             continue;
@@ -331,6 +334,33 @@ static void catches_faults(void **state)
         }
 }
 
+/* Repeats go on behind a fault, and say how often it was there. */
+static void counts_repeats(void **state)
+{
+    (void)state;
+    static const struct {
+        fault fault;
+        uint32_t wrong, differing;
+        const char *message;
+    } faults[] = {
+        {NO_FAULT, 0, 0, ""},
+        {OFF_BY_A_LITTLE, 8, 0, "(8 of 8 runs wrong; 0 of 7 repeats gave other bits than the first run)"},
+        {OTHER_BITS, 0, 7, "run 2 gave other bits than run 1 (0 of 8 runs wrong; 7 of 7 repeats"},
+        {FLAKY, 2, 2, "(2 of 8 runs wrong; 2 of 7 repeats gave other bits than the first run)"},
+    };
+    for (size_t n = 0; n < sizeof faults / sizeof faults[0]; n++) {
+        const rapt_result r = check(faults[n].fault, &plain, 7);
+        assert_int_equal(r.verdict, faults[n].fault == NO_FAULT ? RAPT_CHECK_PASS : RAPT_CHECK_FAIL);
+        assert_int_equal(r.runs, 8);
+        assert_int_equal(r.wrong, faults[n].wrong);
+        assert_int_equal(r.differing, faults[n].differing);
+        if (!strstr(r.message, faults[n].message))
+            fail_msg("expected '%s' in: %s", faults[n].message, r.message);
+    }
+    const rapt_result r = check(FLAKY, &plain, 7); /* of the first wrong run, not of the first one */
+    assert_true(r.out.wrong > 0 && r.out.max_abs > r.out.tolerance);
+}
+
 static void tells_errors_apart(void **state)
 {
     (void)state;
@@ -356,6 +386,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(passes_what_is_right),
         cmocka_unit_test(catches_faults),
+        cmocka_unit_test(counts_repeats),
         cmocka_unit_test(tells_errors_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

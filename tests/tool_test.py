@@ -9,6 +9,7 @@ import json
 import math
 import os
 import random
+import shlex
 import struct
 import subprocess
 import sys
@@ -497,6 +498,51 @@ class WithDevice(Case):
         self.assertIn("0 failed", r.stdout)
         result = json.loads(run("check", "--filter", "exact-uniform", "--kernel", "naive-f32", "--json").stdout)
         self.assertEqual((result["runs"], result["failed"], result["failures"]), (1, 0, []))
+
+    def test_check_report(self):
+        """A kernel that adds where it should and subtracts where it should not: found, told, and shown again by its command."""
+        spirv = self.path("k.spv")
+        self.assertEqual(run("compile", "naive-f32", "--spirv", spirv).returncode, GOOD)
+        words = list(struct.unpack(f"<{os.path.getsize(spirv) // 4}I", Path(spirv).read_bytes()))
+        at = 5
+        while at < len(words):  # OpFAdd becomes OpFSub
+            words[at] += 2 if words[at] & 0xFFFF == 129 else 0
+            at += words[at] >> 16
+        row = next(k for k in json.loads(run("compile", "--list", "--json").stdout)["kernels"] if k["name"] == "naive-f32")
+        os.mkdir(self.path("override"))
+        Path(self.path("override"), row["hash"] + ".spv").write_bytes(struct.pack(f"<{len(words)}I", *words))
+        env = {"RAPT_SHADER_OVERRIDE": self.path("override"), "RAPT_CACHE_DIR": ""}
+        report = self.path("report.md")
+        base = ["check", "--case", "poison-causal", "--kernel", "naive-f32"]
+        r = run(*base, "--no-probe", "--repeat", "3", "--report", report, "--json", env=env)
+        self.assertEqual(r.returncode, FAILED, r.stdout + r.stderr)
+        result = json.loads(r.stdout)
+        (failure,) = result["failures"]
+        self.assertEqual((failure["case"], failure["kernel"], failure["caps"]), ("poison-causal", "naive-f32", ""))
+        self.assertEqual((failure["runs"], failure["runs_wrong"], failure["repeats_differing"]), (4, 4, 0))
+        self.assertGreater(failure["out"]["wrong"], 0)
+        self.assertIn(failure["driver_info"], result["device"]["driver_info"])
+        text = Path(report).read_text()
+        for part in ("# rapt check: 1 of 1 runs failed", "### 1. naive-f32, poison-causal", "- shape: " + failure["shape"],
+                     "- seed: " + failure["seed"], "tolerance", failure["driver_info"].split()[0], row["hash"],
+                     "4 of 4 runs wrong; 0 of 3 repeats", "    " + failure["command"], "| naive-f32 |  | 0 | 1 | 0 |"):  # fmt: skip
+            self.assertIn(part, text)
+        again = shlex.split(failure["command"])
+        self.assertEqual(again[0], "rapt")
+        r = run(*again[1:], env=env)
+        self.assertEqual(r.returncode, FAILED, r.stdout + r.stderr)
+        self.assertIn("1 runs of 1 cases", r.stdout)
+        self.assertEqual(run(*again[1:], env={"RAPT_CACHE_DIR": ""}).returncode, GOOD)  # the kernel itself is sound
+        r = run(*base, "--report", report, env=env)  # the probe is faster
+        self.assertEqual(r.returncode, FAILED, r.stdout + r.stderr)
+        self.assertIn("its known-answer probe", Path(report).read_text())
+        self.fails(BAD_INPUT, "/nonexistent/r.md", *base, "--report", "/nonexistent/r.md")
+        self.fails(BAD_INPUT, "neither a known name", "check", "--case", "nonsense")
+        self.fails(BAD_INPUT, "exclude each other", "check", "--case", "a", "--filter", "b")
+        self.fails(BAD_INPUT, "--repeat", "check", "--repeat", "often")
+        r = run("check", "--case", "B1H1D8N20f32", "--chosen", "--caps", "floor", "--repeat", "2")
+        self.assertEqual(r.returncode, GOOD, r.stdout + r.stderr)
+        self.assertIn("2 repeats: 0 gave other bits", r.stdout)
 
     def test_tune(self):
         env = {"RAPT_CACHE_DIR": self.path("cache")}

@@ -190,41 +190,63 @@ fail(rapt_result *r, const char *format, ...)
     va_end(args);
 }
 
-static void judge_output(const rapt_check_problem *p, output *o, double tolerance, uint32_t run, rapt_result *r)
+/* What one run did wrong, as bits. */
+enum { RUN_WRONG = 1, RUN_DIFFERS = 2 };
+
+static unsigned judge_output(const rapt_check_problem *p, output *o, double tolerance, uint32_t run, rapt_result *r)
 {
+    unsigned faults = 0;
     const uint64_t bytes = p->operands[o->op].bytes;
     if (run == 0)
         memcpy(o->first, o->image, bytes);
     else if (memcmp(o->first, o->image, bytes) != 0)
+        faults |= RUN_DIFFERS;
+    if (faults & RUN_DIFFERS)
         fail(r, "%s: run %u gave other bits than run 1", o->name, run + 1);
     output_take(p, o, o->image);
     const bool is_out = o->op == RAPT_OP_OUT;
     const rapt_check_difference d =
         rapt_check_compare(o->values, is_out ? p->out : p->lse, p->rows, p->rows_total, o->t.size[3],
                            tolerance);
-    if (run == 0 || d.wrong > 0)
-        *(is_out ? &r->out : &r->lse) = d;
+    rapt_check_difference *kept = is_out ? &r->out : &r->lse;
+    if (run == 0 || (d.wrong > 0 && kept->wrong == 0))
+        *kept = d;
     if (d.wrong > 0) {
+        faults |= RUN_WRONG;
         if (r->verdict == RAPT_CHECK_PASS)
             rapt_check_describe(&d, o->name, o->t.size, r->message, sizeof r->message);
         r->verdict = RAPT_CHECK_FAIL;
     }
     const uint64_t spill = find_spill(o->image, bytes);
-    if (spill != UINT64_MAX)
-        fail(r, "%s: wrote outside its rows, at byte %llu of %llu of its buffer", o->name,
-             (unsigned long long)spill, (unsigned long long)bytes);
+    if (spill == UINT64_MAX)
+        return faults;
+    fail(r, "%s: wrote outside its rows, at byte %llu of %llu of its buffer", o->name, (unsigned long long)spill,
+         (unsigned long long)bytes);
+    return faults | RUN_WRONG;
 }
 
-static void judge_workspace(const rapt_trial *t, rapt_result *r)
+static unsigned judge_workspace(const rapt_trial *t, rapt_result *r)
 {
     uint32_t guard[GUARD / 4];
     const uint64_t at = (t->info.workspace_bytes + 15) / 16 * 16;
     if (!t->workspace || rapt_buffer_download(t->workspace, at, guard, sizeof guard, &r->error) != RAPT_OK)
-        return;
+        return 0;
     const uint64_t spill = find_spill(guard, sizeof guard);
-    if (spill != UINT64_MAX)
-        fail(r, "workspace: wrote %llu bytes behind the %llu bytes it was promised",
-             (unsigned long long)spill, (unsigned long long)at);
+    if (spill == UINT64_MAX)
+        return 0;
+    fail(r, "workspace: wrote %llu bytes behind the %llu bytes it was promised", (unsigned long long)spill,
+         (unsigned long long)at);
+    return RUN_WRONG;
+}
+
+/* How often, behind what it was the first time. */
+static void tell_repeats(rapt_result *r)
+{
+    const size_t length = strlen(r->message);
+    if (r->verdict == RAPT_CHECK_FAIL && r->runs > 1)
+        snprintf(r->message + length, sizeof r->message - length,
+                 " (%u of %u runs wrong; %u of %u repeats gave other bits than the first run)", r->wrong, r->runs,
+                 r->differing, r->runs - 1);
 }
 
 /* What the plan promised. */
@@ -269,7 +291,8 @@ rapt_result rapt_trial_check(rapt_trial *t, uint32_t repeats)
         status = r.error.status = RAPT_ERROR_OUT_OF_HOST_MEMORY;
         snprintf(r.error.message, sizeof r.error.message, "no memory for the tolerance");
     }
-    for (uint32_t run = 0; run <= repeats && status == RAPT_OK && r.verdict == RAPT_CHECK_PASS; run++) {
+    for (uint32_t run = 0; run <= repeats && status == RAPT_OK; run++) {
+        unsigned faults = 0;
         status = poison(t, &r.error);
         if (status == RAPT_OK)
             status = rapt_trial_submit(t, &r.device_ns, &r.wall_ns, &r.error);
@@ -277,12 +300,17 @@ rapt_result rapt_trial_check(rapt_trial *t, uint32_t repeats)
             output *o = &outputs[n];
             status = rapt_buffer_download(t->buffers[o->op], 0, o->image, p->operands[o->op].bytes, &r.error);
             if (status == RAPT_OK)
-                judge_output(p, o, tolerances[n], run, &r);
+                faults |= judge_output(p, o, tolerances[n], run, &r);
         }
-        if (status == RAPT_OK)
-            judge_workspace(t, &r);
+        if (status != RAPT_OK)
+            break;
+        faults |= judge_workspace(t, &r);
+        r.runs++;
+        r.wrong += (faults & RUN_WRONG) != 0;
+        r.differing += (faults & RUN_DIFFERS) != 0;
     }
     judge_plan(t, &r);
+    tell_repeats(&r);
     if (status != RAPT_OK)
         r.verdict = RAPT_CHECK_ERROR;
     for (int n = 0; n < count; n++)

@@ -24,7 +24,10 @@ typedef struct rapt_result {
     rapt_plan_info info;
     rapt_check_difference out, lse;
     double device_ns, wall_ns; /* of the run; device_ns is negative where the queue has no timestamps */
-    char message[400];         /* of FAIL: what is wrong, in one line */
+    uint32_t runs;      /* that were judged: 1 and the repeats */
+    uint32_t wrong;     /* of them, those with wrong numbers or writes where none belong */
+    uint32_t differing; /* of them, those whose bits are other than the first one's */
+    char message[400];         /* of FAIL: what is wrong, in one line; with repeats, in how many */
 } rapt_result;
 
 /* A problem on a device: prepared, bound, ready to be submitted. */
@@ -46,7 +49,7 @@ void rapt_trial_close(rapt_trial *trial);
 rapt_status rapt_trial_submit(rapt_trial *trial, double *device_ns, double *wall_ns, rapt_error *error);
 
 /* Poisons outputs and workspace, submits 1 + repeats times, and compares each with the oracle and all bit for
- * bit. */
+ * bit. A wrong run does not end it: how many are wrong tells flaky hardware from a wrong kernel. */
 rapt_result rapt_trial_check(rapt_trial *trial, uint32_t repeats);
 
 /* Open, check, close. */

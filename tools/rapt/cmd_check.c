@@ -1,11 +1,11 @@
 /* rapt check: every kernel row and the planner's own choice against the oracle, over the cases of
  * src/check/cases.h and the capability masks. */
 #include "args.h"
+#include "check_report.h"
 #include "progress.h"
 #include "tool.h"
 
-#include "check/runner.h"
-
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,11 +13,12 @@
 #define ORACLE_LIMIT 4e8 /* multiply-adds per case; beyond, rows are sampled */
 #define MAX_MASKS 16     /* the first is the device as it is, or as --caps has it */
 #define MAX_DETAILS 40   /* failures shown one by one */
+#define MAX_FAILURES 500 /* kept for the report */
 
 typedef struct check_options {
     tool_device_options device;
-    const char *kernel, *filter, *repeats;
-    bool quick, full, chosen, json, list;
+    const char *kernel, *filter, *one_case, *repeats, *report;
+    bool quick, full, every_row, chosen, json, list;
 } check_options;
 
 /* What one kernel row, or the planner's choice under one mask, came to. */
@@ -41,9 +42,13 @@ typedef struct check {
     rapt_case *cases;
     size_t case_count;
     size_t runs, failures;
+    size_t repeated, differing; /* repeats, and those of other bits than their first run */
     uint32_t repeats;
+    check_failure *list; /* the first MAX_FAILURES of them */
+    size_t list_count;
+    FILE *report;
     tool_progress progress;
-    cJSON *json, *json_failures;
+    cJSON *json;
     bool lost;
 } check;
 
@@ -64,6 +69,7 @@ static int open_devices(check *c)
         options.selector = c->o->device.device;
         options.caps_mask = c->masks[n];
         options.validation = c->o->device.validation;
+        options.no_probe = c->o->device.no_probe;
         const rapt_status status = rapt_device_open(c->runtime, &options, &c->devices[n], &error);
         if (status == RAPT_OK)
             continue;
@@ -106,7 +112,7 @@ static int list_tallies(check *c)
             wanted = strcmp(info.family, not_attention[f]) != 0;
         if (wanted && c->o->kernel)
             wanted = strcmp(info.name, c->o->kernel) == 0;
-        else if (wanted && !c->o->full)
+        else if (wanted && !c->o->full && !c->o->every_row)
             wanted = stands_for_others(c, &info);
         if (wanted)
             c->tallies[c->tally_count++] =
@@ -139,14 +145,11 @@ static void report_failure(check *c, const rapt_check_problem *p, const tally *t
     else if (c->failures == MAX_DETAILS + 1)
         fprintf(c->o->json ? stderr : stdout, "further failures are counted only\n");
     fflush(stdout);
-    if (!c->json_failures)
+    if (c->list_count == MAX_FAILURES)
         return;
-    cJSON *f = cJSON_CreateObject();
-    cJSON_AddStringToObject(f, "case", p->c.name);
-    cJSON_AddStringToObject(f, "kernel", kernel);
-    cJSON_AddStringToObject(f, "caps", mask);
-    cJSON_AddStringToObject(f, "message", message);
-    cJSON_AddItemToArray(c->json_failures, f);
+    check_failure *f = &c->list[c->list_count++];
+    *f = (check_failure){.c = p->c, .forced = t->kernel != NULL, .forced_kernel = t->kernel, .mask = mask, .result = *r};
+    snprintf(f->message, sizeof f->message, "%s", message);
 }
 
 static double ratio(const rapt_check_difference *d)
@@ -164,6 +167,8 @@ static void run_one(check *c, const rapt_check_problem *p, tally *t)
 {
     const rapt_result r = rapt_check_run(c->devices[t->mask], p, t->kernel, c->repeats);
     c->runs++;
+    c->repeated += r.runs > 1 ? r.runs - 1 : 0;
+    c->differing += r.differing;
     if (r.verdict == RAPT_CHECK_PASS) {
         const double worst = fmax(ratio(&r.out), ratio(&r.lse));
         t->pass++;
@@ -188,7 +193,7 @@ static void run_one(check *c, const rapt_check_problem *p, tally *t)
  * core one that it accepts, with --full all that it accepts. */
 static bool takes(const check *c, const tally *t, const rapt_case *one)
 {
-    if (c->o->filter || c->o->kernel || (!t->kernel && t->mask == 0))
+    if (c->o->filter || c->o->one_case || c->o->kernel || (!t->kernel && t->mask == 0))
         return true;
     return (one->groups & RAPT_CASE_CORE) && (!t->kernel || c->o->full || t->pass + t->fail == 0);
 }
@@ -196,7 +201,7 @@ static bool takes(const check *c, const tally *t, const rapt_case *one)
 /* Each row on one case only: then rows are counted for the progress, else cases. */
 static bool counts_rows(const check *c, size_t first)
 {
-    return c->tallies[first].kernel && !c->o->filter && !c->o->kernel && !c->o->full;
+    return c->tallies[first].kernel && !c->o->filter && !c->o->one_case && !c->o->kernel && !c->o->full;
 }
 
 static size_t finished_rows(const check *c, size_t first, size_t last)
@@ -255,10 +260,42 @@ static void summary_text(const check *c, double seconds)
         else
             printf("%s%.200s\n", t->refused > 0 ? "never ran: " : "never ran", t->refusal);
     }
+    if (c->repeated > 0)
+        printf("%zu repeats: %zu gave other bits than their first run\n", c->repeated, c->differing);
     printf("%zu runs of %zu cases in %.1f s: %zu failed\n", c->runs, c->case_count, seconds, c->failures);
 }
 
-static int summary_json(check *c, double seconds)
+/* What there is to report, over memory that `rows` is. */
+static check_report make_report(const check *c, check_row *rows, double seconds)
+{
+    for (size_t n = 0; n < c->tally_count; n++) {
+        const tally *t = &c->tallies[n];
+        rows[n] = (check_row){.kernel = t->kernel ? t->kernel : "(chosen)", .mask = c->masks[t->mask], .pass = t->pass,
+                              .fail = t->fail, .refused = t->refused, .worst = t->worst, .worst_case = t->worst_case,
+                              .refusal = t->refusal};
+    }
+    return (check_report){.caps = rapt_device_caps(c->devices[0]), .device = &c->o->device,
+                          .set = c->o->one_case ? c->o->one_case
+                                 : c->o->filter ? c->o->filter
+                                 : c->o->full   ? "full"
+                                                : "quick",
+                          .repeats = c->repeats, .runs = c->runs, .failures = c->failures, .repeated = c->repeated,
+                          .differing = c->differing, .seconds = seconds, .list = c->list, .list_count = c->list_count,
+                          .rows = rows, .row_count = c->tally_count};
+}
+
+static int write_report(check *c, const check_report *report)
+{
+    if (!c->report)
+        return TOOL_GOOD;
+    check_report_write(report, c->report);
+    const bool good = !ferror(c->report);
+    const bool closed = fclose(c->report) == 0;
+    c->report = NULL;
+    return good && closed ? TOOL_GOOD : tool_error(TOOL_BAD_INPUT, "%s: %s", c->o->report, strerror(errno));
+}
+
+static int summary_json(check *c, const check_report *report, double seconds)
 {
     cJSON *root = c->json;
     c->json = NULL;
@@ -284,6 +321,11 @@ static int summary_json(check *c, double seconds)
     cJSON_AddNumberToObject(root, "cases", (double)c->case_count);
     cJSON_AddNumberToObject(root, "runs", (double)c->runs);
     cJSON_AddNumberToObject(root, "failed", (double)c->failures);
+    cJSON_AddNumberToObject(root, "repeats", (double)c->repeated);
+    cJSON_AddNumberToObject(root, "repeats_differing", (double)c->differing);
+    cJSON *failures = cJSON_AddArrayToObject(root, "failures");
+    for (size_t n = 0; n < c->list_count; n++)
+        cJSON_AddItemToArray(failures, check_failure_json(report, &c->list[n]));
     cJSON_AddNumberToObject(root, "seconds", seconds);
     return tool_json_print(root, NULL);
 }
@@ -309,10 +351,17 @@ static int run_all(check *c)
     size_t passes = 0;
     for (size_t n = 0; n < c->tally_count; n++)
         passes += c->tallies[n].pass;
+    check_row *rows = calloc(c->tally_count, sizeof *rows);
+    if (!rows)
+        return tool_no_memory();
+    const check_report report = make_report(c, rows, seconds);
     if (c->o->json)
-        code = summary_json(c, seconds);
+        code = summary_json(c, &report, seconds);
     else
         summary_text(c, seconds);
+    const int written = write_report(c, &report);
+    code = code == TOOL_GOOD ? written : code;
+    free(rows);
     if (code != TOOL_GOOD)
         return code;
     if (c->lost)
@@ -336,7 +385,24 @@ static void check_close(check *c)
     rapt_runtime_destroy(&c->runtime);
     free(c->tallies);
     free(c->cases);
+    free(c->list);
+    if (c->report)
+        fclose(c->report);
     cJSON_Delete(c->json);
+}
+
+/* Of all cases the one that was named, or a shape spelled out. */
+static bool keep_case(check *c)
+{
+    size_t found = 0;
+    while (found < c->case_count && strcmp(c->cases[found].name, c->o->one_case) != 0)
+        found++;
+    if (c->case_count == 0 || (found == c->case_count && !rapt_case_parse(c->o->one_case, &c->cases[0])))
+        return false;
+    if (found < c->case_count)
+        c->cases[0] = c->cases[found];
+    c->case_count = 1;
+    return true;
 }
 
 int tool_check(int argc, char **argv)
@@ -349,15 +415,27 @@ int tool_check(int argc, char **argv)
          "every case, every mask, every row, three times each and compared bit for\n"
          "bit; hours on a software device, which is slow to compile",
          NULL, &o.full},
+        {"--every-row", NULL, "every kernel row on one case, not only the first of each family and type", NULL,
+         &o.every_row},
         {"--kernel", "NAME", "only this kernel row, forced", &o.kernel, NULL},
         {"--chosen", NULL, "only what the planner chooses; no row is forced", NULL, &o.chosen},
         {"--filter", "TEXT", "only cases whose name contains TEXT", &o.filter, NULL},
         {"--caps", "SPEC", "only under this mask (see rapt run --help), not under the usual ones",
          &o.device.caps, NULL},
-        {"--repeats", "N", "run each N times more and compare the bits; default 0, full 2", &o.repeats, NULL},
+        {"--case", "NAME", "only the case of exactly this name, or of a shape such as B1H8D64N1024f32", &o.one_case, NULL},
+        {"--repeat", "N",
+         "run each N times more, compare the bits, and tell how many differed; default 0,\nfull 2. For flaky hardware: 100",
+         &o.repeats, NULL},
+        {"--report", "FILE", "a page in Markdown for a bug report: the device and its driver, every failure\nwith the "
+                             "command that shows it again, every row",
+         &o.report, NULL},
         {"--list", NULL, "print the names of the cases and run nothing", NULL, &o.list},
         {"--device", "SEL", "index, UUID, or part of a name; default as for rapt devices", &o.device.device,
          NULL},
+        {"--no-probe", NULL,
+         "without the known-answer probe before a row's first use: a row that is wrong then\n"
+         "shows in the case itself by how much; one that hangs hangs",
+         NULL, &o.device.no_probe},
         {"--validation", NULL, "run under the Vulkan validation layer, where installed", NULL,
          &o.device.validation},
         {"--verbose", NULL, "tell what the library does, on standard error", NULL, &o.device.verbose},
@@ -369,6 +447,8 @@ int tool_check(int argc, char **argv)
         "rapt check --full --device llvmpipe",
         "rapt check --caps floor --filter causal --chosen",
         "rapt check --kernel NAME --json",
+        "rapt check --every-row --report report.md",
+        "rapt check --chosen --repeat 100 --report flaky.md",
         NULL,
     };
     const tool_usage usage = {
@@ -390,14 +470,25 @@ int tool_check(int argc, char **argv)
         return tool_error(TOOL_BAD_INPUT, "--chosen and --kernel exclude each other");
     rapt_error error = {0};
     int64_t repeats = o.full ? 2 : 0;
-    if (o.repeats && !tool_integer("--repeats", o.repeats, 0, 10000, &repeats, &error))
+    if (o.one_case && o.filter)
+        return tool_error(TOOL_BAD_INPUT, "--case and --filter exclude each other");
+    if (o.repeats && !tool_integer("--repeat", o.repeats, 0, 10000, &repeats, &error))
         return tool_report(&error);
     check c = {.o = &o, .repeats = (uint32_t)repeats};
-    c.cases = rapt_cases(o.full ? RAPT_CASE_FULL : RAPT_CASE_QUICK, o.filter, &c.case_count);
+    c.cases = rapt_cases(o.one_case ? RAPT_CASE_FULL | RAPT_CASE_BENCH
+                         : o.full   ? RAPT_CASE_FULL
+                                    : RAPT_CASE_QUICK,
+                         o.filter, &c.case_count);
+    c.list = calloc(MAX_FAILURES, sizeof *c.list);
     c.json = o.json ? cJSON_CreateObject() : NULL;
-    c.json_failures = o.json ? cJSON_AddArrayToObject(c.json, "failures") : NULL;
-    if (!c.cases)
+    if (!c.cases || !c.list)
         code = tool_no_memory();
+    else if (o.one_case && !keep_case(&c))
+        code = tool_error(TOOL_BAD_INPUT,
+                          "case '%.80s': neither a known name (rapt check --full --list) nor a shape such as B1H8D64N1024f32",
+                          o.one_case);
+    else if (o.report && !(c.report = fopen(o.report, "wb"))) /* now, not when all has run */
+        code = tool_error(TOOL_BAD_INPUT, "%s: %s", o.report, strerror(errno));
     else if (c.case_count == 0)
         code = tool_error(TOOL_BAD_INPUT, "no case's name contains '%.60s'; rapt check --list shows them",
                           o.filter);

@@ -1,0 +1,50 @@
+/* What rapt check found, for a bug report: each failure with its row, shape, error, tolerance, seed, driver and the
+ * command that shows it again. */
+#ifndef RAPT_TOOL_CHECK_REPORT_H
+#define RAPT_TOOL_CHECK_REPORT_H
+
+#include "tool.h"
+
+#include "check/runner.h"
+
+typedef struct check_failure {
+    rapt_case c;
+    bool forced;         /* the row was forced by name; else it is the planner's choice */
+    const char *forced_kernel;
+    const char *mask;    /* capabilities lowered by; "" for none */
+    rapt_result result;  /* with the kernels that ran, as far as it came */
+    char message[700];
+} check_failure;
+
+/* One line of the table of rows. */
+typedef struct check_row {
+    const char *kernel; /* "(chosen)" for the planner's choice */
+    const char *mask;
+    size_t pass, fail, refused;
+    double worst; /* largest error / tolerance of the passes */
+    const char *worst_case, *refusal;
+} check_row;
+
+typedef struct check_report {
+    const rapt_caps *caps;
+    const tool_device_options *device; /* as on the command line */
+    const char *set;                   /* "quick", "full" or what it was narrowed to */
+    uint32_t repeats;
+    size_t runs, failures;           /* failures: all there were */
+    size_t repeated, differing;      /* repeats run, and those of other bits than their first run */
+    double seconds;
+    const check_failure *list;
+    size_t list_count; /* may be less than `failures` */
+    const check_row *rows;
+    size_t row_count;
+} check_report;
+
+/* "batch 2, heads 4:2, nq 5, .." in one line. */
+void check_shape_line(const rapt_case *c, char *text, size_t capacity);
+/* The command line that runs this failure alone. */
+void check_command_line(const check_report *report, const check_failure *f, char *text, size_t capacity);
+cJSON *check_failure_json(const check_report *report, const check_failure *f);
+/* Markdown. */
+void check_report_write(const check_report *report, FILE *file);
+
+#endif
