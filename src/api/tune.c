@@ -7,9 +7,8 @@
 #include <string.h>
 
 #define DEFAULT_SECONDS 2.0
-#define LEAST_ROUNDS 7      /* the interval of a median needs 6 */
+#define LEAST_ROUNDS 7      /* however long they take: the interval of a median needs 6 */
 #define MOST_ROUNDS 200
-#define PATIENCE 4          /* times `seconds`: then fewer rounds will have to do */
 #define SORTING_ROUNDS 3    /* which `seconds` leave out: few candidates survive them */
 #define WORTH 1.02          /* a speedup below is noise, whatever its interval */
 #define SHORT_QUERIES 16    /* query rows, packed heads included, up to which other key splits are tried */
@@ -403,11 +402,10 @@ static rapt_status race(tuning *t, entrant *by_default, rapt_error *error)
     for (uint64_t begin = rapt_now_ns(); gpu && status == RAPT_OK && by_default->alive && rapt_now_ns() - begin < WARM_UP_NS;)
         status = time_one(t, by_default, &ignored, error);
     const double wanted = t->options.seconds * 1e9;
-    const uint64_t start = rapt_now_ns();
-    uint64_t begin = start;
+    uint64_t begin = rapt_now_ns();
     while (status == RAPT_OK && t->rounds < MOST_ROUNDS && by_default->alive) {
         const double spent = (double)(rapt_now_ns() - begin);
-        if ((spent >= wanted && t->rounds >= LEAST_ROUNDS) || (t->rounds >= SORTING_ROUNDS && (double)(rapt_now_ns() - start) >= PATIENCE * wanted))
+        if (spent >= wanted && t->rounds >= LEAST_ROUNDS)
             break;
         const double share = fmax(spent / wanted, (double)t->rounds / MOST_ROUNDS);
         if (!tell(t, "timing", by_default, (uint32_t)(100 * fmin(share, 1)), 100))
@@ -477,8 +475,8 @@ static rapt_status choose(tuning *t, entrant *by_default, rapt_tune_result *resu
     result->speedup = tuned.speedup;
     result->speedup_low = tuned.speedup_low;
     result->speedup_high = tuned.speedup_high;
-    if (t->stopped || t->options.dry_run || t->rounds < LEAST_ROUNDS - 1)
-        return RAPT_OK; /* too few rounds tell nothing */
+    if (t->stopped || t->options.dry_run)
+        return RAPT_OK;
     bool stored;
     rapt_status status = rapt_tuning_keep(t->device, t->key, &tuned, &stored, error);
     result->stored = stored;
