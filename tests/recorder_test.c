@@ -1,5 +1,5 @@
-/* What an app runs is recorded as it was asked for: each distinct problem once with its count, whichever thread submits, and
- * nothing that is rapt's own. */
+/* What an app runs is recorded as it was asked for: each distinct problem once with its count, whichever
+ * thread submits, and nothing that is rapt's own. */
 #if !defined(_WIN32)
 #define _POSIX_C_SOURCE 200809L /* setenv */
 #endif
@@ -107,17 +107,24 @@ static void test_lines(void **state)
     assert_string_equal(
         read_text(path),
         "{\"rapt_record\":1}\n"
-        "{\"op\":\"attention\",\"count\":5,\"dtype\":\"f32\",\"causal\":false,\"causal_offset\":0,\"scale\":0.353553385,"
-        "\"q\":{\"dims\":[2,4,3,8],\"strides\":[96,24,8,1]},\"k\":{\"dims\":[2,2,5,8],\"strides\":[80,40,8,1]},"
-        "\"v\":{\"dims\":[2,2,5,8],\"strides\":[80,40,8,1]},\"out\":{\"dims\":[2,4,3,8],\"strides\":[96,24,8,1]},"
-        "\"lse\":{\"dims\":[2,4,3],\"strides\":[12,3,1]},\"sequences\":0,\"max_seqlen_q\":0,\"max_seqlen_k\":0}\n"
-        "{\"op\":\"attention\",\"count\":1,\"dtype\":\"f32\",\"causal\":true,\"causal_offset\":-2,\"scale\":0.375,"
+        "{\"op\":\"attention\",\"count\":5,\"dtype\":\"f32\",\"causal\":false,\"causal_offset\":0,\"scale\":"
+        "0.353553385,"
+        "\"q\":{\"dims\":[2,4,3,8],\"strides\":[96,24,8,1]},\"k\":{\"dims\":[2,2,5,8],\"strides\":[80,40,8,1]"
+        "},"
+        "\"v\":{\"dims\":[2,2,5,8],\"strides\":[80,40,8,1]},\"out\":{\"dims\":[2,4,3,8],\"strides\":[96,24,8,"
+        "1]},"
+        "\"lse\":{\"dims\":[2,4,3],\"strides\":[12,3,1]},\"sequences\":0,\"max_seqlen_q\":0,\"max_seqlen_k\":"
+        "0}\n"
+        "{\"op\":\"attention\",\"count\":1,\"dtype\":\"f32\",\"causal\":true,\"causal_offset\":-2,\"scale\":"
+        "0.375,"
         "\"q\":{\"dims\":[1,1,4,8],\"strides\":[0,0,8,1]},\"k\":{\"dims\":[1,1,4,8],\"strides\":[0,0,8,1]},"
         "\"v\":{\"dims\":[1,1,4,8],\"strides\":[0,0,8,1]},\"out\":{\"dims\":[1,1,4,8],\"strides\":[0,0,8,1]},"
         "\"lse\":null,\"sequences\":0,\"max_seqlen_q\":0,\"max_seqlen_k\":0}\n"
-        "{\"op\":\"attention\",\"count\":2,\"dtype\":\"f32\",\"causal\":false,\"causal_offset\":0,\"scale\":0.353553385,"
+        "{\"op\":\"attention\",\"count\":2,\"dtype\":\"f32\",\"causal\":false,\"causal_offset\":0,\"scale\":"
+        "0.353553385,"
         "\"q\":{\"dims\":[1,2,7,8],\"strides\":[0,56,8,1]},\"k\":{\"dims\":[1,2,7,8],\"strides\":[0,56,8,1]},"
-        "\"v\":{\"dims\":[1,2,7,8],\"strides\":[0,56,8,1]},\"out\":{\"dims\":[1,2,7,8],\"strides\":[0,56,8,1]},"
+        "\"v\":{\"dims\":[1,2,7,8],\"strides\":[0,56,8,1]},\"out\":{\"dims\":[1,2,7,8],\"strides\":[0,56,8,1]"
+        "},"
         "\"lse\":null,\"sequences\":2,\"max_seqlen_q\":4,\"max_seqlen_k\":0}\n");
     /* A second recording starts from nothing; destroying the runtime ends it. */
     RIG_OK(rapt_runtime_record(the_rig.runtime, path, error));
@@ -197,7 +204,8 @@ static void test_environment(void **state)
 #endif
 }
 
-/* More problems than there is room for: counted through the layer that submits call, on plans that need no device. */
+/* More problems than there is room for: counted through the layer that submits call, on plans that need no
+ * device. */
 static void test_bounded(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-/* Measured choices: what wins is proven and kept, what is wrong is blocked, what is on disk is believed only as a whole, and
- * no batch changes a row's kernel. */
+/* Measured choices: what wins is proven and kept, what is wrong is blocked, what is on disk is believed only
+ * as a whole, and no batch changes a row's kernel. */
 #include "rig.h"
 #include "vk/exec.h"
 
@@ -26,8 +26,8 @@ static rapt_plan_info planned(const rapt_attention_desc *d)
     return info;
 }
 
-/* Rows for `d` beside the naive one: all but the best `keep` are blocked, since each takes a driver long to compile. Their names,
- * best first; the number of them. */
+/* Rows for `d` beside the naive one: all but the best `keep` are blocked, since each takes a driver long to
+ * compile. Their names, best first; the number of them. */
 static int keep_few(const rapt_attention_desc *d, int keep, char names[][64])
 {
     int kept = 0;
@@ -64,7 +64,8 @@ static rapt_tune_result tune(const rapt_attention_desc *d, const rapt_tune_optio
     rapt_tune_result result = RAPT_TUNE_RESULT_INIT;
     options.seconds = 0.05;
     memset(candidates, 0, sizeof candidates);
-    RIG_OK(rapt_attention_tune(the_rig.device, d, given ? given : &options, &result, candidates, MOST, error));
+    RIG_OK(
+        rapt_attention_tune(the_rig.device, d, given ? given : &options, &result, candidates, MOST, error));
     return result;
 }
 
@@ -107,7 +108,8 @@ static void test_race(void **state)
         rows += strcmp(c->kernel, names[0]) == 0 || (kept > 1 && strcmp(c->kernel, names[1]) == 0) ||
                 strcmp(c->kernel, "naive-f32") == 0;
         assert_true(c->state == RAPT_TUNE_TIMED || c->state == RAPT_TUNE_SLOW);
-        assert_true(c->samples > 0 && c->min_ns <= c->median_ns && c->median_ns <= c->max_ns && c->min_ns > 0);
+        assert_true(c->samples > 0 && c->min_ns <= c->median_ns && c->median_ns <= c->max_ns &&
+                    c->min_ns > 0);
         assert_true(c->error <= 1);
         if (c->is_winner && !c->is_default)
             assert_true(c->speedup_low > 1.02);
@@ -182,7 +184,8 @@ static void test_determinism(void **state)
     float *q = rig_numbers(RAPT_F32, BATCH * ROW, 1), *k = rig_numbers(RAPT_F32, BATCH * KEYS, 2),
           *v = rig_numbers(RAPT_F32, BATCH * KEYS, 3);
     for (uint64_t n = 0; n < BATCH; n++) {
-        rig_call call = {.desc = one, .q = q + n * ROW, .k = k + n * KEYS, .v = v + n * KEYS, .out = out[0] + n * ROW};
+        rig_call call = {
+            .desc = one, .q = q + n * ROW, .k = k + n * KEYS, .v = v + n * KEYS, .out = out[0] + n * ROW};
         rig_run(the_rig.device, &call);
     }
     rig_call call = {.desc = four, .q = q, .k = k, .v = v, .out = out[1]};
@@ -194,7 +197,8 @@ static void test_determinism(void **state)
     rig_close(&the_rig);
 }
 
-/* A kernel that computes nonsense and was never probed: it is the reference at first, or one that is held against it. */
+/* A kernel that computes nonsense and was never probed: it is the reference at first, or one that is held
+ * against it. */
 static void test_wrong_kernel(void **state)
 {
     (void)state;
@@ -223,7 +227,8 @@ static void test_wrong_kernel(void **state)
         assert_int_equal(rapt_device_blocked_count(the_rig.device), before);
         assert_int_equal(rapt_device_tuned_count(the_rig.device), 0);
         r = tune(&d, NULL);
-        const rapt_tune_candidate *bad = find_candidate(&r, names[which]), *good = find_candidate(&r, names[1 - which]);
+        const rapt_tune_candidate *bad = find_candidate(&r, names[which]),
+                                  *good = find_candidate(&r, names[1 - which]);
         assert_int_equal(bad->state, RAPT_TUNE_WRONG);
         assert_true(bad->error > 1 && bad->samples == 0 && !bad->is_winner);
         assert_non_null(strstr(bad->reason, "off by"));
@@ -262,13 +267,16 @@ static void test_blocks(void **state)
     rig_folder(folder, "tune-blocks");
     rig_open(&the_rig, &(rig_options){.cache_dir = folder});
     snprintf(names[0], 64, "%s", planned(&d).kernel);
-    RIG_FAILS(rapt_device_block(the_rig.device, "nonsense", NULL, NULL, error), RAPT_ERROR_INVALID, "'nonsense'");
+    RIG_FAILS(rapt_device_block(the_rig.device, "nonsense", NULL, NULL, error), RAPT_ERROR_INVALID,
+              "'nonsense'");
     RIG_FAILS(rapt_device_block(the_rig.device, NULL, NULL, NULL, error), RAPT_ERROR_INVALID, "named");
     RIG_FAILS(rapt_device_block(NULL, names[0], NULL, NULL, error), RAPT_ERROR_INVALID, "device");
-    RIG_FAILS(rapt_device_unblock(the_rig.device, names[0], &stored, error), RAPT_ERROR_INVALID, "not on the block list");
+    RIG_FAILS(rapt_device_unblock(the_rig.device, names[0], &stored, error), RAPT_ERROR_INVALID,
+              "not on the block list");
     RIG_OK(rapt_device_block(the_rig.device, names[0], "hangs", &stored, error));
     assert_int_equal(stored, 1);
-    RIG_OK(rapt_device_block(the_rig.device, names[0], "hangs at noon", NULL, error)); /* the newer words count */
+    RIG_OK(rapt_device_block(the_rig.device, names[0], "hangs at noon", NULL,
+                             error)); /* the newer words count */
     assert_int_equal(rapt_device_blocked_count(the_rig.device), 1);
     rig_close(&the_rig);
     rig_open(&the_rig, &(rig_options){.cache_dir = folder});
@@ -353,8 +361,8 @@ static void test_damaged_file(void **state)
             bad[0]++;
         else if (what == 2)
             memset(bad + 8, 'x', inner - 8);
-        rapt_store_write(&the_rig.runtime->store, RAPT_STORE_TUNING, identity, (rapt_hash){0x74756e65, 1}, bad,
-                         what == 3 ? 3 : inner);
+        rapt_store_write(&the_rig.runtime->store, RAPT_STORE_TUNING, identity, (rapt_hash){0x74756e65, 1},
+                         bad, what == 3 ? 3 : inner);
         rig_close(&the_rig);
         rig_open(&the_rig, &(rig_options){.cache_dir = folder});
         assert_int_equal(rapt_device_tuned_count(the_rig.device), 0);

@@ -15,7 +15,8 @@ extern "C" {
  * Thread-safety: immutable after rapt_plan_prepare; prepare itself from one thread at a time. */
 typedef struct rapt_plan rapt_plan;
 
-/* Plans for the device's snapshot, its mask and its verdicts (probe results, block list). No Vulkan call is made.
+/* Plans for the device's snapshot, its mask and its verdicts (probe results, the block list, and
+ * what rapt/tune.h measured). No Vulkan call is made.
  * Errors: RAPT_ERROR_INVALID (the problem), RAPT_ERROR_UNSUPPORTED (no kernel row accepts it; the message has the
  * reason of the row that came closest, rapt_explain_refusal all of them). */
 RAPT_API rapt_status rapt_attention_plan(rapt_device *device, const rapt_attention_desc *desc, rapt_plan **plan,

@@ -34,7 +34,9 @@ void rapt_number_put(uint8_t *at, rapt_dtype dtype, float value)
         h = (uint16_t)(bits >> 16);
     } else {
         int exponent = (int)(bits >> 23 & 255) - 112;
-        h = value == 0.0f ? 0 : (uint16_t)((bits >> 16 & 0x8000u) | (uint32_t)exponent << 10 | (bits >> 13 & 1023u));
+        h = value == 0.0f
+                ? 0
+                : (uint16_t)((bits >> 16 & 0x8000u) | (uint32_t)exponent << 10 | (bits >> 13 & 1023u));
     }
     memcpy(at, &h, 2);
 }

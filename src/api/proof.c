@@ -46,8 +46,9 @@ rapt_status rapt_proof_make(rapt_device *device, const rapt_attention_desc *desc
 {
     const rapt_allocator *a = &device->runtime->allocator;
     *p = (rapt_proof){.device = device, .desc = *desc, .problem = *problem, .args = RAPT_ATTENTION_ARGS_INIT};
-    rapt_slot *const slots[] = {&p->args.q,   &p->args.k,   &p->args.v,
-                                &p->args.out, &p->args.lse, &p->args.cu_seqlens_q, &p->args.cu_seqlens_k};
+    rapt_slot *const slots[] = {&p->args.q,           &p->args.k,   &p->args.v,
+                                &p->args.out,         &p->args.lse, &p->args.cu_seqlens_q,
+                                &p->args.cu_seqlens_k};
     const uint64_t cu_bytes = problem->varlen ? (problem->batch + 1) * sizeof(int32_t) : 0;
     for (int i = 0; i < 7; i++)
         p->bytes[i] = i >= 5 ? cu_bytes : i < 4 || problem->lse ? rapt_align_up(problem->bytes[i], 4) : 0;
@@ -64,7 +65,8 @@ rapt_status rapt_proof_make(rapt_device *device, const rapt_attention_desc *desc
     enough = enough && (p->scores = rapt_calloc(a, RAPT_MAX(problem->nk, 1), sizeof *p->scores)) != NULL &&
              (p->row = rapt_calloc(a, problem->head_dim_v, sizeof *p->row)) != NULL;
     if (!enough)
-        return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a copy of the problem's tensors");
+        return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY,
+                         "no memory for a copy of the problem's tensors");
     if (problem->varlen)
         fill_sequences(p);
     uint32_t state = 12345;
@@ -73,13 +75,15 @@ rapt_status rapt_proof_make(rapt_device *device, const rapt_attention_desc *desc
     for (int i = 0; i < 7 && status == RAPT_OK; i++) {
         if (p->bytes[i] == 0)
             continue;
-        for (uint64_t k = 0; i < 3 && (k + 1) * size <= p->bytes[i]; k++) /* gaps too: their values do not matter */
-            rapt_number_put(p->data[i] + k * size, problem->dtype, rapt_number_next(&state) * (i == 0 ? 4.0f : 1.0f));
+        for (uint64_t k = 0; i < 3 && (k + 1) * size <= p->bytes[i];
+             k++) /* gaps too: their values do not matter */
+            rapt_number_put(p->data[i] + k * size, problem->dtype,
+                            rapt_number_next(&state) * (i == 0 ? 4.0f : 1.0f));
         status = rapt_buffer_create(device, p->bytes[i], &p->buffers[i], error);
         slots[i]->buffer = p->buffers[i];
         if (status == RAPT_OK && i != RAPT_T_OUT && i != RAPT_T_LSE)
-            status = rapt_buffer_upload(p->buffers[i], 0, i < 3 ? (void *)p->data[i] : (void *)p->cu[i - 5], p->bytes[i],
-                                        error);
+            status = rapt_buffer_upload(p->buffers[i], 0, i < 3 ? (void *)p->data[i] : (void *)p->cu[i - 5],
+                                        p->bytes[i], error);
     }
     return status;
 }
@@ -122,8 +126,8 @@ rapt_status rapt_proof_run(rapt_proof *p, rapt_binding *binding, int which, rapt
 
 /* One query: where it lies, and the keys of its sequence. */
 typedef struct query {
-    uint64_t b, h, i;           /* of out */
-    uint64_t place, nq;         /* in its sequence of nq queries */
+    uint64_t b, h, i;   /* of out */
+    uint64_t place, nq; /* in its sequence of nq queries */
     uint64_t first_key, nk;
 } query;
 
@@ -131,7 +135,8 @@ typedef struct query {
 static bool find_query(const rapt_proof *p, uint64_t row, query *q)
 {
     const rapt_tensor *o = &p->desc.out;
-    *q = (query){.i = row % o->size[2], .h = row / o->size[2] % o->size[1], .b = row / o->size[2] / o->size[1]};
+    *q = (query){
+        .i = row % o->size[2], .h = row / o->size[2] % o->size[1], .b = row / o->size[2] / o->size[1]};
     q->place = q->i;
     q->nq = p->problem.nq;
     q->nk = p->problem.nk;
@@ -205,7 +210,8 @@ static double row_error(rapt_proof *p, int which, const query *q)
         worst = fmax(worst, share_of(rapt_number_get(got + x * size, m->dtype), visible ? p->row[x] / sum : 0,
                                      unit_of(m->dtype)));
     if (m->lse)
-        worst = fmax(worst, share_of(lse_at(p, which, q), visible ? top + log(sum) : -INFINITY, lse_unit(m->dtype)));
+        worst = fmax(worst,
+                     share_of(lse_at(p, which, q), visible ? top + log(sum) : -INFINITY, lse_unit(m->dtype)));
     return worst;
 }
 
@@ -218,7 +224,8 @@ double rapt_proof_sample(rapt_proof *p, int which)
     double worst = 0;
     query q;
     for (uint64_t n = 0; n < count; n++) /* the first, the last, and evenly between */
-        if (find_query(p, count > 1 ? (uint64_t)((double)n * (double)(rows - 1) / (double)(count - 1)) : 0, &q))
+        if (find_query(p, count > 1 ? (uint64_t)((double)n * (double)(rows - 1) / (double)(count - 1)) : 0,
+                       &q))
             worst = fmax(worst, row_error(p, which, &q));
     return worst;
 }
@@ -241,8 +248,8 @@ double rapt_proof_compare(rapt_proof *p, int *culprit)
             error = fmax(error, share_of(rapt_number_get(a + x * size, m->dtype),
                                          rapt_number_get(b + x * size, m->dtype), allowed));
         if (m->lse)
-            error = fmax(error, share_of(lse_at(p, RAPT_PROOF_LATEST, &q), lse_at(p, RAPT_PROOF_REFERENCE, &q),
-                                         allowed_lse));
+            error = fmax(error, share_of(lse_at(p, RAPT_PROOF_LATEST, &q),
+                                         lse_at(p, RAPT_PROOF_REFERENCE, &q), allowed_lse));
         if (error > worst) {
             worst = error;
             worst_query = q;

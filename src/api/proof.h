@@ -1,5 +1,5 @@
-/* Whether kernels compute what they should on a problem of any size: a sample of rows against double precision, and all
- * elements of one result against another's. */
+/* Whether kernels compute what they should on a problem of any size: a sample of rows against double
+ * precision, and all elements of one result against another's. */
 #ifndef RAPT_API_PROOF_H
 #define RAPT_API_PROOF_H
 
@@ -15,11 +15,11 @@ typedef struct rapt_proof {
     rapt_attention_args args; /* to bind: every candidate writes the same outputs */
     rapt_buffer *buffers[7];  /* q, k, v, out, lse, cu_seqlens_q, cu_seqlens_k */
     uint64_t bytes[7];
-    uint8_t *data[3];         /* of q, k and v */
-    int32_t *cu[2];           /* of queries and keys; NULL: dense */
+    uint8_t *data[3]; /* of q, k and v */
+    int32_t *cu[2];   /* of queries and keys; NULL: dense */
     uint8_t *out[RAPT_PROOF_RESULTS];
     uint8_t *lse[RAPT_PROOF_RESULTS]; /* NULL where not wanted */
-    double *scores, *row;     /* of one query */
+    double *scores, *row;             /* of one query */
 } rapt_proof;
 
 /* The memory and the inputs. Free in any case. */
@@ -31,8 +31,9 @@ void rapt_proof_free(rapt_proof *proof);
 rapt_status rapt_proof_run(rapt_proof *proof, rapt_binding *binding, int which, rapt_error *error);
 /* The worst error of a sample of rows as a share of what is allowed; infinite for NaN. */
 double rapt_proof_sample(rapt_proof *proof, int which);
-/* The worst difference between the latest result and the reference, as a share of what is allowed. Above 1, *culprit is the
- * result that is off from double precision in that row, or -1 where both are within bounds. */
+/* The worst difference between the latest result and the reference, as a share of what is allowed. Above 1,
+ * *culprit is the result that is off from double precision in that row, or -1 where both are within bounds.
+ */
 double rapt_proof_compare(rapt_proof *proof, int *culprit);
 
 #endif

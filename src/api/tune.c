@@ -1,4 +1,5 @@
-/* Tuning: every row that accepts a problem, proven, then timed in turns against the one that plans take by default. */
+/* Tuning: every row that accepts a problem, proven, then timed in turns against the one that plans take by
+ * default. */
 #include "api/proof.h"
 
 #include <math.h>
@@ -7,11 +8,11 @@
 #include <string.h>
 
 #define DEFAULT_SECONDS 2.0
-#define LEAST_ROUNDS 7      /* however long they take: the interval of a median needs 6 */
+#define LEAST_ROUNDS 7 /* however long they take: the interval of a median needs 6 */
 #define MOST_ROUNDS 200
-#define SORTING_ROUNDS 3    /* which `seconds` leave out: few candidates survive them */
-#define WORTH 1.02          /* a speedup below is noise, whatever its interval */
-#define SHORT_QUERIES 16    /* query rows, packed heads included, up to which other key splits are tried */
+#define SORTING_ROUNDS 3 /* which `seconds` leave out: few candidates survive them */
+#define WORTH 1.02       /* a speedup below is noise, whatever its interval */
+#define SHORT_QUERIES 16 /* query rows, packed heads included, up to which other key splits are tried */
 #define MOST_SPLITS 256
 #define WARM_UP_NS 300000000u /* of runs before, on GPUs, whose clocks rise only under load */
 
@@ -44,7 +45,8 @@ typedef struct tuning {
 /* false: the caller wants no more. */
 static bool tell(tuning *t, const char *stage, const entrant *e, uint32_t done, uint32_t total)
 {
-    const rapt_tune_progress progress = {.stage = stage, .kernel = e->info.kernel, .done = done, .total = total};
+    const rapt_tune_progress progress = {
+        .stage = stage, .kernel = e->info.kernel, .done = done, .total = total};
     if (t->options.progress != NULL && t->options.progress(t->options.user, &progress) != 0)
         t->stopped = true;
     return !t->stopped;
@@ -80,11 +82,12 @@ static rapt_status add(tuning *t, const rapt_kernel_row *row, int score, uint32_
             return RAPT_OK;
         }
     if (t->count == t->capacity) {
-        entrant *grown = rapt_realloc_array(&t->device->runtime->allocator, t->list, t->capacity, t->capacity + 16,
-                                            sizeof *grown);
+        entrant *grown = rapt_realloc_array(&t->device->runtime->allocator, t->list, t->capacity,
+                                            t->capacity + 16, sizeof *grown);
         if (grown == NULL) {
             rapt_plan_destroy(&plan);
-            return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for %u candidates", t->capacity + 16);
+            return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for %u candidates",
+                             t->capacity + 16);
         }
         t->list = grown;
         t->capacity += 16;
@@ -129,8 +132,8 @@ static bool is_blocked(const tuning *t, const rapt_kernel_row *row)
     return t->verdicts.blocked != NULL && t->verdicts.blocked(t->verdicts.user, row, reason, sizeof reason);
 }
 
-/* Those that the planner's predicates accept, best score first; then, if asked for, those meant for other devices; last the
- * naive one. `plan` is the default's. */
+/* Those that the planner's predicates accept, best score first; then, if asked for, those meant for other
+ * devices; last the naive one. `plan` is the default's. */
 static rapt_status list_entrants(tuning *t, const rapt_plan *plan, rapt_error *error)
 {
     rapt_status status = RAPT_OK;
@@ -170,7 +173,8 @@ static rapt_status list_entrants(tuning *t, const rapt_plan *plan, rapt_error *e
 /* What ends the tuning, rather than a candidate's part in it. */
 static bool is_fatal(rapt_status status)
 {
-    return status == RAPT_ERROR_DEVICE_LOST || status == RAPT_ERROR_OUT_OF_HOST_MEMORY || status == RAPT_ERROR_TIMEOUT;
+    return status == RAPT_ERROR_DEVICE_LOST || status == RAPT_ERROR_OUT_OF_HOST_MEMORY ||
+           status == RAPT_ERROR_TIMEOUT;
 }
 
 static rapt_status failed(tuning *t, entrant *e, rapt_status status, const rapt_error *why, rapt_error *error)
@@ -218,14 +222,17 @@ static entrant *first_alive(tuning *t)
     return NULL;
 }
 
-/* One attempt with the first candidate alive as the reference. *again: the reference turned out wrong, or fell out. */
+/* One attempt with the first candidate alive as the reference. *again: the reference turned out wrong, or
+ * fell out. */
 static rapt_status prove_against_first(tuning *t, bool *again, rapt_error *error)
 {
     *again = true;
     entrant *reference = first_alive(t);
     if (reference == NULL)
-        return rapt_fail(error, RAPT_ERROR_WRONG_RESULT, "no kernel computes this problem right on this device; of '%s': %s",
-                         t->count > 0 ? t->list[0].info.kernel : "", t->count > 0 ? t->list[0].info.reason : "");
+        return rapt_fail(error, RAPT_ERROR_WRONG_RESULT,
+                         "no kernel computes this problem right on this device; of '%s': %s",
+                         t->count > 0 ? t->list[0].info.kernel : "",
+                         t->count > 0 ? t->list[0].info.reason : "");
     for (entrant *e = reference; e < t->list + t->count; e++) {
         if (!e->alive)
             continue;
@@ -269,20 +276,22 @@ static rapt_status prove(tuning *t, rapt_error *error)
     return status;
 }
 
-/* What is wrong goes onto the block list: the row, where it is as it would be chosen; other key splits alone may be the fault
- * of what merges them. */
+/* What is wrong goes onto the block list: the row, where it is as it would be chosen; other key splits alone
+ * may be the fault of what merges them. */
 static uint32_t block_wrong(tuning *t)
 {
     uint32_t blocked = 0;
     for (uint32_t i = 0; i < t->count && !t->options.dry_run; i++) {
         const entrant *e = &t->list[i];
         char reason[160], label[120];
-        if (e->info.state != RAPT_TUNE_WRONG || (e->asked != 0 && e->info.key_splits > 1) || is_blocked(t, e->row))
+        if (e->info.state != RAPT_TUNE_WRONG || (e->asked != 0 && e->info.key_splits > 1) ||
+            is_blocked(t, e->row))
             continue;
         rapt_tuning_label(&t->problem, label, sizeof label);
         snprintf(reason, sizeof reason, "off by %.3g times what is allowed: %.100s", e->info.error, label);
         if (rapt_device_block(t->device, e->row->name, reason, NULL, NULL) == RAPT_OK) {
-            rapt_log_write(&t->device->runtime->log, RAPT_LOG_WARNING, "kernel %s is blocked: %s", e->row->name, reason);
+            rapt_log_write(&t->device->runtime->log, RAPT_LOG_WARNING, "kernel %s is blocked: %s",
+                           e->row->name, reason);
             blocked++;
         }
     }
@@ -302,8 +311,8 @@ static double median_of(const double *sorted, uint32_t n)
     return n == 0 ? 0 : (sorted[(n - 1) / 2] + sorted[n / 2]) / 2;
 }
 
-/* From which place, counted from either end, an interval of sorted samples holds the median with 95 % at least: the signs of
- * n samples are a binomial. 0: n is too small. */
+/* From which place, counted from either end, an interval of sorted samples holds the median with 95 % at
+ * least: the signs of n samples are a binomial. 0: n is too small. */
 static uint32_t interval_rank(uint32_t n)
 {
     double term = pow(0.5, n), below = 0;
@@ -372,7 +381,8 @@ static rapt_status run_round(tuning *t, rapt_error *error)
     return RAPT_OK;
 }
 
-/* Left out is what in its fastest run is that much over the best median: the fewer the rounds, the more it takes. */
+/* Left out is what in its fastest run is that much over the best median: the fewer the rounds, the more it
+ * takes. */
 static double slow_factor(uint32_t rounds)
 {
     return rounds < 2 ? 3 : rounds < SORTING_ROUNDS ? 2 : 1.3;
@@ -390,7 +400,8 @@ static void drop_slow(tuning *t, const entrant *by_default)
             best = e->info.median_ns;
     }
     for (uint32_t i = 0; i < t->count; i++)
-        if (t->list[i].alive && &t->list[i] != by_default && t->list[i].info.min_ns > best * slow_factor(t->rounds))
+        if (t->list[i].alive && &t->list[i] != by_default &&
+            t->list[i].info.min_ns > best * slow_factor(t->rounds))
             drop(&t->list[i], RAPT_TUNE_SLOW, "");
 }
 
@@ -399,7 +410,8 @@ static rapt_status race(tuning *t, entrant *by_default, rapt_error *error)
     double ignored;
     rapt_status status = RAPT_OK;
     const bool gpu = t->device->caps.device_class != RAPT_CLASS_SOFTWARE;
-    for (uint64_t begin = rapt_now_ns(); gpu && status == RAPT_OK && by_default->alive && rapt_now_ns() - begin < WARM_UP_NS;)
+    for (uint64_t begin = rapt_now_ns();
+         gpu && status == RAPT_OK && by_default->alive && rapt_now_ns() - begin < WARM_UP_NS;)
         status = time_one(t, by_default, &ignored, error);
     const double wanted = t->options.seconds * 1e9;
     uint64_t begin = rapt_now_ns();
@@ -500,7 +512,8 @@ static rapt_status run_all(tuning *t, rapt_tune_result *result, rapt_error *erro
         return status;
     entrant *by_default = find_default(t);
     if (by_default == NULL)
-        return rapt_fail(error, RAPT_ERROR_WRONG_RESULT, "no kernel but the naive one computes this problem right on %s",
+        return rapt_fail(error, RAPT_ERROR_WRONG_RESULT,
+                         "no kernel but the naive one computes this problem right on %s",
                          t->device->caps.device_name);
     status = race(t, by_default, error);
     if (status == RAPT_OK && !by_default->alive)
@@ -520,8 +533,8 @@ static void close_all(tuning *t)
 }
 
 static rapt_status check_arguments(rapt_device *device, const rapt_attention_desc *desc,
-                                   const rapt_tune_options *options, const rapt_tune_result *result, tuning *t,
-                                   rapt_error *error)
+                                   const rapt_tune_options *options, const rapt_tune_result *result,
+                                   tuning *t, rapt_error *error)
 {
     if (device == NULL || result == NULL)
         return rapt_fail(error, RAPT_ERROR_INVALID, "%s is NULL", device == NULL ? "device" : "result");
@@ -538,7 +551,8 @@ static rapt_status check_arguments(rapt_device *device, const rapt_attention_des
     if (status != RAPT_OK)
         return status;
     if (desc->kernel != NULL)
-        return rapt_fail(error, RAPT_ERROR_INVALID, "a forced kernel ('%.64s') leaves nothing to tune", desc->kernel);
+        return rapt_fail(error, RAPT_ERROR_INVALID, "a forced kernel ('%.64s') leaves nothing to tune",
+                         desc->kernel);
     if (t->problem.empty)
         return rapt_fail(error, RAPT_ERROR_INVALID, "an empty problem has nothing to tune");
     if (!rapt_tuning_key(&t->problem, &device->caps, &t->key))
@@ -549,9 +563,9 @@ static rapt_status check_arguments(rapt_device *device, const rapt_attention_des
     return rapt_device_alive(device, error);
 }
 
-rapt_status rapt_attention_tune(rapt_device *device, const rapt_attention_desc *desc, const rapt_tune_options *options,
-                                rapt_tune_result *result, rapt_tune_candidate *candidates, uint32_t capacity,
-                                rapt_error *error)
+rapt_status rapt_attention_tune(rapt_device *device, const rapt_attention_desc *desc,
+                                const rapt_tune_options *options, rapt_tune_result *result,
+                                rapt_tune_candidate *candidates, uint32_t capacity, rapt_error *error)
 {
     tuning t = {.device = device, .desc = desc};
     rapt_status status = check_arguments(device, desc, options, result, &t, error);

@@ -16,7 +16,8 @@ rapt_hash rapt_record_key(const rapt_problem *problem)
     return rapt_hash_bytes(RAPT_HASH_INIT, &p, sizeof p);
 }
 
-static void add_tensor(rapt_text *t, const char *name, const uint64_t *size, const uint64_t stride[3], unsigned rank)
+static void add_tensor(rapt_text *t, const char *name, const uint64_t *size, const uint64_t stride[3],
+                       unsigned rank)
 {
     rapt_text_add(t, ",\"%s\":{\"dims\":[", name);
     for (unsigned i = 0; i < rank; i++)
@@ -33,12 +34,13 @@ void rapt_record_line(const rapt_problem *p, uint64_t count, rapt_text *t)
     rapt_text_add(t,
                   "{\"op\":\"attention\",\"count\":%llu,\"dtype\":\"%s\",\"causal\":%s,\"causal_offset\":%d,"
                   "\"scale\":%.9g",
-                  (unsigned long long)count, rapt_dtype_name(p->dtype), p->causal ? "true" : "false", p->causal_offset,
-                  (double)p->scale);
+                  (unsigned long long)count, rapt_dtype_name(p->dtype), p->causal ? "true" : "false",
+                  p->causal_offset, (double)p->scale);
     add_tensor(t, "q", (uint64_t[]){batch, p->heads_q, p->total_q, p->head_dim_qk}, p->stride[RAPT_T_Q], 4);
     add_tensor(t, "k", (uint64_t[]){batch, p->heads_kv, p->total_k, p->head_dim_qk}, p->stride[RAPT_T_K], 4);
     add_tensor(t, "v", (uint64_t[]){batch, p->heads_kv, p->total_k, p->head_dim_v}, p->stride[RAPT_T_V], 4);
-    add_tensor(t, "out", (uint64_t[]){batch, p->heads_out, p->total_q, p->head_dim_v}, p->stride[RAPT_T_OUT], 4);
+    add_tensor(t, "out", (uint64_t[]){batch, p->heads_out, p->total_q, p->head_dim_v}, p->stride[RAPT_T_OUT],
+               4);
     if (p->lse)
         add_tensor(t, "lse", (uint64_t[]){batch, p->heads_out, p->total_q}, p->stride[RAPT_T_LSE], 3);
     else

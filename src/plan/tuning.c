@@ -1,5 +1,5 @@
-/* What a tuned choice holds for. The key is all that a choice may depend on, and nothing of the batch unless the caller
- * allows it: else a row's bits would depend on what is around it. */
+/* What a tuned choice holds for. The key is all that a choice may depend on, and nothing of the batch unless
+ * the caller allows it: else a row's bits would depend on what is around it. */
 #include "plan/plan.h"
 
 #include <string.h>
@@ -11,13 +11,13 @@ bool rapt_tuning_key(const rapt_problem *p, const rapt_caps *caps, rapt_hash *ke
         return false;
     const uint64_t words[] = {
         p->dtype, p->head_dim_qk, p->head_dim_v, p->heads_q, p->heads_kv, p->nq, p->nk, p->causal,
-        (uint64_t)(int64_t)p->causal_offset, p->varlen, rapt_problem_aligned(p), p->key_splits, p->batch_tuned,
-        p->batch_tuned ? p->batch : 0, p->batch_tuned ? p->total_q : 0, p->batch_tuned ? p->total_k : 0,
-        p->batch_tuned ? p->bounded_q : 0, p->batch_tuned ? p->bounded_k : 0,
+        (uint64_t)(int64_t)p->causal_offset, p->varlen, rapt_problem_aligned(p), p->key_splits,
+        p->batch_tuned, p->batch_tuned ? p->batch : 0, p->batch_tuned ? p->total_q : 0,
+        p->batch_tuned ? p->total_k : 0, p->batch_tuned ? p->bounded_q : 0, p->batch_tuned ? p->bounded_k : 0,
         /* What rows are accepted by; a mask lowers it. */
-        caps->features, caps->subgroup_size, caps->subgroup_size_min, caps->subgroup_size_max, caps->max_shared_bytes,
-        caps->max_invocations, caps->max_group_size[0], caps->max_storage_buffers, caps->max_push_bytes,
-        caps->max_storage_range, caps->max_texel_elements, caps->coopmat_count};
+        caps->features, caps->subgroup_size, caps->subgroup_size_min, caps->subgroup_size_max,
+        caps->max_shared_bytes, caps->max_invocations, caps->max_group_size[0], caps->max_storage_buffers,
+        caps->max_push_bytes, caps->max_storage_range, caps->max_texel_elements, caps->coopmat_count};
     *key = rapt_hash_bytes(RAPT_HASH_INIT, words, sizeof words);
     return true;
 }

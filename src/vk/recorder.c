@@ -1,5 +1,5 @@
-/* The recorder: counts the problems an app submits, and writes them down when it stops. All its memory is taken when it
- * starts; counting allocates nothing. */
+/* The recorder: counts the problems an app submits, and writes them down when it stops. All its memory is
+ * taken when it starts; counting allocates nothing. */
 #include "op/record.h"
 #include "vk/exec.h"
 
@@ -66,7 +66,8 @@ static rapt_status write_out(rapt_runtime *runtime, const struct rapt_recorder *
     const size_t capacity = sizeof RAPT_RECORD_HEADER + (size_t)r->entry_count * RAPT_RECORD_LINE_MAX;
     char *data = rapt_calloc(&runtime->allocator, capacity, 1);
     if (data == NULL)
-        return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "%s: no memory to write the recording", r->path);
+        return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "%s: no memory to write the recording",
+                         r->path);
     rapt_text text = rapt_text_over(data, capacity);
     rapt_text_add(&text, "%s", RAPT_RECORD_HEADER);
     for (uint32_t i = 0; i < r->entry_count; i++)
@@ -76,13 +77,15 @@ static rapt_status write_out(rapt_runtime *runtime, const struct rapt_recorder *
     if (status != RAPT_OK)
         return rapt_fail_prefix(error, status, "the recording was not written");
     if (r->dropped > 0)
-        rapt_log_write(&runtime->log, RAPT_LOG_WARNING, "%s: %llu submits of problems beyond the first %d are not in it",
-                       r->path, (unsigned long long)r->dropped, RAPT_RECORD_PROBLEMS);
+        rapt_log_write(&runtime->log, RAPT_LOG_WARNING,
+                       "%s: %llu submits of problems beyond the first %d are not in it", r->path,
+                       (unsigned long long)r->dropped, RAPT_RECORD_PROBLEMS);
     return RAPT_OK;
 }
 
 /* A recorder whose file can be written, which its empty recording proves. */
-static rapt_status start(rapt_runtime *runtime, const char *path, struct rapt_recorder **out, rapt_error *error)
+static rapt_status start(rapt_runtime *runtime, const char *path, struct rapt_recorder **out,
+                         rapt_error *error)
 {
     *out = NULL;
     if (strlen(path) >= sizeof(*out)->path)
@@ -90,7 +93,8 @@ static rapt_status start(rapt_runtime *runtime, const char *path, struct rapt_re
                          sizeof(*out)->path - 1);
     struct rapt_recorder *r = rapt_calloc(&runtime->allocator, 1, sizeof *r);
     if (r == NULL)
-        return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory to record %d problems", RAPT_RECORD_PROBLEMS);
+        return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory to record %d problems",
+                         RAPT_RECORD_PROBLEMS);
     memcpy(r->path, path, strlen(path) + 1);
     rapt_status status = write_out(runtime, r, error);
     if (status == RAPT_OK)

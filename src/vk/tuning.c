@@ -20,7 +20,8 @@ struct rapt_tuning {
 
 static const rapt_hash file_key = {0x74756e65, 1};
 
-/* The file: these counts, then the choices, then the blocks, as in memory; the store vouches for the build that wrote it. */
+/* The file: these counts, then the choices, then the blocks, as in memory; the store vouches for the build
+ * that wrote it. */
 typedef struct file_header {
     uint32_t choice_count, block_count;
 } file_header;
@@ -49,8 +50,8 @@ static rapt_status add_choice(rapt_device *device, const choice *c, rapt_error *
         t->choices[t->choice_count - 1] = *c;
         return RAPT_OK;
     }
-    choice *grown = rapt_realloc_array(&device->runtime->allocator, t->choices, t->choice_count, t->choice_count + 1,
-                                       sizeof *grown);
+    choice *grown = rapt_realloc_array(&device->runtime->allocator, t->choices, t->choice_count,
+                                       t->choice_count + 1, sizeof *grown);
     if (grown == NULL)
         return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a measured choice");
     t->choices = grown;
@@ -92,8 +93,8 @@ static void merge_file(rapt_device *device)
     struct rapt_tuning *t = device->tuning;
     void *data;
     size_t size;
-    if (!on_disk(device) || !rapt_store_read(&device->runtime->store, RAPT_STORE_TUNING, device->identity, file_key,
-                                             &data, &size))
+    if (!on_disk(device) || !rapt_store_read(&device->runtime->store, RAPT_STORE_TUNING, device->identity,
+                                             file_key, &data, &size))
         return;
     file_header h = {0, 0};
     if (size >= sizeof h)
@@ -115,7 +116,8 @@ static void merge_file(rapt_device *device)
     for (uint32_t i = 0; i < h.block_count && good; i++, at += sizeof(rapt_blocked)) {
         rapt_blocked b;
         memcpy(&b, at, sizeof b);
-        if (ended(b.kernel, sizeof b.kernel) && ended(b.reason, sizeof b.reason) && find_block(t, b.kernel) == t->block_count)
+        if (ended(b.kernel, sizeof b.kernel) && ended(b.reason, sizeof b.reason) &&
+            find_block(t, b.kernel) == t->block_count)
             (void)add_block(device, &b, NULL);
     }
     rapt_free(&device->runtime->allocator, data, size);
@@ -142,7 +144,8 @@ static bool write_file(rapt_device *device)
     rapt_store_write(&device->runtime->store, RAPT_STORE_TUNING, device->identity, file_key, data, size);
     void *back;
     size_t back_size;
-    bool good = rapt_store_read(&device->runtime->store, RAPT_STORE_TUNING, device->identity, file_key, &back, &back_size);
+    bool good = rapt_store_read(&device->runtime->store, RAPT_STORE_TUNING, device->identity, file_key, &back,
+                                &back_size);
     if (good) {
         good = back_size == size && memcmp(back, data, size) == 0;
         rapt_free(a, back, back_size);
@@ -316,7 +319,8 @@ rapt_status rapt_device_blocked(rapt_device *device, uint32_t index, rapt_blocke
         *out = t->blocks[index];
     rapt_mutex_unlock(&t->lock);
     out->struct_size = size;
-    return index < count ? RAPT_OK : rapt_fail(error, RAPT_ERROR_INVALID, "blocked row %u of %u", index, count);
+    return index < count ? RAPT_OK
+                         : rapt_fail(error, RAPT_ERROR_INVALID, "blocked row %u of %u", index, count);
 }
 
 rapt_status rapt_device_tuned(rapt_device *device, uint32_t index, rapt_tuned *out, rapt_error *error)
@@ -333,7 +337,8 @@ rapt_status rapt_device_tuned(rapt_device *device, uint32_t index, rapt_tuned *o
         *out = t->choices[index].tuned;
     rapt_mutex_unlock(&t->lock);
     out->struct_size = size;
-    return index < count ? RAPT_OK : rapt_fail(error, RAPT_ERROR_INVALID, "measured choice %u of %u", index, count);
+    return index < count ? RAPT_OK
+                         : rapt_fail(error, RAPT_ERROR_INVALID, "measured choice %u of %u", index, count);
 }
 
 uint32_t rapt_device_forget_tuned(rapt_device *device)

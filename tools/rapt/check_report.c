@@ -18,9 +18,10 @@ TOOL_PRINTF(3, 4) static void add(char *text, size_t capacity, const char *forma
 void check_shape_line(const rapt_case *c, char *text, size_t capacity)
 {
     text[0] = 0;
-    add(text, capacity, "%s, batch %" PRIu64 ", heads %" PRIu64 ":%" PRIu64 ", nq %" PRIu64 ", nk %" PRIu64
-        ", head_dim %" PRIu64 "/%" PRIu64, rapt_dtype_name(c->dtype), c->batch, c->q_heads, c->kv_heads, c->nq, c->nk,
-        c->d_qk, c->d_v);
+    add(text, capacity,
+        "%s, batch %" PRIu64 ", heads %" PRIu64 ":%" PRIu64 ", nq %" PRIu64 ", nk %" PRIu64
+        ", head_dim %" PRIu64 "/%" PRIu64,
+        rapt_dtype_name(c->dtype), c->batch, c->q_heads, c->kv_heads, c->nq, c->nk, c->d_qk, c->d_v);
     if (c->causal)
         add(text, capacity, ", causal%+" PRId64, c->causal_offset);
     if (c->key_splits > 0)
@@ -28,8 +29,8 @@ void check_shape_line(const rapt_case *c, char *text, size_t capacity)
     for (uint32_t s = 0; s < c->sequences && s < RAPT_CASE_SEQUENCES; s++)
         add(text, capacity, "%s%u:%u%s", s == 0 ? ", packed sequences of queries:keys " : " ", c->length_q[s],
             c->length_k[s], s + 1 == c->sequences && c->max_seqlen_q > 0 ? " with max_seqlen_q below" : "");
-    add(text, capacity, ", layout %s, inputs %s%s", rapt_case_layout_name(c->layout), rapt_case_input_name(c->input),
-        c->no_lse ? ", no lse" : "");
+    add(text, capacity, ", layout %s, inputs %s%s", rapt_case_layout_name(c->layout),
+        rapt_case_input_name(c->input), c->no_lse ? ", no lse" : "");
 }
 
 void check_command_line(const check_report *r, const check_failure *f, char *text, size_t capacity)
@@ -139,8 +140,8 @@ static void print_device(const check_report *r, FILE *file)
     char text[700];
     fprintf(file, "| | |\n|---|---|\n");
     print_row(file, "device", c->device_name);
-    snprintf(text, sizeof text, "%s, vendor 0x%x, device 0x%x", tool_device_type_name(c->device_type), c->vendor_id,
-             c->device_id);
+    snprintf(text, sizeof text, "%s, vendor 0x%x, device 0x%x", tool_device_type_name(c->device_type),
+             c->vendor_id, c->device_id);
     print_row(file, "kind", text);
     snprintf(text, sizeof text, "%s %s (version 0x%x)", c->driver_name, c->driver_info, c->driver_version);
     print_row(file, "driver", text);
@@ -192,8 +193,8 @@ static void print_failure(const check_report *r, size_t n, FILE *file)
     print_difference(file, "out", &f->result.out);
     print_difference(file, "lse", &f->result.lse);
     if (f->result.runs > 1)
-        fprintf(file, "- %u of %u runs wrong; %u of %u repeats gave other bits than the first run\n", f->result.wrong,
-                f->result.runs, f->result.differing, f->result.runs - 1);
+        fprintf(file, "- %u of %u runs wrong; %u of %u repeats gave other bits than the first run\n",
+                f->result.wrong, f->result.runs, f->result.differing, f->result.runs - 1);
     fprintf(file, "- driver: ");
     print_cell(file, r->caps->driver_name);
     fprintf(file, " ");
@@ -217,7 +218,8 @@ void check_report_write(const check_report *r, FILE *file)
     fprintf(file, "\n## Every row that was tried\n\n"
                   "Errors are shares of the tolerance, which is twice the error of a plain single-precision\n"
                   "computation of the same inputs.\n\n"
-                  "| kernel | capabilities lowered by | pass | fail | refused | largest error | case, or why it never ran |\n"
+                  "| kernel | capabilities lowered by | pass | fail | refused | largest error | case, or why "
+                  "it never ran |\n"
                   "|---|---|---|---|---|---|---|\n");
     for (size_t n = 0; n < r->row_count; n++) {
         const check_row *t = &r->rows[n];

@@ -1,5 +1,5 @@
-/* What rapt check found, for a bug report: each failure with its row, shape, error, tolerance, seed, driver and the
- * command that shows it again. */
+/* What rapt check found, for a bug report: each failure with its row, shape, error, tolerance, seed, driver
+ * and the command that shows it again. */
 #ifndef RAPT_TOOL_CHECK_REPORT_H
 #define RAPT_TOOL_CHECK_REPORT_H
 
@@ -9,10 +9,10 @@
 
 typedef struct check_failure {
     rapt_case c;
-    bool forced;         /* the row was forced by name; else it is the planner's choice */
+    bool forced; /* the row was forced by name; else it is the planner's choice */
     const char *forced_kernel;
-    const char *mask;    /* capabilities lowered by; "" for none */
-    rapt_result result;  /* with the kernels that ran, as far as it came */
+    const char *mask;   /* capabilities lowered by; "" for none */
+    rapt_result result; /* with the kernels that ran, as far as it came */
     char message[700];
 } check_failure;
 
@@ -30,8 +30,8 @@ typedef struct check_report {
     const tool_device_options *device; /* as on the command line */
     const char *set;                   /* "quick", "full" or what it was narrowed to */
     uint32_t repeats;
-    size_t runs, failures;           /* failures: all there were */
-    size_t repeated, differing;      /* repeats run, and those of other bits than their first run */
+    size_t runs, failures;      /* failures: all there were */
+    size_t repeated, differing; /* repeats run, and those of other bits than their first run */
     double seconds;
     const check_failure *list;
     size_t list_count; /* may be less than `failures` */

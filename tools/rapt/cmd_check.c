@@ -148,7 +148,8 @@ static void report_failure(check *c, const rapt_check_problem *p, const tally *t
     if (c->list_count == MAX_FAILURES)
         return;
     check_failure *f = &c->list[c->list_count++];
-    *f = (check_failure){.c = p->c, .forced = t->kernel != NULL, .forced_kernel = t->kernel, .mask = mask, .result = *r};
+    *f = (check_failure){
+        .c = p->c, .forced = t->kernel != NULL, .forced_kernel = t->kernel, .mask = mask, .result = *r};
     snprintf(f->message, sizeof f->message, "%s", message);
 }
 
@@ -270,18 +271,31 @@ static check_report make_report(const check *c, check_row *rows, double seconds)
 {
     for (size_t n = 0; n < c->tally_count; n++) {
         const tally *t = &c->tallies[n];
-        rows[n] = (check_row){.kernel = t->kernel ? t->kernel : "(chosen)", .mask = c->masks[t->mask], .pass = t->pass,
-                              .fail = t->fail, .refused = t->refused, .worst = t->worst, .worst_case = t->worst_case,
+        rows[n] = (check_row){.kernel = t->kernel ? t->kernel : "(chosen)",
+                              .mask = c->masks[t->mask],
+                              .pass = t->pass,
+                              .fail = t->fail,
+                              .refused = t->refused,
+                              .worst = t->worst,
+                              .worst_case = t->worst_case,
                               .refusal = t->refusal};
     }
-    return (check_report){.caps = rapt_device_caps(c->devices[0]), .device = &c->o->device,
+    return (check_report){.caps = rapt_device_caps(c->devices[0]),
+                          .device = &c->o->device,
                           .set = c->o->one_case ? c->o->one_case
                                  : c->o->filter ? c->o->filter
                                  : c->o->full   ? "full"
                                                 : "quick",
-                          .repeats = c->repeats, .runs = c->runs, .failures = c->failures, .repeated = c->repeated,
-                          .differing = c->differing, .seconds = seconds, .list = c->list, .list_count = c->list_count,
-                          .rows = rows, .row_count = c->tally_count};
+                          .repeats = c->repeats,
+                          .runs = c->runs,
+                          .failures = c->failures,
+                          .repeated = c->repeated,
+                          .differing = c->differing,
+                          .seconds = seconds,
+                          .list = c->list,
+                          .list_count = c->list_count,
+                          .rows = rows,
+                          .row_count = c->tally_count};
 }
 
 static int write_report(check *c, const check_report *report)
@@ -415,19 +429,22 @@ int tool_check(int argc, char **argv)
          "every case, every mask, every row, three times each and compared bit for\n"
          "bit; hours on a software device, which is slow to compile",
          NULL, &o.full},
-        {"--every-row", NULL, "every kernel row on one case, not only the first of each family and type", NULL,
-         &o.every_row},
+        {"--every-row", NULL, "every kernel row on one case, not only the first of each family and type",
+         NULL, &o.every_row},
         {"--kernel", "NAME", "only this kernel row, forced", &o.kernel, NULL},
         {"--chosen", NULL, "only what the planner chooses; no row is forced", NULL, &o.chosen},
         {"--filter", "TEXT", "only cases whose name contains TEXT", &o.filter, NULL},
         {"--caps", "SPEC", "only under this mask (see rapt run --help), not under the usual ones",
          &o.device.caps, NULL},
-        {"--case", "NAME", "only the case of exactly this name, or of a shape such as B1H8D64N1024f32", &o.one_case, NULL},
+        {"--case", "NAME", "only the case of exactly this name, or of a shape such as B1H8D64N1024f32",
+         &o.one_case, NULL},
         {"--repeat", "N",
-         "run each N times more, compare the bits, and tell how many differed; default 0,\nfull 2. For flaky hardware: 100",
+         "run each N times more, compare the bits, and tell how many differed; default 0,\nfull 2. For flaky "
+         "hardware: 100",
          &o.repeats, NULL},
-        {"--report", "FILE", "a page in Markdown for a bug report: the device and its driver, every failure\nwith the "
-                             "command that shows it again, every row",
+        {"--report", "FILE",
+         "a page in Markdown for a bug report: the device and its driver, every failure\nwith the "
+         "command that shows it again, every row",
          &o.report, NULL},
         {"--list", NULL, "print the names of the cases and run nothing", NULL, &o.list},
         {"--device", "SEL", "index, UUID, or part of a name; default as for rapt devices", &o.device.device,
@@ -485,7 +502,8 @@ int tool_check(int argc, char **argv)
         code = tool_no_memory();
     else if (o.one_case && !keep_case(&c))
         code = tool_error(TOOL_BAD_INPUT,
-                          "case '%.80s': neither a known name (rapt check --full --list) nor a shape such as B1H8D64N1024f32",
+                          "case '%.80s': neither a known name (rapt check --full --list) nor a shape such as "
+                          "B1H8D64N1024f32",
                           o.one_case);
     else if (o.report && !(c.report = fopen(o.report, "wb"))) /* now, not when all has run */
         code = tool_error(TOOL_BAD_INPUT, "%s: %s", o.report, strerror(errno));

@@ -1,5 +1,5 @@
-/* rapt tune: which kernel is the fastest for a problem on this device, kept for every later plan; and the list of those
- * that are never to be chosen. */
+/* rapt tune: which kernel is the fastest for a problem on this device, kept for every later plan; and the
+ * list of those that are never to be chosen. */
 #include "problem_options.h"
 #include "progress.h"
 
@@ -71,25 +71,28 @@ static void print_candidate(const tune *t, const rapt_tune_candidate *c)
         snprintf(gain, sizeof gain, "%.2fx (%.2f to %.2f)", c->speedup, c->speedup_low, c->speedup_high);
     else if (c->samples > 0)
         snprintf(gain, sizeof gain, "%.2fx", c->speedup);
-    fprintf(output(t), "%c %-36s %6u %12s %12s %12s  %-22s%s%s%s\n", c->is_winner ? '*' : ' ', c->kernel, c->key_splits,
-            median, low, high, gain, states[c->state], c->reason[0] ? ": " : "", c->reason);
+    fprintf(output(t), "%c %-36s %6u %12s %12s %12s  %-22s%s%s%s\n", c->is_winner ? '*' : ' ', c->kernel,
+            c->key_splits, median, low, high, gain, states[c->state], c->reason[0] ? ": " : "", c->reason);
 }
 
 static void print_verdict(const tune *t, const rapt_tune_result *r)
 {
     FILE *out = output(t);
-    const char *kept = t->o->dry_run ? "would be kept" : r->stored ? "kept" : "not kept: the cache folder cannot be written";
+    const char *kept = t->o->dry_run ? "would be kept"
+                       : r->stored   ? "kept"
+                                     : "not kept: the cache folder cannot be written";
     if (r->stopped)
         fprintf(out, "stopped; nothing is kept\n");
     else if (strcmp(r->kernel, r->default_kernel) == 0 && r->key_splits == r->default_key_splits)
-        fprintf(out, "%s: the default, %s; nothing is faster beyond the spread of %u rounds\n", kept, r->kernel, r->rounds);
+        fprintf(out, "%s: the default, %s; nothing is faster beyond the spread of %u rounds\n", kept,
+                r->kernel, r->rounds);
     else
-        fprintf(out, "%s: %s with %u key split%s instead of %s with %u: %.2fx (%.2f to %.2f) in %u rounds\n", kept,
-                r->kernel, r->key_splits, r->key_splits == 1 ? "" : "s", r->default_kernel, r->default_key_splits,
-                r->speedup, r->speedup_low, r->speedup_high, r->rounds);
+        fprintf(out, "%s: %s with %u key split%s instead of %s with %u: %.2fx (%.2f to %.2f) in %u rounds\n",
+                kept, r->kernel, r->key_splits, r->key_splits == 1 ? "" : "s", r->default_kernel,
+                r->default_key_splits, r->speedup, r->speedup_low, r->speedup_high, r->rounds);
     if (r->blocked > 0)
-        fprintf(out, "%u kernel%s gave wrong results and %s blocked from now on (rapt tune --list)\n", r->blocked,
-                r->blocked == 1 ? "" : "s", r->blocked == 1 ? "is" : "are");
+        fprintf(out, "%u kernel%s gave wrong results and %s blocked from now on (rapt tune --list)\n",
+                r->blocked, r->blocked == 1 ? "" : "s", r->blocked == 1 ? "is" : "are");
 }
 
 static void add_json(tune *t, const char *name, const rapt_tune_result *r, uint32_t count)
@@ -146,8 +149,8 @@ static int tune_one(tune *t, const char *name, const rapt_attention_desc *given)
     options.progress = on_progress;
     options.user = t;
     t->progress = tool_progress_begin(1);
-    const rapt_status status =
-        rapt_attention_tune(t->device.device, &desc, &options, &result, t->candidates, MAX_CANDIDATES, &error);
+    const rapt_status status = rapt_attention_tune(t->device.device, &desc, &options, &result, t->candidates,
+                                                   MAX_CANDIDATES, &error);
     tool_progress_clear(&t->progress);
     const uint32_t count =
         result.candidate_count < MAX_CANDIDATES ? result.candidate_count : (uint32_t)MAX_CANDIDATES;
@@ -205,8 +208,10 @@ static int tune_cases(tune *t)
         if (find_case(name, known, count, &c))
             code = tune_case(t, &c);
         else
-            code = tool_error(TOOL_BAD_INPUT, "case '%.80s': neither a known name (rapt bench --list) nor a shape such as "
-                                              "B1H8D64N1024f32", name);
+            code = tool_error(TOOL_BAD_INPUT,
+                              "case '%.80s': neither a known name (rapt bench --list) nor a shape such as "
+                              "B1H8D64N1024f32",
+                              name);
         if (at[length] == 0)
             break;
         at += length + 1;
@@ -246,7 +251,8 @@ static int run_tuning(tune *t)
         code = code == TOOL_GOOD ? written : code;
     }
     if (code == TOOL_GOOD && t->wrong > 0)
-        return tool_error(TOOL_CHECK_FAILED, "%zu candidate%s gave wrong results", t->wrong, t->wrong == 1 ? "" : "s");
+        return tool_error(TOOL_CHECK_FAILED, "%zu candidate%s gave wrong results", t->wrong,
+                          t->wrong == 1 ? "" : "s");
     return code;
 }
 
@@ -269,8 +275,9 @@ static int print_lists(tune *t)
         if (same)
             fprintf(output(t), "  %s: the default, %s, of %u\n", c.problem, c.kernel, c.candidates);
         else
-            fprintf(output(t), "  %s: %s%s, %.2fx (%.2f to %.2f) the default %s, of %u\n", c.problem, c.kernel, splits,
-                    c.speedup, c.speedup_low, c.speedup_high, c.default_kernel, c.candidates);
+            fprintf(output(t), "  %s: %s%s, %.2fx (%.2f to %.2f) the default %s, of %u\n", c.problem,
+                    c.kernel, splits, c.speedup, c.speedup_low, c.speedup_high, c.default_kernel,
+                    c.candidates);
         if (!root)
             continue;
         cJSON *o = cJSON_CreateObject();
@@ -307,7 +314,8 @@ static int change_lists(tune *t)
     if (t->o->unblock && rapt_device_unblock(d, t->o->unblock, &stored, &error) != RAPT_OK)
         return tool_report(&error);
     if (!stored)
-        return tool_error(TOOL_BAD_INPUT, "the block list cannot be kept: no cache folder that can be written");
+        return tool_error(TOOL_BAD_INPUT,
+                          "the block list cannot be kept: no cache folder that can be written");
     if (t->o->block)
         fprintf(output(t), "%s is blocked\n", t->o->block);
     if (t->o->unblock)
@@ -351,8 +359,10 @@ int tool_tune(int argc, char **argv)
     tool_problem_options *p = &o.problem;
     const tool_option options[] = {
         TOOL_OPTIONS_SHAPE(o.problem),
-        {"--case", "LIST", "comma list of case names or shapes, as in rapt bench; usual: all that it times", &o.cases, NULL},
-        {"--layout", "bhnd|bnhd", "axes in memory: (batch, heads, sequence, head_dim), the default, or with\nsequence before heads",
+        {"--case", "LIST", "comma list of case names or shapes, as in rapt bench; usual: all that it times",
+         &o.cases, NULL},
+        {"--layout", "bhnd|bnhd",
+         "axes in memory: (batch, heads, sequence, head_dim), the default, or with\nsequence before heads",
          &p->layout, NULL},
         {"--dtype", "f32|f16|bf16", "type to store and compute from; default f32", &p->dtype, NULL},
         {"--causal", NULL, "query i sees keys j <= i + (Nk - Nq) + offset", NULL, &p->causal},
