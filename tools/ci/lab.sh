@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The lab's cheap part: its own unit tests, and what six vendors' compilers make of the default rows at head_dim 64 and
-# 128 in f32 and f16: no spills, and the gates of tools/lab/gpus.py.
+# The lab's cheap part: its own unit tests, and what five vendors' compilers make of the default rows: no spills, the
+# gates of tools/lab/gpus.py, and no figure worse than in tools/lab/baseline.json, where the driver is the version it was
+# made with. What the compilers answered is kept in the build folder: only kernels that have changed are compiled again.
 source "$(dirname "$(realpath "$0")")/lib.bash"
 
 kernels() { # compiles the kernel table as the build does, without building librapt
@@ -25,7 +26,10 @@ need "pipestats" tools/lab/build-tools
 need "kernels" kernels
 for gpu in "${gpus[@]}"; do
     name=${gpu//:/-}
-    check "$gpu: no spills, gates hold" python3 tools/lab/report.py "$builds/lab-kernels/kernels.json" --gpu "$gpu" \
-        --rows='-(f32|f16)-d(64|128)(-|$)' --markdown "$logs/$name.md" || true
+    check "$gpu: no spills, gates hold, none worse" python3 tools/lab/report.py "$builds/lab-kernels/kernels.json" \
+        --gpu "$gpu" --against tools/lab/baseline.json --slack 5 --cache "$builds/lab-answers" \
+        --markdown "$logs/$name.md" --json "$logs/$name.json" || true
+    reason=$(sed -n 's/^report.py: not compared: //p' "$logs/$name--"*.log)
+    [[ -z $reason ]] || skip "$gpu: baseline" "$reason"
 done
 finish

@@ -47,14 +47,15 @@ class Figures:
     scratch: float  # private memory: bytes, or the instructions that reach it
     cycles: float | None
     loops: float | None = None
+    instructions: float | None = None
 
 
 class UnreadableStatistics(Exception):
     pass
 
 
-# driver -> (registers, occupancy, spills, scratch, cycles, loops): names of statistics; spills and scratch are sums.
-# Zero spills is not zero traffic: an array indexed at run time shows only under scratch.
+# driver -> (registers, occupancy, spills, scratch, cycles, loops, instructions): names of statistics; spills and
+# scratch are sums. Zero spills is not zero traffic: an array indexed at run time shows only under scratch.
 _STATISTICS = {
     "radv": (
         "VGPRs",
@@ -63,9 +64,26 @@ _STATISTICS = {
         ["Scratch size"],
         "Inverse Throughput",
         None,
+        "Instructions",
     ),
-    "anv": ("Max live registers", None, ["Spills", "Fills"], ["Scratch Memory Size"], "Cycles", "Loops"),
-    "turnip": ("Registers used", "Max Waves Per Core", [], ["STP Count", "LDP Count"], None, "Loops"),
+    "anv": (
+        "Max live registers",
+        None,
+        ["Spills", "Fills"],
+        ["Scratch Memory Size"],
+        "Cycles",
+        "Loops",
+        "Instructions",
+    ),
+    "turnip": (
+        "Registers used",
+        "Max Waves Per Core",
+        ["STP Count", "LDP Count"],
+        [],
+        None,
+        "Loops",
+        "Instruction Count",
+    ),
     "nvk": (
         "Number of GPRs",
         "Max warps/SM",
@@ -73,10 +91,22 @@ _STATISTICS = {
         ["SLM size"],
         "Static cycle count",
         None,
+        "Instruction count",
     ),
-    "hk": ("GPRs", "Threads", ["Spills", "Fills"], ["Scratch"], "ALU", "Loops"),
-    "panvk": ("Registers used", "Threads", ["Spills", "Fills"], ["Spill cost"], "Cycles", "Loops"),
-    "pvr": ("Temp count", None, ["Spill count"], ["Scratch size"], None, "Loop count"),
+    "hk": ("GPRs", "Threads", ["Spills", "Fills"], ["Scratch"], "ALU", "Loops", "Instructions"),
+    "panvk": ("Registers used", "Threads", ["Spills", "Fills"], ["Spill cost"], "Cycles", "Loops", "Instructions"),
+    "pvr": ("Temp count", None, ["Spill count"], ["Scratch size"], None, "Loop count", "Inst group count"),
+}
+_SCRATCH_IN_BYTES = ("radv", "anv", "nvk", "hk", "pvr")  # turnip and v3dv print none, panvk a cost
+_VENDORS = {
+    "radv": "AMD",
+    "anv": "Intel",
+    "turnip": "Qualcomm",
+    "nvk": "NVIDIA",
+    "hk": "Apple",
+    "panvk": "Arm",
+    "v3dv": "Broadcom",
+    "pvr": "Imagination",
 }
 _OCCUPANCY_UNITS = {
     "radv": "waves/SIMD",
@@ -88,12 +118,22 @@ _OCCUPANCY_UNITS = {
 }
 # v3dv's own statistics print the size of the spill buffer as both its spills and its fills
 _V3D_SHADER_DB = re.compile(
-    r"SHADER-DB-[0-9a-f]{64} .*?(\d+) inst, (\d+) threads, (\d+) loops, .*?(\d+) max-temps, (\d+):(\d+) spills:fills"
+    r"SHADER-DB-[0-9a-f]{64} .*?(\d+) inst, (\d+) threads, (\d+) loops, .*?(\d+) max-temps, (\d+):(\d+) spills:fills, "
+    r".*?(\d+) inst-and-stalls"
 )
 
 
 def occupancy_unit(gpu):
     return _OCCUPANCY_UNITS.get(gpu.target.partition(":")[0], "")
+
+
+def vendor(gpu):
+    return _VENDORS[gpu.target.partition(":")[0]]
+
+
+def scratch_bytes(gpu, figures):
+    """None where the driver does not give bytes."""
+    return figures.scratch if gpu.target.partition(":")[0] in _SCRATCH_IN_BYTES else None
 
 
 def environment(gpu):
@@ -109,8 +149,8 @@ def read_figures(gpu, executable, stderr):
         lines = _V3D_SHADER_DB.findall(stderr)
         if not lines:
             raise UnreadableStatistics("v3dv printed no shader-db line for the kernel")
-        instructions, threads, loops, temporaries, spills, fills = map(int, lines[-1])
-        return Figures(subgroup, temporaries, threads, spills + fills, 0, instructions, loops)
+        instructions, threads, loops, temporaries, spills, fills, cycles = map(int, lines[-1])
+        return Figures(subgroup, temporaries, threads, spills + fills, 0, cycles, loops, instructions)
 
     values = {s["name"]: s["value"] for s in executable["statistics"]}
 
@@ -119,7 +159,7 @@ def read_figures(gpu, executable, stderr):
             raise UnreadableStatistics(f"{driver} printed no statistic '{name}'; it has {', '.join(values) or 'none'}")
         return values[name]
 
-    registers, occupancy, spills, scratch, cycles, loops = _STATISTICS[driver]
+    registers, occupancy, spills, scratch, cycles, loops, instructions = _STATISTICS[driver]
     figures = Figures(
         subgroup,
         value(registers),
@@ -128,6 +168,7 @@ def read_figures(gpu, executable, stderr):
         sum(value(name) for name in scratch),
         value(cycles) if cycles else None,
         value(loops) if loops else None,
+        value(instructions),
     )
     if gpu.device_class == "amd-rdna" and subgroup == 64:
         figures.occupancy /= 2  # RADV counts a wave of 64 lanes as two there
@@ -181,6 +222,9 @@ GATES = [
     Gate("v3d", kind="scalar", at_least=(("occupancy", 2),)),
     Gate("powervr", kind="scalar", at_most=(("registers", 128),)),
 ]
+
+# Families that are compiled and shown, and held to nothing: they measure a device, no problem is solved with them.
+UNGATED_FAMILIES = ("peak",)
 
 # Rows for a head_dim_v above this are of last resort: only the gate of every class (spills, scratch) judges them.
 LARGEST_GATED_HEAD_DIM_V = 512

@@ -20,26 +20,32 @@ On each GPU the rows of one kind, storage type and head dimension compete; of th
 with the best score is the default row. Default rows are judged by the gates of gpus.py; --all measures the other
 rows too. A crash or a timeout of a vendor's compiler is a result, and fails the row that would be the default.
 
-exit status: 0 all gates passed; 1 a gate failed or a GPU did not answer; 2 bad manifest or bad arguments
+What a compiler answers is kept, in LAB/answers, as soon as it is there: a run that was stopped goes on where it was
+when it is started again, and only what has changed is compiled anew.
+
+exit status: 0 all gates passed; 1 a gate failed, a figure is worse than the baseline, or a GPU did not answer; 2 bad
+manifest, baseline or arguments, or no output; 128 + a signal's number: stopped by it
 """
 
 import argparse
 import concurrent.futures
+import contextlib
 import json
 import os
 import pathlib
 import re
 import signal
-import subprocess
 import sys
 from dataclasses import dataclass, field
 
+import answers
+import baseline
 import count_isa
 import gpus
 
 HERE = pathlib.Path(__file__).resolve().parent
 PROCESSES = 2
-DTYPE_BITS = {"f32": 1, "f16": 2, "bf16": 3}
+DTYPE_BITS = {"f32": 1, "f16": 2, "bf16": 3, "i32": 4}
 SPEC_SOURCES = {"causal": 0, "varlen": 0, "partial": 0, "group": 1, "aligned": 1, "nq_is_one": 0, "whole_keys": 1}
 LOOP_FAMILIES = ("tile", "coopmat")  # whose hot loop is counted
 ROW_KEYS = (
@@ -91,6 +97,8 @@ class Judged:
     local_size: list = field(default_factory=list)
     shared_bytes: int | None = None
     is_default: bool = False
+    is_kept: bool = False  # read from the answers that are kept
+    seconds: float | None = None  # that compiling took
     failures: list = field(default_factory=list)
     excused: list = field(default_factory=list)  # gates that are missed within a budget
 
@@ -129,7 +137,7 @@ def load_manifest(path):
         if missing:
             raise ManifestError(f"{path}: {name}: no {', '.join(missing)}")
         unknown = [r for r in row["requires"] if r not in CAPABILITIES]
-        if unknown:
+        if unknown and not is_ungated(row):
             raise ManifestError(f"{path}: {name}: requires {unknown}; known are {', '.join(CAPABILITIES)}")
         sources = {*SPEC_SOURCES, "head_dim_qk", "head_dim_v"}
         unknown = [s for s in row["spec_from"].values() if s not in sources]
@@ -150,8 +158,14 @@ def dtype_of(row):
     return "+".join(name for name, bit in DTYPE_BITS.items() if row["dtypes"] & 1 << bit)
 
 
+def is_ungated(row):
+    return row["family"] in gpus.UNGATED_FAMILIES
+
+
 def competition_of(row):
-    """Rows with the same key stand for the same problems on a GPU."""
+    """Rows with the same key stand for the same problems on a GPU. Ungated rows compete with none."""
+    if is_ungated(row):
+        return (row["name"],)
     group = "mainloop" if row["family"] in ("tile", "broadcast", "coopmat") else row["family"]
     return group, kind_of(row), row["dtypes"], tuple(row["head_dim_qk"]), tuple(row["head_dim_v"])
 
@@ -168,19 +182,6 @@ def constants_of(row):
 # ---- one row on one GPU ----
 
 
-def run_pipestats(lab, gpu, arguments, timeout):
-    command = [HERE / "run-on", gpu.target, lab / "bin" / "pipestats", "--json", *arguments]
-    environment = {**os.environ, **gpus.environment(gpu), "RAPT_LAB": str(lab)}
-    return subprocess.run(
-        [str(word) for word in command],
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        timeout=timeout,
-        env=environment,
-    )
-
-
 def last_words(done):
     """What the program said of its failure: its own line, or else the last one on stderr."""
     lines = [line for line in done.stderr.splitlines() if line.strip()]
@@ -188,49 +189,85 @@ def last_words(done):
     return (own or lines or ["nothing on stderr"])[-1].removeprefix("pipestats: ")
 
 
-def describe_device(lab, gpu, timeout):
+def describe_device(compilers, gpu):
     """The device as pipestats prints it, or a string that says why there is none."""
     try:
-        done = run_pipestats(lab, gpu, [], timeout)
+        done = compilers.run(gpu, [])
         return json.loads(done.stdout)["device"] if done.returncode == 0 else last_words(done)
-    except subprocess.TimeoutExpired:
-        return f"no answer in {timeout} s"
+    except answers.TimedOut as error:
+        return str(error)
     except ValueError as error:
         return f"unreadable output: {error}"
 
 
 def why_ineligible(row, device):
+    unknown = [name for name in row["requires"] if name not in CAPABILITIES]
+    if unknown:
+        return f"requires {', '.join(unknown)}, which the lab does not know"
     lacking = [name for name in row["requires"] if not CAPABILITIES[name](device)]
     if lacking:
         return f"no {', '.join(lacking)}"
     if (row["subgroup_min"] or 0) > max(device["subgroup_size"], device["max_subgroup_size"]):
         return f"subgroups smaller than {row['subgroup_min']}"
     if any(row["coopmat"]):
-        shape = "x".join(map(str, row["coopmat"])) + ":f16*f16+f32"
-        if shape not in device["matrix_shapes"].split():
-            return f"no matrix shape {shape}"
+        shape = "x".join(map(str, row["coopmat"])) + ":"
+        shape += "" if is_ungated(row) else "f16*f16+f32"  # ungated rows may be of any types
+        if not any(listed.startswith(shape) for listed in device["matrix_shapes"].split()):
+            return f"no matrix shape {shape.removesuffix(':')}"
     return ""
 
 
-def measure(lab, gpu, device, row, timeout):
-    reason = why_ineligible(row, device)
-    if reason:
-        return Judged(gpu, row, "ineligible", reason)
-    arguments = ["--ir", "--push", row["push"]]
+def arguments_of(gpu, row):
+    """pipestats' arguments but the file."""
+    arguments = ["--ir"] if gpu.isa else []
+    arguments += ["--push", row["push"]]
     if row["subgroup"]:
         arguments += ["--subgroup", row["subgroup"]]
     if "full-subgroups" in row["requires"]:
         arguments.append("--full-subgroups")
     for constant, value in constants_of(row).items():
         arguments += ["--spec", f"{constant}={value}"]
+    return arguments
+
+
+def ask(compilers, keeper, gpu, device, row):
+    """The compiler's answer: the one kept, or else a new one."""
+    arguments = arguments_of(gpu, row)
+    key = keeper.key(gpu, device, arguments, row["spv"].read_bytes())
+    answer = keeper.load(gpu, key)
+    if answer is None:
+        answer = compilers.run(gpu, [*arguments, row["spv"]])
+        keeper.store(gpu, key, answer)
+    return answer
+
+
+def measure(compilers, keeper, gpu, device, row):
+    reason = why_ineligible(row, device)
+    if reason:
+        return Judged(gpu, row, "ineligible", reason)
     try:
-        done = run_pipestats(lab, gpu, [*arguments, row["spv"]], timeout)
-    except subprocess.TimeoutExpired:
-        return Judged(gpu, row, "timed out", f"no pipeline in {timeout} s")
+        answer = ask(compilers, keeper, gpu, device, row)
+    except answers.TimedOut as error:
+        return Judged(gpu, row, "timed out", str(error))
+    except OSError as error:
+        return Judged(gpu, row, "unreadable", f"{row['spv']}: {error.strerror}")
+    judged = read_answer(gpu, row, answer)
+    judged.is_kept, judged.seconds = answer.is_kept, answer.seconds
+    return judged
+
+
+def name_of_signal(number):
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def read_answer(gpu, row, done):
     if done.returncode in (3, 4):
         return Judged(gpu, row, "refused", last_words(done))
     if done.returncode < 0:
-        return Judged(gpu, row, "crashed", f"{signal.Signals(-done.returncode).name}: {last_words(done)}")
+        return Judged(gpu, row, "crashed", f"{name_of_signal(-done.returncode)}: {last_words(done)}")
     if done.returncode != 0:
         return Judged(gpu, row, "crashed", f"exit status {done.returncode}: {last_words(done)}")
     judged = Judged(gpu, row, "ok")
@@ -242,6 +279,9 @@ def measure(lab, gpu, device, row, timeout):
             raise gpus.UnreadableStatistics("the driver gave no executables")
         executable = output["executables"][0]
         judged.figures = gpus.read_figures(gpu, executable, done.stderr)
+    except KeyError as error:
+        judged.status, judged.reason = "unreadable", f"pipestats printed no {error}"
+        return judged
     except (ValueError, gpus.UnreadableStatistics) as error:
         judged.status, judged.reason = "unreadable", str(error)
         return judged
@@ -329,7 +369,7 @@ def budget_for(judged, measure):
     return None
 
 
-def judge_competition(lab, gpu, device, rows, timeout, measure_all):
+def judge_competition(compilers, keeper, gpu, device, rows, measure_all):
     """The rows of one competition on one GPU, best score first, down to the default row; all with measure_all."""
 
     def score(row):
@@ -337,15 +377,59 @@ def judge_competition(lab, gpu, device, rows, timeout, measure_all):
 
     results, has_default = [], False
     for row in sorted(rows, key=score, reverse=True):
-        is_candidate = score(row) >= 0 and not has_default
-        if not is_candidate and not measure_all:
+        is_candidate = score(row) >= 0 and not has_default and not is_ungated(row)
+        if not is_candidate and not measure_all and not is_ungated(row):
             continue
-        judged = measure(lab, gpu, device, row, timeout)
+        judged = measure(compilers, keeper, gpu, device, row)
         results.append(judged)
         if is_candidate and judged.status not in ("ineligible", "refused"):
             judge(judged)
             has_default = judged.status == "ok"
     return results
+
+
+def measure_gpus(compilers, keeper, chosen, rows, measure_all):
+    """All rows on the chosen GPUs: {gpu: device or why there is none}, [Judged]."""
+    competitions = {}
+    for row in rows:
+        competitions.setdefault(competition_of(row), []).append(row)
+    pool = concurrent.futures.ThreadPoolExecutor(PROCESSES)
+    try:
+        devices = dict(zip(chosen, pool.map(lambda gpu: describe_device(compilers, gpu), chosen), strict=True))
+        tasks = [
+            pool.submit(judge_competition, compilers, keeper, gpu, device, members, measure_all)
+            for gpu, device in devices.items()
+            if not isinstance(device, str)
+            for members in competitions.values()
+        ]
+        for number, task in enumerate(concurrent.futures.as_completed(tasks), 1):
+            for judged in task.result():
+                words = f"{judged.gpu.target} {judged.row['name']}: {judged.status}"
+                words += ", kept" if judged.is_kept else f", {judged.seconds} s" if judged.seconds is not None else ""
+                print(f"[{number}/{len(tasks)}] {words}", file=sys.stderr)
+        return devices, [judged for task in tasks for judged in task.result()]
+    finally:
+        compilers.stop()  # all has ended, or is to end: by a signal, or by an error of our own
+        pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def stoppable(compilers):
+    """Signals that would end this program in silence, and leave its compilers behind, raise Stopped instead."""
+
+    def stop(number, _frame):
+        compilers.stop()
+        raise answers.Stopped(signal.Signals(number).name)
+
+    former = {}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup's choice stays
+            former[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 # ---- output ----
@@ -405,6 +489,13 @@ def table_row(judged, mark_default):
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
+def ungated_words(judged):
+    if judged.status != "ok":
+        return f"{judged.row['name']} ({judged.status}: {judged.reason})"
+    spills, scratch = judged.figures.spills, judged.figures.scratch
+    return judged.row["name"] + (f" (spills {show(spills)}, scratch {show(scratch)})" if spills or scratch else "")
+
+
 def in_order(results):
     """By what they are for, then as they were measured."""
     return sorted(results, key=lambda j: (kind_of(j.row), j.row["dtypes"], j.row["head_dim_v"][1]))
@@ -435,8 +526,10 @@ def markdown(devices, results, measure_all, command):
         if isinstance(device, str):
             continue
         mine = [j for j in in_order(results) if j.gpu == gpu and j.status != "ineligible"]
+        ungated = [j for j in mine if is_ungated(j.row)]
         if not measure_all:
             mine = [j for j in mine if j.is_default]
+        mine = [j for j in mine if j not in ungated]
         loops = [j for j in mine if measure_all or j.failures or j.excused or j.row["family"] in LOOP_FAMILIES]
         rest = [j for j in mine if j not in loops]
         unit = gpus.occupancy_unit(gpu)
@@ -447,45 +540,78 @@ def markdown(devices, results, measure_all, command):
             lines += [table_row(judged, measure_all) for judged in loops]
         if rest:
             lines += ["", "Also without spills: " + ", ".join(j.row["name"] for j in rest) + "."]
+        if ungated:
+            lines += ["", "Without gates: " + ", ".join(map(ungated_words, ungated)) + "."]
     return "\n".join(lines) + "\n"
 
 
-def as_json(devices, results):
+def as_json(devices, results, regressions):
+    """A list, a row on a GPU each. Null: the driver does not say, or the row did not compile."""
+
     def one(judged):
-        loop = judged.loop
+        figures, loop = judged.figures, judged.loop
+        measures = judged.measures()
+        words = [judged.reason, *judged.failures, *judged.excused, judged.loop_error]
         return {
-            "gpu": judged.gpu.target,
             "row": judged.row["name"],
+            "family": judged.row["family"],
+            "dtype": dtype_of(judged.row),
+            "gpu": judged.gpu.target,
+            "vendor": gpus.vendor(judged.gpu),
+            "registers": measures["registers"],
+            "occupancy": measures["occupancy"],
+            "spills": measures["spills"],
+            "scratch_bytes": gpus.scratch_bytes(judged.gpu, figures) if figures else None,
+            "cycles": measures["cycles"],
+            "instructions": figures.instructions if figures else None,
             "status": judged.status,
-            "reason": judged.reason,
+            "message": "; ".join(dict.fromkeys(filter(None, words))),
             "default": judged.is_default,
             "failures": judged.failures,
             "excused": judged.excused,
-            "subgroup_size": judged.figures.subgroup_size if judged.figures else None,
+            "regressions": regressions.get((judged.gpu.target, judged.row["name"]), []),
+            "device": devices[judged.gpu]["name"].strip(),
+            "driver": devices[judged.gpu]["driver_info"].strip(),
+            "occupancy_unit": gpus.occupancy_unit(judged.gpu),
+            "subgroup_size": figures.subgroup_size if figures else None,
             "local_size": judged.local_size,
             "shared_bytes": judged.shared_bytes,
-            "occupancy_unit": gpus.occupancy_unit(judged.gpu),
-            **judged.measures(),
+            "scratch": measures["scratch"],
+            **{name: measures[name] for name in LOOP_MEASURES},
             "loop": {name: amount for name, amount in sorted(loop.counts.items()) if amount} if loop else None,
             "inner_trips": loop.inner_trips if loop else None,
-            "loop_error": judged.loop_error,
         }
 
-    return {
-        "devices": {gpu.target: device for gpu, device in devices.items()},
-        "results": [one(judged) for judged in results],
-    }
+    return [one(judged) for judged in results]
+
+
+def show_comparison(comparison, slack, warn):
+    for (gpu, name), words in comparison.regressions.items():
+        warn(f"worse than the baseline by over {slack:g} %: {gpu} {name}: {'; '.join(words)}")
+    for words in comparison.other_drivers:
+        warn(f"not compared: {words}")
+    if comparison.new:
+        warn(f"not in the baseline: {', '.join(comparison.new)}")
+    if comparison.better:
+        warn(f"{comparison.better} figures better by over {slack:g} %: --save-baseline keeps them so")
+    warn(f"{comparison.compared} rows compared with the baseline, {len(comparison.regressions)} worse")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("manifest", type=pathlib.Path)
-    parser.add_argument("--gpu", action="append", metavar="GPU", help="only this GPU (repeatable), as run-on names it")
-    parser.add_argument("--rows", default="", metavar="REGEX", help="only rows whose name matches")
-    parser.add_argument("--all", action="store_true", help="measure every row, not only the defaults")
-    parser.add_argument("--markdown", type=pathlib.Path, metavar="FILE", help="write the table there, not to stdout")
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write everything measured as JSON")
-    parser.add_argument("--timeout", type=int, default=120, metavar="S", help="seconds a pipeline may take (120)")
+    option = parser.add_argument
+    option("manifest", type=pathlib.Path)
+    option("--gpu", action="append", metavar="GPU", help="only this GPU (repeatable), as run-on names it")
+    option("--rows", default="", metavar="REGEX", help="only rows whose name matches")
+    option("--all", action="store_true", help="measure every row, not only the defaults")
+    option("--markdown", type=pathlib.Path, metavar="FILE", help="write the table there, not to stdout")
+    option("--json", type=pathlib.Path, metavar="FILE", help="write all that was measured as a list")
+    option("--timeout", type=int, default=600, metavar="S", help="processor seconds that a pipeline may take (600)")
+    option("--cache", type=pathlib.Path, metavar="FOLDER", help="of the compilers' answers (LAB/answers)")
+    option("--fresh", action="store_true", help="ask the compilers anew, whatever is kept")
+    option("--against", type=pathlib.Path, metavar="FILE", help="compare the default rows with this baseline")
+    option("--slack", type=float, default=5, metavar="P", help="percent that a figure may be worse (5)")
+    option("--save-baseline", type=pathlib.Path, metavar="FILE", help="write a baseline of all default rows")
     arguments = parser.parse_args()
     lab = os.environ.get("RAPT_LAB")
     cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
@@ -499,52 +625,70 @@ def main():
             known = ", ".join(gpu.target for gpu in gpus.GPUS)
             print(f"report.py: no GPU {', '.join(sorted(unknown))}; there are {known}", file=sys.stderr)
             return 2
+    if arguments.timeout < 1 or not 0 <= arguments.slack < 100:
+        print("report.py: --timeout is 1 or more, --slack from 0 to below 100", file=sys.stderr)
+        return 2
+    if arguments.save_baseline and arguments.rows:
+        print("report.py: --save-baseline is for all rows, not for those of --rows", file=sys.stderr)
+        return 2
     try:
+        former = baseline.load(arguments.against) if arguments.against else None
         rows = [r for r in load_manifest(arguments.manifest) if re.search(arguments.rows, r["name"])]
         if not rows:
             raise ManifestError(f"{arguments.manifest}: no row matches '{arguments.rows}'")
-    except ManifestError as error:
+    except (ManifestError, baseline.BaselineError) as error:
         print(f"report.py: {error}", file=sys.stderr)
         return 2
     if not (lab / "bin" / "pipestats").exists():
         print(f"report.py: no {lab / 'bin' / 'pipestats'}; run: {HERE / 'build-tools'}", file=sys.stderr)
         return 2
 
-    competitions = {}
-    for row in rows:
-        competitions.setdefault(competition_of(row), []).append(row)
-    with concurrent.futures.ThreadPoolExecutor(PROCESSES) as pool:
-        described = pool.map(lambda gpu: describe_device(lab, gpu, arguments.timeout), chosen)
-        devices = dict(zip(chosen, described, strict=True))
-        tasks = [
-            pool.submit(judge_competition, lab, gpu, device, members, arguments.timeout, arguments.all)
-            for gpu, device in devices.items()
-            if not isinstance(device, str)
-            for members in competitions.values()
-        ]
-        for number, task in enumerate(concurrent.futures.as_completed(tasks), 1):
-            for judged in task.result():
-                words = f"{judged.gpu.target} {judged.row['name']}: {judged.status}"
-                print(f"[{number}/{len(tasks)}] {words}", file=sys.stderr)
-    results = [judged for task in tasks for judged in task.result()]
+    def warn(words):
+        print(f"report.py: {words}", file=sys.stderr)
+
+    compilers = answers.Compilers(lab, arguments.timeout)
+    folder = arguments.cache or lab / "answers"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        warn(f"{folder}, for the compilers' answers: {error.strerror}")
+        return 2
+    keeper = answers.Keeper(folder, arguments.fresh, warn)
+    try:
+        with stoppable(compilers):
+            devices, results = measure_gpus(compilers, keeper, chosen, rows, arguments.all)
+    except answers.Stopped as error:
+        warn(f"stopped by {error}: nothing written; what was measured is kept, the same command goes on from there")
+        return 128 + signal.Signals[str(error)].value
 
     command = "tools/lab/report.py kernels.json"
     command += "".join(f" --gpu {gpu}" for gpu in arguments.gpu or [])
     command += f" --rows '{arguments.rows}'" if arguments.rows else ""
     command += " --all" if arguments.all else ""
+    comparison = baseline.Comparison()
+    if former is not None:
+        comparison = baseline.compare(former, devices, results, arguments.slack)
+        show_comparison(comparison, arguments.slack, warn)
     table = markdown(devices, results, arguments.all, command)
-    if arguments.markdown:
-        arguments.markdown.write_text(table, encoding="utf-8")
-    else:
-        print(table, end="")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(as_json(devices, results), indent=1) + "\n", encoding="utf-8")
+    try:
+        if arguments.markdown:
+            arguments.markdown.write_text(table, encoding="utf-8")
+        else:
+            print(table, end="")
+        if arguments.json:
+            text = json.dumps(as_json(devices, results, comparison.regressions), indent=1)
+            arguments.json.write_text(text + "\n", encoding="utf-8")
+        if arguments.save_baseline:
+            baseline.save(arguments.save_baseline, devices, results)
+    except OSError as error:
+        warn(f"{error.filename}: {error.strerror}")
+        return 2
     silent = [gpu.target for gpu, device in devices.items() if isinstance(device, str)]
     failed = [judged for judged in results if judged.failures]
     defaults = sum(judged.is_default for judged in results)
     words = f"report.py: {defaults} default rows on {len(devices) - len(silent)} GPUs, {len(failed)} fail a gate"
     print(words + (f"; no answer from {', '.join(silent)}" if silent else ""), file=sys.stderr)
-    return 1 if failed or silent else 0
+    return 1 if failed or silent or comparison.regressions else 0
 
 
 if __name__ == "__main__":
