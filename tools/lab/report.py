@@ -54,10 +54,11 @@ ROW_KEYS = (
 
 # Capabilities that a row may require, by what pipestats prints of a device. The ones that name nothing play no
 # part in compiling.
-_VOTE, _ARITHMETIC, _SHUFFLE, _CLUSTERED = 0x2, 0x4, 0x10, 0x40  # VkSubgroupFeatureFlagBits
+_VOTE, _ARITHMETIC, _BALLOT, _SHUFFLE, _CLUSTERED = 0x2, 0x4, 0x8, 0x10, 0x40  # VkSubgroupFeatureFlagBits
 CAPABILITIES = {
     "subgroup": lambda d: d["subgroup_operations"] & 1,
     "subgroup-vote": lambda d: d["subgroup_operations"] & _VOTE,
+    "subgroup-ballot": lambda d: d["subgroup_operations"] & _BALLOT,
     "subgroup-arithmetic": lambda d: d["subgroup_operations"] & _ARITHMETIC,
     "subgroup-shuffle": lambda d: d["subgroup_operations"] & _SHUFFLE,
     "subgroup-clustered": lambda d: d["subgroup_operations"] & _CLUSTERED,
@@ -170,6 +171,12 @@ def competition_of(row):
     return group, kind_of(row), row["dtypes"], tuple(row["head_dim_qk"]), tuple(row["head_dim_v"])
 
 
+def matrix_types_of(row):
+    """As pipestats prints them. Attention's are all the same; a peak row names its own: ...-coopmat-s8-s32-..."""
+    own = re.search(r"-coopmat-([a-z]+\d+)-([a-z]+\d+)-", row["name"])
+    return f"{own[1]}*{own[1]}+{own[2]}" if own and is_ungated(row) else "f16*f16+f32"
+
+
 def constants_of(row):
     lab = row["lab"] or {}
     sources = {**SPEC_SOURCES, "head_dim_qk": row["head_dim_qk"][1], "head_dim_v": row["head_dim_v"][1]}
@@ -210,10 +217,9 @@ def why_ineligible(row, device):
     if (row["subgroup_min"] or 0) > max(device["subgroup_size"], device["max_subgroup_size"]):
         return f"subgroups smaller than {row['subgroup_min']}"
     if any(row["coopmat"]):
-        shape = "x".join(map(str, row["coopmat"])) + ":"
-        shape += "" if is_ungated(row) else "f16*f16+f32"  # ungated rows may be of any types
-        if not any(listed.startswith(shape) for listed in device["matrix_shapes"].split()):
-            return f"no matrix shape {shape.removesuffix(':')}"
+        shape = "x".join(map(str, row["coopmat"])) + ":" + matrix_types_of(row)
+        if shape not in device["matrix_shapes"].split():
+            return f"no matrix shape {shape}"
     return ""
 
 
@@ -490,10 +496,14 @@ def table_row(judged, mark_default):
 
 
 def ungated_words(judged):
-    if judged.status != "ok":
-        return f"{judged.row['name']} ({judged.status}: {judged.reason})"
-    spills, scratch = judged.figures.spills, judged.figures.scratch
-    return judged.row["name"] + (f" (spills {show(spills)}, scratch {show(scratch)})" if spills or scratch else "")
+    """What is to be said of rows without gates: how many compile, and which not, or with spills."""
+    words = [f"{sum(j.status == 'ok' for j in judged)} compile"]
+    for j in judged:
+        if j.status != "ok":
+            words.append(f"{j.row['name']} {j.status} ({j.reason})")
+        elif j.figures.spills or j.figures.scratch:
+            words.append(f"{j.row['name']} with {show(j.figures.spills)} spills, scratch {show(j.figures.scratch)}")
+    return "; ".join(words) + "."
 
 
 def in_order(results):
@@ -541,7 +551,7 @@ def markdown(devices, results, measure_all, command):
         if rest:
             lines += ["", "Also without spills: " + ", ".join(j.row["name"] for j in rest) + "."]
         if ungated:
-            lines += ["", "Without gates: " + ", ".join(map(ungated_words, ungated)) + "."]
+            lines += ["", "Peak rows, which have no gates: " + ungated_words(ungated)]
     return "\n".join(lines) + "\n"
 
 

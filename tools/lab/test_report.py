@@ -196,7 +196,7 @@ class Markdown(unittest.TestCase):
             "| few | 32 | 96 | 8 | 2 |  | 1 | 0.833 | budget: spills 2 above 0: why |",
             "| wide | 32 | 96 | 8 | 0 |  | 0.5 | 0.833 | no spills (last resort) |",
             "Also without spills: m.",
-            "Without gates: fma (spills 2, scratch 0), dot (crashed: SIGABRT: no).",
+            "Peak rows, which have no gates: 1 compile; fma with 2 spills, scratch 0; dot crashed (SIGABRT: no).",
         ]:
             self.assertIn(line + "\n", text)
         self.assertNotIn("other", text)
@@ -235,10 +235,11 @@ class Defaults(unittest.TestCase):
             self.assertEqual(self.run_rows([row], {row["name"]: outcome}), [(row["name"], False, False)])
 
     def test_peak_rows_may_ask_for_what_the_lab_does_not_know(self):
-        peak = make_row(family="peak", requires=["flux"], coopmat=[16, 16, 32])
+        peak = make_row(name="peak-coopmat-s8-s32-16x16x32", family="peak", requires=["flux"], coopmat=[16, 16, 32])
         self.assertIn("flux, which the lab does not know", report.why_ineligible(peak, DEVICE))
         peak["requires"] = []
-        self.assertEqual(report.why_ineligible(peak, DEVICE), "no matrix shape 16x16x32")
+        floats = {**DEVICE, "matrix_shapes": "16x16x32:f16*f16+f32"}
+        self.assertEqual(report.why_ineligible(peak, floats), "no matrix shape 16x16x32:s8*s8+s32")
         self.assertEqual(report.why_ineligible(peak, {**DEVICE, "matrix_shapes": "16x16x32:s8*s8+s32"}), "")
 
     def test_eligibility(self):
