@@ -90,7 +90,7 @@ class Judged:
 
     gpu: gpus.Gpu
     row: dict
-    status: str  # ok, or why not: ineligible, refused, crashed, timed out, unreadable
+    status: str  # ok, or why not: unsupported, refused, crashed, timed out, unreadable
     reason: str = ""
     figures: gpus.Figures | None = None
     loop: count_isa.LoopCount | None = None
@@ -250,7 +250,7 @@ def ask(compilers, keeper, gpu, device, row):
 def measure(compilers, keeper, gpu, device, row):
     reason = why_ineligible(row, device)
     if reason:
-        return Judged(gpu, row, "ineligible", reason)
+        return Judged(gpu, row, "unsupported", reason)
     try:
         answer = ask(compilers, keeper, gpu, device, row)
     except answers.TimedOut as error:
@@ -388,7 +388,7 @@ def judge_competition(compilers, keeper, gpu, device, rows, measure_all):
             continue
         judged = measure(compilers, keeper, gpu, device, row)
         results.append(judged)
-        if is_candidate and judged.status not in ("ineligible", "refused"):
+        if is_candidate and judged.status not in ("unsupported", "refused"):
             judge(judged)
             has_default = judged.status == "ok"
     return results
@@ -535,7 +535,7 @@ def markdown(devices, results, measure_all, command):
     for gpu, device in devices.items():
         if isinstance(device, str):
             continue
-        mine = [j for j in in_order(results) if j.gpu == gpu and j.status != "ineligible"]
+        mine = [j for j in in_order(results) if j.gpu == gpu and j.status != "unsupported"]
         ungated = [j for j in mine if is_ungated(j.row)]
         if not measure_all:
             mine = [j for j in mine if j.is_default]
