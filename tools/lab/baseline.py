@@ -54,17 +54,19 @@ def compact(value):
 
 
 def save(path, devices, results):
-    """The default rows that compiled. A row a line: so a change shows as what it is."""
-    blocks = []
+    """The default rows that compiled. A row a line: so a change shows as what it is. GPUs that were not measured, or
+    gave no answer, keep what the file has of them."""
+    gpus = load(path) if path.exists() else {}
     for gpu, device in devices.items():
         mine = {j.row["name"]: j.figures for j in results if j.gpu == gpu and j.is_default and j.status == "ok"}
         if isinstance(device, str) or not mine:
             continue
-        lines = [
-            f"   {json.dumps(name)}: {json.dumps([compact(getattr(figures, key)) for key in FIGURES])}"
-            for name, figures in sorted(mine.items())
-        ]
-        head = f' {json.dumps(gpu.target)}: {{\n  "driver": {json.dumps(driver_of(device))},\n  "rows": {{\n'
+        rows = {name: [compact(getattr(figures, key)) for key in FIGURES] for name, figures in sorted(mine.items())}
+        gpus[gpu.target] = {"driver": driver_of(device), "rows": rows}
+    blocks = []
+    for target, entry in gpus.items():
+        lines = [f"   {json.dumps(name)}: {json.dumps(values)}" for name, values in entry["rows"].items()]
+        head = f' {json.dumps(target)}: {{\n  "driver": {json.dumps(entry["driver"])},\n  "rows": {{\n'
         blocks.append(head + ",\n".join(lines) + "\n  }\n }")
     path.write_text("{\n" + ",\n".join(blocks) + "\n}\n", encoding="utf-8")
 

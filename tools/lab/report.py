@@ -595,7 +595,7 @@ def as_json(devices, results, regressions):
     return [one(judged) for judged in results]
 
 
-def show_comparison(comparison, slack, warn):
+def show_comparison(comparison, slack):
     for (gpu, name), words in comparison.regressions.items():
         warn(f"worse than the baseline by over {slack:g} %: {gpu} {name}: {'; '.join(words)}")
     for words in comparison.other_drivers:
@@ -607,7 +607,12 @@ def show_comparison(comparison, slack, warn):
     warn(f"{comparison.compared} rows compared with the baseline, {len(comparison.regressions)} worse")
 
 
-def main():
+class BadArguments(Exception):
+    pass
+
+
+def parse_arguments():
+    """The arguments, with `lab`, `gpus` and `row_list` filled in. Raises BadArguments, ManifestError."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     option = parser.add_argument
     option("manifest", type=pathlib.Path)
@@ -621,83 +626,98 @@ def main():
     option("--fresh", action="store_true", help="ask the compilers anew, whatever is kept")
     option("--against", type=pathlib.Path, metavar="FILE", help="compare the default rows with this baseline")
     option("--slack", type=float, default=5, metavar="P", help="percent that a figure may be worse (5)")
-    option("--save-baseline", type=pathlib.Path, metavar="FILE", help="write a baseline of all default rows")
+    option("--save-baseline", type=pathlib.Path, metavar="FILE", help="write all default rows of these GPUs there")
     arguments = parser.parse_args()
     lab = os.environ.get("RAPT_LAB")
     cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    lab = pathlib.Path(lab).resolve() if lab else pathlib.Path(cache) / "rapt" / "lab"
-
-    chosen = gpus.GPUS
-    if arguments.gpu:
-        chosen = [gpu for gpu in gpus.GPUS if gpu.target in arguments.gpu]
-        unknown = set(arguments.gpu) - {gpu.target for gpu in chosen}
-        if unknown:
-            known = ", ".join(gpu.target for gpu in gpus.GPUS)
-            print(f"report.py: no GPU {', '.join(sorted(unknown))}; there are {known}", file=sys.stderr)
-            return 2
+    arguments.lab = pathlib.Path(lab).resolve() if lab else pathlib.Path(cache) / "rapt" / "lab"
+    known = [gpu.target for gpu in gpus.GPUS]
+    unknown = sorted(set(arguments.gpu or []) - set(known))
+    if unknown:
+        raise BadArguments(f"no GPU {', '.join(unknown)}; there are {', '.join(known)}")
+    arguments.gpus = [gpu for gpu in gpus.GPUS if not arguments.gpu or gpu.target in arguments.gpu]
     if arguments.timeout < 1 or not 0 <= arguments.slack < 100:
-        print("report.py: --timeout is 1 or more, --slack from 0 to below 100", file=sys.stderr)
-        return 2
+        raise BadArguments("--timeout is 1 or more, --slack from 0 to below 100")
     if arguments.save_baseline and arguments.rows:
-        print("report.py: --save-baseline is for all rows, not for those of --rows", file=sys.stderr)
-        return 2
+        raise BadArguments("--save-baseline is for all rows, not for those of --rows")
     try:
+        pattern = re.compile(arguments.rows)
+    except re.error as error:
+        raise BadArguments(f"--rows '{arguments.rows}': {error}") from error
+    arguments.row_list = [row for row in load_manifest(arguments.manifest) if pattern.search(row["name"])]
+    if not arguments.row_list:
+        raise ManifestError(f"{arguments.manifest}: no row matches '{arguments.rows}'")
+    if not (arguments.lab / "bin" / "pipestats").exists():
+        raise BadArguments(f"no {arguments.lab / 'bin' / 'pipestats'}; run: {HERE / 'build-tools'}")
+    return arguments
+
+
+def command_of(arguments):
+    """What a reader needs to get the same table."""
+    command = "tools/lab/report.py kernels.json"
+    command += "".join(f" --gpu {gpu}" for gpu in arguments.gpu or [])
+    command += f" --rows '{arguments.rows}'" if arguments.rows else ""
+    return command + (" --all" if arguments.all else "")
+
+
+def write_results(arguments, devices, results, regressions):
+    table = markdown(devices, results, arguments.all, command_of(arguments))
+    if arguments.markdown:
+        arguments.markdown.write_text(table, encoding="utf-8")
+    else:
+        print(table, end="")
+    if arguments.json:
+        text = json.dumps(as_json(devices, results, regressions), indent=1)
+        arguments.json.write_text(text + "\n", encoding="utf-8")
+    if arguments.save_baseline:
+        baseline.save(arguments.save_baseline, devices, results)
+
+
+def warn(words):
+    print(f"report.py: {words}", file=sys.stderr)
+
+
+def main():
+    try:
+        arguments = parse_arguments()
         former = baseline.load(arguments.against) if arguments.against else None
-        rows = [r for r in load_manifest(arguments.manifest) if re.search(arguments.rows, r["name"])]
-        if not rows:
-            raise ManifestError(f"{arguments.manifest}: no row matches '{arguments.rows}'")
-    except (ManifestError, baseline.BaselineError) as error:
-        print(f"report.py: {error}", file=sys.stderr)
-        return 2
-    if not (lab / "bin" / "pipestats").exists():
-        print(f"report.py: no {lab / 'bin' / 'pipestats'}; run: {HERE / 'build-tools'}", file=sys.stderr)
-        return 2
-
-    def warn(words):
-        print(f"report.py: {words}", file=sys.stderr)
-
-    compilers = answers.Compilers(lab, arguments.timeout)
-    folder = arguments.cache or lab / "answers"
-    try:
+        folder = arguments.cache or arguments.lab / "answers"
         folder.mkdir(parents=True, exist_ok=True)
+    except (BadArguments, ManifestError, baseline.BaselineError) as error:
+        warn(error)
+        return 2
     except OSError as error:
         warn(f"{folder}, for the compilers' answers: {error.strerror}")
         return 2
+
+    compilers = answers.Compilers(arguments.lab, arguments.timeout)
     keeper = answers.Keeper(folder, arguments.fresh, warn)
     try:
         with stoppable(compilers):
-            devices, results = measure_gpus(compilers, keeper, chosen, rows, arguments.all)
+            devices, results = measure_gpus(compilers, keeper, arguments.gpus, arguments.row_list, arguments.all)
     except answers.Stopped as error:
         warn(f"stopped by {error}: nothing written; what was measured is kept, the same command goes on from there")
         return 128 + signal.Signals[str(error)].value
 
-    command = "tools/lab/report.py kernels.json"
-    command += "".join(f" --gpu {gpu}" for gpu in arguments.gpu or [])
-    command += f" --rows '{arguments.rows}'" if arguments.rows else ""
-    command += " --all" if arguments.all else ""
     comparison = baseline.Comparison()
     if former is not None:
         comparison = baseline.compare(former, devices, results, arguments.slack)
-        show_comparison(comparison, arguments.slack, warn)
-    table = markdown(devices, results, arguments.all, command)
+        show_comparison(comparison, arguments.slack)
     try:
-        if arguments.markdown:
-            arguments.markdown.write_text(table, encoding="utf-8")
-        else:
-            print(table, end="")
-        if arguments.json:
-            text = json.dumps(as_json(devices, results, comparison.regressions), indent=1)
-            arguments.json.write_text(text + "\n", encoding="utf-8")
-        if arguments.save_baseline:
-            baseline.save(arguments.save_baseline, devices, results)
+        write_results(arguments, devices, results, comparison.regressions)
     except OSError as error:
         warn(f"{error.filename}: {error.strerror}")
         return 2
+    except baseline.BaselineError as error:
+        warn(f"{error}; not written anew")
+        return 2
     silent = [gpu.target for gpu, device in devices.items() if isinstance(device, str)]
     failed = [judged for judged in results if judged.failures]
+    for judged in failed:
+        warn(f"{judged.gpu.target} {judged.row['name']} fails: {'; '.join(judged.failures)}")
     defaults = sum(judged.is_default for judged in results)
-    words = f"report.py: {defaults} default rows on {len(devices) - len(silent)} GPUs, {len(failed)} fail a gate"
-    print(words + (f"; no answer from {', '.join(silent)}" if silent else ""), file=sys.stderr)
+    words = f"{defaults} default rows on {len(devices) - len(silent)} GPUs, {len(failed)} fail a gate"
+    warn(words + (f"; no answer from {', '.join(silent)}" if silent else ""))
     return 1 if failed or silent or comparison.regressions else 0
 
 

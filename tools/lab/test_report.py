@@ -458,6 +458,14 @@ class Baseline(unittest.TestCase):
         baseline.save(self.path, {NAVI21: DEVICE, DG2: "no answer"}, [crashed, spare, good])
         self.assertEqual(list(baseline.load(self.path)["radv:navi21"]["rows"]), ["tile-f16"])
 
+    def test_saving_some_gpus_keeps_the_others(self):
+        before = self.saved(make_judged(cycles=100), make_judged(VEGA10))
+        after = self.saved(make_judged(cycles=90))
+        self.assertEqual(after["radv:vega10"], before["radv:vega10"])
+        self.assertEqual(after["radv:navi21"]["rows"]["tile-f16"][4], 90)
+        baseline.save(self.path, {VEGA10: "no answer"}, [])
+        self.assertEqual(baseline.load(self.path), after)
+
     def test_regressions(self):
         saved = self.saved(make_judged(cycles=100, instructions=50))
         for changes, expected in [
@@ -548,7 +556,9 @@ class Program(unittest.TestCase):
         expected |= {"instructions": 8, "status": "ok", "message": "", "default": True, "driver": "Mesa 1.2"}
         self.assertEqual({key: entry[key] for key in expected}, expected)
         crashed = report.Judged(NAVI21, make_row(), "crashed", "SIGSEGV: x")
-        self.assertEqual(self.run_main("--json", path, judged=crashed)[0], 1)
+        status, words = self.run_main("--json", path, judged=crashed)
+        self.assertEqual(status, 1)
+        self.assertIn("radv:navi21 tile-f16 fails: crashed: SIGSEGV: x", words)
         (entry,) = json.loads(path.read_text())
         self.assertEqual((entry["status"], entry["cycles"], entry["scratch_bytes"]), ("crashed", None, None))
         self.assertIn("SIGSEGV: x", entry["message"])
@@ -583,6 +593,10 @@ class Program(unittest.TestCase):
             (["--cache", self.folder / "rows.json"], "for the compilers' answers: File exists"),
             (["--slack", 100], "--slack from 0"),
             (["--rows", "tile", "--save-baseline", "x"], "for all rows"),
+            (["--save-baseline", self.folder / "bad.json"], "bad.json: Expecting"),
+            (["--rows", "("], "--rows '('"),
+            (["--rows", "none"], "no row matches 'none'"),
+            (["--gpu", "radv:sun"], "no GPU radv:sun; there are"),
             (["--json", self.folder / "none" / "x.json"], "none/x.json: No such file"),
         ]:
             status, stderr = self.run_main(*options, judged=make_judged())
