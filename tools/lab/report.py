@@ -452,12 +452,12 @@ Static figures: nothing ran on a GPU. For each GPU the default rows, which are t
 by storage type and largest head_dim (512 stands for 576 of q and k, 512 of v).
 
 - **registers**, **occupancy**, **cycles** are the driver's own, in its own units: compare them within a driver only.
-- **spills**: spill and fill instructions or spilled registers, and private memory (bytes, or instructions reaching it).
+- **spills**: spill and fill instructions or spilled registers, and private memory (bytes; on Mali a cost).
 - **M/V**, **M/I**: useful multiply-adds per vector instruction, and per issued instruction, of the hot loop; of rows with
   cooperative matrices, vector and shared-memory instructions per matrix instruction. Not counted on Apple, Mali, V3D
   and PowerVR, whose drivers print no assembly that could be.
 - **gate**: what `gpus.py` demands of the class. A *budget* is a gate that is known to be missed, by how much and why. Rows
-  of *last resort*, for a head_dim_v over 512, have no gate but spills.
+  of *last resort*, for a head_dim_v over 512, have no gate but spills. *Peak* rows, which measure a device, have none.
 """
 COLUMNS = "row subgroup registers occupancy spills cycles M/V M/I gate".split()
 
