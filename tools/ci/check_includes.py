@@ -16,6 +16,7 @@ LAYERS = {
     "plan": ["base", "op", "system", "kernel"],
     "compiler": ["base"],
     "vk": ["base", "op", "plan", "kernel", "compiler"],
+    "measure": ["base", "plan", "kernel", "vk"],
     "sched": ["base", "plan", "vk"],
     "api": ["base", "op", "system", "plan", "kernel", "compiler", "vk", "sched"],
     "check": [],  # the public API only
@@ -23,7 +24,7 @@ LAYERS = {
 # Programs see the public API and check, nothing else of src/; the tool loads the run-time compiler too.
 PROGRAMS = {"tools/rapt": ["check", "compiler"], "bench": ["check"], "tests/embed": []}
 # Types of Vulkan.
-VULKAN = {"src/vk", "src/api"}
+VULKAN = {"src/vk", "src/api", "src/measure"}
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]', re.M)
 
 
