@@ -30,6 +30,7 @@ typedef enum rapt_device_class {
 #define RAPT_FEATURES(X)                                                                                               \
     X(SUBGROUP_BASIC, "subgroup", "subgroup basic operations in compute shaders")                                      \
     X(SUBGROUP_VOTE, "subgroup-vote", "subgroup vote")                                                                 \
+    X(SUBGROUP_BALLOT, "subgroup-ballot", "subgroup ballot and broadcast")                                             \
     X(SUBGROUP_ARITHMETIC, "subgroup-arithmetic", "subgroup arithmetic")                                               \
     X(SUBGROUP_SHUFFLE, "subgroup-shuffle", "subgroup shuffle")                                                        \
     X(SUBGROUP_CLUSTERED, "subgroup-clustered", "subgroup clustered operations")                                       \

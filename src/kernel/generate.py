@@ -287,7 +287,7 @@ def write_table(out, rows, modules, root):
                      f"{c_string(spirv_hash(data))}}},")
     lines.append("};")
     for i, row in enumerate(rows):
-        ops = ", ".join(f"{{{r}, {b}, {k}, {w}}}" for r, b, k, w in row["operands"])
+        ops = ", ".join(f"{{{r}, {b}, {k}, {w}}}" for r, b, k, w in row["operands"]) or "{0}"
         lines.append(f"static const rapt_kernel_operand operands_{i}[] = {{{ops}}};")
         cons = ", ".join(f"{{{a}, {s}, {v}u, {c_string(n)}}}" for a, s, v, n in row["constants"]) or "{0}"
         lines.append(f"static const rapt_kernel_constant constants_{i}[] = {{{cons}}};")

@@ -61,11 +61,11 @@ typedef struct rapt_session {
     rapt_device *device;
     const struct rapt_gauge *gauge;
     rapt_lane lane;
-    void *state;   /* the kind's own, of state_bytes, zeroed before open */
+    void *state;    /* the kind's own, of state_bytes, zeroed before open */
     uint64_t scale; /* how much a run does, in the kind's own unit; from 1 to `most` */
     uint64_t most;
-    double work;   /* of a run at this scale; 0 for latencies */
-    double parts;  /* what a latency is divided by */
+    double work;  /* of a run at this scale; 0 for latencies */
+    double parts; /* what a latency is divided by */
     bool device_clock;
 } rapt_session;
 
@@ -85,7 +85,7 @@ typedef struct rapt_gauge {
     const rapt_gauge_kind *kind;
     const rapt_kernel_row *row; /* NULL: no kernel */
     double per_step;            /* operations of one step of one lane */
-    uint32_t variant, type;     /* the kind's own */
+    uint32_t variant, detail;   /* the kind's own */
 } rapt_gauge;
 
 /* The gauge at `index`; false: there are no more. (catalogue.c) */
@@ -104,13 +104,50 @@ rapt_status rapt_wrong(rapt_error *error, const rapt_gauge *gauge, const char *w
 /* alu.c */
 extern const rapt_gauge_kind rapt_gauge_alu;
 typedef enum rapt_alu {
-    RAPT_ALU_COUNT_F32,  /* counts the steps in floats: exact up to 2^24 */
-    RAPT_ALU_COUNT_F16,  /* the same in halves, up to 2048 */
-    RAPT_ALU_MAD_I32,    /* a known sequence modulo 2^32 */
-    RAPT_ALU_EXP2,       /* fixed points */
+    RAPT_ALU_COUNT_F32, /* counts the steps in floats: exact up to 2^24 */
+    RAPT_ALU_COUNT_F16, /* the same in halves, up to 2048 */
+    RAPT_ALU_MAD_I32,   /* a known sequence modulo 2^32 */
+    RAPT_ALU_EXP2,      /* fixed points */
     RAPT_ALU_RSQRT,
     RAPT_ALU_COS,
+    RAPT_ALU_SHARED_READ, /* sums of known numbers */
+    RAPT_ALU_SHARED_ONE,  /* atomic counters */
+    RAPT_ALU_SHARED_SPREAD,
+    RAPT_ALU_GLOBAL_ONE,
+    RAPT_ALU_GLOBAL_SPREAD,
+    RAPT_ALU_SHUFFLE, /* counters that add what the subgroup operation gave */
+    RAPT_ALU_ADD,
+    RAPT_ALU_BROADCAST,
+    RAPT_ALU_BALLOT,
+    RAPT_ALU_MATRIX,     /* sums of products; work is counted by subgroup */
+    RAPT_ALU_MATRIX_F16, /* the same, exact as far as an f16 accumulator is */
 } rapt_alu;
+
+/* transfer.c */
+extern const rapt_gauge_kind rapt_gauge_transfer;
+typedef enum rapt_transfer {
+    RAPT_TRANSFER_WRITE_MAPPED, /* detail: memory type */
+    RAPT_TRANSFER_READ_MAPPED,
+    RAPT_TRANSFER_UPLOAD_STAGED,
+    RAPT_TRANSFER_DOWNLOAD_STAGED,
+    RAPT_TRANSFER_COPY_COMMAND, /* from device memory to device memory */
+} rapt_transfer;
+#define RAPT_TRANSFER_BYTES (16ull << 20)
+/* Why the memory type is not for us; NULL: it is. */
+const char *rapt_transfer_refusal(VkMemoryPropertyFlags flags);
+
+/* latency.c */
+extern const rapt_gauge_kind rapt_gauge_latency;
+typedef enum rapt_latency {
+    RAPT_LATENCY_SUBMIT,         /* an empty command buffer, submitted and waited for */
+    RAPT_LATENCY_DISPATCH,       /* one empty dispatch, submitted and waited for */
+    RAPT_LATENCY_BATCH,          /* dispatches of one command buffer */
+    RAPT_LATENCY_BATCH_BARRIERS, /* with a barrier between them */
+    RAPT_LATENCY_BARRIER,        /* barriers alone */
+    RAPT_LATENCY_TIMELINE, /* an empty submission that signals a timeline semaphore, waited for by the host */
+    RAPT_LATENCY_PIPELINE_COLD,
+    RAPT_LATENCY_PIPELINE_CACHED,
+} rapt_latency;
 
 /* memory.c */
 extern const rapt_gauge_kind rapt_gauge_memory;

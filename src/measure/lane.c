@@ -19,16 +19,17 @@ rapt_status rapt_lane_open(rapt_device *device, rapt_lane *lane, rapt_error *err
                                     .queueFamilyIndex = device->queue_family};
     rapt_status status = rapt_device_alive(device, error);
     if (status == RAPT_OK)
-        status = rapt_vk_check(device, device->fn.vkCreateCommandPool(device->handle, &pool, NULL, &lane->pool),
-                               "vkCreateCommandPool", error);
+        status =
+            rapt_vk_check(device, device->fn.vkCreateCommandPool(device->handle, &pool, NULL, &lane->pool),
+                          "vkCreateCommandPool", error);
     VkCommandBufferAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
                                             .commandPool = lane->pool,
                                             .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
                                             .commandBufferCount = 1};
     if (status == RAPT_OK)
-        status = rapt_vk_check(device,
-                               device->fn.vkAllocateCommandBuffers(device->handle, &allocate, &lane->commands),
-                               "vkAllocateCommandBuffers", error);
+        status = rapt_vk_check(
+            device, device->fn.vkAllocateCommandBuffers(device->handle, &allocate, &lane->commands),
+            "vkAllocateCommandBuffers", error);
     VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
     if (status == RAPT_OK)
         status = rapt_vk_check(device, device->fn.vkCreateFence(device->handle, &fence, NULL, &lane->fence),
@@ -37,7 +38,8 @@ rapt_status rapt_lane_open(rapt_device *device, rapt_lane *lane, rapt_error *err
                                      .queryType = VK_QUERY_TYPE_TIMESTAMP,
                                      .queryCount = 2};
     if (status == RAPT_OK && device->caps.timestamp_period > 0)
-        status = rapt_vk_check(device, device->fn.vkCreateQueryPool(device->handle, &queries, NULL, &lane->queries),
+        status = rapt_vk_check(device,
+                               device->fn.vkCreateQueryPool(device->handle, &queries, NULL, &lane->queries),
                                "vkCreateQueryPool", error);
     if (status != RAPT_OK)
         rapt_lane_close(lane);
@@ -65,8 +67,8 @@ static void barrier(const rapt_lane *lane, VkAccessFlags more)
                               .dstAccessMask = SHADER_ACCESS | TRANSFER_ACCESS | more};
     lane->device->fn.vkCmdPipelineBarrier(
         lane->commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT,
-        more != 0 ? ALL_STAGES : VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT, 0, 1, &memory,
-        0, NULL, 0, NULL);
+        more != 0 ? ALL_STAGES : VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT, 0, 1,
+        &memory, 0, NULL, 0, NULL);
 }
 
 void rapt_lane_barrier(rapt_lane *lane)
@@ -94,15 +96,15 @@ rapt_status rapt_lane_begin(rapt_lane *lane, rapt_error *error)
     return RAPT_OK;
 }
 
-/* Seconds between the timestamps; 0 where there are none or they make no sense: work cannot have taken longer on the
- * device than from submission to the end of the wait. */
+/* Seconds between the timestamps; 0 where there are none or they make no sense: work cannot have taken longer
+ * on the device than from submission to the end of the wait. */
 static double device_seconds(const rapt_lane *lane, double wall)
 {
     rapt_device *device = lane->device;
     uint64_t stamp[2];
     if (lane->queries == VK_NULL_HANDLE ||
-        device->fn.vkGetQueryPoolResults(device->handle, lane->queries, 0, 2, sizeof stamp, stamp, sizeof stamp[0],
-                                         VK_QUERY_RESULT_64_BIT) != VK_SUCCESS)
+        device->fn.vkGetQueryPoolResults(device->handle, lane->queries, 0, 2, sizeof stamp, stamp,
+                                         sizeof stamp[0], VK_QUERY_RESULT_64_BIT) != VK_SUCCESS)
         return 0;
     const uint64_t mask = device->timestamp_bits < 64 ? (1ull << device->timestamp_bits) - 1 : UINT64_MAX;
     double seconds = (double)((stamp[1] - stamp[0]) & mask) * (double)device->caps.timestamp_period * 1e-9;
@@ -114,18 +116,18 @@ rapt_status rapt_lane_run(rapt_lane *lane, rapt_lane_time *time, rapt_error *err
     rapt_device *device = lane->device;
     *time = (rapt_lane_time){0};
     if (lane->queries != VK_NULL_HANDLE)
-        device->fn.vkCmdWriteTimestamp(lane->commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, lane->queries, 1);
+        device->fn.vkCmdWriteTimestamp(lane->commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, lane->queries,
+                                       1);
     barrier(lane, HOST_ACCESS);
-    rapt_status status = rapt_vk_check(device, device->fn.vkEndCommandBuffer(lane->commands), "vkEndCommandBuffer",
-                                       error);
+    rapt_status status =
+        rapt_vk_check(device, device->fn.vkEndCommandBuffer(lane->commands), "vkEndCommandBuffer", error);
     if (status == RAPT_OK)
-        status = rapt_vk_check(device, device->fn.vkResetFences(device->handle, 1, &lane->fence), "vkResetFences",
-                               error);
+        status = rapt_vk_check(device, device->fn.vkResetFences(device->handle, 1, &lane->fence),
+                               "vkResetFences", error);
     if (status != RAPT_OK)
         return status;
-    VkSubmitInfo submit = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
-                           .commandBufferCount = 1,
-                           .pCommandBuffers = &lane->commands};
+    VkSubmitInfo submit = {
+        .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = 1, .pCommandBuffers = &lane->commands};
     uint64_t begin = rapt_now_ns();
     status = rapt_queue_submit(device, &submit, lane->fence, error);
     if (status != RAPT_OK)
@@ -158,7 +160,8 @@ static rapt_status make_pool(rapt_tool *tool, rapt_error *error)
     tool->sets = rapt_calloc(a, tool->set_count, sizeof *tool->sets);
     tool->views = rapt_calloc(a, RAPT_MAX(tool->view_count, 1), sizeof *tool->views);
     if (tool->sets == NULL || tool->views == NULL)
-        return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for %u descriptor sets", tool->set_count);
+        return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for %u descriptor sets",
+                         tool->set_count);
     VkDescriptorPoolSize sizes[3] = {
         {VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER, tool->set_count},
         {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, tool->set_count * RAPT_MAX(row->operand_count - texels, 1)},
@@ -189,7 +192,8 @@ static rapt_status write_set(rapt_tool *tool, uint32_t index, const rapt_operand
     VkDescriptorBufferInfo buffers[RAPT_MAX_OPERANDS + 1];
     VkWriteDescriptorSet writes[RAPT_MAX_OPERANDS + 1];
     uint32_t count = 1;
-    buffers[0] = (VkDescriptorBufferInfo){tool->params->handle, tool->params->offset, sizeof(rapt_attention_params)};
+    buffers[0] =
+        (VkDescriptorBufferInfo){tool->params->handle, tool->params->offset, sizeof(rapt_attention_params)};
     writes[0] = (VkWriteDescriptorSet){.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
                                        .dstSet = tool->sets[index],
                                        .dstBinding = RAPT_BIND_PARAMS,
@@ -215,9 +219,9 @@ static rapt_status write_set(rapt_tool *tool, uint32_t index, const rapt_operand
                                            .format = texel_format(op->kind),
                                            .offset = offset,
                                            .range = operands->bytes[op->role]};
-            status = rapt_vk_check(device,
-                                   device->fn.vkCreateBufferView(device->handle, &info, NULL, &tool->views[*view]),
-                                   "vkCreateBufferView", error);
+            status = rapt_vk_check(
+                device, device->fn.vkCreateBufferView(device->handle, &info, NULL, &tool->views[*view]),
+                "vkCreateBufferView", error);
             if (status != RAPT_OK)
                 return status;
             w->descriptorType = VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER;
@@ -241,8 +245,8 @@ rapt_status rapt_tool_open(rapt_device *device, const rapt_kernel_row *row, cons
         return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a pipeline");
     rapt_status status = rapt_kernel_compile(device, tool->kernel, error);
     if (status == RAPT_OK)
-        status = rapt_buffer_create_internal(device, sizeof(rapt_attention_params), RAPT_MEMORY_UPLOAD, &tool->params,
-                                             error);
+        status = rapt_buffer_create_internal(device, sizeof(rapt_attention_params), RAPT_MEMORY_UPLOAD,
+                                             &tool->params, error);
     if (status == RAPT_OK) {
         /* 1 as a float, and the factor of integer chains: what compilers must not know. */
         rapt_attention_params params = {.scale_log2 = 1.0f, .nq = 1664525u, .nk = 1};
@@ -285,7 +289,7 @@ void rapt_tool_dispatch(const rapt_tool *tool, const rapt_lane *lane, uint32_t s
     fn->vkCmdBindPipeline(lane->commands, VK_PIPELINE_BIND_POINT_COMPUTE, tool->kernel->pipeline);
     fn->vkCmdBindDescriptorSets(lane->commands, VK_PIPELINE_BIND_POINT_COMPUTE, tool->kernel->layout, 0, 1,
                                 &tool->sets[set], 0, NULL);
-    fn->vkCmdPushConstants(lane->commands, tool->kernel->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, RAPT_PUSH_WORDS * 4,
-                           push);
+    fn->vkCmdPushConstants(lane->commands, tool->kernel->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0,
+                           RAPT_PUSH_WORDS * 4, push);
     fn->vkCmdDispatch(lane->commands, groups, 1, 1);
 }

@@ -31,10 +31,10 @@ rapt_status rapt_wrong(rapt_error *error, const rapt_gauge *gauge, const char *w
                        double high)
 {
     if (low == high)
-        return rapt_fail(error, RAPT_ERROR_WRONG_RESULT, "gauge '%s': %s is %.9g, must be %.9g", gauge->info.name, what,
-                         got, low);
-    return rapt_fail(error, RAPT_ERROR_WRONG_RESULT, "gauge '%s': %s is %.9g, must be %.9g to %.9g", gauge->info.name,
-                     what, got, low, high);
+        return rapt_fail(error, RAPT_ERROR_WRONG_RESULT, "gauge '%s': %s is %.9g, must be %.9g",
+                         gauge->info.name, what, got, low);
+    return rapt_fail(error, RAPT_ERROR_WRONG_RESULT, "gauge '%s': %s is %.9g, must be %.9g to %.9g",
+                     gauge->info.name, what, got, low, high);
 }
 
 /* One run; its seconds by the better clock. */
@@ -78,8 +78,8 @@ static double value_of(const rapt_session *s, double seconds)
     return s->gauge->info.lower_is_better ? seconds / s->parts : s->work / seconds;
 }
 
-static rapt_status sample(rapt_session *s, const rapt_gauge_options *options, double *values, uint32_t capacity,
-                          rapt_gauge_result *result, rapt_error *error)
+static rapt_status sample(rapt_session *s, const rapt_gauge_options *options, double *values,
+                          uint32_t capacity, rapt_gauge_result *result, rapt_error *error)
 {
     const rapt_allocator *a = &s->device->runtime->allocator;
     double *all = rapt_calloc(a, MOST_SAMPLES, sizeof *all);
@@ -198,8 +198,9 @@ rapt_status rapt_device_gauge(rapt_device *device, uint32_t index, rapt_gauge_in
     return RAPT_OK;
 }
 
-rapt_status rapt_device_measure(rapt_device *device, uint32_t index, const rapt_gauge_options *given, double *values,
-                                uint32_t capacity, rapt_gauge_result *result, rapt_error *error)
+rapt_status rapt_device_measure(rapt_device *device, uint32_t index, const rapt_gauge_options *given,
+                                double *values, uint32_t capacity, rapt_gauge_result *result,
+                                rapt_error *error)
 {
     rapt_gauge_options options = RAPT_GAUGE_OPTIONS_INIT;
     rapt_status status = check_device(device, "rapt_device_measure", error);
@@ -216,10 +217,11 @@ rapt_status rapt_device_measure(rapt_device *device, uint32_t index, const rapt_
     if (status != RAPT_OK)
         return status;
     /* Written so that a NaN is refused, too. */
-    if (!(options.seconds >= 0 && options.seconds <= 3600) || !(options.longest_ms >= 0 && options.longest_ms <= 1000))
+    if (!(options.seconds >= 0 && options.seconds <= 3600) ||
+        !(options.longest_ms >= 0 && options.longest_ms <= 1000))
         return rapt_fail(error, RAPT_ERROR_INVALID,
-                         "rapt_gauge_options: seconds %g (0 to 3600), longest_ms %g (0 to 1000)", options.seconds,
-                         options.longest_ms);
+                         "rapt_gauge_options: seconds %g (0 to 3600), longest_ms %g (0 to 1000)",
+                         options.seconds, options.longest_ms);
     if (options.seconds == 0)
         options.seconds = DEFAULT_SECONDS;
     if (options.longest_ms == 0)
@@ -230,6 +232,7 @@ rapt_status rapt_device_measure(rapt_device *device, uint32_t index, const rapt_
     if (status != RAPT_OK)
         return status;
     if (gauge.info.refusal[0] != '\0')
-        return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "gauge '%s': %s", gauge.info.name, gauge.info.refusal);
+        return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "gauge '%s': %s", gauge.info.name,
+                         gauge.info.refusal);
     return rapt_gauge_run(device, &gauge, &options, values, capacity, result, error);
 }

@@ -68,7 +68,8 @@ static float filled(uint64_t i, uint32_t block)
 }
 
 /* Fills a buffer with what the reading kernels expect, on the device. */
-static rapt_status fill(rapt_session *s, rapt_buffer *buffer, uint64_t bytes, uint32_t width, rapt_error *error)
+static rapt_status fill(rapt_session *s, rapt_buffer *buffer, uint64_t bytes, uint32_t width,
+                        rapt_error *error)
 {
     memory *g = s->state;
     const rapt_kernel_row *row = rapt_peak_row(width == 4 ? "peak-write" : "peak-write-scalar");
@@ -90,9 +91,8 @@ static rapt_status fill(rapt_session *s, rapt_buffer *buffer, uint64_t bytes, ui
         if (status == RAPT_OK)
             status = rapt_lane_begin(&s->lane, error);
         for (uint32_t i = 0; i < count && status == RAPT_OK; i++) {
-            rapt_attention_push push = {.rows = BLOCKS,
-                                        .key0 = UINT32_MAX,
-                                        .key1 = (uint32_t)((at + i * piece) / g->element)};
+            rapt_attention_push push = {
+                .rows = BLOCKS, .key0 = UINT32_MAX, .key1 = (uint32_t)((at + i * piece) / g->element)};
             uint32_t words[RAPT_PUSH_WORDS];
             memcpy(words, &push, sizeof words);
             rapt_tool_dispatch(&tool, &s->lane, i, words, (uint32_t)(piece / unit));
@@ -104,7 +104,8 @@ static rapt_status fill(rapt_session *s, rapt_buffer *buffer, uint64_t bytes, ui
     return status;
 }
 
-static rapt_status make(rapt_session *s, uint64_t bytes, bool filling, rapt_buffer **buffer, rapt_error *error)
+static rapt_status make(rapt_session *s, uint64_t bytes, bool filling, rapt_buffer **buffer,
+                        rapt_error *error)
 {
     memory *g = s->state;
     rapt_status status = rapt_buffer_create(s->device, bytes, buffer, error);
@@ -113,6 +114,12 @@ static rapt_status make(rapt_session *s, uint64_t bytes, bool filling, rapt_buff
     else if (status == RAPT_OK) /* memory that was never written may not be there */
         status = rapt_buffer_fill(*buffer, 0, bytes, 0, error);
     return status;
+}
+
+/* Of one piece: each has its own, so that dispatches need no barriers between them. */
+static uint64_t sum_bytes(const memory *g)
+{
+    return (uint64_t)g->groups * g->local_size * 4;
 }
 
 static rapt_status open_memory(rapt_session *s, rapt_error *error)
@@ -145,7 +152,7 @@ static rapt_status open_memory(rapt_session *s, rapt_error *error)
     if (status == RAPT_OK && !reads)
         status = make(s, each, false, &g->to, error);
     if (status == RAPT_OK && reads)
-        status = make(s, (uint64_t)g->groups * g->local_size * 4, false, &g->sums, error);
+        status = make(s, g->pieces * sum_bytes(g), false, &g->sums, error);
     if (status != RAPT_OK)
         return status;
     rapt_operands *operands = rapt_calloc(&s->device->runtime->allocator, g->pieces, sizeof *operands);
@@ -154,9 +161,10 @@ static rapt_status open_memory(rapt_session *s, rapt_error *error)
     for (uint32_t i = 0; i < g->pieces; i++) {
         operands[i].bound[RAPT_ROLE_K] = (rapt_bound){g->from, i * g->piece};
         operands[i].bound[RAPT_ROLE_V] = (rapt_bound){g->also, i * g->piece};
-        operands[i].bound[RAPT_ROLE_OUT] = reads ? (rapt_bound){g->sums, 0} : (rapt_bound){g->to, i * g->piece};
+        operands[i].bound[RAPT_ROLE_OUT] =
+            reads ? (rapt_bound){g->sums, i * sum_bytes(g)} : (rapt_bound){g->to, i * g->piece};
         operands[i].bytes[RAPT_ROLE_K] = operands[i].bytes[RAPT_ROLE_V] = g->piece;
-        operands[i].bytes[RAPT_ROLE_OUT] = reads ? (uint64_t)g->groups * g->local_size * 4 : g->piece;
+        operands[i].bytes[RAPT_ROLE_OUT] = reads ? sum_bytes(g) : g->piece;
     }
     status = rapt_tool_open(s->device, row, NULL, operands, g->pieces, &g->tool, error);
     rapt_free(&s->device->runtime->allocator, operands, g->pieces * sizeof *operands);
@@ -185,13 +193,17 @@ static rapt_status run_memory(rapt_session *s, rapt_lane_time *time, rapt_error 
         push.key1 = (uint32_t)(g->last * g->piece / g->element);
         uint32_t words[RAPT_PUSH_WORDS];
         memcpy(words, &push, sizeof words);
+        if (g->cache && i > 0)
+            rapt_lane_barrier(&s->lane);
         rapt_tool_dispatch(&g->tool, &s->lane, g->next, words, g->groups);
         g->next = (g->next + 1) % g->pieces;
     }
-    static const double moved[] = {[RAPT_STREAM_READ] = 1, [RAPT_STREAM_WRITE] = 1, [RAPT_STREAM_COPY] = 2,
-                                   [RAPT_STREAM_TRIAD] = 3, [RAPT_STREAM_CACHE] = 1};
+    static const double moved[] = {[RAPT_STREAM_READ] = 1,
+                                   [RAPT_STREAM_WRITE] = 1,
+                                   [RAPT_STREAM_COPY] = 2,
+                                   [RAPT_STREAM_TRIAD] = 3,
+                                   [RAPT_STREAM_CACHE] = 1};
     s->work = moved[stream] * (double)dispatches * (double)rounds * g->groups * g->local_size * g->element;
-    g->rounds = g->cache ? g->rounds : (uint32_t)rounds;
     return rapt_lane_run(&s->lane, time, error);
 }
 
@@ -204,12 +216,13 @@ static rapt_status prove_sums(rapt_session *s, rapt_error *error)
     float *sums = rapt_calloc(&s->device->runtime->allocator, count, sizeof *sums);
     if (sums == NULL)
         return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for sums");
-    rapt_status status = rapt_buffer_download(g->sums, 0, sums, count * sizeof *sums, error);
+    rapt_status status =
+        rapt_buffer_download(g->sums, g->last * sum_bytes(g), sums, count * sizeof *sums, error);
     for (uint64_t i = 0; i < count && status == RAPT_OK; i++)
         if (!(sums[i] == (float)expected))
             status = rapt_wrong(error, s->gauge, "what a lane read sums up to", sums[i], expected, expected);
     rapt_free(&s->device->runtime->allocator, sums, count * sizeof *sums);
-    return status == RAPT_OK ? rapt_buffer_fill(g->sums, 0, count * sizeof *sums, 0, error) : status;
+    return status == RAPT_OK ? rapt_buffer_fill(g->sums, 0, g->pieces * sum_bytes(g), 0, error) : status;
 }
 
 /* The first and the last bytes of the piece written last. */
@@ -249,4 +262,5 @@ static void close_memory(rapt_session *s)
     rapt_buffer_destroy(&g->sums);
 }
 
-const rapt_gauge_kind rapt_gauge_memory = {sizeof(memory), open_memory, run_memory, prove_memory, close_memory};
+const rapt_gauge_kind rapt_gauge_memory = {sizeof(memory), open_memory, run_memory, prove_memory,
+                                           close_memory};
