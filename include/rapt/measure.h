@@ -20,6 +20,7 @@ typedef struct rapt_gauge_info {
     char what[192];          /* one sentence for people: what a run does, what is counted */
     char kernel[64];         /* the row that does it; "" where it is no kernel */
     char refusal[192];       /* why it cannot run on this device; "": it can */
+    char limit[224];         /* what in this driver is known to hold the figure down, with the evidence; "": nothing known */
     uint32_t lower_is_better; /* 1 for latencies */
     uint64_t bytes;          /* working set of memory, cache, shared and transfer gauges; else 0 */
 } rapt_gauge_info;

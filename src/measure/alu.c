@@ -42,7 +42,8 @@ static rapt_status open_alu(rapt_session *s, rapt_error *error)
 {
     alu *g = s->state;
     const rapt_kernel_row *row = s->gauge->row;
-    g->local_size = row->local_size;
+    uint32_t constants[RAPT_MAX_CONSTANTS];
+    g->local_size = rapt_row_constants(s->device, row, constants);
     g->groups = RAPT_MIN(s->device->caps.device_class == RAPT_CLASS_SOFTWARE ? 1024 : 4096,
                          s->device->caps.max_groups[0]);
     g->chains = rapt_row_constant(row, "CHAINS");
@@ -61,7 +62,7 @@ static rapt_status open_alu(rapt_session *s, rapt_error *error)
     operands.bound[RAPT_ROLE_OUT].buffer = g->results;
     operands.bytes[RAPT_ROLE_OUT] = g->bytes;
     if (status == RAPT_OK)
-        status = rapt_tool_open(s->device, row, NULL, &operands, 1, &g->tool, error);
+        status = rapt_tool_open(s->device, row, constants, &operands, 1, &g->tool, error);
     if (status == RAPT_OK)
         status = reset(s, error);
     return status;

@@ -97,7 +97,11 @@ rapt_status rapt_gauge_run(rapt_device *device, const rapt_gauge *gauge, const r
 const rapt_kernel_row *rapt_peak_row(const char *name);
 /* The literal constant of that name; 1 where the row has none. */
 uint32_t rapt_row_constant(const rapt_kernel_row *row, const char *name);
-/* Puts a number into the results of every kernel after which a run that did nothing would be seen. */
+/* The row's constants for this device, and its local size: one subgroup on software devices, where a larger
+ * workgroup is a loop over subgroups, each of which walks with the stride of the whole. */
+uint32_t rapt_row_constants(const rapt_device *device, const rapt_kernel_row *row,
+                            uint32_t constants[RAPT_MAX_CONSTANTS]);
+/* RAPT_ERROR_WRONG_RESULT, saying what is wrong. */
 rapt_status rapt_wrong(rapt_error *error, const rapt_gauge *gauge, const char *what, double got, double low,
                        double high);
 

@@ -27,6 +27,19 @@ uint32_t rapt_row_constant(const rapt_kernel_row *row, const char *name)
     return 1;
 }
 
+uint32_t rapt_row_constants(const rapt_device *device, const rapt_kernel_row *row,
+                            uint32_t constants[RAPT_MAX_CONSTANTS])
+{
+    const rapt_caps *caps = &device->caps;
+    uint32_t local_size = row->local_size;
+    if (caps->device_class == RAPT_CLASS_SOFTWARE && caps->subgroup_size >= 4 && row->coopmat[0] == 0)
+        local_size = RAPT_MIN(local_size, caps->subgroup_size);
+    for (uint32_t i = 0; i < row->constant_count; i++)
+        constants[i] =
+            strcmp(row->constants[i].name, "LOCAL_SIZE") == 0 ? local_size : row->constants[i].value;
+    return local_size;
+}
+
 rapt_status rapt_wrong(rapt_error *error, const rapt_gauge *gauge, const char *what, double got, double low,
                        double high)
 {

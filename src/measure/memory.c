@@ -75,6 +75,8 @@ static rapt_status fill(rapt_session *s, rapt_buffer *buffer, uint64_t bytes, ui
     const rapt_kernel_row *row = rapt_peak_row(width == 4 ? "peak-write" : "peak-write-scalar");
     if (row == NULL)
         return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "the kernel that fills buffers is not built in");
+    uint32_t constants[RAPT_MAX_CONSTANTS];
+    rapt_row_constants(s->device, row, constants);
     uint64_t piece = RAPT_MIN(bytes, RAPT_MIN(piece_of(s->device, row), 4 * MIB));
     const uint64_t unit = (uint64_t)g->element * g->local_size * BLOCKS;
     rapt_status status = RAPT_OK;
@@ -87,7 +89,7 @@ static rapt_status fill(rapt_session *s, rapt_buffer *buffer, uint64_t bytes, ui
         }
         rapt_tool tool;
         rapt_lane_time time;
-        status = rapt_tool_open(s->device, row, NULL, operands, count, &tool, error);
+        status = rapt_tool_open(s->device, row, constants, operands, count, &tool, error);
         if (status == RAPT_OK)
             status = rapt_lane_begin(&s->lane, error);
         for (uint32_t i = 0; i < count && status == RAPT_OK; i++) {
@@ -130,7 +132,8 @@ static rapt_status open_memory(rapt_session *s, rapt_error *error)
     const bool reads = stream == RAPT_STREAM_READ || stream == RAPT_STREAM_CACHE;
     const uint64_t each = s->gauge->info.bytes / buffers_of(stream);
     g->element = rapt_row_constant(row, "ELEMENT");
-    g->local_size = row->local_size;
+    uint32_t constants[RAPT_MAX_CONSTANTS];
+    g->local_size = rapt_row_constants(s->device, row, constants);
     g->cache = stream == RAPT_STREAM_CACHE;
     const uint64_t block = (uint64_t)g->element * g->local_size;
     g->piece = g->cache ? each : RAPT_MIN(piece_of(s->device, row), each);
@@ -166,7 +169,7 @@ static rapt_status open_memory(rapt_session *s, rapt_error *error)
         operands[i].bytes[RAPT_ROLE_K] = operands[i].bytes[RAPT_ROLE_V] = g->piece;
         operands[i].bytes[RAPT_ROLE_OUT] = reads ? sum_bytes(g) : g->piece;
     }
-    status = rapt_tool_open(s->device, row, NULL, operands, g->pieces, &g->tool, error);
+    status = rapt_tool_open(s->device, row, constants, operands, g->pieces, &g->tool, error);
     rapt_free(&s->device->runtime->allocator, operands, g->pieces * sizeof *operands);
     s->most = g->cache ? 1u << 16 : g->pieces;
     return status;
