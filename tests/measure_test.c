@@ -202,7 +202,6 @@ static void test_wrong_results_are_seen(void **state)
         {"fma-f32", "peak-exp2"},
         {"mad-i32", "peak-fma-f32"},
         {"exp2-f32", "peak-rsqrt"},
-        {"read-storage", "peak-read-storage-scalar"},
         {"triad", "peak-copy"},
         {"atomic-global-one", "peak-atomic-global-spread"},
         {"atomic-shared-spread", "peak-atomic-shared-one"},
