@@ -1,5 +1,6 @@
 #include "native.h"
 #include "native_kernels.h"
+#include "native_loops.h"
 #include "stats.h"
 
 #include <stdlib.h>
@@ -14,7 +15,7 @@ struct rapt_native {
     size_t cache_bytes, buffer_bytes; // the buffer is a whole number of blocks for each thread, times two
     unsigned char *buffer;
     size_t *place; // per thread: the next block, so that short samples still stream the whole buffer
-    const rapt_native_kernels *reader;
+    const rapt_native_kernels *best;
 };
 
 static const rapt_native_kernels *kernels_of(rapt_native_item item)
@@ -57,6 +58,7 @@ static const rapt_native_kernels *best_kernels(void)
 typedef struct sample {
     rapt_native *native;
     rapt_native_item item;
+    size_t cache_bytes; // not 0: reads of so many bytes, whatever the item
     double seconds;
     struct part {
         double begin, end, work; // work in flop or bytes
@@ -78,47 +80,95 @@ static void fma_part(const sample *s, const rapt_native_kernels *k, struct part 
     } while (part->end - part->begin < s->seconds);
 }
 
+static void mad_part(const sample *s, struct part *part)
+{
+    const uint64_t rounds = 10000;
+    part->begin = part->end = rapt_bench_now();
+    do {
+        part->result += s->native->best->mad(rounds, (uint32_t)part->work | 1u);
+        part->work += (double)rounds * 2 * RAPT_NATIVE_MAD_CHAINS;
+        part->end = rapt_bench_now();
+    } while (part->end - part->begin < s->seconds);
+}
+
+static void cache_part(const sample *s, struct part *part)
+{
+    const size_t repeats = BLOCK_BYTES / s->cache_bytes + 1; // between two looks at the clock
+    part->begin = part->end = rapt_bench_now();
+    do {
+        for (size_t i = 0; i < repeats; i++)
+            part->result += (double)s->native->best->read(s->native->buffer, s->cache_bytes);
+        part->work += (double)s->cache_bytes * (double)repeats;
+        part->end = rapt_bench_now();
+    } while (part->end - part->begin < s->seconds);
+}
+
+// How many equal streams of the thread's part an item walks, and how many bytes it moves for each byte of
+// one.
+static size_t streams_of(rapt_native_item item)
+{
+    return item == RAPT_NATIVE_COPY ? 2 : item == RAPT_NATIVE_TRIAD ? 3 : 1;
+}
+
 static void memory_part(const sample *s, int thread, struct part *part)
 {
     rapt_native *n = s->native;
-    const bool copy = s->item == RAPT_NATIVE_COPY;
-    const size_t own = n->buffer_bytes / (size_t)n->threads, blocks = own / BLOCK_BYTES;
+    const size_t own = n->buffer_bytes / (size_t)n->threads, streams = streams_of(s->item);
+    const size_t count = own / BLOCK_BYTES / streams;
     unsigned char *base = n->buffer + own * (size_t)thread;
-    const size_t count =
-        copy ? blocks / 2 : blocks; // copy: from the first half of the thread's part to the second
     part->begin = part->end = rapt_bench_now();
     do {
         unsigned char *block = base + (n->place[thread]++ % count) * BLOCK_BYTES;
-        if (copy) {
-            memcpy(block + count * BLOCK_BYTES, block, BLOCK_BYTES);
-            part->result += block[count * BLOCK_BYTES];
-        } else {
-            part->result += (double)n->reader->read(block, BLOCK_BYTES);
+        void *second = block + count * BLOCK_BYTES, *third = block + 2 * count * BLOCK_BYTES;
+        switch (s->item) {
+        case RAPT_NATIVE_COPY:
+            memcpy(second, block, BLOCK_BYTES);
+            part->result += *(unsigned char *)second;
+            break;
+        case RAPT_NATIVE_TRIAD:
+            n->best->triad((float *)third, (float *)(void *)block, (float *)second, BLOCK_BYTES);
+            part->result += *(unsigned char *)third;
+            break;
+        case RAPT_NATIVE_WRITE:
+            n->best->write(block, BLOCK_BYTES, 0x3f000000u);
+            part->result += *block;
+            break;
+        default:
+            part->result += (double)n->best->read(block, BLOCK_BYTES);
+            break;
         }
-        part->work += (double)BLOCK_BYTES * (copy ? 2 : 1);
+        part->work += (double)BLOCK_BYTES * (double)streams;
         part->end = rapt_bench_now();
     } while (part->end - part->begin < s->seconds);
+}
+
+static bool is_memory(rapt_native_item item)
+{
+    return item == RAPT_NATIVE_READ || item == RAPT_NATIVE_COPY || item == RAPT_NATIVE_WRITE ||
+           item == RAPT_NATIVE_TRIAD;
 }
 
 static void sample_part(void *context, int thread)
 {
     const sample *s = context;
     struct part *part = &s->part[thread];
-    if (s->item == RAPT_NATIVE_READ || s->item == RAPT_NATIVE_COPY)
+    if (s->cache_bytes != 0)
+        cache_part(s, part);
+    else if (is_memory(s->item))
         memory_part(s, thread, part);
+    else if (s->item == RAPT_NATIVE_MAD_I32)
+        mad_part(s, part);
     else
         fma_part(s, kernels_of(s->item), part);
 }
 
-double rapt_native_sample(rapt_native *native, rapt_native_item item, double seconds)
+static double take(sample s)
 {
-    if (!rapt_native_has(native, item))
-        return -1;
-    sample s = {.native = native, .item = item, .seconds = seconds};
+    rapt_native *native = s.native;
+    double rate = -1;
     s.part = calloc((size_t)native->threads, sizeof *s.part);
     if (!s.part)
         return -1;
-    double rate = -1;
     if (rapt_bench_parallel(native->threads, sample_part, &s)) {
         double begin = s.part[0].begin, end = s.part[0].end, work = 0, result = 0;
         for (int i = 0; i < native->threads; i++) {
@@ -133,6 +183,20 @@ double rapt_native_sample(rapt_native *native, rapt_native_item item, double sec
     }
     free(s.part);
     return rate;
+}
+
+double rapt_native_sample(rapt_native *native, rapt_native_item item, double seconds)
+{
+    return rapt_native_has(native, item) ? take((sample){.native = native, .item = item, .seconds = seconds})
+                                         : -1;
+}
+
+double rapt_native_sample_cache(rapt_native *native, size_t bytes, double seconds)
+{
+    const size_t whole = bytes / 1024 * 1024;
+    if (whole == 0 || whole > native->buffer_bytes)
+        return -1;
+    return take((sample){.native = native, .cache_bytes = whole, .seconds = seconds});
 }
 
 // ---- open and close ----
@@ -155,7 +219,7 @@ rapt_native *rapt_native_open(rapt_bench_error *error)
     }
     n->threads = rapt_bench_cpus();
     n->cache_bytes = rapt_bench_cache_bytes();
-    n->reader = best_kernels();
+    n->best = best_kernels();
     // Four times the cache, half of which is what copy reads; never more than a quarter of the memory.
     size_t bytes = n->cache_bytes * 4;
     const size_t ram = rapt_bench_ram_bytes();
@@ -186,7 +250,7 @@ void rapt_native_close(rapt_native *native)
 bool rapt_native_has(const rapt_native *native, rapt_native_item item)
 {
     (void)native;
-    return item == RAPT_NATIVE_READ || item == RAPT_NATIVE_COPY || kernels_of(item) != NULL;
+    return is_memory(item) || item == RAPT_NATIVE_MAD_I32 || kernels_of(item) != NULL;
 }
 
 rapt_native_item rapt_native_reference(const rapt_native *native)
@@ -251,13 +315,16 @@ bool rapt_native_measure(rapt_native_peaks *out, double seconds_per_item, rapt_b
 
 const char *rapt_native_item_name(rapt_native_item item)
 {
-    static const char *const names[RAPT_NATIVE_ITEM_COUNT] = {
-        "fma_portable", "fma_avx2", "fma_avx512", "fma_neon", "memory_read", "memory_copy",
+    static const char *const names[RAPT_NATIVE_ALL_COUNT] = {
+        "fma_portable", "fma_avx2",     "fma_avx512",   "fma_neon", "memory_read",
+        "memory_copy",  "memory_write", "memory_triad", "mad_i32",
     };
-    return item < RAPT_NATIVE_ITEM_COUNT ? names[item] : "unknown";
+    return item < RAPT_NATIVE_ALL_COUNT ? names[item] : "unknown";
 }
 
 const char *rapt_native_item_unit(rapt_native_item item)
 {
-    return item == RAPT_NATIVE_READ || item == RAPT_NATIVE_COPY ? "GB/s" : "GFLOP/s";
+    if (item == RAPT_NATIVE_MAD_I32)
+        return "GOP/s";
+    return is_memory(item) ? "GB/s" : "GFLOP/s";
 }

@@ -1,5 +1,5 @@
 // What this machine's CPU can do, measured in the same run as everything that is compared with it:
-// multiply-add rate, memory read and memory copy, each with one thread per CPU.
+// multiply-add rates, memory and cache rates, each with one thread per CPU.
 #ifndef RAPT_BENCH_NATIVE_H
 #define RAPT_BENCH_NATIVE_H
 
@@ -11,9 +11,14 @@ typedef enum rapt_native_item {
     RAPT_NATIVE_FMA_AVX2,
     RAPT_NATIVE_FMA_AVX512,
     RAPT_NATIVE_FMA_NEON,
-    RAPT_NATIVE_READ, // vector loads from a buffer several times the last-level cache
-    RAPT_NATIVE_COPY, // memcpy between its halves; bytes read plus bytes written
-    RAPT_NATIVE_ITEM_COUNT
+    RAPT_NATIVE_READ,       // vector loads from a buffer several times the last-level cache
+    RAPT_NATIVE_COPY,       // memcpy between its halves; bytes read plus bytes written
+    RAPT_NATIVE_ITEM_COUNT, // the items above are in rapt_native_peaks; those below are sampled when asked
+                            // for
+    RAPT_NATIVE_WRITE = RAPT_NATIVE_ITEM_COUNT, // vector stores over the same buffer
+    RAPT_NATIVE_TRIAD,                          // a = b + 3 c; bytes read plus bytes written
+    RAPT_NATIVE_MAD_I32, // 32-bit integer multiply-adds, with the widest vectors there are
+    RAPT_NATIVE_ALL_COUNT
 } rapt_native_item;
 
 // An AVX2 loop slower than this part of the AVX-512 loop is no peak: something disturbed it.
@@ -46,6 +51,9 @@ rapt_native_item rapt_native_reference(const rapt_native *native);
 // One sample, in the units above, lasting about this long; negative if the item is missing or a thread could
 // not be made. Meant for interleaving with other measurements: 0.02 s or so.
 double rapt_native_sample(rapt_native *native, rapt_native_item item, double seconds);
+// Reads of the first `bytes` of the buffer (at least 1024; rounded down to whole KiB) again and again, by
+// every thread: what the caches of that size give. GB/s; negative as above, or where the buffer is smaller.
+double rapt_native_sample_cache(rapt_native *native, size_t bytes, double seconds);
 void rapt_native_describe(const rapt_native *native, rapt_native_peaks *out); // all but what is measured
 // The ratio and the flag, from the rounds' rates, which are NULL where that loop is missing.
 void rapt_native_judge(rapt_native_peaks *peaks, const double *avx2, const double *avx512, size_t rounds);

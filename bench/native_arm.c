@@ -1,5 +1,6 @@
 // NEON loops; every AArch64 CPU has them.
 #include "native_kernels.h"
+#include "native_loops.h"
 
 #if defined(RAPT_NATIVE_ARM)
 #include <arm_neon.h>
@@ -50,11 +51,29 @@ static uint64_t read_neon(const void *memory, size_t bytes)
     return vaddvq_u64(s[0]);
 }
 
+static void write_neon(void *memory, size_t bytes, uint32_t value)
+{
+    native_write(memory, bytes, value);
+}
+
+static void triad_neon(float *to, const float *from, const float *also, size_t bytes)
+{
+    native_triad(to, from, also, bytes);
+}
+
+static uint32_t mad_neon(uint64_t rounds, uint32_t seed)
+{
+    return native_mad(rounds, seed);
+}
+
 const rapt_native_kernels rapt_native_neon = {
     .supported = has_neon,
     .fma = fma_neon,
     .fma_flops = 2.0 * CHAINS * 4,
     .read = read_neon,
+    .write = write_neon,
+    .triad = triad_neon,
+    .mad = mad_neon,
 };
 #else
 typedef int rapt_native_arm_absent; // an empty translation unit is not C

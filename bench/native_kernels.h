@@ -13,6 +13,11 @@ typedef struct rapt_native_kernels {
     double fma_flops;
     // Loads every byte; bytes is a multiple of 1024 and memory is page-aligned.
     uint64_t (*read)(const void *memory, size_t bytes);
+    void (*write)(void *memory, size_t bytes, uint32_t value);
+    // to = from + 3 also; the arrays do not overlap.
+    void (*triad)(float *to, const float *from, const float *also, size_t bytes);
+    // rounds times 2 * RAPT_NATIVE_MAD_CHAINS 32-bit integer operations: a multiply-add counts as two.
+    uint32_t (*mad)(uint64_t rounds, uint32_t seed);
 } rapt_native_kernels;
 
 extern const rapt_native_kernels rapt_native_portable;

@@ -1,5 +1,6 @@
 // Loops in plain C, for CPUs without loops of their own.
 #include "native_kernels.h"
+#include "native_loops.h"
 
 #include <string.h>
 
@@ -41,9 +42,27 @@ static uint64_t read_portable(const void *memory, size_t bytes)
     return total;
 }
 
+static void write_portable(void *memory, size_t bytes, uint32_t value)
+{
+    native_write(memory, bytes, value);
+}
+
+static void triad_portable(float *to, const float *from, const float *also, size_t bytes)
+{
+    native_triad(to, from, also, bytes);
+}
+
+static uint32_t mad_portable(uint64_t rounds, uint32_t seed)
+{
+    return native_mad(rounds, seed);
+}
+
 const rapt_native_kernels rapt_native_portable = {
     .supported = always,
     .fma = fma_portable,
     .fma_flops = 2.0 * CHAINS,
     .read = read_portable,
+    .write = write_portable,
+    .triad = triad_portable,
+    .mad = mad_portable,
 };

@@ -1,6 +1,7 @@
 // AVX2 and AVX-512 loops. Each function carries its own target, so that the file needs no compiler flags and
 // the rest of the program stays at the base instruction set.
 #include "native_kernels.h"
+#include "native_loops.h"
 
 #if defined(RAPT_NATIVE_X86)
 #include <immintrin.h>
@@ -118,11 +119,44 @@ AVX512 static uint64_t read_avx512(const void *memory, size_t bytes)
     return total;
 }
 
+AVX2 static void write_avx2(void *memory, size_t bytes, uint32_t value)
+{
+    native_write(memory, bytes, value);
+}
+
+AVX2 static void triad_avx2(float *to, const float *from, const float *also, size_t bytes)
+{
+    native_triad(to, from, also, bytes);
+}
+
+AVX2 static uint32_t mad_avx2(uint64_t rounds, uint32_t seed)
+{
+    return native_mad(rounds, seed);
+}
+
+AVX512 static void write_avx512(void *memory, size_t bytes, uint32_t value)
+{
+    native_write(memory, bytes, value);
+}
+
+AVX512 static void triad_avx512(float *to, const float *from, const float *also, size_t bytes)
+{
+    native_triad(to, from, also, bytes);
+}
+
+AVX512 static uint32_t mad_avx512(uint64_t rounds, uint32_t seed)
+{
+    return native_mad(rounds, seed);
+}
+
 const rapt_native_kernels rapt_native_avx2 = {
     .supported = has_avx2,
     .fma = fma_avx2,
     .fma_flops = 2.0 * 2 * CHAINS_AVX2 * 8,
     .read = read_avx2,
+    .write = write_avx2,
+    .triad = triad_avx2,
+    .mad = mad_avx2,
 };
 
 const rapt_native_kernels rapt_native_avx512 = {
@@ -130,6 +164,9 @@ const rapt_native_kernels rapt_native_avx512 = {
     .fma = fma_avx512,
     .fma_flops = 2.0 * CHAINS_AVX512 * 16,
     .read = read_avx512,
+    .write = write_avx512,
+    .triad = triad_avx512,
+    .mad = mad_avx512,
 };
 #else
 typedef int rapt_native_x86_absent; // an empty translation unit is not C
