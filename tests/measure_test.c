@@ -221,6 +221,101 @@ static void test_wrong_results_are_seen(void **state)
     rig_close(&the_rig);
 }
 
+static const rapt_gauge_options shortest = {sizeof shortest, 1e-6, 0.001};
+
+/* Every Vulkan call of a measurement fails once: a status, a message, and nothing left behind. */
+static void test_failing_calls(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"fma-f32",        "cache-storage-16KiB", "upload-staged",
+                                        "copy-command",   "dispatch-batch",      "pipeline-cold",
+                                        "pipeline-cached"};
+    if (!vk_fault_open())
+        skip();
+    vk_fault_arm(-1, VK_SUCCESS, NULL);
+    rig_open(&the_rig, &(rig_options){.get_proc = vk_fault_get_instance_proc});
+    for (size_t i = 0; i < RAPT_COUNT(names); i++) {
+        const uint32_t index = find(names[i]);
+        rapt_gauge_result result = RAPT_GAUGE_RESULT_INIT;
+        RIG_OK(rapt_device_measure(the_rig.device, index, &shortest, NULL, 0, &result,
+                                   error)); /* makes pipelines */
+        const int alive = vk_fault_live();
+        int n = 0;
+        for (bool fired = true; fired; n++) {
+            rapt_error e = {0};
+            vk_fault_arm(n, VK_ERROR_OUT_OF_DEVICE_MEMORY, NULL);
+            const rapt_status status =
+                rapt_device_measure(the_rig.device, index, &shortest, NULL, 0, &result, &e);
+            fired = vk_fault_fired() != NULL;
+            const char *call = fired ? vk_fault_fired() : "none";
+            vk_fault_arm(-1, VK_SUCCESS, NULL);
+            if (vk_fault_live() != alive)
+                fail_msg("'%s', call %d, %s: %d objects, before %d", names[i], n, call, vk_fault_live(),
+                         alive);
+            /* What timestamps cost may fail unseen: the wall clock takes over. */
+            if (fired && status == RAPT_OK && strcmp(call, "vkGetQueryPoolResults") != 0)
+                fail_msg("'%s', call %d: %s failed unseen", names[i], n, call);
+            if (status != RAPT_OK)
+                assert_true(e.message[0] != '\0' && result.samples == 0);
+        }
+        assert_true(n > 5);
+    }
+    rig_close(&the_rig);
+    assert_int_equal(vk_fault_live(), 0);
+    vk_fault_close();
+}
+
+/* A driver that signals its fences and runs nothing gives no figures. */
+static void test_work_that_was_not_done(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"fma-f32", "mad-i32", "shared-read", "atomic-global-one",
+                                        "copy-command"};
+    if (!vk_fault_open())
+        skip();
+    vk_fault_arm(-1, VK_SUCCESS, NULL);
+    rig_open(&the_rig, &(rig_options){.get_proc = vk_fault_get_instance_proc});
+    for (size_t i = 0; i < RAPT_COUNT(names); i++) {
+        rapt_gauge_result result = RAPT_GAUGE_RESULT_INIT;
+        const uint32_t index = find(names[i]);
+        vk_fault_skip_work(true);
+        rapt_error e = {0};
+        const rapt_status status =
+            rapt_device_measure(the_rig.device, index, &shortest, NULL, 0, &result, &e);
+        vk_fault_skip_work(false);
+        if (status != RAPT_ERROR_WRONG_RESULT)
+            fail_msg("'%s': %s: %s", names[i], rapt_status_name(status), e.message);
+    }
+    rig_close(&the_rig);
+    vk_fault_close();
+}
+
+/* A device whose own memory cannot be mapped. */
+static void test_split_memory(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"fma-f32",       "cache-storage-64KiB", "write",
+                                        "upload-staged", "download-staged",     "copy-command"};
+    if (!vk_fault_open())
+        skip();
+    vk_fault_arm(-1, VK_SUCCESS, NULL);
+    vk_fault_split_memory(true);
+    rig_open(&the_rig, &(rig_options){.get_proc = vk_fault_get_instance_proc});
+    rapt_gauge_result result = RAPT_GAUGE_RESULT_INIT;
+    for (size_t i = 0; i < RAPT_COUNT(names); i++)
+        RIG_OK(rapt_device_measure(the_rig.device, find(names[i]), &quick, NULL, 0, &result, error));
+    uint32_t mapped = 0;
+    for (uint32_t i = 0; i < gauges(); i++)
+        if (strncmp(info_of(i).name, "write-mapped-type", 17) == 0) {
+            RIG_OK(rapt_device_measure(the_rig.device, i, &quick, NULL, 0, &result, error));
+            mapped++;
+        }
+    assert_true(mapped > 0);
+    rig_close(&the_rig);
+    vk_fault_split_memory(false);
+    vk_fault_close();
+}
+
 static void test_roofline_is_of_the_gauges(void **state)
 {
     (void)state;
@@ -241,9 +336,15 @@ static void test_roofline_is_of_the_gauges(void **state)
 int main(void)
 {
     struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bad_arguments),          cmocka_unit_test(test_all_under_validation),
-        cmocka_unit_test(test_floor_refuses),          cmocka_unit_test(test_options_hold),
-        cmocka_unit_test(test_wrong_results_are_seen), cmocka_unit_test(test_roofline_is_of_the_gauges),
+        cmocka_unit_test(test_bad_arguments),
+        cmocka_unit_test(test_all_under_validation),
+        cmocka_unit_test(test_floor_refuses),
+        cmocka_unit_test(test_options_hold),
+        cmocka_unit_test(test_wrong_results_are_seen),
+        cmocka_unit_test(test_failing_calls),
+        cmocka_unit_test(test_work_that_was_not_done),
+        cmocka_unit_test(test_split_memory),
+        cmocka_unit_test(test_roofline_is_of_the_gauges),
     };
     return RIG_RUN("measure", tests);
 }
