@@ -112,8 +112,9 @@ static void test_floor_refuses(void **state)
 {
     (void)state;
     rig_open(&the_rig, &(rig_options){.mask = "floor"});
-    static const char *const refused[] = {"fma-f16",          "fma-f16-vec2",     "read-texel",
-                                          "cache-texel-4MiB", "subgroup-shuffle", "timeline-signal-wait"};
+    static const char *const refused[] = {
+        "fma-f16",          "fma-f16-vec2",        "dot-i8", "read-texel", "cache-texel-4MiB",
+        "subgroup-shuffle", "timeline-signal-wait"};
     static const char *const taken[] = {"fma-f32", "mad-i32",     "read-storage",
                                         "copy",    "shared-read", "submit-wait"};
     const bool texel = (the_rig.device->caps.features & RAPT_FEATURE_BIT(TEXEL_BUFFER)) != 0;

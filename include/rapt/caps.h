@@ -40,6 +40,7 @@ typedef enum rapt_device_class {
     X(STORAGE_16BIT, "16bit", "16-bit storage buffer access")                                                          \
     X(STORAGE_8BIT, "8bit", "8-bit storage buffer access")                                                             \
     X(INT8, "int8", "8-bit integer arithmetic")                                                                        \
+    X(INT8_DOT, "int8-dot", "dot products of four packed 8-bit integers")                                              \
     X(INT64, "int64", "64-bit integer arithmetic")                                                                     \
     X(BUFFER_DEVICE_ADDRESS, "bda", "buffer device addresses")                                                         \
     X(TEXEL_BUFFER, "texel", "uniform texel buffers of the formats that kernels use")                                  \

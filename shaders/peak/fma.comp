@@ -5,9 +5,15 @@
 // only. Each invocation does pc.rows * STEPS * CHAINS steps. What chains must come to is known (src/measure/alu.c).
 //   KIND 1: multiply-add in TYPE, x = x * 1 + 1: counts the steps, until the type counts no further
 //   KIND 2: 32-bit integer multiply-add, modulo 2^32
+//   KIND 6: dot product of four packed signed bytes, added to the chain
 //   KIND 3: exp2, 4: inverse square root, 5: cosine: each tends to its fixed point
 #ifdef HALF
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#endif
+#if KIND == 6 // for compilers that do not know GL_EXT_integer_dot_product
+#extension GL_EXT_spirv_intrinsics : require
+spirv_instruction(extensions = ["SPV_KHR_integer_dot_product"], capabilities = [6019, 6018], id = 4450) int signedDot(
+    uint a, uint b, spirv_literal int packing);
 #endif
 #include "common/attention_params.h"
 layout(local_size_x_id = 0) in;
@@ -30,6 +36,9 @@ layout(std430, set = 0, binding = RAPT_BIND_OUT) writeonly buffer Results { uint
 #elif KIND == 2
 #define STEP(x) x * factor + factor
 #define START(c) c
+#elif KIND == 6
+#define STEP(x) x + uint(signedDot(x, factor, 0))
+#define START(c) c
 #elif KIND == 3
 #define STEP(x) exp2(-x)
 #define START(c) (float(c) * 0.05)
@@ -45,7 +54,7 @@ void main()
 {
 #if KIND == 1
     TYPE one = TYPE(p.scale_log2); // 1, but the compiler does not know
-#elif KIND == 2
+#elif KIND == 2 || KIND == 6
     uint factor = p.nq; // odd
 #else
     float one = p.scale_log2;
@@ -67,7 +76,7 @@ void main()
     float least = FOLD(min, low), most = FOLD(max, high);
     results[gl_GlobalInvocationID.x * 2u] = floatBitsToUint(least);
     results[gl_GlobalInvocationID.x * 2u + 1u] = floatBitsToUint(most);
-#elif KIND == 2
+#elif KIND == 2 || KIND == 6
     uint sum = 0u, mix = 0u;
     [[unroll]] for (uint c = 0u; c < CHAINS; c++) {
         sum += chain[c];

@@ -99,6 +99,18 @@ static uint32_t affine(uint32_t x, uint32_t f, uint64_t n)
     return x * a + b;
 }
 
+/* n times x -> x + the dot product of its four signed bytes with f's, one after the other. */
+static uint32_t dots(uint32_t x, uint32_t f, uint64_t n)
+{
+    while (n-- > 0) {
+        int32_t sum = 0;
+        for (int shift = 0; shift < 32; shift += 8)
+            sum += (int32_t)(int8_t)(x >> shift) * (int8_t)(f >> shift);
+        x += (uint32_t)sum;
+    }
+    return x;
+}
+
 /* What a float of `digits` binary digits has counted after n steps of 1 from `start`. */
 static double count_to(uint32_t start, double n, int digits)
 {
@@ -136,9 +148,11 @@ static must expected(const rapt_session *s)
         break;
     }
     case RAPT_ALU_MAD_I32:
+    case RAPT_ALU_DOT_I8:
         m.integer = true;
         for (uint32_t c = 0; c < g->chains; c++) {
-            uint32_t x = affine(c, 1664525u, (uint64_t)n);
+            uint32_t x = s->gauge->variant == RAPT_ALU_DOT_I8 ? dots(c, 1664525u, (uint64_t)n)
+                                                              : affine(c, 1664525u, (uint64_t)n);
             m.word[0] += x;
             m.word[1] ^= x;
         }

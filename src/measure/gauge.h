@@ -111,7 +111,8 @@ typedef enum rapt_alu {
     RAPT_ALU_COUNT_F32, /* counts the steps in floats: exact up to 2^24 */
     RAPT_ALU_COUNT_F16, /* the same in halves, up to 2048 */
     RAPT_ALU_MAD_I32,   /* a known sequence modulo 2^32 */
-    RAPT_ALU_EXP2,      /* fixed points */
+    RAPT_ALU_DOT_I8,
+    RAPT_ALU_EXP2, /* fixed points */
     RAPT_ALU_RSQRT,
     RAPT_ALU_COS,
     RAPT_ALU_SHARED_READ, /* sums of known numbers */

@@ -43,6 +43,7 @@ typedef struct rapt_features {
     VkPhysicalDeviceTimelineSemaphoreFeatures timeline;
     VkPhysicalDeviceVulkanMemoryModelFeatures memory_model;
     VkPhysicalDeviceSubgroupSizeControlFeatures size_control;
+    VkPhysicalDeviceShaderIntegerDotProductFeatures dot;
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR coopmat;
     VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR statistics;
     VkPhysicalDeviceFaultFeaturesEXT fault;

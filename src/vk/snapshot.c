@@ -81,6 +81,8 @@ static const struct feature_link {
      VK_KHR_VULKAN_MEMORY_MODEL_EXTENSION_NAME, VK_API_VERSION_1_2},
     {offsetof(rapt_features, size_control), VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES,
      VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME, VK_API_VERSION_1_3},
+    {offsetof(rapt_features, dot), VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES,
+     VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME, VK_API_VERSION_1_3},
     {offsetof(rapt_features, coopmat), VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR,
      VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME, 0},
     {offsetof(rapt_features, statistics),
@@ -104,6 +106,7 @@ static const struct feature_bit {
     {RAPT_FEATURE_INDEX_STORAGE_16BIT, offsetof(rapt_features, storage16.storageBuffer16BitAccess), NULL},
     {RAPT_FEATURE_INDEX_STORAGE_8BIT, offsetof(rapt_features, storage8.storageBuffer8BitAccess), NULL},
     {RAPT_FEATURE_INDEX_INT8, offsetof(rapt_features, small.shaderInt8), NULL},
+    {RAPT_FEATURE_INDEX_INT8_DOT, offsetof(rapt_features, dot.shaderIntegerDotProduct), NULL},
     {RAPT_FEATURE_INDEX_INT64, offsetof(rapt_features, core.features.shaderInt64), NULL},
     {RAPT_FEATURE_INDEX_BUFFER_DEVICE_ADDRESS, offsetof(rapt_features, address.bufferDeviceAddress), NULL},
     {RAPT_FEATURE_INDEX_COOPERATIVE_MATRIX, offsetof(rapt_features, coopmat.cooperativeMatrix), NULL},
@@ -204,6 +207,7 @@ static void features_declared(const rapt_have *have, rapt_features *features)
             const VkPhysicalDeviceVulkan13Features *f = (const void *)s;
             features->size_control.subgroupSizeControl |= f->subgroupSizeControl;
             features->size_control.computeFullSubgroups |= f->computeFullSubgroups;
+            features->dot.shaderIntegerDotProduct |= f->shaderIntegerDotProduct;
         }
         for (size_t i = 0; i < RAPT_COUNT(feature_links); i++) {
             const struct feature_link *link = &feature_links[i];
