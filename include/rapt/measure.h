@@ -50,7 +50,7 @@ typedef struct rapt_gauge_result {
  * may be NULL with capacity 0. `options` may be NULL.
  * What a kernel computed is compared with what it must be: RAPT_ERROR_WRONG_RESULT if it is not, and then no
  * rate is given. RAPT_ERROR_UNSUPPORTED, with the refusal, where the device cannot.
- * Device memory: at most rapt_gauge_info.bytes and a little, given back before it returns.
+ * Device memory: at most rapt_gauge_info.bytes and 16 MiB, given back before it returns; pipelines stay with the device.
  * Thread-safety: one thread at a time per device. */
 RAPT_API rapt_status rapt_device_measure(rapt_device *device, uint32_t index, const rapt_gauge_options *options,
                                          double *values, uint32_t capacity, rapt_gauge_result *result,

@@ -102,8 +102,11 @@ typedef struct rapt_roofline {
 } rapt_roofline;
 #define RAPT_ROOFLINE_INIT {.struct_size = sizeof(rapt_roofline)}
 
-/* Blocking; takes about `seconds` (0: 0.5) on top of compiling three small kernels. The best of several runs counts, each
- * far shorter than a watchdog's patience. Needs up to 256 MiB of device memory for the time of the call. */
+/* The best of the gauges of rapt/measure.h that are meant for it: multiply-adds of f32, scalar and packed, and reads of
+ * memory. Blocking; takes about `seconds` (0: 0.5) on top of compiling five small kernels and filling what is read. The
+ * best of several runs counts, each far shorter than a watchdog's patience. Needs up to 384 MiB of device memory for the
+ * time of the call, on software devices 768 MiB; never more than an eighth of the heap.
+ * RAPT_ERROR_WRONG_RESULT where a kernel computed something else than it must. */
 RAPT_API rapt_status rapt_device_measure_roofline(rapt_device *device, double seconds, rapt_roofline *roofline,
                                                   rapt_error *error);
 

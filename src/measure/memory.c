@@ -5,8 +5,7 @@
 #include <string.h>
 
 #define MIB (1ull << 20)
-#define LARGEST_PIECE (16 * MIB) /* of each buffer, of one dispatch */
-#define BLOCKS 8                 /* a workgroup's blocks are a multiple of this */
+#define BLOCKS 8 /* a workgroup's blocks are a multiple of this */
 #define MOST_SETS 512
 #define CACHE_GROUPS 1024
 #define PROOF_BYTES 4096
@@ -47,7 +46,9 @@ static uint64_t power_of_two(uint64_t n)
 
 static uint64_t piece_of(const rapt_device *device, const rapt_kernel_row *row)
 {
-    return RAPT_MIN(power_of_two(largest_window(device, row)), LARGEST_PIECE);
+    /* A GPU needs more to be busy all over than a CPU, which in turn takes longer for it. */
+    const uint64_t largest = device->caps.device_class == RAPT_CLASS_SOFTWARE ? 16 * MIB : 64 * MIB;
+    return RAPT_MIN(power_of_two(largest_window(device, row)), largest);
 }
 
 /* Several times the largest caches that GPUs have; on CPUs, which have larger ones, more. */
@@ -171,7 +172,7 @@ static rapt_status open_memory(rapt_session *s, rapt_error *error)
     }
     status = rapt_tool_open(s->device, row, constants, operands, g->pieces, &g->tool, error);
     rapt_free(&s->device->runtime->allocator, operands, g->pieces * sizeof *operands);
-    s->most = g->cache ? 1u << 16 : g->pieces;
+    s->most = g->cache ? 1u << 16 : g->pieces * 256ull;
     return status;
 }
 
@@ -196,7 +197,7 @@ static rapt_status run_memory(rapt_session *s, rapt_lane_time *time, rapt_error 
         push.key1 = (uint32_t)(g->last * g->piece / g->element);
         uint32_t words[RAPT_PUSH_WORDS];
         memcpy(words, &push, sizeof words);
-        if (g->cache && i > 0)
+        if (i > 0 && i % g->pieces == 0) /* round again: what was written is written once more */
             rapt_lane_barrier(&s->lane);
         rapt_tool_dispatch(&g->tool, &s->lane, g->next, words, g->groups);
         g->next = (g->next + 1) % g->pieces;

@@ -214,9 +214,9 @@ static void close_transfer(rapt_session *s)
     rapt_buffer_destroy(&g->device);
     rapt_buffer_destroy(&g->other);
     rapt_buffer_destroy(&g->stage);
-    if (g->buffer != VK_NULL_HANDLE)
+    if (g->buffer != VK_NULL_HANDLE && !atomic_load(&device->hung)) /* else it may still touch them */
         device->fn.vkDestroyBuffer(device->handle, g->buffer, NULL);
-    if (g->memory != VK_NULL_HANDLE)
+    if (g->memory != VK_NULL_HANDLE && !atomic_load(&device->hung))
         device->fn.vkFreeMemory(device->handle, g->memory, NULL);
     rapt_free(&device->runtime->allocator, g->host, BYTES);
 }
