@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+"""Make one self-contained page of what `rapt bench --json` measured.
+
+    report.py RESULTS.json [MORE.json ...] -o report.html [--lab lab.json] [--picture report.svg]
+
+Several files are compared side by side. The page needs no network and loads nothing. Its charts are drawn by Plotly, which is
+packed into it; where Plotly is not installed they are still pictures, and the page says so. --picture writes the headline as a
+picture too: FILE.svg, or FILE.png where rsvg-convert or Chromium is installed.
+
+exit status: 0 written; 2 bad input, bad arguments or an output that cannot be written, with one line that says what
+"""
+
+import argparse
+import pathlib
+import sys
+
+import live
+import picture
+from page import Page
+from results import BadInput, read_lab, read_runs
+
+
+def parse(arguments):
+    parser = argparse.ArgumentParser(prog="report.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", nargs="+", metavar="RESULTS.json")
+    parser.add_argument("-o", "--output", required=True, metavar="FILE.html")
+    parser.add_argument("--lab", metavar="FILE", help="what the vendor lab wrote as JSON: adds its heat map")
+    parser.add_argument("--picture", metavar="FILE", help="also the headline picture, .svg or .png, 1200 wide")
+    parser.add_argument("--plotly", metavar="FILE", help="this plotly.js; 'none': still pictures")
+    return parser.parse_args(arguments)
+
+
+def script_of(chosen):
+    """plotly.js as bytes, or None."""
+    if chosen == "none":
+        return None
+    path = chosen or live.find_script()
+    if path is None:
+        return None
+    try:
+        return pathlib.Path(path).read_bytes()
+    except OSError as error:
+        if chosen:
+            raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
+        return None
+
+
+def write(path, data):
+    try:
+        pathlib.Path(path).write_bytes(data)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def main(arguments=None):
+    options = parse(arguments)
+    try:
+        runs, devices = read_runs(options.results)
+        lab = read_lab(options.lab) if options.lab else None
+        script = script_of(options.plotly)
+        write(options.output, Page(runs, devices, lab, script).html().encode())
+        if options.picture:
+            write(options.picture, picture.made(options.picture, runs, devices))
+    except BadInput as error:
+        print(f"report: {error}", file=sys.stderr)
+        return 2
+    if script is None and options.plotly != "none":
+        print("report: plotly.js was not found (Debian: python3-plotly, PyPI: plotly): the charts are still pictures", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
