@@ -48,8 +48,9 @@ class Note:
     x: float
     y: float
     text: str
-    anchor: str  # left, right
+    anchor: str  # the end of the text that is at x: left, right
     colour: str
+    below: bool = False
 
 
 @dataclass
@@ -85,6 +86,17 @@ def spread(figure):
     return f" ± {width * 100:.1f} %" if width < 0.095 else f" ± {width * 100:.0f} %"
 
 
+def log_ticks(low, high):
+    """(value, text) for a logarithmic axis: decades, and 2 and 5 between where there are few."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    steps = (1, 2, 5) if math.log10(high / low) < 2.6 else (1,)
+    marks = [s * 10.0**e for e in range(first, last + 1, math.ceil((last - first) / 8) or 1) for s in steps]
+    marks = [v for v in marks if low <= v <= high]
+    if len(marks) < 2:
+        marks = [float(f"{low * (high / low) ** part:.3g}") for part in (0.1, 0.5, 0.9)]
+    return [(v, f"{v:,.10g}" if 1e-4 <= v < 1e6 else f"{v:.0e}") for v in dict.fromkeys(marks)]
+
+
 def case_lines(case):
     """What hovering over a case tells."""
     lines = []
@@ -104,9 +116,9 @@ def case_lines(case):
 # ---- roofline ----
 
 
-def roofline(device, id, cases=None):
+def roofline(device, id, title=""):
     """None where there is nothing to draw. Of the cases only those that were proven right and timed have a place."""
-    cases = [c for c in (device.cases if cases is None else cases) if c.ok and c.rate and c.intensity]
+    cases = [c for c in device.cases if c.ok and c.rate and c.intensity]
     roofs = device.roofs()
     memory, cache = positive(device.roofline, "bytes_per_second"), positive(device.roofline, "cache_bytes_per_second")
     if not cases and not (roofs and memory):
@@ -127,23 +139,24 @@ def roofline(device, id, cases=None):
             return
         points = [Point(x, x * bandwidth / factor, name=name, hover=[units.rate(bandwidth, "B/s")]) for x in (start, end)]
         series.append(Series(name, points, "roof", line=True, markers=False, dash=dash, legend=False))
-        x = math.sqrt(start * end) if not dash else start * (end / start) ** 0.45
-        notes.append(Note(x, x * bandwidth / factor, f"{name} {units.rate(bandwidth, 'B/s')}", "right", "muted"))
+        x = start * (end / start) ** (0.6 if dash else 0.3)
+        notes.append(Note(x, x * bandwidth / factor, f"{name} {units.rate(bandwidth, 'B/s')}", "left", "muted", below=True))
 
     peak = max(roofs.values(), default=None) or max(tops)
     if memory:
         slope(memory, "memory", min(peak / memory, high), False)
     if cache and (not memory or cache > 1.05 * memory):
         slope(cache, "cache", min(peak / cache, high), True)
-    drawn = []
+    close, last = 0, None
     for index, (name, rate) in enumerate(sorted(roofs.items(), key=lambda item: -item[1])):
         start = max(low, rate / memory) if memory else low
         points = [Point(x, rate / factor, name=f"{name} peak", hover=[units.rate(rate, "FLOP/s")]) for x in (start, high)]
         series.append(Series(f"{name} peak", points, look(name, index)[0], line=True, markers=False, legend=False))
-        if not any(abs(math.log(rate / other)) < 0.16 for other in drawn):
-            same = [n for n, r in roofs.items() if abs(math.log(rate / r)) < 0.16]
-            notes.append(Note(high, rate / factor, f"{', '.join(same)} {units.rate(rate, 'FLOP/s')}", "right", look(name, index)[0]))
-            drawn.append(rate)
+        # Names of roofs that are close to each other: above, below, and the same again further left.
+        close = close + 1 if last and math.log(last / rate) < 0.25 else 0
+        last = rate
+        notes.append(Note(high * (start / high) ** (0.36 * (close // 2)), rate / factor, f"{name} {units.rate(rate, 'FLOP/s')}", "right",
+                          look(name, index)[0], below=close % 2 == 1))
     for index, dtype in enumerate(dict.fromkeys(c.dtype for c in cases)):
         colour, symbol = look(dtype, index)
         points = [Point(c.intensity, c.rate.median / factor, c.rate.low / factor, c.rate.high / factor, c.name, case_lines(c))
@@ -151,7 +164,7 @@ def roofline(device, id, cases=None):
         series.append(Series(dtype or "cases", thin(points), colour, symbol=symbol, named=True))
     shares = [c.share.median for c in cases if c.share]
     best = f"; the best reaches {units.percent(max(shares))} of its roof" if shares else ""
-    return Chart(id, device.label, f"Roofline of {device.label}: {len(cases)} cases by intensity and rate{best}.",
+    return Chart(id, title or device.label, f"Roofline of {device.label}: {len(cases)} cases by intensity and rate{best}.",
                  Axis("intensity, FLOP per byte", log=True, low=low, high=high),
                  Axis(unit, log=True, low=bottom / factor, high=top / factor), series, notes, wide=True)
 
@@ -228,7 +241,7 @@ def sustained(device, prefix, several):
         name = f"{prefix}-sustained-{index}"
         charts.append(Chart(name, f"{case} over time{where}", f"{told}.", Axis("seconds since the start"), Axis(unit, low=0), [
             Series(case, thin([Point(t, r / factor, name=f"{t:.0f} s", hover=[units.quantity(r, unit_base(flops))]) for t, r in rates]),
-                   "c1", line=True, markers=len(rates) <= 60, legend=False)], caption=f"{told}."))
+                   "c1", line=True, markers=len(rates) <= 30, legend=False)], caption=f"{told}."))
         for key, title, label, scale, colour in (("clock_hz", "Clock", "GHz", 1e9, "c4"), ("celsius", "Temperature", "°C", 1, "c5"),
                                                  ("watts", "Power", "W", 1, "c3")):
             read = [(number(p, "t"), positive(p, key)) for p in points if positive(p, key)]
@@ -237,9 +250,9 @@ def sustained(device, prefix, several):
                     f"{name}-{key}", f"{title} meanwhile{where}",
                     f"{title} while {case} ran: {units.digits(read[0][1] / scale)} {label} at first, "
                     f"{units.digits(read[-1][1] / scale)} {label} at the end.",
-                    Axis("seconds since the start"), Axis(label, low=0),
+                    Axis("seconds since the start"), Axis(label, low=None if key == "celsius" else 0),
                     [Series(title, thin([Point(t, v / scale, name=f"{t:.0f} s", hover=[f"{units.digits(v / scale)} {label}"])
-                                         for t, v in read]), colour, line=True, markers=len(read) <= 60, legend=False)]))
+                                         for t, v in read]), colour, line=True, markers=len(read) <= 30, legend=False)]))
     return charts
 
 

@@ -6,6 +6,8 @@ import importlib.util
 import math
 import pathlib
 
+from charts import log_ticks
+
 # Debian's python3-plotly keeps the script outside of the package.
 DEBIAN = [pathlib.Path("/usr/share/python3-plotly/plotly.js"),
           pathlib.Path("/usr/lib/python3/dist-packages/plotly/package_data/plotly.min.js")]
@@ -41,9 +43,9 @@ def axis(given):
     made = {"title": {"text": plain(given.label), "standoff": 8}, "type": "log" if given.log else "linear", "automargin": True}
     if given.ticks:
         made |= {"tickvals": [v for v, _ in given.ticks], "ticktext": [plain(t) for _, t in given.ticks]}
-    elif given.log:
-        decades = math.log10(given.high / given.low) if given.low and given.high else 3
-        made |= {"dtick": 1 if decades > 2 else "D2", "exponentformat": "none"}
+    elif given.log and given.low and given.high:
+        marks = log_ticks(given.low, given.high)
+        made |= {"tickvals": [v for v, _ in marks], "ticktext": [t for _, t in marks]}
     if given.low is not None and given.high is not None:
         made["range"] = [math.log10(given.low), math.log10(given.high)] if given.log else [given.low, given.high]
     elif given.low == 0:
@@ -72,5 +74,6 @@ def figure(chart):
         traces.append(trace)
     # On a logarithmic axis an annotation stands at the logarithm.
     notes = [{"x": math.log10(n.x) if chart.x.log else n.x, "y": math.log10(n.y) if chart.y.log else n.y, "text": plain(n.text), "showarrow": False,
-              "xanchor": n.anchor, "yanchor": "bottom", "font": {"color": colour(n.colour), "size": 11}} for n in chart.notes]
+              "xanchor": n.anchor, "yanchor": "top" if n.below else "bottom", "xshift": 8 if n.anchor == "left" else 0,
+              "yshift": -3 if n.below else 0, "font": {"color": colour(n.colour), "size": 11}} for n in chart.notes]
     return {"id": chart.id, "data": traces, "x": axis(chart.x), "y": axis(chart.y), "notes": notes, "wide": chart.wide}

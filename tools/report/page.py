@@ -26,11 +26,11 @@ class Page:
     def section(self, id, title, short, body):
         self.sections.append((id, short, f'<section aria-labelledby="{id}"><h2 id="{id}">{escape(title)}</h2>{body}</section>'))
 
-    def chart(self, chart, lone=False):
+    def chart(self, chart, lone=False, room=540):
         if self.script:
             self.figures.append(live.figure(chart))
         wide = chart.wide and lone
-        desktop = still.draw(chart, 1080 if wide else 540, 470 if wide else 350)
+        desktop = still.draw(chart, 1080 if lone else room, 470 if wide else 350)
         phone = still.draw(chart, 380, 380 if chart.wide else 320)
         caption = f"<figcaption>{escape(chart.caption)}</figcaption>" if chart.caption else ""
         css = ("wide " if chart.wide else "") + ("lone " if lone else "")
@@ -39,7 +39,8 @@ class Page:
                 f'<div id="{chart.id}-live" class="live" role="img" aria-label="{escape(chart.alt)}" hidden></div>{caption}</figure>')
 
     def charts(self, made):
-        return '<div class="grid2">' + "".join(self.chart(c, lone=len(made) == 1) for c in made) + "</div>"
+        columns = "grid2" if len(made) in (1, 2, 4) or any(c.wide for c in made) else "grid2 grid3"
+        return f'<div class="{columns}">' + "".join(self.chart(c, len(made) == 1, 400 if "grid3" in columns else 540) for c in made) + "</div>"
 
     def html(self):
         head = header(self)
@@ -79,7 +80,7 @@ def driver_of(device):
 def header(page):
     runs, devices = page.runs, page.devices
     names = list(dict.fromkeys(d.label for d in devices)) or ["No device was measured"]
-    out = ['<header><p class="kicker">rapt bench, attention over Vulkan</p>', f"<h1>{escape(' · '.join(names))}</h1>"]
+    out = ['<header><p class="kicker">rapt bench, attention over Vulkan</p>', f"<h1>{'<br>'.join(map(escape, names[:8]))}</h1>"]
     for run in runs:
         raw, host = run.raw, mapping(run.raw, "host")
         drivers = list(dict.fromkeys(driver_of(d) for d in run.devices if driver_of(d)))
@@ -133,7 +134,7 @@ def notices(page):
         if missing:
             notice(f"<p>{escape(device.label)}: the file has no {' and no '.join(missing)}.</p>")
     if not page.script:
-        notice("<p>Plotly is not installed on the machine that made this page, so its charts are still pictures. Debian and Ubuntu have it as "
+        notice("<p>This page was made without Plotly, so its charts are still pictures. Debian and Ubuntu have it as "
                "<code>python3-plotly</code>, PyPI as <code>plotly</code>.</p>")
     return out
 
@@ -156,7 +157,7 @@ def headline_figures(device):
     moved = [c for c in cases if c.bandwidth and c.bound == "memory"]
     if moved:
         best = max(moved, key=lambda c: c.bandwidth.median)
-        out.append(("fastest where memory is the bound", units.rate(best.bandwidth.median, "B/s"), best.name))
+        out.append(("fastest memory-bound", units.rate(best.bandwidth.median, "B/s"), best.name))
     roofs = device.roofs()
     if roofs:
         name = "f32" if "f32" in roofs else max(roofs, key=roofs.get)
@@ -183,12 +184,16 @@ def value_html(value):
 
 def headline(page):
     body = []
-    for device in page.devices:
-        figures = headline_figures(device)
-        if not figures:
-            continue
-        if page.several:
-            body.append(f'<h3 style="margin-top:14px">{escape(device.label)}</h3>')
+    if page.several:
+        columns = [{label: (value, note) for label, value, note in headline_figures(d)} for d in page.devices]
+        head = "".join(f'<th scope="col" class="n">{escape(d.label)}</th>' for d in page.devices)
+        rows = "".join(f'<tr><th scope="row">{escape(label)}</th>' + "".join(
+            f'<td class="n"><strong>{escape(c[label][0])}</strong><div class="muted small">{escape(c[label][1])}</div></td>' if label in c else "<td></td>"
+            for c in columns) + "</tr>" for label in dict.fromkeys(label for c in columns for label in c))
+        if rows:
+            body.append(f'<div class="card scroll glance" tabindex="0" role="region" aria-label="at a glance"><table class="pinned"><thead><tr><th></th>{head}'
+                        f"</tr></thead><tbody>{rows}</tbody></table></div>")
+    elif page.devices and (figures := headline_figures(page.devices[0])):
         body.append('<div class="cards">' + "".join(
             f'<div class="card"><div class="figure-label">{escape(label)}</div><div class="figure-value">{value_html(value)}</div>'
             f'<div class="figure-note">{escape(note)}</div></div>' for label, value, note in figures) + "</div>")
@@ -200,11 +205,15 @@ def headline(page):
 
 
 def rooflines(page):
-    made = [c for i, d in enumerate(page.devices) if (c := charts.roofline(d, f"roofline-{i}"))]
+    made = [c for i, d in enumerate(page.devices) if (c := charts.roofline(d, f"roofline-{i}", "" if page.several else "Rate over arithmetic intensity"))]
     body = ('<p class="under">Each proven case at its arithmetic intensity. The lines are what this device was measured to do in the same run: '
-            "no case can be above them.</p>")
+            "no case may be above them.</p>")
     body += page.charts(made) if made else '<p class="muted">No case was timed, and no roofline measured.</p>'
     page.section("roofline", "Roofline", "Roofline", body)
+
+
+def between(figure_, show):
+    return f" ({show(figure_.low)}–{show(figure_.high)})" if figure_.high > figure_.low else ""
 
 
 def case_bars(page):
@@ -238,18 +247,19 @@ def case_bars(page):
         return out
 
     body = [key]
-    shares = rows(lambda c: c.share, lambda f: units.percent(f.median) + charts.spread(f))
+    shares = rows(lambda c: c.share, lambda f: units.percent(f.median) + between(f, lambda v: units.digits(v * 100)))
     if shares:
         whole = max(1.0, max(b.figure.high for _, g in shares for b in g or ()))
         body.append(f'<div class="card"><h3>Share of the roofline</h3>{parts.bars(shares, whole)}'
                     f'<p class="muted small" style="margin:10px 0 0">The full width is {units.percent(whole)}.</p></div>')
     rates = [
-        ("Arithmetic rate", rows(lambda c: c.rate, lambda f: units.rate(f.median, "FLOP/s"), lambda c: c.bound != "memory")),
-        ("Memory rate, where memory is the bound", rows(lambda c: c.bandwidth, lambda f: units.rate(f.median, "B/s"), lambda c: c.bound == "memory")),
+        ("Arithmetic rates", rows(lambda c: c.rate, lambda f: units.rate(f.median, "FLOP/s") + charts.spread(f), lambda c: c.bound != "memory")),
+        ("Memory rates, where memory is the bound", rows(lambda c: c.bandwidth, lambda f: units.rate(f.median, "B/s") + charts.spread(f), lambda c: c.bound == "memory")),
     ]
-    rates = [f'<div class="card"><h3>{title}</h3>{parts.bars(made)}</div>' for title, made in rates if made]
-    if rates:
-        body.append(f'<div style="display:grid;gap:14px;margin-top:14px;grid-template-columns:minmax(0,1fr)">{"".join(rates)}</div>')
+    for title, made in rates:
+        if made:
+            opened = "" if shares else " open"
+            body.append(f'<details class="group card"{opened}><summary>{title}</summary><div style="margin-top:8px">{parts.bars(made)}</div></details>')
     page.section("speed", "Cases", "Cases", '<p class="under">Bars end at the median; whiskers span the interval that holds the true median with a '
                  "probability of 95 % (of fewer than 6 runs: the whole range).</p>" + "".join(body) + rest)
 

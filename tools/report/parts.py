@@ -181,8 +181,9 @@ def gauge_table(device, group):
         limit = text(g.raw, "limit")
         if g.ok:
             part = 100 * g.value.median / largest[g.unit] if largest[g.unit] else 0
+            meter = f'<span class="meter" aria-hidden="true"><span style="width:{part:.1f}%"></span></span>' if not g.lower_is_better else ""
             shown = (f"{escape(units.quantity(g.value.median, g.unit))}<span class='muted'>{escape(spread(g.value))}</span>"
-                     f'<span class="meter" aria-hidden="true"><span style="width:{part:.1f}%"></span></span>')
+                     f"{meter}")
         else:
             bad = "bad" if g.status in ("wrong", "failed") else ""
             shown = f'<span class="tag {bad}">{escape(g.status)}</span>'
@@ -255,18 +256,19 @@ def heat_map(cells):
                 ("cycles", "cycles"), ("instructions", "instructions")) if number(c, key) is not None]
             if status != "ok":
                 told.append(f"status: {status}")
-                line.append(f'<td class="none" title="{escape(chr(10).join(told))}">{escape(status[:9])}</td>')
+                mark = "–" if status in ("refused", "unsupported", "skipped") else "×"
+                line.append(f'<td class="none{" broken" * (mark == "×")}" title="{escape(chr(10).join(told))}">{mark}</td>')
             elif spills > 0:
                 line.append(f'<td class="spill" title="{escape(chr(10).join(told))}">{spills:g}</td>')
             else:
-                shade = 0.08 + 0.62 * occupancy / best[gpu] if occupancy and best[gpu] else 0.04
+                shade = 0.06 + 0.5 * occupancy / best[gpu] if occupancy and best[gpu] else 0.04
                 shown = f"{occupancy:g}" if occupancy else f"{number(c, 'registers'):g}r" if number(c, "registers") is not None else "·"
                 line.append(f'<td style="background:rgba(var(--heat),{shade:.2f})" title="{escape(chr(10).join(told))}">{shown}</td>')
         body.append(f'<tr data-family="{escape(family)}"><th scope="row">{escape(row)}</th>{"".join(line)}</tr>')
     head = "".join(f'<th scope="col">{escape(g)}</th>' for g in gpus)
     return (f'<p class="under">{len(rows)} kernels on {len(gpus)} GPUs, {spilling} of {len(cells)} combinations spill. '
             "A red cell gives the registers spilled or the spills' instructions; a blue one the occupancy in the driver's own unit, the darker "
-            "the nearer to the most that any kernel has on that GPU, or the registers (r) where the driver tells no occupancy; a grey one was not compiled. "
+            "the nearer to the most that any kernel has on that GPU, or the registers (r) where the driver tells no occupancy; – is a GPU that cannot run the kernel, × a compiler that failed. "
             "Point at a cell for all its numbers.</p>"
             '<input class="filter" type="search" placeholder="filter kernels" aria-label="filter kernels" data-of="heat">'
             '<div class="scroll card" tabindex="0" role="region" aria-label="heat map"><table id="heat" class="heat pinned"><thead><tr>'

@@ -50,7 +50,7 @@ def svg(runs, devices):
         x = 36 + place * (room + 12)
         out.append(f'<rect class="c" x="{x:.1f}" y="94" width="{room:.1f}" height="86" rx="9"/>')
         say(round(x + 12, 1), 115, 11.5, short(label, int(room / 6)), "m")
-        say(round(x + 12, 1), 145, 23, value, weight=650)
+        say(round(x + 12, 1), 145, round(min(23, (room - 24) / still.text_width(value, 1.12)), 1), value, weight=650)
         say(round(x + 12, 1), 168, 11, short(note, int(room / 6.2)), "m")
     chart = charts.roofline(device, "picture")
     out.append('<rect class="c" x="36" y="194" width="700" height="408" rx="9"/>')

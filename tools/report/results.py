@@ -2,7 +2,6 @@
 None, a number that is not finite is None, and only a file that is not such a report at all is an error."""
 
 import json
-import math
 from dataclasses import dataclass, field
 
 SCHEMA = "rapt-bench/1"
@@ -17,7 +16,7 @@ class BadInput(Exception):
 
 
 def number(holder, *path):
-    """The finite number at the end of a path of keys, or None."""
+    """The number at the end of a path of keys, or None; so too for what no measurement can be, such as 1e300."""
     for key in path:
         if not isinstance(holder, dict):
             return None
@@ -28,7 +27,7 @@ def number(holder, *path):
         value = float(holder)
     except OverflowError:
         return None
-    return value if math.isfinite(value) else None
+    return value if value == 0 or 1e-30 < abs(value) < 1e30 else None  # never so for a NaN
 
 
 def positive(holder, *path):

@@ -3,7 +3,7 @@
 import math
 from html import escape
 
-import units
+from charts import log_ticks
 
 FONT = 12
 _SYMBOLS = {
@@ -59,10 +59,7 @@ class Scale:
         return kept
 
     def _decades(self):
-        first, last = math.ceil(self.low), math.floor(self.high)
-        steps = (1, 2, 5) if last - first < 2 else (1,)
-        return [(s * 10.0**e, units.digits(s * 10.0**e) if abs(e) > 2 else f"{s * 10.0**e:g}")
-                for e in range(first - 1, last + 1) for s in steps]
+        return log_ticks(10**self.low, 10**self.high)
 
     def _round(self):
         raw = (self.high - self.low) / 5
@@ -125,13 +122,15 @@ def draw(chart, width, height, legend=True, box_only=False):
     for note in chart.notes:
         x, y = sx(note.x), sy(note.y)
         span = text_width(note.text, 11)
+        line = y + 17 if note.below else y - 6  # where the letters stand
         if note.anchor == "right":
             x = min(max(x - 6, left + span + 2), width - right - 2)
-            box = (x - span, y - 17, x, y - 4)
+            box = (x - span, line - 11, x, line + 2)
         else:
-            box = (x + 6, y - 17, x + 6 + span, y - 4)
+            x = min(x + 8, width - right - 2 - span)
+            box = (x, line - 11, x + span, line + 2)
         taken.append(box)
-        out.append(f'<text class="note t-{note.colour}" x="{box[2] if note.anchor == "right" else box[0]:.1f}" y="{y - 6:.1f}" '
+        out.append(f'<text class="note t-{note.colour}" x="{x:.1f}" y="{line:.1f}" '
                    f'text-anchor="{"end" if note.anchor == "right" else "start"}">{escape(note.text)}</text>')
     for series in chart.series:
         if series.named:

@@ -45,7 +45,7 @@ def size(value):
     """Bytes, in powers of two."""
     for shift, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
         if value >= 0.9995 * (1 << shift):
-            return f"{digits(value / (1 << shift))} {unit}"
+            return f"{digits(value / (1 << shift)).removesuffix('.00').removesuffix('.0')} {unit}"
     return f"{value:.0f} B"
 
 
