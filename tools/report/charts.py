@@ -68,8 +68,8 @@ class Chart:
 
 def look(dtype, index=0):
     """The colour and symbol of a storage type."""
-    for name in sorted(DTYPES, key=len, reverse=True):
-        if dtype.startswith(name):
+    for name in sorted(DTYPES, key=len, reverse=True):  # of "matrix-bf16" too, and not as f16
+        if name in dtype:
             return DTYPES[name]
     return f"c{5 + index % 4}", "triangle-up"
 
@@ -151,7 +151,7 @@ def roofline(device, id, title=""):
     for index, (name, rate) in enumerate(sorted(roofs.items(), key=lambda item: -item[1])):
         start = max(low, rate / memory) if memory else low
         points = [Point(x, rate / factor, name=f"{name} peak", hover=[units.rate(rate, "FLOP/s")]) for x in (start, high)]
-        series.append(Series(f"{name} peak", points, look(name, index)[0], line=True, markers=False, legend=False))
+        series.append(Series(f"{name} peak", points, look(name, index)[0], line=True, markers=False, dash="matrix" in name, legend=False))
         # Names of roofs that are close to each other: above, below, and the same again further left.
         close = close + 1 if last and math.log(last / rate) < 0.25 else 0
         last = rate

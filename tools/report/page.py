@@ -207,7 +207,7 @@ def headline(page):
 def rooflines(page):
     made = [c for i, d in enumerate(page.devices) if (c := charts.roofline(d, f"roofline-{i}", "" if page.several else "Rate over arithmetic intensity"))]
     body = ('<p class="under">Each proven case at its arithmetic intensity. The lines are what this device was measured to do in the same run: '
-            "no case may be above them.</p>")
+            "the memory line for what no cache holds, the cache line for what one does. No case may be above the line that bounds it.</p>")
     body += page.charts(made) if made else '<p class="muted">No case was timed, and no roofline measured.</p>'
     page.section("roofline", "Roofline", "Roofline", body)
 
@@ -399,8 +399,8 @@ HOW = [
      "runs cannot give that; then it is the whole range."),
     ("FLOP", "Counted over the query and key pairs that the mask leaves visible: what a kernel does for hidden ones earns nothing."),
     ("bytes", "Every input and output once, as if all caches were perfect. Intensity is FLOP over bytes."),
-    ("roofline", "The smaller of the measured arithmetic peak for the case's storage type and intensity times the measured memory rate, both from the "
-     "same run on the same device, never from a data sheet. The share is the case's rate over it."),
+    ("roofline", "The smaller of two: the measured arithmetic peak for what the kernel computes with, and intensity times the measured read rate for a "
+     "working set of the case's size. Both are from the same run on the same device, never from a data sheet. The share is the case's rate over it."),
     ("gauges", "Small kernels that do one thing, grown until a run lasts some milliseconds; what a kernel computed is checked before its rate counts. "
      "Rates are medians; so are latencies."),
     ("native code", "On a device that is a CPU: plain loops with the CPU's own vector instructions, on all CPUs, in the same run. Where they themselves "
