@@ -118,17 +118,22 @@ def case_lines(case):
 
 def roofline(device, id, title=""):
     """None where there is nothing to draw. Of the cases only those that were proven right and timed have a place."""
-    cases = [c for c in device.cases if c.ok and c.rate and c.intensity]
+    cases = [c for c in device.every_case() if c.ok and c.rate and c.intensity]
     roofs = device.roofs()
     memory, cache = positive(device.roofline, "bytes_per_second"), positive(device.roofline, "cache_bytes_per_second")
     if not cases and not (roofs and memory):
         return None
-    ridges = [rate / memory for rate in roofs.values()] if memory else []
+    # A kernel that stores f16 but sums in f32 is bound by the f32 peak: which peaks bound a case here, the cases tell.
+    bounding = {text(c.raw, "peak") for c in cases} & set(roofs) or set(roofs)
+    ridges = [roofs[name] / memory for name in bounding] if memory else []
     xs = [c.intensity for c in cases] + ridges
     low, high = (min(xs) / 3, max(xs) * 3) if xs else (0.1, 1000)
     tops = list(roofs.values()) + [c.rate.high for c in cases]
-    bottoms = [c.rate.low for c in cases] + ([max(low * memory, max(tops) * 1e-7)] if memory else [])
+    bottoms = [c.rate.low for c in cases] + [max(rate, max(tops) * 1e-4) for rate in roofs.values()]
+    bottoms += [max(low * memory, max(tops) * 1e-4)] if memory else []
     bottom, top = min(bottoms or tops) / 1.6, max(tops) * 2.2
+    line = (top / bottom) ** 0.06  # as a factor: a line of letters
+    top = max(top, max(tops) * line**3.5)
     factor, unit = units.axis_scale([max(tops)], "FLOP/s")
 
     series, notes = [], []
@@ -139,24 +144,32 @@ def roofline(device, id, title=""):
             return
         points = [Point(x, x * bandwidth / factor, name=name, hover=[units.rate(bandwidth, "B/s")]) for x in (start, end)]
         series.append(Series(name, points, "roof", line=True, markers=False, dash=dash, legend=False))
-        x = start * (end / start) ** (0.6 if dash else 0.3)
-        notes.append(Note(x, x * bandwidth / factor, f"{name} {units.rate(bandwidth, 'B/s')}", "left", "muted", below=True))
+        # Named at their upper ends: what stands there is above every case.
+        place = math.log(end / low) / math.log(high / low)
+        crowded = dash and memory and math.log(memory_end / end) / math.log(high / low) < 0.3
+        anchor = "right" if place > (0.8 if not dash else 0.3) else "left"
+        lift = line**2 if crowded and anchor == "left" else line
+        notes.append(Note(end, end * bandwidth / factor * lift, f"{name} {units.rate(bandwidth, 'B/s')}", anchor, "muted"))
 
-    peak = max(roofs.values(), default=None) or max(tops)
+    peak = max((roofs[name] for name in bounding), default=None) or max(tops)
+    memory_end = min(peak / memory, high) if memory else high
     if memory:
-        slope(memory, "memory", min(peak / memory, high), False)
+        slope(memory, "memory", memory_end, False)
     if cache and (not memory or cache > 1.05 * memory):
         slope(cache, "cache", min(peak / cache, high), True)
-    close, last = 0, None
+    close, last = 0, None  # the roof before this one
     for index, (name, rate) in enumerate(sorted(roofs.items(), key=lambda item: -item[1])):
         start = max(low, rate / memory) if memory else low
         points = [Point(x, rate / factor, name=f"{name} peak", hover=[units.rate(rate, "FLOP/s")]) for x in (start, high)]
-        series.append(Series(f"{name} peak", points, look(name, index)[0], line=True, markers=False, dash="matrix" in name, legend=False))
+        series.append(Series(f"{name} peak", points, look(name, index)[0], line=True, markers=False, dash=name not in bounding, legend=False))
+        told = f"{name} {units.rate(rate, 'FLOP/s')}"
+        if name not in bounding:  # the cases are further right
+            notes.append(Note(start, rate / factor, told, "left", look(name, index)[0]))
+            continue
         # Names of roofs that are close to each other: above, below, and the same again further left.
         close = close + 1 if last and math.log(last / rate) < 0.25 else 0
         last = rate
-        notes.append(Note(high * (start / high) ** (0.36 * (close // 2)), rate / factor, f"{name} {units.rate(rate, 'FLOP/s')}", "right",
-                          look(name, index)[0], below=close % 2 == 1))
+        notes.append(Note(high * (start / high) ** (0.36 * (close // 2)), rate / factor, told, "right", look(name, index)[0], below=close % 2 == 1))
     for index, dtype in enumerate(dict.fromkeys(c.dtype for c in cases)):
         colour, symbol = look(dtype, index)
         points = [Point(c.intensity, c.rate.median / factor, c.rate.low / factor, c.rate.high / factor, c.name, case_lines(c))
@@ -166,7 +179,10 @@ def roofline(device, id, title=""):
     best = f"; the best reaches {units.percent(max(shares))} of its roof" if shares else ""
     return Chart(id, title or device.label, f"Roofline of {device.label}: {len(cases)} cases by intensity and rate{best}.",
                  Axis("intensity, FLOP per byte", log=True, low=low, high=high),
-                 Axis(unit, log=True, low=bottom / factor, high=top / factor), series, notes, wide=True)
+                 Axis(unit, log=True, low=bottom / factor, high=top / factor), series, notes, wide=True,
+                 caption="" if bounding >= set(roofs) else "Dashed: " + ", ".join(n for n in roofs if n not in bounding)
+                 + " arithmetic, which bounds none of these cases: their kernels compute in "
+                 + " or ".join(sorted(bounding)) + ", whatever they store.")
 
 
 # ---- speed against a size ----
@@ -211,9 +227,19 @@ def sweeps(device, prefix, several):
             f"{prefix}-sweep-{index}", title,
             f"{title}: {len(drawn)} series; the fastest point is {fastest.name} at {units.rate(of(fastest).median, unit_of(memory))}.",
             Axis(AXES.get(axis, " ".join(filter(None, (axis, text(sweep, "unit"))))), log=log,
-                 ticks=[(x, f"{x:g}") for x in xs] if len(xs) <= 12 else None),
+                 ticks=apart(xs, log) if len(xs) <= 16 else None),
             Axis(unit, low=0), drawn))
     return charts, bad
+
+
+def apart(xs, log):
+    """Ticks at the values, but for those that would stand too close to the one before."""
+    places = [math.log(x) if log else x for x in xs]
+    kept = []
+    for x, place in zip(xs, places):
+        if not kept or place - kept[-1][1] > 0.11 * (places[-1] - places[0]):
+            kept.append((x, place))
+    return [(x, f"{x:g}") for x, _ in kept]
 
 
 def unit_of(memory):
@@ -265,17 +291,20 @@ def unit_base(flops):
 
 def cache(devices, id="cache"):
     series, all_rates = [], []
-    for place, device in enumerate(devices):
+    for device in devices:
         gauges = sorted((g for g in device.gauges if g.group == "cache" and g.bytes and g.unit == "B/s"), key=lambda g: g.bytes)
-        for native in (False, True):
-            points = [(g, g.native if native else g.value) for g in gauges]
-            points = [(g, value) for g, value in points if value]
-            if not points:
-                continue
-            all_rates += [value.median for _, value in points]
-            who = device.label if len(devices) > 1 else "rapt's kernel"
-            name = (f"{device.label}, native code" if len(devices) > 1 else "native code") if native else who
-            series.append((name, points, f"c{1 + (place if len(devices) > 1 else 5 * native) % COLOURS}", native))
+        # cache-texel-16KiB, cache-texel-64KiB, ..: one line.
+        kinds = list(dict.fromkeys(g.name.rpartition("-")[0] for g in gauges))[:12]
+        for kind in kinds:
+            for native in (False, True):
+                points = [(g, g.native if native else g.value) for g in gauges if g.name.rpartition("-")[0] == kind]
+                points = [(g, value) for g, value in points if value]
+                if not points:
+                    continue
+                all_rates += [value.median for _, value in points]
+                name = ", ".join(filter(None, (device.label if len(devices) > 1 else "", kind, "native code" if native else "")))
+                index = len([s for s in series if not s[3]]) - native  # a native line has the colour of its kernel's
+                series.append((name, points, f"c{1 + index % COLOURS}", native))
     if not series:
         return None
     factor, unit = units.axis_scale(all_rates, "B/s")

@@ -92,11 +92,19 @@ def header(page):
             ("mode", text(raw, "mode") + (f", took {units.duration(took)}" if took else "")),
             ("driver", "; ".join(drivers)),
             ("rapt", " ".join(filter(None, (text(raw, "rapt", "version"), text(raw, "rapt", "build"))))),
+            ("replayed", replayed(mapping(raw, "replay")) or "; ".join(filter(None, (replayed(r) for r in objects(raw, "replay"))))),
             ("host", cpu), ("system", text(host, "system")),
             ("other programs meanwhile", f"{units.percent(others)} of the CPUs" if others is not None else "not known"),
         ]))
     out += notices(page)
     return "".join(out) + "</header>"
+
+
+def replayed(entry):
+    counts = [f"{number(entry, key):g} {name}" for key, name in (("problems", "problems"), ("timed", "timed"), ("calls", "calls"))
+              if number(entry, key) is not None]
+    took = positive(entry, "seconds")
+    return ", ".join(filter(None, (text(entry, "file"), *counts, f"{units.seconds(took)} in all" if took else "")))
 
 
 def notices(page):
@@ -105,7 +113,7 @@ def notices(page):
     def notice(html, bad=False):
         out.append(f'<div class="notice{" bad" if bad else ""}" role="note">{html}</div>')
 
-    wrong = [(d, c) for d in page.devices for c in d.cases if c.status in ("wrong", "failed")]
+    wrong = [(d, c) for d in page.devices for c in d.every_case() if c.status in ("wrong", "failed")]
     wrong_gauges = [(d, g) for d in page.devices for g in d.gauges if g.status in ("wrong", "failed")]
     if wrong:
         items = "".join(f"<li><code>{escape(c.name)}</code> on {escape(d.label)}"
@@ -115,7 +123,7 @@ def notices(page):
     if wrong_gauges:
         items = "".join(f"<li><code>{escape(g.name)}</code> on {escape(d.label)}: {escape(g.message or g.status)}</li>" for d, g in wrong_gauges[:20])
         notice(f"<p><strong>Gauges without a figure:</strong></p><ul>{items}</ul>", bad=True)
-    above = [(d, c) for d in page.devices for c in d.cases if c.share and c.share.low > 1]
+    above = [(d, c) for d in page.devices for c in d.every_case() if c.share and c.share.low > 1]
     if above:
         notice(f"<p><strong>{len(above)} case{'s' * (len(above) > 1)} above 100 % of the roofline</strong>, so the roofline was measured too low: "
                f"{escape(', '.join(c.name for _, c in above[:8]))}</p>", bad=True)
@@ -145,7 +153,8 @@ def notices(page):
 def headline_figures(device):
     """(label, value, note) of what people ask first."""
     out = []
-    cases = [c for c in device.cases if c.ok]
+    every = device.every_case()
+    cases = [c for c in every if c.ok]
     shares = [c for c in cases if c.share]
     if shares:
         best = max(shares, key=lambda c: c.share.median)
@@ -171,7 +180,7 @@ def headline_figures(device):
         native = next((g for g in device.gauges if g.name == gauge and positive(g.raw, "of_native")), None)
         out.append(("memory read", units.rate(memory, "B/s"),
                     f"{units.percent(positive(native.raw, 'of_native'))} of native code" if native else gauge))
-    tried = [c for c in device.cases if c.status in ("ok", "wrong", "failed")]
+    tried = [c for c in every if c.status in ("ok", "wrong", "failed")]
     if tried:
         out.append(("cases proven right", f"{len(cases)} of {len(tried)}", "before any was timed"))
     return out
@@ -347,8 +356,7 @@ def all_cases(page):
         page.section("table", "All cases", "Table", '<p class="under">A click on a heading sorts.</p>'
                      '<input class="filter" type="search" placeholder="filter cases" aria-label="filter cases" data-of="cases">'
                      f'<div class="card">{parts.case_table(entries, page.several)}</div>')
-    points = [(d, case) for d in page.devices for s in d.sweeps for line in objects(s, "series") for p in objects(line, "points")
-              if isinstance(p.get("case"), dict) for case in [charts.read_case(p["case"])]]
+    points = [(d, case) for d in page.devices for case in d.sweep_cases()]
     if points:
         body = f"<details><summary>The {len(points)} points of the sweeps</summary><div class='card'>{parts.case_table(points, page.several, 'sweep-points')}</div></details>"
         page.section("points", "Sweep points", "Points", body)

@@ -6,7 +6,7 @@ from html import escape
 
 import units
 from charts import case_lines, spread
-from results import Figure, number, positive, text
+from results import Figure, figure, mapping, number, positive, text
 
 MOST_ROWS = 4000  # of a table or a row of bars; a page of more is of no use
 
@@ -103,6 +103,7 @@ def case_table(entries, several, id="cases"):
         status = {"ok": "good", "refused": "warn"}.get(case.status, "bad")
         told = "proven" if case.ok and raw.get("proof") else case.status
         half = time.half_width if time and time.high > time.low else None
+        bound_by = f'<div class="muted small">{escape(text(raw, "peak"))}</div>' if case.ok and case.bound == "compute" and text(raw, "peak") else ""
         rows.append(
             f'<tr{" class=bad" if case.status in ("wrong", "failed") else ""}><th scope="row"><code>{escape(case.name)}</code></th>'
             + (f'<td>{escape(device.label)}</td>' if several else "")
@@ -112,7 +113,7 @@ def case_table(entries, several, id="cases"):
             + measured(case.rate.median if case.rate else None, lambda v: units.rate(v, "FLOP/s"))
             + measured(case.bandwidth.median if case.bandwidth else None, lambda v: units.rate(v, "B/s"))
             + measured(case.intensity, units.digits) + measured(case.share.median if case.share else None, units.percent)
-            + f"<td>{escape(case.bound)}</td>" + measured(positive(raw, "cold_seconds") if case.ok else None, units.seconds)
+            + f"<td>{escape(case.bound)}{bound_by}</td>" + measured(positive(raw, "cold_seconds") if case.ok else None, units.seconds)
             + measured(positive(raw, "memory_bytes"), units.size)
             + cell(f'{error:.1e}<div class="muted small">of {allowed:.1e}</div>' if error is not None and allowed else
                    f"{error:.1e}" if error is not None else "", error)
@@ -192,6 +193,10 @@ def gauge_table(device, group):
             native_name, valid = text(g.raw, "native", "name"), (g.raw.get("native") or {}).get("valid") is not False if g.native else True
             told = f"{escape(units.quantity(g.native.median, g.unit))}<div class='muted small'>{escape(native_name)}</div>" if g.native else ""
             of_native = positive(g.raw, "of_native")
+            other = figure(mapping(mapping(g.raw, "native"), "other"), "value")
+            if g.native and other:
+                told += (f'<div class="muted small">{escape(text(g.raw, "native", "other", "name"))} '
+                         f"{escape(units.quantity(other.median, g.unit))}</div>")
             if g.native and not valid:
                 told += f"<span class='tag warn'>does not count</span><div class='muted small'>{escape(text(g.raw, 'native', 'why'))}</div>"
             columns += cell(told) + cell(escape(units.percent(of_native)) if of_native and valid else "")

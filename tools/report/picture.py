@@ -25,7 +25,7 @@ def style():
 
 
 def svg(runs, devices):
-    device = max(devices, key=lambda d: sum(c.ok for c in d.cases), default=None)
+    device = max(devices, key=lambda d: sum(c.ok for c in d.every_case()), default=None)
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" '
            f'aria-label="rapt bench: {escape(device.label if device else "no device")}"><style>{style()}\n'
            "text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans','DejaVu Sans',sans-serif;fill:var(--ink)}"
@@ -59,7 +59,7 @@ def svg(runs, devices):
         out.append(f'<g transform="translate(40 224)">{still.draw(chart, 690, 374, box_only=True)}</g>')
     else:
         say(386, 400, 14, "no case was timed", "m", "middle")
-    cases = sorted((c for c in device.cases if c.ok and c.share), key=lambda c: -c.share.median)
+    cases = sorted((c for c in device.every_case() if c.ok and c.share), key=lambda c: -c.share.median)
     out.append('<rect class="c" x="748" y="194" width="416" height="408" rx="9"/>')
     say(764, 218, 14, "Share of the roofline, with 95 % intervals", weight=650)
     for place, case in enumerate(cases[:15]):

@@ -2,7 +2,10 @@
 None, a number that is not finite is None, and only a file that is not such a report at all is an error."""
 
 import json
+import pathlib
 from dataclasses import dataclass, field
+
+import units
 
 SCHEMA = "rapt-bench/1"
 LARGEST_FILE = 256 << 20
@@ -184,6 +187,15 @@ class Device:
     sustained: list
     sensors: dict
 
+    def sweep_cases(self):
+        return [read_case(point["case"]) for sweep in self.sweeps for series in objects(sweep, "series") for point in objects(series, "points")
+                if isinstance(point.get("case"), dict)]
+
+    def every_case(self):
+        """Those of the sweeps too; of a case that is in both, the suite's."""
+        names = {case.name for case in self.cases}
+        return self.cases + list({case.name: case for case in self.sweep_cases() if case.name not in names}.values())
+
     def roofs(self):
         """{dtype: FLOP/s} of the roofline."""
         flops = mapping(self.roofline, "flops")
@@ -237,12 +249,15 @@ def read_runs(paths):
     runs = [read_run(path) for path in paths]
     devices = [device for run in runs for device in run.devices]
     # The same device twice, of two runs or drivers: told apart by what differs.
-    for differing in (lambda d: text(d.info, "driver_info") or text(d.info, "driver"), lambda d: text(d.run.raw, "started")):
-        labels = [device.label for device in devices]
+    for differing in (lambda d: text(d.info, "driver_info") or text(d.info, "driver"), lambda d: text(d.run.raw, "mode"),
+                      lambda d: units.moment(text(d.run.raw, "started")), lambda d: pathlib.Path(d.run.path).name):
+        named = {}
         for device in devices:
-            more = differing(device)
-            if labels.count(device.label) > 1 and more:
-                device.label = f"{device.label}, {more}"
+            named.setdefault(device.label, []).append(device)
+        for same in named.values():
+            if len({differing(device) for device in same}) > 1:
+                for device in same:
+                    device.label = ", ".join(filter(None, (device.label, differing(device))))
     for index, device in enumerate(devices):
         if any(other.label == device.label for other in devices[:index]):
             device.label += f" #{index + 1}"

@@ -112,9 +112,12 @@ def draw(chart, width, height, legend=True, box_only=False):
         if series.line and len(places) > 1:
             path = "L".join(f"{x:.1f} {y:.1f}" for x, y, _ in places)
             out.append(f'<path class="line s-{series.colour}{" dash" if series.dash else ""}" d="M{path}"/>')
+            for (x0, y0, _), (x1, y1, _) in zip(places, places[1:]) if len(places) < 20 else ():
+                taken += [(x - 3, y - 3, x + 3, y + 3) for x, y in ((x0 + (x1 - x0) * i / 60, y0 + (y1 - y0) * i / 60) for i in range(61))]
         for x, y, p in places:
             if p.low is not None and p.high is not None and p.high > p.low:
                 out.append(f'<path class="whisker s-{series.colour}" d="M{x:.1f} {sy(p.low):.1f}V{sy(p.high):.1f}"/>')
+                taken.append((x - 2, sy(p.high), x + 2, sy(p.low)))
             if series.markers:
                 told = escape("\n".join([p.name, *p.hover]))
                 out.append(f"<g><title>{told}</title>{marker(series.symbol, x, y, series.colour)}</g>")
