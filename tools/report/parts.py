@@ -1,5 +1,7 @@
 """Pieces of the page that are plain HTML: bars, tables, the heat map."""
 
+import itertools
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from html import escape
@@ -238,7 +240,8 @@ def heat_map(cells):
     gpus = list(dict.fromkeys(text(c, "gpu") for c in cells))[:60]
     vendor = {text(c, "gpu"): text(c, "vendor") for c in cells}
     gpus.sort(key=lambda g: vendor[g] or "~")
-    rows, rest = cut(list(dict.fromkeys((text(c, "family"), text(c, "row")) for c in cells)), 1000)
+    natural = lambda pair: [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", " ".join(pair))]  # d64 before d128
+    rows, rest = cut(sorted({(text(c, "family"), text(c, "row")) for c in cells}, key=natural), 1000)
     best = defaultdict(float)
     at = {}
     for c in cells:
@@ -259,9 +262,11 @@ def heat_map(cells):
             told += [f"{name}: {number(c, key):g}" for key, name in (
                 ("registers", "registers"), ("occupancy", "occupancy"), ("spills", "spills"), ("scratch_bytes", "scratch bytes"),
                 ("cycles", "cycles"), ("instructions", "instructions")) if number(c, key) is not None]
+            told += [f"occupancy in {text(c, 'occupancy_unit')}"] if text(c, "occupancy_unit") and occupancy else []
+            told += [text(c, "message")] if text(c, "message") else []
             if status != "ok":
                 told.append(f"status: {status}")
-                mark = "–" if status in ("refused", "unsupported", "skipped") else "×"
+                mark = "–" if status in ("refused", "unsupported", "ineligible", "skipped") else "×"
                 line.append(f'<td class="none{" broken" * (mark == "×")}" title="{escape(chr(10).join(told))}">{mark}</td>')
             elif spills > 0:
                 line.append(f'<td class="spill" title="{escape(chr(10).join(told))}">{spills:g}</td>')
@@ -271,12 +276,15 @@ def heat_map(cells):
                 line.append(f'<td style="background:rgba(var(--heat),{shade:.2f})" title="{escape(chr(10).join(told))}">{shown}</td>')
         body.append(f'<tr data-family="{escape(family)}"><th scope="row">{escape(row)}</th>{"".join(line)}</tr>')
     head = "".join(f'<th scope="col">{escape(g)}</th>' for g in gpus)
+    makers = "".join(f'<td class="maker" colspan="{len(list(group))}">{escape(maker)}</td>'
+                     for maker, group in itertools.groupby(gpus, key=lambda g: vendor[g]))
     return (f'<p class="under">{len(rows)} kernels on {len(gpus)} GPUs, {spilling} of {len(cells)} combinations spill. '
             "A red cell gives the registers spilled or the spills' instructions; a blue one the occupancy in the driver's own unit, the darker "
-            "the nearer to the most that any kernel has on that GPU, or the registers (r) where the driver tells no occupancy; – is a GPU that cannot run the kernel, × a compiler that failed. "
+            "the nearer to the most that any kernel has on that GPU, or the registers (r) where the driver tells no occupancy; – is a GPU that cannot run the kernel, × a compiler that failed, an empty one was not asked. "
             "Point at a cell for all its numbers.</p>"
             '<input class="filter" type="search" placeholder="filter kernels" aria-label="filter kernels" data-of="heat">'
-            '<div class="scroll card" tabindex="0" role="region" aria-label="heat map"><table id="heat" class="heat pinned"><thead><tr>'
+            '<div class="scroll card" tabindex="0" role="region" aria-label="heat map"><table id="heat" class="heat pinned"><thead>'
+            f'<tr><td class="maker"></td>{makers}</tr><tr>'
             f'<th scope="col">kernel</th>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>{rest}')
 
 

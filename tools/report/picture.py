@@ -61,7 +61,8 @@ def svg(runs, devices):
         say(386, 400, 14, "no case was timed", "m", "middle")
     cases = sorted((c for c in device.every_case() if c.ok and c.share), key=lambda c: -c.share.median)
     out.append('<rect class="c" x="748" y="194" width="416" height="408" rx="9"/>')
-    say(764, 218, 14, "Share of the roofline, with 95 % intervals", weight=650)
+    sure = all((c.share.coverage or 0) >= 0.95 for c in cases[:15])
+    say(764, 218, 14, f"Share of the roofline, with {'95 % intervals' if sure else 'the spread of the runs'}", weight=650)
     for place, case in enumerate(cases[:15]):
         y, left, full = 234 + place * 24, 944, 160
         say(764, y + 12, 11, short(case.name, 27), "mono")
