@@ -8,7 +8,7 @@ rm -rf "$reports"
 mkdir -p "$reports"
 
 # Few and small cases: SwiftShader is slow.
-cases=B1H8D64N256f32,B1H8D64N256f32c,B1H8D64N512f32,B1H8K2D64N256f32,B1H8K2D128Q1N1024f32
+cases=B1H8D64N128f32,B1H8D64N256f32,B1H8D64N256f32c,B1H8K2D128Q1N1024f32
 
 bench() { # NAME OPTION...
     local name=$1

@@ -108,7 +108,7 @@ def case_table(entries, several, id="cases"):
         bound_by = f'<div class="muted small">{escape(text(raw, "peak"))}</div>' if case.ok and case.bound == "compute" and text(raw, "peak") else ""
         rows.append(
             f'<tr{" class=bad" if case.status in ("wrong", "failed") else ""}><th scope="row"><code>{escape(case.name)}</code></th>'
-            + (f'<td>{escape(device.label)}</td>' if several else "")
+            + (f'<td class="device">{escape(device.label)}</td>' if several else "")
             + f'<td>{escape(case.group)}</td><td class="why"><code>{escape(case.kernel)}</code>'
             + f'<div class="muted small">{escape(why)}</div></td>'
             + measured(time.median if time else None, units.seconds) + measured(half, units.percent)
