@@ -89,9 +89,17 @@ static const char *reason_of(const rapt_plan *plan, const char *name)
 
 /* ---- */
 
+static uint32_t random_state = 7;
+static uint64_t pick(uint64_t n)
+{
+    random_state = random_state * 1664525u + 1013904223u;
+    return (random_state >> 8) % n;
+}
+
 static void counts_visible_pairs(void **state)
 {
     (void)state;
+    const rapt_problem causal = {.causal = true};
     for (int nq = 0; nq < 9; nq++)
         for (int nk = 0; nk < 9; nk++)
             for (int offset = -12; offset < 13; offset++) {
@@ -99,9 +107,29 @@ static void counts_visible_pairs(void **state)
                 for (int i = 0; i < nq; i++)
                     for (int j = 0; j < nk; j++)
                         want += j <= i + nk - nq + offset;
-                assert_int_equal(rapt_visible_pairs((uint64_t)nq, (uint64_t)nk, true, offset), want);
+                assert_int_equal(rapt_visible_pairs(&causal, (uint64_t)nq, (uint64_t)nk, offset), want);
             }
-    assert_int_equal(rapt_visible_pairs(7, 5, false, 0), 35);
+    const rapt_problem dense = {0};
+    assert_int_equal(rapt_visible_pairs(&dense, 7, 5, 0), 35);
+}
+
+static void counts_visible_pairs_of_windows(void **state)
+{
+    (void)state;
+    for (int n = 0; n < 4000; n++) {
+        const int nq = (int)pick(12), nk = (int)pick(12), offset = (int)pick(25) - 12;
+        const rapt_problem m = {.causal = pick(2), .window = true, .window_left = (int)pick(9) - 1,
+                                .window_right = (int)pick(9) - 1, .sink_tokens = (uint32_t)pick(6)};
+        uint64_t want = 0;
+        for (int i = 0; i < nq; i++)
+            for (int j = 0; j < nk; j++) {
+                const int p = i + nk - nq + offset;
+                const bool inside = j < (int)m.sink_tokens || ((m.window_left < 0 || j >= p - m.window_left) &&
+                                                               (m.window_right < 0 || j <= p + m.window_right));
+                want += inside && (!m.causal || j <= p);
+            }
+        assert_int_equal(rapt_visible_pairs(&m, (uint64_t)nq, (uint64_t)nk, offset), want);
+    }
 }
 
 /* "plain" has tiles of 16 keys. */
@@ -284,13 +312,6 @@ static void check_cover(const rapt_plan *plan, const rapt_caps *caps)
     if (plan->splits > 1)
         assert_int_equal(merged_rows, p->batch * p->heads_out * p->nq);
     free(seen);
-}
-
-static uint32_t random_state = 7;
-static uint64_t pick(uint64_t n)
-{
-    random_state = random_state * 1664525u + 1013904223u;
-    return (random_state >> 8) % n;
 }
 
 static void boxes_cover_everything_within_limits(void **state)
@@ -641,7 +662,7 @@ static void packed_choices_need_bounds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(counts_visible_pairs),
+        cmocka_unit_test(counts_visible_pairs), cmocka_unit_test(counts_visible_pairs_of_windows),
         cmocka_unit_test(knows_when_keys_fill_their_tiles),
         cmocka_unit_test(chooses_by_score_and_says_why),
         cmocka_unit_test(forcing_fails_loudly),

@@ -9,10 +9,11 @@ extern "C" {
 #endif
 
 typedef enum rapt_attention_flags {
-    RAPT_ATTENTION_CAUSAL = 1,    /* key j is visible to query i when j <= i + (nk - nq) + causal_offset */
+    RAPT_ATTENTION_CAUSAL = 1,    /* only keys j <= p, p = i + (nk - nq) + causal_offset, are visible to query i */
     RAPT_ATTENTION_SCALE = 2,     /* `scale` is set; else 1 / sqrt(head_dim of q) */
     RAPT_ATTENTION_BATCH_TUNED = 4, /* kernel and key splits may depend on batch size and sequence lengths around a
                                      * row: faster for small batches, and a row's last bits may differ between batches */
+    RAPT_ATTENTION_WINDOW = 8,      /* only keys p - window_left <= j <= p + window_right, and the first sink_tokens */
 } rapt_attention_flags;
 
 /* O = softmax(scale * Q K^T + mask) V
@@ -40,7 +41,7 @@ typedef struct rapt_attention_desc {
     uint32_t flags; /* rapt_attention_flags */
     rapt_tensor q, k, v, out, lse;
     float scale;                         /* of the scores; any finite number */
-    int64_t causal_offset;               /* without RAPT_ATTENTION_CAUSAL: ignored */
+    int64_t causal_offset;               /* without RAPT_ATTENTION_CAUSAL and _WINDOW: ignored */
     uint32_t sequences;                  /* 0: dense */
     uint64_t max_seqlen_q, max_seqlen_k; /* varlen: bounds on one sequence's length (0: the packed length);
                                           * rows beyond max_seqlen_q are not computed. Kernel
@@ -49,6 +50,13 @@ typedef struct rapt_attention_desc {
     const char *kernel;     /* force the kernel row of this name; refused loudly where it cannot run. NULL: choose */
     uint32_t key_splits;    /* 0: choose; else cut the keys into about this many parts and merge them */
     float slice_ms;         /* time target of one slice in milliseconds; 0: 50 */
+    int64_t window_left, window_right; /* keys before and after the query's position; -1: all; at most 2^29. With
+                                        * RAPT_ATTENTION_WINDOW only. Every rule of visibility holds at once: with
+                                        * RAPT_ATTENTION_CAUSAL nothing after p is seen whatever window_right is */
+    uint64_t sink_tokens;   /* the first keys of a sequence, exempt from the window (not from causality): attention
+                             * sinks, Xiao et al., arXiv:2309.17453 */
+    float soft_cap;         /* c > 0: scaled scores s become c tanh(s / c) before anything else (Gemma 2,
+                             * arXiv:2408.00118); 0: not */
 } rapt_attention_desc;
 #define RAPT_ATTENTION_DESC_INIT {.struct_size = sizeof(rapt_attention_desc)}
 

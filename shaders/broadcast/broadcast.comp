@@ -41,14 +41,19 @@ layout(constant_id = 9) const uint WHOLE_KEYS = 0; // every row sees every key o
 #define IS_PARTIAL (PARTIAL != 0u)
 #define ALIGNED (ALIGNED_ != 0u)
 #define IS_WHOLE (WHOLE_KEYS != 0u)
+layout(constant_id = 10) const uint WINDOW = 0;
+layout(constant_id = 11) const uint SOFT_CAP = 0;
+#define IS_WINDOW (WINDOW != 0u)
+#define IS_SOFT_CAP (SOFT_CAP != 0u)
 #define NO_KV_BUFFERS
 #include "common/buffers.glsl"
 #include "hook/walk.glsl"
 #include "hook/mask.glsl"
+#include "hook/score.glsl"
 #include "hook/finish.glsl"
 #include "broadcast/texels.glsl"
 
-// A vector over the rows of a lane, its component r, and comparisons of two such.
+// A vector over the rows of a lane, its component r, and what is asked of two such.
 #if ROWS == 1
 #define Rows float
 #define RowLimits uint
@@ -56,6 +61,7 @@ layout(constant_id = 9) const uint WHOLE_KEYS = 0; // every row sees every key o
 #define ROW(v, r) v
 #define LESS(a, b) ((a) < (b))
 #define ANY(flags) flags
+#define EITHER(a, b) ((a) || (b))
 #else
 #if ROWS == 2
 #define Rows vec2
@@ -73,6 +79,7 @@ layout(constant_id = 9) const uint WHOLE_KEYS = 0; // every row sees every key o
 #define ROW(v, r) v[r]
 #define LESS(a, b) lessThan(a, b)
 #define ANY(flags) any(flags)
+#define EITHER(a, b) mix(b, RowFlags(true), a)
 #endif
 
 const uint DIM_QK = (HEAD_DIM_QK + 3u) & ~3u; // padded with zeros to whole vec4
@@ -90,6 +97,10 @@ const float RESCALE_STEP = 10.0;
 // Element i of the span of a key whose texels this strand's lanes hold, to all of them.
 #define BROADCAST(texel, i) subgroupShuffle(TEXEL_ELEMENT(texel, (i) % TEXEL), source[(i) / TEXEL])
 
+// Which rows see a key.
+#define SEES(key)                                                                                              \
+    (IS_WINDOW ? EITHER(LESS(RowLimits(key) - start, count), LESS(RowLimits(key), sinks)) : LESS(RowLimits(key), limit))
+
 void main()
 {
     const uint lane = gl_LocalInvocationID.x % ROW_LANES; // in its strand
@@ -105,10 +116,14 @@ void main()
 
     // Rows beyond the last one repeat it and are not stored.
     float q_read[DIM_QK * ROWS];
-    RowLimits limit;
+    RowLimits start, count, limit, sinks; // see Sight; count = limit - start
     [[unroll]] for (uint r = 0u; r < ROWS; r++) {
         uint row = min(row0 + r * ROW_LANES + lane, rows - 1u);
-        ROW(limit, r) = key_limit(w, row_query(row));
+        Sight s = sight(w, row_query(row));
+        ROW(start, r) = s.start;
+        ROW(count, r) = s.limit - s.start;
+        ROW(limit, r) = s.limit;
+        ROW(sinks, r) = s.sinks;
     }
     [[dont_unroll]] for (uint r = 0u; r < ROWS && !idle; r++) {
         uint row = min(row0 + r * ROW_LANES + lane, rows - 1u);
@@ -134,10 +149,11 @@ void main()
     [[unroll]] for (uint e = 0u; e < ROW_LANES; e++)
         source[e] = strand * ROW_LANES + p.lane[e >> 2][e & 3u];
 
-    // Keys that all rows of the tile see end at `whole`, keys that some row sees at `end`.
-    const uint whole = key_limit(w, row_query(row0));
-    const uint end = idle ? w.key_begin : key_limit(w, row_query(min(row0 + ROW_LANES * ROWS, rows) - 1u));
-    [[dont_unroll]] for (uint block = w.key_begin; block < end; block += BLOCK) {
+    // Keys that some row of the tile sees end at `end`.
+    const Sight first = sight(w, row_query(row0)), last = sight(w, row_query(min(row0 + ROW_LANES * ROWS, rows) - 1u));
+    const uint end = idle ? w.key_begin : sight_end(last);
+    [[dont_unroll]] for (uint block = next_tile(w, first, last, w.key_begin, BLOCK); block < end;
+                         block = next_tile(w, first, last, block + BLOCK, BLOCK)) {
         const uint key0 = block + strand; // this strand's keys: key0 + c * STRANDS
         Rows s[KEYS]; // scores, then weights
         RowFlags seen[KEYS];
@@ -155,6 +171,12 @@ void main()
                     s[c] += q[span * SPAN + i] * BROADCAST(k[c], i);
         }
 
+        if (IS_SCORED) {
+            [[unroll]] for (uint c = 0u; c < KEYS; c++)
+                [[unroll]] for (uint r = 0u; r < ROWS; r++)
+                    ROW(s[c], r) = score_hook(ROW(s[c], r));
+        }
+
         // Fetches are calls, and compilers order arithmetic as they like between two calls. These are here, all of them,
         // to keep the scores of several keys in progress above, and the accumulators below in one stretch.
         Texel v[KEYS * SPANS_V];
@@ -166,7 +188,7 @@ void main()
 
         // No branch for blocks that all rows see: what a branch may change is blended lane by lane after it.
         [[unroll]] for (uint c = 0u; c < KEYS && !IS_WHOLE; c++) {
-            seen[c] = LESS(RowLimits(key0 + c * STRANDS), limit);
+            seen[c] = SEES(key0 + c * STRANDS);
             s[c] = mix(Rows(NEG_INF), s[c], seen[c]);
         }
 
@@ -190,7 +212,7 @@ void main()
             l += s[c];
         }
 
-        if (!IS_WHOLE && block + BLOCK > whole) { // some row does not see some key of this block
+        if (!IS_WHOLE && !all_see(first, last, block, BLOCK)) { // some row does not see some key of this block
             // 0 * NaN is NaN: if V holds anything that is not finite here, add it key by key, in the same order, to the
             // rows that see it.
             uint odd = 0u;
@@ -208,7 +230,7 @@ void main()
                         Texel t = fetch_v(again, span * SPAN + lane * TEXEL);
                         [[unroll]] for (uint i = 0u; i < min(SPAN, DIM_V - span * SPAN); i++)
                             acc[span * SPAN + i] += mix(Rows(0.0), weight * BROADCAST(t, i),
-                                                        LESS(RowLimits(key0 + c * STRANDS), limit));
+                                                        SEES(key0 + c * STRANDS));
                     }
                 }
                 continue;

@@ -30,6 +30,8 @@
 #define RAPT_PARAM_VARLEN 2u  /* b is a sequence; cu_seqlens give its rows in the packed axes */
 #define RAPT_PARAM_LSE 4u     /* write the log-sum-exp */
 #define RAPT_PARAM_PARTIAL 8u /* write (m, l, acc) of each key split instead of the output */
+#define RAPT_PARAM_WINDOW 16u /* only the keys p - window_left .. p + window_right, and the first sink_tokens */
+#define RAPT_PARAM_SOFT_CAP 32u
 
 /* Fixed bindings of set 0. 8 storage buffers at most: that is the floor of what devices offer. */
 #define RAPT_BIND_PARAMS 0
@@ -76,7 +78,11 @@
     RAPT_UINT splits;       /* key splits per row (1: none): partials are (row, split) */                    \
     RAPT_UINT split_keys;   /* keys per split, a multiple of the kernel's key tile */                        \
     RAPT_UINT part_stride;  /* elements between two partial accumulators */                                  \
-    RAPT_UINT pad0;                                                                                          \
+    RAPT_FLOAT soft_cap;         /* c * log2(e): scores in units of log2 are kept within it */                \
+    RAPT_FLOAT soft_cap_inverse; /* 1 / soft_cap */                                                          \
+    RAPT_INT window_left;        /* -1: unbounded */                                                         \
+    RAPT_INT window_right;                                                                                   \
+    RAPT_UINT sink_tokens;       /* the first keys, which no window hides */                                 \
     RAPT_LANES(lane); /* 0, 1, .. 15 read from memory, for shuffles a compiler must not fold */
 
 #define RAPT_ATTENTION_PUSH_FIELDS                                                                           \
@@ -94,7 +100,7 @@
     RAPT_UINT split0; /* first key split: split = split0 + gl_WorkGroupID.y */                               \
     RAPT_UINT                                                                                                \
         bh0; /* first (batch, head group): bh = bh0 + gl_WorkGroupID.z; b = bh / (heads_out / group) */      \
-    RAPT_UINT key0; /* keys this dispatch may visit: [key0, key1) */                                         \
+    RAPT_UINT key0; /* keys this dispatch may visit: [key0, key1); split s begins at key0 + s * split_keys */ \
     RAPT_UINT key1;                                                                                          \
     RAPT_UINT rows; /* merge, map kernels: number of rows of this dispatch */                                \
     RAPT_UINT row0;

@@ -10,6 +10,9 @@ layout(constant_id = 4) const bool is_partial = false;
 layout(constant_id = 5) const uint group = 1;
 layout(constant_id = 6) const bool is_aligned = false;
 #define IS_CAUSAL is_causal
+layout(constant_id = 7) const bool is_soft_cap = false;
+#define IS_WINDOW false // which a row's limit alone cannot say
+#define IS_SOFT_CAP is_soft_cap
 #define IS_VARLEN is_varlen
 #define IS_PARTIAL is_partial
 #define GROUP group

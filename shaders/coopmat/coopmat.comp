@@ -35,6 +35,7 @@
 #include "common/buffers.glsl"
 #include "hook/walk.glsl"
 #include "hook/mask.glsl"
+#include "hook/score.glsl"
 #include "hook/finish.glsl"
 #include "coopmat/stage.glsl"
 
@@ -67,13 +68,14 @@ void main()
     uint row0 = tile * TILE_ROWS;
     if (row0 >= rows)
         return;
-    uint every_row_sees = key_limit(w, row_query(row0));
-    uint some_row_sees = key_limit(w, row_query(min(row0 + TILE_ROWS, rows) - 1u));
-    float scale = p.scale_log2 > 0.0 ? p.scale_log2 : 1.0; // see the tile kernel
+    uint every_row_sees = sight(w, row_query(row0)).limit;
+    uint some_row_sees = sight(w, row_query(min(row0 + TILE_ROWS, rows) - 1u)).limit;
+    bool late = !IS_SCORED && p.scale_log2 > 0.0; // see the tile kernel
+    float scale = late ? p.scale_log2 : 1.0;
 
     // Lane r < SG_ROWS looks after row r of its subgroup. Rows past the end repeat the last one and are not written.
     uint row = min(row0 + sg_row + min(lane, SG_ROWS - 1u), rows - 1u);
-    uint limit = key_limit(w, row_query(row));
+    uint limit = sight(w, row_query(row)).limit;
     float m_row = MAXIMUM_START;
 
     if (invocation < TN)
@@ -100,7 +102,7 @@ void main()
     }
 
     [[dont_unroll]] for (uint key0 = w.key_begin; key0 < some_row_sees; key0 += TILE_KEYS) {
-        bool whole = key0 + TILE_KEYS <= every_row_sees && p.scale_log2 > 0.0;
+        bool whole = key0 + TILE_KEYS <= every_row_sees && (IS_SCORED || p.scale_log2 > 0.0);
         barrier(); // everyone is done with q, or with the previous k, v
         stage_k(key0, w.key_end - 1u);
         stage_v(key0, w.key_end - 1u, some_row_sees, true);
@@ -123,8 +125,14 @@ void main()
             }
         }
 
+        if (IS_SCORED) {
+            [[unroll]] for (uint n = 0; n < ROW_TILES * KEY_TILES; n++)
+                [[unroll]] for (int i = 0; i < s[n].length(); i++)
+                    s[n][i] = score_hook(s[n][i] * p.scale_log2);
+        }
+
         if (!whole) {
-            float early_scale = p.scale_log2 > 0.0 ? 1.0 : p.scale_log2;
+            float early_scale = IS_SCORED || late ? 1.0 : p.scale_log2;
             Accumulator columns;
             coopMatLoad(columns, scratch.column_numbers, 0, 0, gl_CooperativeMatrixLayoutRowMajor);
             [[unroll]] for (uint t = 0; t < ROW_TILES; t++) {

@@ -6,5 +6,3 @@
 // gives exactly 0 from the first key on.
 const float MAXIMUM_START = -3.402823466e38;
 
-// `limit` is key_limit() of the row.
-float mask_score(float score, uint key, uint limit) { return key < limit ? score : NEG_INF; }

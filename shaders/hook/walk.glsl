@@ -5,13 +5,16 @@
 // query-major, so that the rows of a tile see nearly the same keys. Keys and queries are numbered inside their
 // sequence, and so is everything in a Walk except q_first and k_first.
 //
-// A kernel may define IS_CAUSAL, IS_VARLEN, IS_PARTIAL and GROUP (constants, specialization constants); else
+// A kernel may define IS_CAUSAL, IS_WINDOW, IS_VARLEN, IS_PARTIAL and GROUP (constants, specialization constants); else
 // they are read from the parameters.
 #ifndef IS_CAUSAL
 #define IS_CAUSAL ((p.flags & RAPT_PARAM_CAUSAL) != 0u)
 #endif
 #ifndef IS_VARLEN
 #define IS_VARLEN ((p.flags & RAPT_PARAM_VARLEN) != 0u)
+#endif
+#ifndef IS_WINDOW
+#define IS_WINDOW ((p.flags & RAPT_PARAM_WINDOW) != 0u)
 #endif
 #ifndef IS_PARTIAL
 #define IS_PARTIAL ((p.flags & RAPT_PARAM_PARTIAL) != 0u)
@@ -28,7 +31,7 @@ struct Walk {
     uint nq, nk;             // lengths of this sequence, at most those that the grid was made for
     uint length_q;           // its true number of queries
     uint q_first, k_first;   // its first row in the packed axes (dense: 0)
-    int diagonal;            // causal: query i sees the keys j < i + diagonal
+    int diagonal;            // query i stands at key i + diagonal - 1
     uint key_begin, key_end; // keys of this split, before any mask
 };
 
@@ -80,13 +83,13 @@ Walk walk_begin(uint bh, uint split)
         w.nk = min(k.y, p.nk);
     }
     // Where queries stand follows from a sequence's true length, even if it is longer than what the grid was made for.
-    // Offsets of a whole sequence or more hide, or show, everything: clamped, the sum cannot overflow.
-    w.diagonal = int(length_k) - int(w.length_q) + 1 + clamp(p.causal_offset, -int(length_k), int(w.length_q));
+    // Lengths, offset and window are at most 2^29 each: nothing overflows.
+    w.diagonal = int(length_k) - int(w.length_q) + 1 + p.causal_offset;
     w.key_begin = pc.key0;
     w.key_end = min(w.nk, pc.key1);
     if (IS_PARTIAL) {
-        w.key_begin = max(w.key_begin, split * p.split_keys);
-        w.key_end = min(w.key_end, (split + 1u) * p.split_keys);
+        w.key_begin = pc.key0 + split * p.split_keys;
+        w.key_end = min(w.key_end, w.key_begin + p.split_keys);
     }
     return w;
 }
@@ -96,13 +99,54 @@ uint walk_rows(Walk w) { return w.nq * GROUP; }
 uint row_query(uint row) { return row / GROUP; }
 uint row_head(Walk w, uint row) { return w.head0 + row % GROUP; }
 
-// The end of the keys that a query sees, not before key_begin: it sees exactly [key_begin, key_limit).
-uint key_limit(Walk w, uint query)
+// The keys that a query sees: [start, limit), and without a window start is key_begin; with one also those below `sinks`.
+// All lie between key_begin and key_end, and grow with the query.
+struct Sight {
+    uint start, limit, sinks;
+};
+
+Sight sight(Walk w, uint query)
 {
-    uint limit = w.key_end;
-    if (IS_CAUSAL)
-        limit = min(limit, uint(max(int(query) + w.diagonal, 0)));
-    return max(limit, w.key_begin);
+    Sight s;
+    int after = int(query) + w.diagonal; // the key after the query's place
+    uint causal = IS_CAUSAL ? min(w.key_end, uint(max(after, 0))) : w.key_end;
+    s.limit = max(causal, w.key_begin);
+    s.start = w.key_begin;
+    s.sinks = w.key_begin;
+    if (IS_WINDOW) {
+        s.sinks = max(min(causal, p.sink_tokens), w.key_begin);
+        if (p.window_right >= 0)
+            s.limit = max(min(s.limit, uint(max(after + p.window_right, 0))), w.key_begin);
+        if (p.window_left >= 0)
+            s.start = max(min(uint(max(after - 1 - p.window_left, 0)), w.key_end), w.key_begin);
+        s.limit = max(s.limit, s.start); // so that limit - start is the number of keys
+    }
+    return s;
+}
+
+bool sees(Sight s, uint key)
+{
+    return IS_WINDOW ? key - s.start < s.limit - s.start || key < s.sinks : key < s.limit;
+}
+
+// The end of the keys that a query with this sight visits.
+uint sight_end(Sight s) { return IS_WINDOW ? max(s.limit, s.sinks) : s.limit; }
+
+// Whether every query between two, with the sights of the first and the last, sees all keys of [key, key + count).
+bool all_see(Sight first, Sight last, uint key, uint count)
+{
+    if (!IS_WINDOW)
+        return key + count <= first.limit;
+    return (key >= last.start && key + count <= first.limit) || key + count <= first.sinks;
+}
+
+// The tile of `count` keys to visit when the one at `key` is next in line: over the gap between the sinks of the last query
+// and the window of the first.
+uint next_tile(Walk w, Sight first, Sight last, uint key, uint count)
+{
+    if (IS_WINDOW && key >= last.sinks)
+        key = max(key, w.key_begin + (first.start - w.key_begin) / count * count);
+    return key;
 }
 
 // Mirrored tile order, 0, n-1, 1, n-2, ..: causal tiles cost more the later they come, and devices that cut the grid

@@ -12,6 +12,7 @@ layout(constant_id = 1) const uint ALIGNED_ = 0;
 #include "common/buffers.glsl"
 #include "hook/walk.glsl"
 #include "hook/mask.glsl"
+#include "hook/score.glsl"
 #include "hook/finish.glsl"
 
 const uint DIM_V = (HEAD_DIM_V + 3u) & ~3u;
@@ -29,15 +30,17 @@ void main()
     for (uint d = 0u; d < DIM_V / 4u; d++)
         acc[d] = vec4(0.0);
     float m = MAXIMUM_START, l = 0.0;
-    uint limit = key_limit(w, query);
-    for (uint key = w.key_begin; key < limit; key++) {
+    Sight range = sight(w, query);
+    for (uint key = w.key_begin; key < sight_end(range); key++) {
+        if (!sees(range, key))
+            continue;
         uint k_at = k_row_index(w, key), v_at = v_row_index(w, key);
         float score = 0.0;
         for (uint d = 0u; d < p.head_dim_qk; d += 4u) {
             uint count = min(p.head_dim_qk - d, 4u);
             score += dot(load_q4(q_at + d, count), load_k4(k_at + d, count));
         }
-        score *= p.scale_log2;
+        score = score_hook(score * p.scale_log2);
         float top = max(m, score);
         float keep = exp2(m - top), weight = exp2(score - top);
         m = top;

@@ -35,6 +35,7 @@
 #include "common/buffers.glsl"
 #include "hook/walk.glsl"
 #include "hook/mask.glsl"
+#include "hook/score.glsl"
 #include "hook/finish.glsl"
 #include "tile/load.glsl"
 
@@ -102,11 +103,13 @@ void main()
 #endif
     k_start = units(k_row_index(w, 0u));
     v_start = units(v_row_index(w, 0u));
-    uint every_row_sees = key_limit(w, row_query(row0));
-    uint some_row_sees = key_limit(w, row_query(min(row0 + TILE_ROWS, rows) - 1u));
+    Sight first = sight(w, row_query(row0)), last = sight(w, row_query(min(row0 + TILE_ROWS, rows) - 1u));
+    uint some_row_sees = sight_end(last);
 
-    // A scale that is not positive would turn the maximum around; such scores are scaled early.
-    float scale = p.scale_log2 > 0.0 ? p.scale_log2 : 1.0;
+    // A scale that is not positive would turn the maximum around; such scores are scaled early, and so are those that a hook
+    // changes.
+    bool late = !IS_SCORED && p.scale_log2 > 0.0;
+    float scale = late ? p.scale_log2 : 1.0;
 
     float m[LANE_ROWS]; // running maximum, the same in all lanes of a row
     float l[LANE_ROWS]; // running sum of this lane's weights; summed over the lanes at the end
@@ -117,20 +120,25 @@ void main()
             acc[r * COLUMNS + j] = vec4(0.0);
     }
 
-    [[dont_unroll]] for (uint key0 = w.key_begin; key0 < some_row_sees; key0 += TILE_KEYS) {
-        bool whole = key0 + TILE_KEYS <= every_row_sees && p.scale_log2 > 0.0;
+    [[dont_unroll]] for (uint key0 = next_tile(w, first, last, w.key_begin, TILE_KEYS); key0 < some_row_sees;
+                         key0 = next_tile(w, first, last, key0 + TILE_KEYS, TILE_KEYS)) {
+        bool whole = all_see(first, last, key0, TILE_KEYS) && (IS_SCORED || p.scale_log2 > 0.0);
 
         float s[LANE_ROWS * 4];
         [[unroll]] for (uint i = 0; i < LANE_ROWS * 4; i++)
             s[i] = 0.0;
         tile_scores(key0, w.key_end - 1u, s);
+        if (IS_SCORED) {
+            [[unroll]] for (uint i = 0; i < LANE_ROWS * 4; i++)
+                s[i] = score_hook(s[i] * p.scale_log2);
+        }
 
         if (!whole) {
-            float early_scale = p.scale_log2 > 0.0 ? 1.0 : p.scale_log2;
+            float early_scale = IS_SCORED || late ? 1.0 : p.scale_log2;
             [[unroll]] for (uint r = 0; r < LANE_ROWS; r++) {
-                uint limit = key_limit(w, row_query(min(row0 + tile_row(r), rows - 1u)));
+                Sight row_sight = sight(w, row_query(min(row0 + tile_row(r), rows - 1u)));
                 [[unroll]] for (uint c = 0; c < 4; c++)
-                    s[r * 4 + c] = mask_score(s[r * 4 + c] * early_scale, key0 + lane + LANES * c, limit);
+                    s[r * 4 + c] = sees(row_sight, key0 + lane + LANES * c) ? s[r * 4 + c] * early_scale : NEG_INF;
             }
         }
 
@@ -166,10 +174,10 @@ void main()
         }
         if (!whole) {
             [[unroll]] for (uint r = 0; r < LANE_ROWS; r++) {
-                uint limit = key_limit(w, row_query(min(row0 + tile_row(r), rows - 1u)));
+                Sight row_sight = sight(w, row_query(min(row0 + tile_row(r), rows - 1u)));
                 vec4 weight = weights[tile_row(r) * WEIGHT_PITCH + lane];
                 [[unroll]] for (uint c = 0; c < 4; c++)
-                    weight[c] = key0 + lane + LANES * c < limit ? weight[c] : HIDDEN;
+                    weight[c] = sees(row_sight, key0 + lane + LANES * c) ? weight[c] : HIDDEN;
                 weights[tile_row(r) * WEIGHT_PITCH + lane] = weight;
             }
         }

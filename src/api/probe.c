@@ -59,7 +59,13 @@ static void make_case(const rapt_plan *plan, unsigned shrink, probe_case *c)
     uint64_t tokens_q = c->nq * c->sequences, tokens_k = c->nk * c->sequences;
     rapt_attention_desc *d = &c->desc;
     d->struct_size = sizeof *d;
-    d->flags = p->causal ? RAPT_ATTENTION_CAUSAL : 0;
+    d->flags = (p->causal ? RAPT_ATTENTION_CAUSAL : 0) | (p->window ? RAPT_ATTENTION_WINDOW : 0);
+    if (p->window) { /* begins in the midst of a tile, and leaves some sinks outside */
+        d->window_left = row->keys_per_tile + 1;
+        d->window_right = 1;
+        d->sink_tokens = 2;
+    }
+    d->soft_cap = p->soft_cap > 0.0f ? 2.0f : 0.0f;
     const struct {
         rapt_tensor *t;
         uint64_t heads, tokens, dim;
@@ -110,6 +116,15 @@ static uint64_t result_rows(const probe_case *c)
     return c->heads_out * c->desc.q.size[2];
 }
 
+/* Whether the query at key position p sees key j. */
+static bool is_visible(const rapt_attention_desc *d, int64_t p, int64_t j)
+{
+    if ((d->flags & RAPT_ATTENTION_CAUSAL) && j > p)
+        return false;
+    return !(d->flags & RAPT_ATTENTION_WINDOW) || j < (int64_t)d->sink_tokens ||
+           (j >= p - d->window_left && j <= p + d->window_right);
+}
+
 /* Compares one output row with the definition. Returns the worst error as a share of the tolerance; NaN counts as
  * infinite. */
 static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, uint64_t query)
@@ -123,25 +138,27 @@ static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, ui
     uint64_t qrow = sequence * c->begin_q + query, k0 = sequence * c->begin_k;
     const uint8_t *q = r->data[0] + element(&d->q, head * c->heads_q / c->heads_out, qrow) * size;
     double scale = 1.0 / sqrt((double)dim_qk), max = -DBL_MAX, sum = 0, worst = 0, *scores = r->scores;
-    int64_t last = d->flags & RAPT_ATTENTION_CAUSAL ? (int64_t)query + (int64_t)c->nk - (int64_t)c->nq
-                                                    : (int64_t)c->nk - 1;
-    uint64_t visible = last < 0 ? 0 : RAPT_MIN((uint64_t)last + 1, c->nk);
-    for (uint64_t j = 0; j < visible; j++) {
+    uint64_t visible = 0;
+    for (uint64_t j = 0; j < c->nk; j++) {
+        scores[j] = -INFINITY;
+        if (!is_visible(d, (int64_t)query + (int64_t)c->nk - (int64_t)c->nq, (int64_t)j))
+            continue;
+        visible++;
         const uint8_t *k = r->data[1] + element(&d->k, kv, k0 + j) * size;
         double s = 0;
         for (uint64_t x = 0; x < dim_qk; x++)
             s += rapt_number_get(q + x * size, dtype) * rapt_number_get(k + x * size, dtype);
-        scores[j] = s * scale;
+        scores[j] = d->soft_cap > 0 ? d->soft_cap * tanh(s * scale / d->soft_cap) : s * scale;
         max = fmax(max, scores[j]);
     }
-    for (uint64_t j = 0; j < visible; j++)
+    for (uint64_t j = 0; j < c->nk; j++)
         sum += scores[j] = exp(scores[j] - max);
     /* f16 matrices round the weights to 11 bits; storage rounds the output. */
     double unit = dtype == RAPT_BF16 ? 0x1p-8 : dtype == RAPT_F16 ? 0x1p-10 : 0x1p-15;
     uint64_t row = head * d->q.size[2] + qrow;
     for (uint64_t x = 0; x < dim_v; x++) {
         double want = 0;
-        for (uint64_t j = 0; j < visible; j++)
+        for (uint64_t j = 0; j < c->nk; j++)
             want += scores[j] * rapt_number_get(r->data[2] + (element(&d->v, kv, k0 + j) + x) * size, dtype);
         want = visible ? want / sum : 0;
         double error = fabs(r->out[row * dim_v + x] - want) / (unit * (1 + fabs(want)));

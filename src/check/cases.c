@@ -77,6 +77,7 @@ const char *const rapt_case_masks_full[] = {
 #define F16 .dtype = RAPT_F16
 #define BF16 .dtype = RAPT_BF16
 #define CAUSAL(offset) .causal = true, .causal_offset = offset
+#define WINDOW(left, right, sinks) .window = true, .window_left = left, .window_right = right, .sink_tokens = sinks
 
 static const rapt_case named[] = {
     /* what masked keys hold; the first that each kernel row is tried on */
@@ -94,6 +95,44 @@ static const rapt_case named[] = {
      .input = RAPT_INPUT_POISONED, .groups = CORE},
     {"poison-decode-bf16", SHAPE(1, 4, 2, 4, 600, 128, 128), BF16, CAUSAL(-70), .key_splits = 4,
      .input = RAPT_INPUT_POISONED, .groups = CORE},
+    /* windows */
+    {"poison-window", SHAPE(1, 2, 2, 150, 150, 64, 64), F32, WINDOW(30, 5, 3), .input = RAPT_INPUT_POISONED,
+     .groups = CORE},
+    {"poison-window-causal-f16", SHAPE(1, 4, 2, 150, 190, 64, 64), F16, CAUSAL(-9), WINDOW(40, -1, 0),
+     .input = RAPT_INPUT_POISONED, .groups = CORE},
+    {"poison-window-bf16", SHAPE(1, 4, 2, 150, 150, 64, 64), BF16, CAUSAL(0), WINDOW(33, 0, 70),
+     .input = RAPT_INPUT_POISONED, .groups = CORE},
+    {"poison-window-decode", SHAPE(1, 4, 2, 4, 600, 128, 128), F32, CAUSAL(-70), WINDOW(100, -1, 5),
+     .key_splits = 4, .input = RAPT_INPUT_POISONED, .groups = CORE},
+    {"poison-window-varlen", SHAPE(1, 2, 2, 120, 140, 32, 32), F32, WINDOW(11, 3, 2), .sequences = 3,
+     .length_q = {80, 25, 15}, .length_k = {90, 20, 30}, .input = RAPT_INPUT_POISONED, .groups = QUICK},
+    {"exact-window", SHAPE(1, 2, 2, 130, 130, 32, 24), F32, WINDOW(9, 9, 0), .input = RAPT_INPUT_EXACT,
+     .groups = CORE},
+    {"exact-window-sinks-f16", SHAPE(1, 4, 2, 65, 165, 64, 64), F16, CAUSAL(0), WINDOW(16, -1, 4),
+     .input = RAPT_INPUT_EXACT, .groups = CORE},
+    {"window-diagonal", SHAPE(1, 2, 2, 70, 70, 64, 64), F32, WINDOW(0, 0, 0), .groups = QUICK},
+    {"window-left-only", SHAPE(1, 2, 2, 100, 100, 64, 64), F32, WINDOW(20, -1, 0), .groups = QUICK},
+    {"window-right-only", SHAPE(1, 2, 2, 100, 100, 64, 64), F16, WINDOW(-1, 20, 0), .groups = QUICK},
+    {"window-sees-all", SHAPE(1, 2, 2, 40, 40, 64, 64), F32, WINDOW(100, 100, 0), .groups = QUICK},
+    {"window-sees-nothing", SHAPE(1, 2, 2, 40, 40, 64, 64), F32, WINDOW(5, 5, 0), .causal_offset = 1000,
+     .groups = QUICK},
+    {"window-sees-sinks-alone", SHAPE(1, 2, 2, 40, 90, 64, 64), F32, WINDOW(5, 5, 7), .causal_offset = INT64_MAX,
+     .groups = QUICK},
+    {"window-cross-odd", SHAPE(1, 3, 3, 90, 40, 33, 35), F16, WINDOW(12, 4, 1), .causal_offset = 6,
+     .layout = RAPT_LAYOUT_ODD, .groups = QUICK},
+    {"window-decode", SHAPE(2, 8, 2, 1, 777, 128, 128), F32, WINDOW(128, 0, 0), .groups = CORE},
+    {"window-decode-f16", SHAPE(1, 8, 2, 1, 777, 128, 128), F16, CAUSAL(0), WINDOW(200, -1, 4), .groups = CORE},
+    {"window-long", SHAPE(1, 2, 1, 2000, 3000, 64, 64), F32, CAUSAL(0), WINDOW(256, -1, 4), .groups = FULL},
+    {"window-long-f16", SHAPE(1, 1, 1, 5, 6000, 64, 64), F16, WINDOW(100, -1, 0), .causal_offset = -1500,
+     .groups = FULL},
+    /* soft caps */
+    {"soft-cap", SHAPE(1, 2, 2, 40, 70, 64, 64), F32, .soft_cap = 1.5f, .groups = CORE},
+    {"soft-cap-f16", SHAPE(1, 4, 2, 70, 70, 64, 64), F16, CAUSAL(0), .soft_cap = 50.0f, .groups = CORE},
+    {"soft-cap-bf16", SHAPE(1, 2, 2, 70, 90, 80, 80), BF16, CAUSAL(0), .soft_cap = 5.0f, .groups = QUICK},
+    {"soft-cap-large", SHAPE(1, 2, 2, 40, 70, 64, 64), F32, .soft_cap = 30.0f, .input = RAPT_INPUT_LARGE,
+     .groups = QUICK},
+    {"soft-cap-poison", SHAPE(1, 4, 2, 4, 600, 128, 128), F32, CAUSAL(-70), .soft_cap = 20.0f, .key_splits = 4,
+     .input = RAPT_INPUT_POISONED, .groups = QUICK},
     /* nothing at all */
     {"no-queries", SHAPE(2, 3, 3, 0, 5, 8, 8), F32, .groups = QUICK},
     {"no-keys", SHAPE(2, 3, 3, 5, 0, 8, 8), F32, .groups = CORE},
@@ -201,18 +240,23 @@ typedef struct list {
 
 static void name_case(rapt_case *c)
 {
-    char mask[32] = "", split[16] = "", varlen[16] = "", dv[16] = "";
+    char mask[32] = "", window[80] = "", cap[24] = "", split[16] = "", varlen[16] = "", dv[16] = "";
     if (c->causal)
         snprintf(mask, sizeof mask, "-causal%+lld", (long long)c->causal_offset);
+    if (c->window)
+        snprintf(window, sizeof window, "-w%lld,%lld,%llu%+lld", (long long)c->window_left,
+                 (long long)c->window_right, (unsigned long long)c->sink_tokens, (long long)c->causal_offset);
+    if (c->soft_cap > 0)
+        snprintf(cap, sizeof cap, "-cap%g", (double)c->soft_cap);
     if (c->key_splits > 0)
         snprintf(split, sizeof split, "-s%u", c->key_splits);
     if (c->sequences > 0)
         snprintf(varlen, sizeof varlen, "-v%u", c->sequences);
     if (c->d_v != c->d_qk)
         snprintf(dv, sizeof dv, "V%u", (unsigned)c->d_v);
-    snprintf(c->name, sizeof c->name, "B%uH%uK%uD%u%sQ%uN%u%s%s%s%s-%s-%s", (unsigned)c->batch,
+    snprintf(c->name, sizeof c->name, "B%uH%uK%uD%u%sQ%uN%u%s%s%s%s%s%s-%s-%s", (unsigned)c->batch,
              (unsigned)c->q_heads, (unsigned)c->kv_heads, (unsigned)c->d_qk, dv, (unsigned)c->nq,
-             (unsigned)c->nk, dtype_name(c->dtype), mask, varlen, split, rapt_case_layout_name(c->layout),
+             (unsigned)c->nk, dtype_name(c->dtype), mask, window, cap, varlen, split, rapt_case_layout_name(c->layout),
              rapt_case_input_name(c->input));
 }
 
@@ -326,6 +370,16 @@ static rapt_case mixed_case(rapt_random *r)
             c.nk += c.length_k[s];
         }
     }
+    if (rapt_random_below(r, 4) == 0) {
+        static const int16_t sides[] = {-1, 0, 1, 5, 16, 30, 31, 64, 100};
+        c.window = true;
+        c.window_left = sides[rapt_random_below(r, COUNT(sides))];
+        c.window_right = sides[rapt_random_below(r, COUNT(sides))];
+        c.sink_tokens = rapt_random_below(r, 2) ? rapt_random_below(r, 40) : 0;
+        c.causal_offset = offsets[rapt_random_below(r, COUNT(offsets))];
+    }
+    if (rapt_random_below(r, 6) == 0)
+        c.soft_cap = (float)(1 + rapt_random_below(r, 50));
     return c;
 }
 
@@ -407,13 +461,13 @@ static bool one_length_is_exact(const rapt_case *c, uint64_t nk)
     uint64_t bits = 0;
     while ((1ull << bits) < nk)
         bits++;
-    const bool uniform = !c->causal && nk <= 128 && (nk & (nk - 1)) == 0;
+    const bool uniform = !c->causal && !c->window && nk <= 128 && (nk & (nk - 1)) == 0;
     return 2 * bits <= c->d_qk || uniform;
 }
 
 bool rapt_case_is_exact(const rapt_case *c)
 {
-    if (c->input != RAPT_INPUT_EXACT)
+    if (c->input != RAPT_INPUT_EXACT || c->soft_cap > 0)
         return false;
     if (c->sequences == 0)
         return one_length_is_exact(c, c->nk);

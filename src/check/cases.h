@@ -27,7 +27,7 @@ typedef enum rapt_case_input {
     RAPT_INPUT_NORMAL = 0, /* normally distributed */
     RAPT_INPUT_EXACT,      /* small integers whose attention is exact in every type; see rapt_case_is_exact */
     RAPT_INPUT_LARGE,      /* scores to about +-1e4 */
-    RAPT_INPUT_POISONED, /* normal, and the keys that the first queries do not see hold NaN, +Inf and -Inf */
+    RAPT_INPUT_POISONED, /* normal, and keys that some queries do not see hold NaN, +Inf and -Inf */
     RAPT_INPUT_COUNT
 } rapt_case_input;
 
@@ -38,8 +38,11 @@ typedef struct rapt_case {
     uint64_t batch, q_heads, kv_heads, nq, nk;
     uint64_t d_qk, d_v;
     rapt_dtype dtype;
-    bool causal, no_lse;
+    bool causal, no_lse, window;
     int64_t causal_offset;
+    int64_t window_left, window_right; /* -1: unbounded */
+    uint64_t sink_tokens;
+    float soft_cap; /* 0: none */
     rapt_case_layout layout;
     uint32_t sequences; /* 0: dense; else batch is 1 and nq, nk are the sums of the lengths */
     uint32_t length_q[RAPT_CASE_SEQUENCES], length_k[RAPT_CASE_SEQUENCES];

@@ -19,7 +19,8 @@ typedef struct problem {
 typedef struct row {
     const float *q, *k, *v;
     const uint8_t *bad;
-    uint64_t visible; /* keys 0 .. visible - 1 are seen */
+    int64_t place; /* of the query, as a key position */
+    uint64_t keys, visible;
 } row;
 
 static float *gather(const rapt_tensor *t, const void *data)
@@ -75,18 +76,31 @@ static uint64_t heads_out(const rapt_attention_desc *d)
     return d->q.size[1] > d->k.size[1] ? d->q.size[1] : d->k.size[1];
 }
 
-/* Query i of nq stands at key position p = i + (nk - nq) + causal_offset and sees keys j <= p. */
-static uint64_t visible_keys(const rapt_attention_desc *d, uint64_t i, uint64_t nq, uint64_t nk)
+/* Whether the query at position p sees key j. */
+static bool sees(const rapt_attention_desc *d, int64_t p, int64_t j)
 {
-    if (!(d->flags & RAPT_ATTENTION_CAUSAL))
-        return nk;
-    const int64_t aligned = (int64_t)i + (int64_t)nk - (int64_t)nq + 1;
-    if (d->causal_offset >= (int64_t)nk + (int64_t)nq)
-        return nk;
-    if (d->causal_offset <= -((int64_t)nk + (int64_t)nq))
-        return 0;
-    const int64_t seen = aligned + d->causal_offset;
-    return seen <= 0 ? 0 : (uint64_t)seen < nk ? (uint64_t)seen : nk;
+    if ((d->flags & RAPT_ATTENTION_CAUSAL) && j > p)
+        return false;
+    if (!(d->flags & RAPT_ATTENTION_WINDOW) || (uint64_t)j < d->sink_tokens)
+        return true;
+    return (d->window_left < 0 || j >= p - d->window_left) && (d->window_right < 0 || j <= p + d->window_right);
+}
+
+/* Query i of nq stands at key position p = i + (nk - nq) + causal_offset; offsets beyond all keys and queries are kept
+ * from overflowing. */
+static int64_t place_of(const rapt_attention_desc *d, uint64_t i, uint64_t nq, uint64_t nk)
+{
+    const int64_t far = (int64_t)1 << 40;
+    const int64_t offset = d->causal_offset > far ? far : d->causal_offset < -far ? -far : d->causal_offset;
+    return (int64_t)i + (int64_t)nk - (int64_t)nq + offset;
+}
+
+static uint64_t visible_keys(const rapt_attention_desc *d, int64_t place, uint64_t nk)
+{
+    uint64_t count = 0;
+    for (uint64_t j = 0; j < nk; j++)
+        count += sees(d, place, (int64_t)j);
+    return count;
 }
 
 /* The sequence that row i lies in: its place among that sequence's queries, and the sequence's lengths and
@@ -126,7 +140,9 @@ static bool find_row(const problem *p, uint64_t b, uint64_t g, uint64_t i, row *
     r->k = p->k + key * k->size[3];
     r->v = p->v + key * v->size[3];
     r->bad = p->bad + key;
-    r->visible = visible_keys(p->desc, place, nq, nk);
+    r->keys = nk;
+    r->place = place_of(p->desc, place, nq, nk);
+    r->visible = visible_keys(p->desc, r->place, nk);
     return true;
 }
 
@@ -136,17 +152,23 @@ static void attend_f64(const problem *p, const row *r, double *s, double *out, d
 {
     const uint64_t dim_qk = p->desc->q.size[3], dim_v = p->desc->v.size[3];
     double largest = -INFINITY, sum = 0;
-    for (uint64_t j = 0; j < r->visible; j++) {
+    for (uint64_t j = 0; j < r->keys; j++) {
+        if (!sees(p->desc, r->place, (int64_t)j))
+            continue;
         double dot = 0;
 #pragma omp simd reduction(+ : dot)
         for (uint64_t e = 0; e < dim_qk; e++)
             dot += (double)r->q[e] * (double)r->k[j * dim_qk + e];
         s[j] = p->scale * dot;
+        if (p->desc->soft_cap > 0)
+            s[j] = (double)p->desc->soft_cap * tanh(s[j] / (double)p->desc->soft_cap);
         largest = fmax(largest, s[j]);
     }
     for (uint64_t e = 0; e < dim_v; e++)
         out[e] = 0;
-    for (uint64_t j = 0; j < r->visible; j++) {
+    for (uint64_t j = 0; j < r->keys; j++) {
+        if (!sees(p->desc, r->place, (int64_t)j))
+            continue;
         const double weight = exp(s[j] - largest);
         sum += weight;
 #pragma omp simd
@@ -165,16 +187,22 @@ static void attend_f32(const problem *p, const row *r, bool half_weights, float 
     const uint64_t dim_qk = p->desc->q.size[3], dim_v = p->desc->v.size[3];
     const float scale = (float)p->scale;
     float largest = -INFINITY, sum = 0;
-    for (uint64_t j = 0; j < r->visible; j++) {
+    for (uint64_t j = 0; j < r->keys; j++) {
+        if (!sees(p->desc, r->place, (int64_t)j))
+            continue;
         float dot = 0;
         for (uint64_t e = 0; e < dim_qk; e++)
             dot += r->q[e] * r->k[j * dim_qk + e];
         s[j] = scale * dot;
+        if (p->desc->soft_cap > 0)
+            s[j] = p->desc->soft_cap * tanhf(s[j] / p->desc->soft_cap);
         largest = fmaxf(largest, s[j]);
     }
     for (uint64_t e = 0; e < dim_v; e++)
         acc[e] = 0;
-    for (uint64_t j = 0; j < r->visible; j++) {
+    for (uint64_t j = 0; j < r->keys; j++) {
+        if (!sees(p->desc, r->place, (int64_t)j))
+            continue;
         float weight = expf(s[j] - largest);
         if (half_weights)
             weight = rapt_check_round(p->desc->q.dtype, weight);
@@ -187,10 +215,10 @@ static void attend_f32(const problem *p, const row *r, bool half_weights, float 
     *lse = r->visible > 0 ? (double)(largest + logf(sum)) : (double)-INFINITY;
 }
 
-static bool any_bad(const row *r)
+static bool any_bad(const problem *p, const row *r)
 {
-    for (uint64_t j = 0; j < r->visible; j++)
-        if (r->bad[j])
+    for (uint64_t j = 0; j < r->keys; j++)
+        if (r->bad[j] && sees(p->desc, r->place, (int64_t)j))
             return true;
     return false;
 }
@@ -214,7 +242,7 @@ static bool attention(const rapt_attention_desc *desc, const rapt_check_inputs *
                     rows[at] = RAPT_ROW_UNTOUCHED;
                 else if (row_step > 1 && at % row_step != 0 && i != 0 && i != nq - 1)
                     rows[at] = RAPT_ROW_SKIPPED;
-                else if (any_bad(&r))
+                else if (any_bad(&p, &r))
                     rows[at] = RAPT_ROW_ANY;
                 else {
                     rows[at] = RAPT_ROW_DONE;
@@ -247,6 +275,11 @@ bool rapt_check_attention_half_weights(const rapt_attention_desc *desc, const ra
     return attention(desc, in, SINGLE_HALF_WEIGHTS, row_step, out, lse, rows);
 }
 
+bool rapt_check_attention_sees(const rapt_attention_desc *desc, uint64_t i, uint64_t nq, uint64_t nk, uint64_t j)
+{
+    return sees(desc, place_of(desc, i, nq, nk), (int64_t)j);
+}
+
 double rapt_check_attention_pairs(const rapt_attention_desc *desc, const rapt_check_inputs *in)
 {
     const problem p = {.desc = desc, .in = in};
@@ -254,7 +287,7 @@ double rapt_check_attention_pairs(const rapt_attention_desc *desc, const rapt_ch
     for (uint64_t i = 0; i < desc->q.size[2]; i++) {
         uint64_t place, nq, nk, key0;
         if (find_sequence(&p, i, &place, &nq, &nk, &key0))
-            pairs += (double)visible_keys(desc, place, nq, nk);
+            pairs += (double)visible_keys(desc, place_of(desc, place, nq, nk), nk);
     }
     return pairs * (double)desc->q.size[0] * (double)heads_out(desc);
 }

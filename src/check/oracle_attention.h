@@ -35,6 +35,9 @@ bool rapt_check_attention_f32(const rapt_attention_desc *desc, const rapt_check_
 bool rapt_check_attention_half_weights(const rapt_attention_desc *desc, const rapt_check_inputs *in, uint64_t row_step,
                                        double *out, double *lse, uint8_t *rows);
 
+/* Whether query i of nq sees key j of nk, of one sequence. */
+bool rapt_check_attention_sees(const rapt_attention_desc *desc, uint64_t i, uint64_t nq, uint64_t nk, uint64_t j);
+
 /* Visible (query, key) pairs over all output heads: what flops are counted from. */
 double rapt_check_attention_pairs(const rapt_attention_desc *desc, const rapt_check_inputs *in);
 

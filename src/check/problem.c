@@ -134,6 +134,14 @@ static void describe(rapt_check_problem *p)
         d->flags |= RAPT_ATTENTION_CAUSAL;
         d->causal_offset = c->causal_offset;
     }
+    if (c->window) {
+        d->flags |= RAPT_ATTENTION_WINDOW;
+        d->causal_offset = c->causal_offset;
+        d->window_left = c->window_left;
+        d->window_right = c->window_right;
+        d->sink_tokens = c->sink_tokens;
+    }
+    d->soft_cap = c->soft_cap;
     if (c->input == RAPT_INPUT_EXACT || c->input == RAPT_INPUT_LARGE) {
         d->flags |= RAPT_ATTENTION_SCALE;
         d->scale = c->input == RAPT_INPUT_EXACT ? 256 : (float)(2500 / sqrt((double)c->d_qk));
@@ -221,14 +229,22 @@ static uint32_t spans(const rapt_case *c, span out[RAPT_CASE_SEQUENCES])
     return c->sequences;
 }
 
-static uint64_t visible(const rapt_case *c, const span *s, uint64_t i)
+static bool sees(const rapt_check_problem *p, const span *s, uint64_t i, uint64_t j)
 {
-    const int64_t reach = (int64_t)(s->nq + s->nk);
-    if (!c->causal || c->causal_offset >= reach)
-        return s->nk;
-    const int64_t seen =
-        c->causal_offset <= -reach ? 0 : (int64_t)(i + s->nk + 1) - (int64_t)s->nq + c->causal_offset;
-    return seen <= 0 ? 0 : (uint64_t)seen < s->nk ? (uint64_t)seen : s->nk;
+    return rapt_check_attention_sees(&p->desc, i, s->nq, s->nk, j);
+}
+
+/* One of the keys that query i sees, at random; 0 where it sees none. */
+static uint64_t visible_key(const rapt_check_problem *p, const span *s, uint64_t i, rapt_random *random)
+{
+    uint64_t count = 0;
+    for (uint64_t j = 0; j < s->nk; j++)
+        count += sees(p, s, i, j);
+    uint64_t left = rapt_random_below(random, count);
+    for (uint64_t j = 0; j < s->nk; j++)
+        if (sees(p, s, i, j) && left-- == 0)
+            return j;
+    return 0;
 }
 
 static void fill_normal(rapt_check_problem *p, rapt_random *random)
@@ -275,7 +291,7 @@ static void fill_exact(rapt_check_problem *p, rapt_random *random)
                 }
             for (uint64_t h = 0; h < c->q_heads; h++)
                 for (uint64_t i = 0; i < s->nq; i++) {
-                    const uint64_t target = rapt_random_below(random, visible(c, s, i));
+                    const uint64_t target = visible_key(p, s, i, random);
                     for (uint64_t e = 0; e < c->d_qk; e++) {
                         const bool set = spelled && e / 2 < bits && (target >> e / 2 & 1) == (e % 2 == 1);
                         put(p, RAPT_OP_Q, &p->desc.q, (const uint64_t[]){b, h, s->q0 + i, e}, set ? -1 : 0);
@@ -285,7 +301,17 @@ static void fill_exact(rapt_check_problem *p, rapt_random *random)
     }
 }
 
-/* Keys that the first half of the queries do not see, and every key of the odd sequences. */
+/* Whether key j is out of sight of the first half of the queries; with a window, of the second quarter, so that there are
+ * such keys on both sides of it. */
+static bool out_of_sight(const rapt_check_problem *p, const span *s, uint64_t j)
+{
+    for (uint64_t i = p->c.window ? s->nq / 4 : 0; i <= s->nq / 2; i++)
+        if (sees(p, s, i, j))
+            return false;
+    return true;
+}
+
+/* Keys that some queries do not see, and every key of the odd sequences. */
 static void poison_keys(rapt_check_problem *p)
 {
     const rapt_case *c = &p->c;
@@ -294,8 +320,8 @@ static void poison_keys(rapt_check_problem *p)
     const uint32_t count = spans(c, all);
     for (uint32_t n = 0; n < count; n++) {
         const span *s = &all[n];
-        for (uint64_t j = s->odd ? 0 : visible(c, s, s->nq / 2); j < s->nk; j++)
-            for (uint64_t b = 0; b < c->batch; b++)
+        for (uint64_t j = 0; j < s->nk; j++)
+            for (uint64_t b = 0; b < c->batch && (s->odd || out_of_sight(p, s, j)); b++)
                 for (uint64_t h = 0; h < c->kv_heads; h++) {
                     for (uint64_t e = 0; e < c->d_qk; e++)
                         put(p, RAPT_OP_K, &p->desc.k, (const uint64_t[]){b, h, s->k0 + j, e},

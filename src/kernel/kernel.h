@@ -52,6 +52,8 @@ typedef enum rapt_constant_source {
     RAPT_CONST_ALIGNED, /* 1: every base, stride and head_dim of q, k, v and out is a multiple of 4 elements */
     RAPT_CONST_NQ_IS_ONE, /* 1: one query per sequence */
     RAPT_CONST_WHOLE_KEYS, /* 1: every row sees every key of every tile of keys: nothing to mask */
+    RAPT_CONST_WINDOW,     /* 0 or 1 */
+    RAPT_CONST_SOFT_CAP,   /* 0 or 1 */
 } rapt_constant_source;
 
 typedef struct rapt_kernel_constant {
@@ -69,6 +71,8 @@ enum {
     RAPT_ROW_GROUP = 8,     /* can pack the heads of a group as rows (params.group > 1) */
     RAPT_ROW_UNALIGNED = 16, /* takes bases, strides and head dims that are not multiples of 4 elements */
     RAPT_ROW_BENCH_ONLY = 32, /* never chosen, only forced: the naive yardstick */
+    RAPT_ROW_WINDOW = 64,
+    RAPT_ROW_SOFT_CAP = 128,
 };
 
 typedef enum rapt_family {

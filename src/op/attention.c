@@ -19,21 +19,46 @@ static uint64_t sat_add(uint64_t a, uint64_t b)
     return rapt_add_u64(a, b, &r) ? r : UINT64_MAX;
 }
 
-uint64_t rapt_visible_pairs(uint64_t nq, uint64_t nk, bool causal, int64_t causal_offset)
+/* The sum over i = 0 .. n - 1 of i + shift, kept between 0 and most. */
+static uint64_t sum_of_ramp(uint64_t n, int64_t shift, uint64_t most)
 {
-    if (!causal)
-        return sat_mul(nq, nk);
-    /* Query i sees clamp(i + shift, 0, nk) keys, shift = nk - nq + offset + 1. */
-    int64_t shift = (int64_t)nk - (int64_t)nq + causal_offset + 1;
-    int64_t first = RAPT_MAX(0, -shift + 1);          /* first i that sees a key */
-    int64_t full = RAPT_MAX(0, (int64_t)nk - shift);  /* first i that sees all keys */
-    first = RAPT_MIN(first, (int64_t)nq);
-    full = RAPT_MIN(RAPT_MAX(full, first), (int64_t)nq);
+    int64_t first = RAPT_MAX(0, -shift + 1);           /* first i that counts */
+    int64_t full = RAPT_MAX(0, (int64_t)most - shift); /* first i that counts in full */
+    first = RAPT_MIN(first, (int64_t)n);
+    full = RAPT_MIN(RAPT_MAX(full, first), (int64_t)n);
     uint64_t ramp = (uint64_t)(full - first);
     uint64_t low = (uint64_t)RAPT_MAX(0, first + shift);
     uint64_t high = ramp ? (uint64_t)(full - 1 + shift) : 0;
     uint64_t sum = ramp ? (low + high) * ramp / 2 : 0;
-    return sat_add(sum, sat_mul(nq - (uint64_t)full, nk));
+    return sat_add(sum, sat_mul(n - (uint64_t)full, most));
+}
+
+uint64_t rapt_visible_pairs(const rapt_problem *m, uint64_t nq, uint64_t nk, int64_t offset)
+{
+    /* Query i stands at p = i + place. It sees the keys [p - left, p + right] and the first `sinks`, the causal ones of
+     * both: the band, plus the sinks, less what is in both. */
+    int64_t place = (int64_t)nk - (int64_t)nq + offset;
+    if (!m->window)
+        return m->causal ? sum_of_ramp(nq, place + 1, nk) : sat_mul(nq, nk);
+    uint64_t sinks = RAPT_MIN(m->sink_tokens, nk);
+    bool ends = m->causal || m->window_right >= 0, begins = m->window_left >= 0;
+    int64_t right = m->causal ? 0 : m->window_right, left = m->window_left;
+    uint64_t band = ends ? sum_of_ramp(nq, place + right + 1, nk) : sat_mul(nq, nk);
+    uint64_t band_in_sinks = ends ? sum_of_ramp(nq, place + right + 1, sinks) : sat_mul(nq, sinks);
+    if (begins) {
+        band -= sum_of_ramp(nq, place - left, nk);
+        band_in_sinks -= sum_of_ramp(nq, place - left, sinks);
+    }
+    uint64_t seen_sinks = m->causal ? sum_of_ramp(nq, place + 1, sinks) : sat_mul(nq, sinks);
+    return sat_add(band, seen_sinks - band_in_sinks);
+}
+
+uint64_t rapt_first_visible_key(const rapt_problem *p)
+{
+    if (!p->window || p->window_left < 0)
+        return 0;
+    int64_t first = (int64_t)p->nk - (int64_t)p->nq + p->causal_offset - p->window_left;
+    return first < 0 ? 0 : RAPT_MIN((uint64_t)first, p->nk);
 }
 
 static bool same_size(const rapt_tensor *t, unsigned axis, uint64_t want)
@@ -156,6 +181,46 @@ static uint64_t tensor_traffic(const rapt_tensor *t)
     return bytes;
 }
 
+/* How many keys of a dense problem some query sees. */
+static uint64_t visible_keys(const rapt_problem *p)
+{
+    if (p->nq == 0)
+        return 0;
+    int64_t last = (int64_t)p->nk - 1 + p->causal_offset, nk = (int64_t)p->nk; /* the last query's place */
+    int64_t causal = p->causal ? RAPT_MAX(0, RAPT_MIN(nk, last + 1)) : nk;
+    int64_t end = p->window_right < 0 ? causal : RAPT_MAX(0, RAPT_MIN(causal, last + p->window_right + 1));
+    int64_t begin = RAPT_MIN((int64_t)rapt_first_visible_key(p), end);
+    int64_t sinks = RAPT_MIN((int64_t)p->sink_tokens, causal);
+    int64_t both = RAPT_MAX(0, RAPT_MIN(sinks, end) - begin);
+    return (uint64_t)(end - begin + sinks - both);
+}
+
+/* The window; one that hides nothing is none. */
+static rapt_status check_window(const rapt_attention_desc *desc, rapt_problem *p, rapt_error *error)
+{
+    const struct {
+        const char *name;
+        int64_t value;
+    } sides[] = {{"window_left", desc->window_left}, {"window_right", desc->window_right}};
+    if (!(desc->flags & RAPT_ATTENTION_WINDOW)) {
+        if (desc->window_left || desc->window_right || desc->sink_tokens)
+            return rapt_fail(error, RAPT_ERROR_INVALID,
+                             "window_left, window_right and sink_tokens go with RAPT_ATTENTION_WINDOW");
+        return RAPT_OK;
+    }
+    for (size_t i = 0; i < RAPT_COUNT(sides); i++)
+        if (sides[i].value < -1 || sides[i].value > (int64_t)RAPT_MAX_SEQUENCE)
+            return rapt_fail(error, RAPT_ERROR_INVALID, "%s is %lld, must be -1 (unbounded) or 0 to %llu",
+                             sides[i].name, (long long)sides[i].value, RAPT_MAX_SEQUENCE);
+    p->window = desc->window_left >= 0 || (desc->window_right >= 0 && !p->causal);
+    if (p->window) {
+        p->window_left = (int32_t)desc->window_left;
+        p->window_right = p->causal ? -1 : (int32_t)desc->window_right;
+        p->sink_tokens = (uint32_t)RAPT_MIN(desc->sink_tokens, RAPT_MAX_SEQUENCE);
+    }
+    return RAPT_OK;
+}
+
 rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem *p, rapt_error *error)
 {
     memset(p, 0, sizeof *p);
@@ -165,7 +230,8 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
         return rapt_fail(error, RAPT_ERROR_INVALID,
                          "rapt_attention_desc.struct_size is %u, expected %zu (use RAPT_ATTENTION_DESC_INIT)",
                          desc->struct_size, sizeof(rapt_attention_desc));
-    const uint32_t known = RAPT_ATTENTION_CAUSAL | RAPT_ATTENTION_SCALE | RAPT_ATTENTION_BATCH_TUNED;
+    const uint32_t known = RAPT_ATTENTION_CAUSAL | RAPT_ATTENTION_SCALE | RAPT_ATTENTION_BATCH_TUNED |
+                           RAPT_ATTENTION_WINDOW;
     if (desc->flags & ~known)
         return rapt_fail(error, RAPT_ERROR_INVALID, "unknown attention flags 0x%x", desc->flags & ~known);
     const rapt_tensor *tensors[RAPT_T_COUNT] = {&desc->q, &desc->k, &desc->v, &desc->out, &desc->lse};
@@ -226,7 +292,15 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
     }
     p->empty = p->bytes[RAPT_T_OUT] == 0;
     const int64_t limit = (int64_t)RAPT_MAX_SEQUENCE;
-    p->causal_offset = p->causal ? (int32_t)RAPT_MAX(-limit, RAPT_MIN(limit, desc->causal_offset)) : 0;
+    status = check_window(desc, p, error);
+    if (status != RAPT_OK)
+        return status;
+    p->causal_offset =
+        p->causal || p->window ? (int32_t)RAPT_MAX(-limit, RAPT_MIN(limit, desc->causal_offset)) : 0;
+    p->soft_cap = desc->soft_cap;
+    if (!isfinite(p->soft_cap) || p->soft_cap < 0.0f)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "soft_cap %g, must be positive, or 0 for none",
+                         (double)p->soft_cap);
     p->scale = desc->flags & RAPT_ATTENTION_SCALE ? desc->scale : 1.0f / sqrtf((float)p->head_dim_qk);
     if (!isfinite(p->scale))
         return rapt_fail(error, RAPT_ERROR_INVALID, "scale is not finite");
@@ -242,10 +316,13 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
     }
 
     uint64_t pairs = p->varlen ? sat_mul(p->total_q, p->nk)
-                               : sat_mul(p->batch, rapt_visible_pairs(p->nq, p->nk, p->causal, p->causal_offset));
+                               : sat_mul(p->batch, rapt_visible_pairs(p, p->nq, p->nk, p->causal_offset));
     pairs = sat_mul(pairs, p->heads_out);
     p->flops = sat_mul(pairs, 2ull * (p->head_dim_qk + p->head_dim_v));
-    p->bytes_read = sat_add(tensor_traffic(&desc->q), sat_add(tensor_traffic(&desc->k), tensor_traffic(&desc->v)));
+    uint64_t keys = sat_add(tensor_traffic(&desc->k), tensor_traffic(&desc->v));
+    if (p->window && !p->varlen && p->nk > 0) /* those that some query sees */
+        keys = (uint64_t)((double)keys * (double)visible_keys(p) / (double)p->nk);
+    p->bytes_read = sat_add(tensor_traffic(&desc->q), keys);
     p->bytes_written = sat_add(tensor_traffic(&desc->out), p->lse ? tensor_traffic(&desc->lse) : 0);
     return RAPT_OK;
 }

@@ -26,6 +26,10 @@ typedef struct rapt_problem {
     uint32_t align[RAPT_T_COUNT];     /* bytes */
     uint32_t usage[RAPT_T_COUNT];     /* rapt_buffer_usage bits */
     bool causal, varlen, lse, batch_tuned;
+    bool window;                        /* and then: */
+    int32_t window_left, window_right;  /* -1: unbounded */
+    uint32_t sink_tokens;
+    float soft_cap; /* 0: none */
     bool bounded_q, bounded_k; /* varlen: the caller gave max_seqlen (dense: true) */
     bool empty;                /* no output element */
     int32_t causal_offset;     /* saturated to +-RAPT_MAX_SEQUENCE */
@@ -40,7 +44,10 @@ typedef struct rapt_problem {
 /* Fills `problem`. RAPT_ERROR_INVALID says which tensor, axis and value. */
 rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem *problem, rapt_error *error);
 
-/* Number of visible (query, key) pairs of one head of one sequence. */
-uint64_t rapt_visible_pairs(uint64_t nq, uint64_t nk, bool causal, int64_t causal_offset);
+/* Number of (query, key) pairs of one head of one sequence that the problem's masks leave visible; the first query stands
+ * at key position nk - nq + offset. */
+uint64_t rapt_visible_pairs(const rapt_problem *masks, uint64_t nq, uint64_t nk, int64_t offset);
+/* The first key that some query of a dense problem sees, sinks aside. */
+uint64_t rapt_first_visible_key(const rapt_problem *problem);
 
 #endif

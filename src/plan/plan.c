@@ -11,6 +11,7 @@ _Static_assert(sizeof(rapt_attention_push) == RAPT_PUSH_WORDS * 4, "rapt_step.pu
 _Static_assert(sizeof(rapt_attention_params) <= sizeof(((rapt_plan *)0)->params), "rapt_plan.params is large enough");
 
 #define MAX_STEPS (1u << 20)
+#define LOG2_E 1.44269504088896341f
 
 /* Work of one kernel launch: batch entries, head groups, query tiles and key splits, each [first, last). */
 enum { AXIS_BATCH, AXIS_GROUP, AXIS_TILE, AXIS_SPLIT, AXIS_COUNT };
@@ -55,8 +56,8 @@ static unsigned role_spans(const launch *l, const box *b, rapt_role role, span s
     const rapt_problem *p = &plan->problem;
     uint64_t h0 = b->lo[AXIS_GROUP] * l->group, h1 = b->hi[AXIS_GROUP] * l->group - 1; /* output heads */
     uint64_t q0 = queries_begin(l, b), q1 = queries_end(l, b);
-    uint64_t k0 = b->lo[AXIS_SPLIT] * plan->split_keys;
-    uint64_t k1 = RAPT_MIN(p->nk, b->hi[AXIS_SPLIT] * plan->split_keys);
+    uint64_t k0 = plan->first_key + b->lo[AXIS_SPLIT] * plan->split_keys;
+    uint64_t k1 = RAPT_MIN(p->nk, plan->first_key + b->hi[AXIS_SPLIT] * plan->split_keys);
     int query_axis = AXIS_TILE, key_axis = AXIS_SPLIT;
     if (p->varlen) { /* where a sequence lies is known on the device only */
         q0 = k0 = 0;
@@ -160,8 +161,8 @@ static double box_flops(const launch *l, const box *b)
                (double)(b->hi[AXIS_GROUP] - b->lo[AXIS_GROUP]) * (double)(b->hi[AXIS_BATCH] - b->lo[AXIS_BATCH]);
     uint64_t q0 = queries_begin(l, b), q1 = queries_end(l, b);
     int64_t shift = (int64_t)p->causal_offset - (int64_t)p->nq;
-    double pairs = (double)rapt_visible_pairs(q1, p->nk, p->causal, shift + (int64_t)q1) -
-                   (double)rapt_visible_pairs(q0, p->nk, p->causal, shift + (int64_t)q0);
+    double pairs = (double)rapt_visible_pairs(p, q1, p->nk, shift + (int64_t)q1) -
+                   (double)rapt_visible_pairs(p, q0, p->nk, shift + (int64_t)q0);
     pairs *= (double)(b->hi[AXIS_SPLIT] - b->lo[AXIS_SPLIT]) / l->plan->splits;
     pairs *= (double)((b->hi[AXIS_GROUP] - b->lo[AXIS_GROUP]) * l->group) *
              (double)(b->hi[AXIS_BATCH] - b->lo[AXIS_BATCH]);
@@ -217,6 +218,7 @@ static rapt_status add_step(const launch *l, const box *b, double flops, rapt_er
         push.tiles = (uint32_t)box_size(b, AXIS_TILE);
         push.split0 = (uint32_t)b->lo[AXIS_SPLIT];
         push.bh0 = (uint32_t)(b->lo[AXIS_BATCH] * groups + b->lo[AXIS_GROUP]);
+        push.key0 = (uint32_t)plan->first_key;
         push.key1 = (uint32_t)p->nk;
         step->groups[0] = push.tiles;
         step->groups[1] = (uint32_t)box_size(b, AXIS_SPLIT);
@@ -337,12 +339,18 @@ static void fill_params(rapt_plan *plan)
         .head_dim_qk = p->head_dim_qk,
         .head_dim_v = p->head_dim_v,
         .flags = (p->causal ? RAPT_PARAM_CAUSAL : 0) | (p->varlen ? RAPT_PARAM_VARLEN : 0) |
-                 (p->lse ? RAPT_PARAM_LSE : 0) | (plan->splits > 1 ? RAPT_PARAM_PARTIAL : 0),
+                 (p->lse ? RAPT_PARAM_LSE : 0) | (plan->splits > 1 ? RAPT_PARAM_PARTIAL : 0) |
+                 (p->window ? RAPT_PARAM_WINDOW : 0) | (p->soft_cap > 0.0f ? RAPT_PARAM_SOFT_CAP : 0),
         .causal_offset = p->causal_offset,
-        .scale_log2 = p->scale * 1.44269504088896341f,
+        .scale_log2 = p->scale * LOG2_E,
         .splits = plan->splits,
         .split_keys = plan->split_keys,
         .part_stride = plan->part_stride,
+        .soft_cap = p->soft_cap * LOG2_E,
+        .soft_cap_inverse = p->soft_cap > 0.0f ? 1.0f / (p->soft_cap * LOG2_E) : 0.0f,
+        .window_left = p->window_left,
+        .window_right = p->window_right,
+        .sink_tokens = p->sink_tokens,
     };
     uint32_t *strides = &params.q_stride_b; /* q, k, v, out, lse: three each, in this order */
     for (unsigned t = 0; t < RAPT_T_COUNT; t++)
@@ -433,6 +441,7 @@ static rapt_status try_plan(rapt_plan *plan, const rapt_kernel_table *table, con
     plan->group = main.group;
     plan->splits = main.splits;
     plan->split_keys = main.split_keys;
+    plan->first_key = main.first_key;
     plan->aligned = main.aligned;
     plan->part_stride = (uint32_t)rapt_align_up(p->head_dim_v, 4);
     plan->slot_count = 0;

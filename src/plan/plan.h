@@ -85,6 +85,7 @@ struct rapt_plan {
     uint32_t slot_count;
     uint64_t workspace_bytes;
     uint32_t group, splits, split_keys, part_stride;
+    uint64_t first_key; /* no query sees a key before it */
     bool aligned;
     bool has_tuned; /* there is one for this problem; taken if its row accepts */
     rapt_tuned tuned;
@@ -136,6 +137,7 @@ typedef struct rapt_choice {
     const rapt_kernel_row *row;
     uint32_t group;      /* heads packed as rows */
     uint32_t splits;     /* key splits; 1: the row writes the output itself */
+    uint64_t first_key;  /* where the first split begins; a multiple of keys_per_tile */
     uint32_t split_keys; /* keys per split, a multiple of keys_per_tile */
     bool aligned;
     uint32_t constants[RAPT_MAX_CONSTANTS];

@@ -159,7 +159,11 @@ static uint32_t constant_value(const rapt_kernel_constant *c, const rapt_problem
     case RAPT_CONST_NQ_IS_ONE:
         return p->nq == 1;
     case RAPT_CONST_WHOLE_KEYS:
-        return !p->causal && !p->varlen && p->nk % choice->row->keys_per_tile == 0;
+        return !p->causal && !p->window && !p->varlen && p->nk % choice->row->keys_per_tile == 0;
+    case RAPT_CONST_WINDOW:
+        return p->window;
+    case RAPT_CONST_SOFT_CAP:
+        return p->soft_cap > 0.0f;
     }
     return 0;
 }
@@ -174,6 +178,11 @@ static void choose_splits(const rapt_problem *p, const rapt_caps *caps, uint32_t
     uint64_t splits = p->key_splits;
     if (splits == 0 && least > 0)
         splits = tuned;
+    /* Keys before all windows are left out, in whole tiles; with sinks the first ones are seen. */
+    choice->first_key = 0;
+    if (!p->varlen && p->sink_tokens == 0)
+        choice->first_key = rapt_first_visible_key(p) / row->keys_per_tile * row->keys_per_tile;
+    const uint64_t nk = p->nk - choice->first_key;
     if (splits == 0) {
         splits = 1;
         if (least > 0 && (row->supports & RAPT_ROW_PARTIAL) && p->bounded_k && p->bounded_q) {
@@ -185,14 +194,14 @@ static void choose_splits(const rapt_problem *p, const rapt_caps *caps, uint32_t
                 groups *= p->batch;
             uint64_t least_keys = RAPT_MAX(256u, row->keys_per_tile);
             if (groups != 0 && groups < want)
-                splits = RAPT_MAX(1, RAPT_MIN(rapt_div_up(want, groups), p->nk / least_keys));
+                splits = RAPT_MAX(1, RAPT_MIN(rapt_div_up(want, groups), nk / least_keys));
             splits = RAPT_MIN(splits, 256);
         }
     }
     splits = RAPT_MAX(splits, least);
-    uint64_t keys = rapt_align_up(rapt_div_up(RAPT_MAX(p->nk, 1), splits), row->keys_per_tile);
+    uint64_t keys = rapt_align_up(rapt_div_up(RAPT_MAX(nk, 1), splits), row->keys_per_tile);
     choice->split_keys = (uint32_t)keys;
-    choice->splits = (uint32_t)RAPT_MAX(1, rapt_div_up(p->nk, keys));
+    choice->splits = (uint32_t)RAPT_MAX(1, rapt_div_up(nk, keys));
 }
 
 static bool is_tuned(const rapt_kernel_row *row, const rapt_tuned *tuned)
@@ -240,6 +249,10 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
     c->passed++;
     if (p->causal && !merge && !(row->supports & RAPT_ROW_CAUSAL))
         REFUSE("has no causal form");
+    if (p->window && !merge && !(row->supports & RAPT_ROW_WINDOW))
+        REFUSE("has no form for windows");
+    if (p->soft_cap > 0.0f && !merge && !(row->supports & RAPT_ROW_SOFT_CAP))
+        REFUSE("has no soft cap");
     if (p->varlen && !(row->supports & RAPT_ROW_VARLEN))
         REFUSE("has no form for packed sequences");
     if (!operands_accept(row, p, reason, size))
