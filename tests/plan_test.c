@@ -517,6 +517,12 @@ static void bad_problems_are_refused_by_name(void **state)
     REFUSED("batch 1", d.sequences = 4);
     REFUSED("max_seqlen", d.max_seqlen_q = 4);
     REFUSED("slice_ms", d.slice_ms = -1);
+    REFUSED("RAPT_ATTENTION_WINDOW", d.window_left = 4);
+    REFUSED("RAPT_ATTENTION_WINDOW", d.sink_tokens = 4);
+    REFUSED("window_left is -2", (d.flags = RAPT_ATTENTION_WINDOW, d.window_left = -2));
+    REFUSED("window_right", (d.flags = RAPT_ATTENTION_WINDOW, d.window_right = INT64_MAX));
+    REFUSED("soft_cap", d.soft_cap = -1);
+    REFUSED("soft_cap", d.soft_cap = NAN);
     REFUSED("lse is f16", (d.lse.dtype = RAPT_F16, d.lse.rank = 3, d.lse.size[0] = 2));
 #undef REFUSED
     rapt_caps caps;

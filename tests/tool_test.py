@@ -90,11 +90,13 @@ class Tensor:
         return (b, n, h, d), values
 
 
-def attend(q, keys, values, scale):
+def attend(q, keys, values, scale, cap=None):
     """One row: output and LSE."""
     if not keys:
         return [0.0] * len(values[0]) if values else [], -math.inf
     scores = [scale * sum(a * b for a, b in zip(q, k)) for k in keys]
+    if cap is not None:
+        scores = [cap * math.tanh(s / cap) for s in scores]
     top = max(scores)
     weights = [math.exp(s - top) for s in scores]
     total = sum(weights)
@@ -102,7 +104,7 @@ def attend(q, keys, values, scale):
     return out, top + math.log(total)
 
 
-def reference(q, k, v, causal=False, offset=0, scale=None, cu_q=None, cu_k=None):
+def reference(q, k, v, causal=False, offset=0, scale=None, cu_q=None, cu_k=None, window=(-1, -1), sinks=0, cap=None):
     batch, q_heads, nq, d = q.shape
     kv_heads, nk, dv = k.shape[1], k.shape[2], v.shape[3]
     scale = 1 / math.sqrt(d) if scale is None else scale
@@ -116,8 +118,10 @@ def reference(q, k, v, causal=False, offset=0, scale=None, cu_q=None, cu_k=None)
                 s = max(n for n in range(len(cu_q) - 1) if cu_q[n] <= i)
                 first, length_q, length_k = cu_k[s], cu_q[s + 1] - cu_q[s], cu_k[s + 1] - cu_k[s]
                 p = (i - cu_q[s]) + (length_k - length_q) + offset
-                seen = [first + j for j in range(length_k) if not causal or j <= p]
-                o, l = attend(q.row(b, h, i), [k.row(b, h_kv, j) for j in seen], [v.row(b, h_kv, j) for j in seen], scale)
+                left, right = window
+                seen = [first + j for j in range(length_k) if (not causal or j <= p) and
+                        (j < sinks or ((left < 0 or j >= p - left) and (right < 0 or j <= p + right)))]
+                o, l = attend(q.row(b, h, i), [k.row(b, h_kv, j) for j in seen], [v.row(b, h_kv, j) for j in seen], scale, cap)
                 out += o if seen else [0.0] * dv
                 lse.append(l)
     return Tensor((batch, heads, nq, dv), out), lse
@@ -262,6 +266,15 @@ class WithoutDevice(Case):
         self.fails(BAD_INPUT, "--layout", *base, "--layout", "nbhd")
         self.fails(BAD_INPUT, "--causal-offset", *base, "--causal", "--causal-offset", "1.5")
         self.fails(BAD_INPUT, "--scale", *base, "--scale", "nan")
+        self.fails(BAD_INPUT, "--window", *base, "--window", "-2")
+        self.fails(BAD_INPUT, "--window", *base, "--window", "3,")
+        self.fails(BAD_INPUT, "--window", *base, "--window", "1,2,3")
+        self.fails(BAD_INPUT, "--window", *base, "--window", "1.5")
+        self.fails(BAD_INPUT, "--sink-tokens", *base, "--sink-tokens", "3")
+        self.fails(BAD_INPUT, "--sink-tokens", *base, "--window", "3", "--sink-tokens", "-1")
+        self.fails(BAD_INPUT, "--softcap", *base, "--softcap", "0")
+        self.fails(BAD_INPUT, "--softcap", *base, "--softcap", "-3")
+        self.fails(BAD_INPUT, "--softcap", *base, "--softcap", "1e99")
         self.fails(BAD_INPUT, "--scale", *base, "--scale", "much")
         self.fails(BAD_INPUT, "--time", *base, "--time", "0")
         self.fails(BAD_INPUT, "twice", *base, "--out", "p.npy")
@@ -355,6 +368,21 @@ class WithDevice(Case):
             for offset in (0, -5, 2, -100, 100):
                 q, k, v = self.random(4, 1, 2, 2, nq, nk, 8)
                 self.attention(q, k, v, "--causal", "--causal-offset", str(offset), causal=True, offset=offset)
+
+    def test_window(self):
+        q, k, v = self.random(11, 1, 2, 1, 20, 24, 8)
+        self.attention(q, k, v, "--window", "3", window=(3, 3))
+        self.attention(q, k, v, "--window", "3,1", window=(3, 1))
+        self.attention(q, k, v, "--window", "-1,2", window=(-1, 2))
+        self.attention(q, k, v, "--window", "4,-1", "--causal", window=(4, -1), causal=True)
+        self.attention(q, k, v, "--window", "2", "--sink-tokens", "3", "--causal-offset", "-5", window=(2, 2), sinks=3, offset=-5)
+        self.attention(q, k, v, "--window", "2", "--sink-tokens", "3", "--causal", window=(2, 2), sinks=3, causal=True)
+        self.attention(q, k, v, "--window", "2", "--causal-offset", "90", window=(2, 2), offset=90)
+
+    def test_soft_cap(self):
+        q, k, v = self.random(12, 1, 2, 1, 6, 9, 8)
+        self.attention(q, k, v, "--softcap", "1.5", "--scale", "2", cap=1.5, scale=2)
+        self.attention(q, k, v, "--softcap", "0.5", "--causal", "--window", "2", cap=0.5, causal=True, window=(2, 2))
 
     def test_offset_alone_changes_nothing(self):
         self.attention(*self.random(5, 1, 1, 1, 4, 4, 8), "--causal-offset", "-2")

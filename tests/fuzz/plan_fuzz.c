@@ -111,6 +111,15 @@ static rapt_attention_desc take_desc(input *in, char kernel[80])
         d.flags |= (uint32_t)take_byte(in);
         memcpy(&d.scale, &scale, sizeof scale);
         memcpy(&d.slice_ms, &slice, sizeof slice);
+        const uint8_t more = take_byte(in);
+        if (more & 1) {
+            d.flags |= RAPT_ATTENTION_WINDOW;
+            d.window_left = (int64_t)take_number(in) - 2;
+            d.window_right = (int64_t)take_number(in) - 2;
+            d.sink_tokens = take_number(in);
+        }
+        if (more & 2)
+            d.soft_cap = d.scale;
     }
     if (what & 128) {
         const uint8_t row = take_byte(in);
@@ -152,6 +161,8 @@ static void check_row(const rapt_plan *plan, const rapt_kernel_row *row)
         return;
     MUST(p->head_dim_qk >= row->head_dim_qk_min && p->head_dim_qk <= row->head_dim_qk_max);
     MUST(!p->causal || (row->supports & RAPT_ROW_CAUSAL));
+    MUST(!p->window || (row->supports & RAPT_ROW_WINDOW));
+    MUST(p->soft_cap == 0 || (row->supports & RAPT_ROW_SOFT_CAP));
     MUST(!p->varlen || (row->supports & RAPT_ROW_VARLEN));
     MUST(plan->splits == 1 || (row->supports & RAPT_ROW_PARTIAL));
     MUST(plan->group == 1 || (row->supports & RAPT_ROW_GROUP));

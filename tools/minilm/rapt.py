@@ -89,7 +89,8 @@ class AttentionDesc(c.Structure):
         ("struct_size", c_uint32), ("flags", c_uint32), ("q", Tensor), ("k", Tensor), ("v", Tensor), ("out", Tensor),
         ("lse", Tensor), ("scale", c_float), ("causal_offset", c_int64), ("sequences", c_uint32),
         ("max_seqlen_q", c_uint64), ("max_seqlen_k", c_uint64), ("kernel", c_char_p), ("key_splits", c_uint32),
-        ("slice_ms", c_float),
+        ("slice_ms", c_float), ("window_left", c_int64), ("window_right", c_int64), ("sink_tokens", c_uint64),
+        ("soft_cap", c_float),
     ]  # fmt: skip
 
 

@@ -295,8 +295,9 @@ static const char text[] =
     "Query head h reads kv head floor(h * kv_heads / q_heads). With fewer query heads than\n"
     "kv heads the output has kv_heads heads, head g being query head\n"
     "floor(g * q_heads / kv_heads) on kv head g. Query i of Nq stands at key position\n"
-    "p = i + (Nk - Nq) + causal offset; --causal shows it keys j <= p. A row that sees no key\n"
-    "gives 0 and LSE -inf. With --cu-seqlens-q and -k the batch is 1, the sequence axis is\n"
+    "p = i + (Nk - Nq) + causal offset; --causal shows it keys j <= p, --window L,R those of\n"
+    "p - L to p + R; both together what both show. Scores are scaled, then capped\n"
+    "(--softcap), then masked. A row that sees no key gives 0 and LSE -inf. With --cu-seqlens-q and -k the batch is 1, the sequence axis is\n"
     "packed, and each sequence is aligned by itself.\n"
     "\n"
     "The output has Q's layout and is stored in the type computed from: float16 for f16,\n"
@@ -304,6 +305,7 @@ static const char text[] =
 static const char *const examples[] = {
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy",
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --causal --causal-offset -5 --lse L.npy",
+    "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --causal --window 1024 --sink-tokens 4",
     "rapt run attention --q m.safetensors:q --k m.safetensors:k --v m.safetensors:v --out O.npy --time 20",
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --dtype f16 --caps no-subgroup --explain",
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --cu-seqlens-q A.npy --cu-seqlens-k B.npy",

@@ -157,6 +157,27 @@ static bool parse_dtype(const char *text, rapt_dtype *out, rapt_error *error)
 
 /* ---- all together ---- */
 
+/* L, or L,R; and the sinks. */
+static bool parse_window(const tool_problem_options *o, rapt_attention_desc *d, rapt_error *error)
+{
+    const int64_t most = 1 << 29;
+    int64_t sinks = 0;
+    if (!o->window)
+        return !o->sink_tokens || invalid(error, "--sink-tokens %.40s: goes with --window", o->sink_tokens);
+    const char *comma = strchr(o->window, ',');
+    char left[32] = "";
+    snprintf(left, sizeof left, "%.*s", (int)(comma ? comma - o->window : 31), o->window);
+    if (strlen(left) >= sizeof left - 1)
+        return invalid(error, "--window '%.40s': L or L,R is needed", o->window);
+    if (!tool_integer("--window", left, -1, most, &d->window_left, error) ||
+        !tool_integer("--window", comma ? comma + 1 : left, -1, most, &d->window_right, error) ||
+        (o->sink_tokens && !tool_integer("--sink-tokens", o->sink_tokens, 0, most, &sinks, error)))
+        return false;
+    d->flags |= RAPT_ATTENTION_WINDOW;
+    d->sink_tokens = (uint64_t)sinks;
+    return true;
+}
+
 static bool parse_numbers(const tool_problem_options *o, rapt_attention_desc *d, rapt_error *error)
 {
     int64_t splits = 0;
@@ -165,8 +186,18 @@ static bool parse_numbers(const tool_problem_options *o, rapt_attention_desc *d,
     if (o->causal_offset &&
         !tool_integer("--causal-offset", o->causal_offset, INT64_MIN, INT64_MAX, &d->causal_offset, error))
         return false;
-    if (o->causal_offset && !o->causal)
-        fprintf(stderr, "rapt: note: --causal-offset has no effect without --causal\n");
+    if (o->causal_offset && !o->causal && !o->window)
+        fprintf(stderr, "rapt: note: --causal-offset has no effect without --causal or --window\n");
+    if (!parse_window(o, d, error))
+        return false;
+    if (o->soft_cap) {
+        double cap;
+        if (!tool_number("--softcap", o->soft_cap, &cap, error))
+            return false;
+        d->soft_cap = (float)cap;
+        if (!(d->soft_cap > 0) || !isfinite(d->soft_cap))
+            return invalid(error, "--softcap '%.40s': must be positive, within single precision", o->soft_cap);
+    }
     if (o->key_splits && !tool_integer("--key-splits", o->key_splits, 0, 1 << 20, &splits, error))
         return false;
     d->key_splits = (uint32_t)splits;
@@ -307,6 +338,13 @@ cJSON *tool_problem_json(const tool_problem *p)
     cJSON_AddStringToObject(o, "layout", p->bnhd ? "bnhd" : "bhnd");
     cJSON_AddBoolToObject(o, "causal", (d->flags & RAPT_ATTENTION_CAUSAL) != 0);
     cJSON_AddNumberToObject(o, "causal_offset", (double)d->causal_offset);
+    if (d->flags & RAPT_ATTENTION_WINDOW) {
+        cJSON_AddNumberToObject(o, "window_left", (double)d->window_left);
+        cJSON_AddNumberToObject(o, "window_right", (double)d->window_right);
+        cJSON_AddNumberToObject(o, "sink_tokens", (double)d->sink_tokens);
+    }
+    if (d->soft_cap > 0)
+        tool_json_number(o, "softcap", (double)d->soft_cap);
     cJSON_AddNumberToObject(o, "scale",
                             d->flags & RAPT_ATTENTION_SCALE ? (double)d->scale
                             : d->q.size[3] > 0              ? 1 / sqrt((double)d->q.size[3])
@@ -317,16 +355,21 @@ cJSON *tool_problem_json(const tool_problem *p)
 void tool_problem_line(const tool_problem *p, char *text, size_t capacity)
 {
     const rapt_attention_desc *d = &p->desc;
-    char causal[48] = "", sequences[48] = "", dim_v[32] = "";
+    char causal[48] = "", window[96] = "", cap[32] = "", sequences[48] = "", dim_v[32] = "";
     if (d->flags & RAPT_ATTENTION_CAUSAL)
         snprintf(causal, sizeof causal, ", causal%+" PRId64, d->causal_offset);
+    if (d->flags & RAPT_ATTENTION_WINDOW)
+        snprintf(window, sizeof window, ", window %" PRId64 ",%" PRId64 ", %" PRIu64 " sink tokens", d->window_left,
+                 d->window_right, d->sink_tokens);
+    if (d->soft_cap > 0)
+        snprintf(cap, sizeof cap, ", soft cap %g", (double)d->soft_cap);
     if (d->sequences > 0)
         snprintf(sequences, sizeof sequences, ", %u sequences", d->sequences);
     if (d->v.size[3] != d->q.size[3])
         snprintf(dim_v, sizeof dim_v, "/%" PRIu64, d->v.size[3]);
     snprintf(text, capacity,
              "problem: batch %" PRIu64 ", %" PRIu64 " query heads, %" PRIu64 " kv heads, %" PRIu64
-             " queries, %" PRIu64 " keys, head_dim %" PRIu64 "%s, %s%s%s",
+             " queries, %" PRIu64 " keys, head_dim %" PRIu64 "%s, %s%s%s%s%s",
              d->q.size[0], d->q.size[1], d->k.size[1], d->q.size[2], d->k.size[2], d->q.size[3], dim_v,
-             rapt_dtype_name(d->q.dtype), causal, sequences);
+             rapt_dtype_name(d->q.dtype), causal, window, cap, sequences);
 }

@@ -13,6 +13,7 @@
 typedef struct tool_problem_options {
     const char *q, *k, *v, *cu_q, *cu_k, *shape;
     const char *layout, *dtype, *scale, *causal_offset, *kernel, *key_splits;
+    const char *window, *sink_tokens, *soft_cap;
     bool causal;
 } tool_problem_options;
 
@@ -36,6 +37,12 @@ typedef struct tool_problem_options {
          &(o).dtype, NULL},                                                                                  \
         {"--causal", NULL, "query i sees keys j <= i + (Nk - Nq) + offset", NULL, &(o).causal},              \
         {"--causal-offset", "N", "the offset; may be negative; default 0", &(o).causal_offset, NULL},        \
+        {"--window", "L[,R]",                                                                                \
+         "query i at p = i + (Nk - Nq) + offset sees keys p - L <= j <= p + R; one\n"                        \
+         "number: both sides; -1: unbounded",                                                                \
+         &(o).window, NULL},                                                                                 \
+        {"--sink-tokens", "N", "the first N keys are exempt from --window", &(o).sink_tokens, NULL},         \
+        {"--softcap", "X", "scaled scores s become X * tanh(s / X)", &(o).soft_cap, NULL},                   \
         {"--scale", "X", "scores are X * q.k; default 1/sqrt(head_dim)", &(o).scale, NULL},                  \
         {"--kernel", "NAME",                                                                                 \
          "force this kernel row (see rapt compile --list); refused where it\ncannot run", &(o).kernel,       \
