@@ -73,7 +73,7 @@ typedef struct rapt_tune_result {
  * a forced kernel (rapt_attention_desc.kernel) still wins, and a winner that later fails its probe or is blocked is passed over.
  *
  * What the choice holds for: problems of equal dtype, head counts, head dims, query and key counts (with packed sequences:
- * max_seqlen_q and max_seqlen_k, which must be set), causal mask with offset, packed or dense, alignment of strides and
+ * max_seqlen_q and max_seqlen_k, which must be set), causal mask with offset, window, soft cap, packed or dense, alignment of strides and
  * bases to 4 elements, key_splits as asked, on equal capabilities. Not batch, LSE, scale and strides as such: a row's
  * bits do not depend on the batch around it. With RAPT_ATTENTION_BATCH_TUNED it holds for this batch and these packed
  * lengths only. The descriptor's batch is what is timed, on random numbers; packed sequences are of even lengths.

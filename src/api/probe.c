@@ -116,15 +116,6 @@ static uint64_t result_rows(const probe_case *c)
     return c->heads_out * c->desc.q.size[2];
 }
 
-/* Whether the query at key position p sees key j. */
-static bool is_visible(const rapt_attention_desc *d, int64_t p, int64_t j)
-{
-    if ((d->flags & RAPT_ATTENTION_CAUSAL) && j > p)
-        return false;
-    return !(d->flags & RAPT_ATTENTION_WINDOW) || j < (int64_t)d->sink_tokens ||
-           (j >= p - d->window_left && j <= p + d->window_right);
-}
-
 /* Compares one output row with the definition. Returns the worst error as a share of the tolerance; NaN counts as
  * infinite. */
 static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, uint64_t query)
@@ -141,14 +132,14 @@ static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, ui
     uint64_t visible = 0;
     for (uint64_t j = 0; j < c->nk; j++) {
         scores[j] = -INFINITY;
-        if (!is_visible(d, (int64_t)query + (int64_t)c->nk - (int64_t)c->nq, (int64_t)j))
+        if (!rapt_problem_sees(&r->plan->problem, (int64_t)query + (int64_t)c->nk - (int64_t)c->nq, (int64_t)j))
             continue;
         visible++;
         const uint8_t *k = r->data[1] + element(&d->k, kv, k0 + j) * size;
         double s = 0;
         for (uint64_t x = 0; x < dim_qk; x++)
             s += rapt_number_get(q + x * size, dtype) * rapt_number_get(k + x * size, dtype);
-        scores[j] = d->soft_cap > 0 ? d->soft_cap * tanh(s * scale / d->soft_cap) : s * scale;
+        scores[j] = rapt_problem_score(&r->plan->problem, s * scale);
         max = fmax(max, scores[j]);
     }
     for (uint64_t j = 0; j < c->nk; j++)

@@ -185,20 +185,24 @@ static double row_error(rapt_proof *p, int which, const query *q)
     const uint32_t size = rapt_dtype_size(m->dtype);
     const uint64_t kv = q->h * m->heads_kv / m->heads_out;
     const uint8_t *qrow = p->data[0] + at(tensor(p, 0), q->b, q->h * m->heads_q / m->heads_out, q->i) * size;
-    const int64_t last = m->causal ? (int64_t)q->place + (int64_t)q->nk - (int64_t)q->nq + m->causal_offset
-                                   : (int64_t)q->nk - 1;
-    const uint64_t visible = last < 0 ? 0 : RAPT_MIN((uint64_t)last + 1, q->nk);
+    const int64_t place = (int64_t)q->place + (int64_t)q->nk - (int64_t)q->nq + m->causal_offset;
     double top = -DBL_MAX, sum = 0, worst = 0;
-    for (uint64_t j = 0; j < visible; j++) {
+    uint64_t visible = 0;
+    for (uint64_t j = 0; j < q->nk; j++) {
+        if (!rapt_problem_sees(m, place, (int64_t)j))
+            continue;
+        visible++;
         const uint8_t *k = p->data[1] + at(tensor(p, 1), q->b, kv, q->first_key + j) * size;
         double s = 0;
         for (uint64_t x = 0; x < m->head_dim_qk; x++)
             s += rapt_number_get(qrow + x * size, m->dtype) * rapt_number_get(k + x * size, m->dtype);
-        p->scores[j] = s * (double)m->scale;
+        p->scores[j] = rapt_problem_score(m, s * (double)m->scale);
         top = fmax(top, p->scores[j]);
     }
     memset(p->row, 0, m->head_dim_v * sizeof *p->row);
-    for (uint64_t j = 0; j < visible; j++) {
+    for (uint64_t j = 0; j < q->nk; j++) {
+        if (!rapt_problem_sees(m, place, (int64_t)j))
+            continue;
         const double weight = exp(p->scores[j] - top);
         const uint8_t *v = p->data[2] + at(tensor(p, 2), q->b, kv, q->first_key + j) * size;
         sum += weight;

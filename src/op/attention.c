@@ -53,6 +53,21 @@ uint64_t rapt_visible_pairs(const rapt_problem *m, uint64_t nq, uint64_t nk, int
     return sat_add(band, seen_sinks - band_in_sinks);
 }
 
+bool rapt_problem_sees(const rapt_problem *p, int64_t place, int64_t key)
+{
+    if (p->causal && key > place)
+        return false;
+    if (!p->window || key < (int64_t)p->sink_tokens)
+        return true;
+    return (p->window_left < 0 || key >= place - p->window_left) &&
+           (p->window_right < 0 || key <= place + p->window_right);
+}
+
+double rapt_problem_score(const rapt_problem *p, double scaled)
+{
+    return p->soft_cap > 0.0f ? (double)p->soft_cap * tanh(scaled / (double)p->soft_cap) : scaled;
+}
+
 uint64_t rapt_first_visible_key(const rapt_problem *p)
 {
     if (!p->window || p->window_left < 0)

@@ -47,6 +47,10 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
 /* Number of (query, key) pairs of one head of one sequence that the problem's masks leave visible; the first query stands
  * at key position nk - nq + offset. */
 uint64_t rapt_visible_pairs(const rapt_problem *masks, uint64_t nq, uint64_t nk, int64_t offset);
+/* Whether the query at key position `place` (i + nk - nq + causal_offset) sees a key of its sequence; and what becomes of
+ * a scaled score. The definition, for probes and proofs. */
+bool rapt_problem_sees(const rapt_problem *problem, int64_t place, int64_t key);
+double rapt_problem_score(const rapt_problem *problem, double scaled);
 /* The first key that some query of a dense problem sees, sinks aside. */
 uint64_t rapt_first_visible_key(const rapt_problem *problem);
 

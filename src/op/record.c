@@ -36,6 +36,10 @@ void rapt_record_line(const rapt_problem *p, uint64_t count, rapt_text *t)
                   "\"scale\":%.9g",
                   (unsigned long long)count, rapt_dtype_name(p->dtype), p->causal ? "true" : "false",
                   p->causal_offset, (double)p->scale);
+    if (p->window)
+        rapt_text_add(t, ",\"window\":[%d,%d],\"sink_tokens\":%u", p->window_left, p->window_right, p->sink_tokens);
+    if (p->soft_cap > 0.0f)
+        rapt_text_add(t, ",\"soft_cap\":%.9g", (double)p->soft_cap);
     add_tensor(t, "q", (uint64_t[]){batch, p->heads_q, p->total_q, p->head_dim_qk}, p->stride[RAPT_T_Q], 4);
     add_tensor(t, "k", (uint64_t[]){batch, p->heads_kv, p->total_k, p->head_dim_qk}, p->stride[RAPT_T_K], 4);
     add_tensor(t, "v", (uint64_t[]){batch, p->heads_kv, p->total_k, p->head_dim_v}, p->stride[RAPT_T_V], 4);

@@ -11,7 +11,8 @@ bool rapt_tuning_key(const rapt_problem *p, const rapt_caps *caps, rapt_hash *ke
         return false;
     const uint64_t words[] = {
         p->dtype, p->head_dim_qk, p->head_dim_v, p->heads_q, p->heads_kv, p->nq, p->nk, p->causal,
-        (uint64_t)(int64_t)p->causal_offset, p->varlen, rapt_problem_aligned(p), p->key_splits,
+        (uint64_t)(int64_t)p->causal_offset, p->window, (uint64_t)(int64_t)p->window_left,
+        (uint64_t)(int64_t)p->window_right, p->sink_tokens, p->soft_cap > 0.0f, p->varlen, rapt_problem_aligned(p), p->key_splits,
         p->batch_tuned, p->batch_tuned ? p->batch : 0, p->batch_tuned ? p->total_q : 0,
         p->batch_tuned ? p->total_k : 0, p->batch_tuned ? p->bounded_q : 0, p->batch_tuned ? p->bounded_k : 0,
         /* What rows are accepted by; a mask lowers it. */
@@ -32,6 +33,10 @@ void rapt_tuning_label(const rapt_problem *p, char *out, size_t capacity)
         rapt_text_add(&t, "/%u", p->head_dim_v);
     if (p->causal)
         rapt_text_add(&t, ", causal%+d", p->causal_offset);
+    if (p->window)
+        rapt_text_add(&t, ", window %d,%d after %u sink tokens", p->window_left, p->window_right, p->sink_tokens);
+    if (p->soft_cap > 0.0f)
+        rapt_text_add(&t, ", soft cap");
     rapt_text_add(&t, "%s%s", p->varlen ? ", packed" : "", rapt_problem_aligned(p) ? "" : ", unaligned");
     if (p->key_splits)
         rapt_text_add(&t, ", %u key splits asked for", p->key_splits);
