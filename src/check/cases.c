@@ -335,6 +335,8 @@ static void sweep_heads(list *l)
         }
 }
 
+#define MIXED_SEQUENCES 8
+
 /* Everything at once, at random, the same every time. */
 static rapt_case mixed_case(rapt_random *r)
 {
@@ -359,7 +361,7 @@ static rapt_case mixed_case(rapt_random *r)
     c.no_lse = rapt_random_below(r, 8) == 0;
     if (rapt_random_below(r, 4) == 0) {
         c.batch = 1;
-        c.sequences = 1 + (uint32_t)rapt_random_below(r, RAPT_CASE_SEQUENCES);
+        c.sequences = 1 + (uint32_t)rapt_random_below(r, MIXED_SEQUENCES);
         c.nq = c.nk = 0;
         for (uint32_t s = 0; s < c.sequences; s++) {
             c.length_q[s] =

@@ -31,7 +31,7 @@ typedef enum rapt_case_input {
     RAPT_INPUT_COUNT
 } rapt_case_input;
 
-#define RAPT_CASE_SEQUENCES 8
+#define RAPT_CASE_SEQUENCES 256 /* at most */
 
 typedef struct rapt_case {
     char name[192];

@@ -124,6 +124,15 @@ static void place_lse(rapt_check_problem *p)
     place(p, RAPT_OP_LSE, t);
 }
 
+static void place_lengths(rapt_check_problem *p)
+{
+    for (int op = RAPT_OP_CU_Q; op <= RAPT_OP_CU_K && p->c.sequences > 0; op++)
+        p->operands[op] =
+            (rapt_check_operand){.bytes = align_up((p->c.sequences + 1) * sizeof(int32_t), 16) + 2 * GUARD,
+                                 .offset = GUARD,
+                                 .shares = op};
+}
+
 static void describe(rapt_check_problem *p)
 {
     const rapt_case *c = &p->c;
@@ -166,11 +175,20 @@ static void describe(rapt_check_problem *p)
     d->out = lay_out(c, p->heads, c->nq, c->d_v, false);
     place(p, RAPT_OP_OUT, &d->out);
     place_lse(p);
-    for (int op = RAPT_OP_CU_Q; op <= RAPT_OP_CU_K && c->sequences > 0; op++)
-        p->operands[op] =
-            (rapt_check_operand){.bytes = align_up((c->sequences + 1) * sizeof(int32_t), 16) + 2 * GUARD,
-                           .offset = GUARD,
-                           .shares = op};
+    place_lengths(p);
+}
+
+/* As described from outside. */
+static void describe_as(rapt_check_problem *p, const rapt_attention_desc *as)
+{
+    rapt_attention_desc *d = &p->desc;
+    *d = *as;
+    d->kernel = NULL;
+    rapt_tensor *tensors[] = {&d->q, &d->k, &d->v, &d->out, &d->lse};
+    for (int op = RAPT_OP_Q; op <= RAPT_OP_LSE; op++)
+        if (tensors[op]->dtype != RAPT_DTYPE_NONE)
+            place(p, op, tensors[op]);
+    place_lengths(p);
 }
 
 /* ---- contents ---- */
@@ -457,10 +475,19 @@ uint64_t rapt_check_problem_row_step(const rapt_case *c, double limit)
 
 bool rapt_check_problem_make(const rapt_case *c, uint64_t row_step, rapt_check_problem *p)
 {
+    return rapt_check_problem_make_as(c, NULL, row_step, p);
+}
+
+bool rapt_check_problem_make_as(const rapt_case *c, const rapt_attention_desc *as, uint64_t row_step,
+                                rapt_check_problem *p)
+{
     *p = (rapt_check_problem){.c = *c};
     p->heads = max_u64(c->q_heads, c->kv_heads);
     p->rows_total = c->batch * p->heads * c->nq;
-    describe(p);
+    if (as)
+        describe_as(p, as);
+    else
+        describe(p);
     if (!make_images(p))
         return false;
     fill(p);

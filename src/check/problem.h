@@ -35,6 +35,10 @@ typedef struct rapt_check_problem {
 /* Builds inputs and, unless row_step is 0, the expected results: every row for row_step 1, else about every
  * row_step-th. False when there is no memory. Free in any case. */
 bool rapt_check_problem_make(const rapt_case *c, uint64_t row_step, rapt_check_problem *problem);
+/* The same for tensors laid out as `as` says: its strides, scale and bounds count, its sizes, dtype and mask must be those of
+ * `c`. Each tensor gets a buffer of its own, aligned to 16 bytes. */
+bool rapt_check_problem_make_as(const rapt_case *c, const rapt_attention_desc *as, uint64_t row_step,
+                                rapt_check_problem *problem);
 void rapt_check_problem_free(rapt_check_problem *problem);
 
 /* tolerance_out for kernels whose weights are 16-bit: earned from a plain implementation that rounds them too. 0 where

@@ -65,9 +65,11 @@ rapt_status rapt_trial_open(rapt_device *device, const rapt_check_problem *probl
     *t = (rapt_trial){.device = device, .problem = problem, .info = RAPT_PLAN_INFO_INIT};
     rapt_attention_desc desc = problem->desc;
     desc.kernel = kernel;
+    const double start = now_ns();
     rapt_status status = rapt_attention_plan(device, &desc, &t->plan, error);
     if (status == RAPT_OK)
         status = rapt_plan_prepare(t->plan, error);
+    t->open_ns = now_ns() - start;
     if (status == RAPT_OK)
         status = rapt_plan_describe(t->plan, &t->info, error);
     if (status == RAPT_OK)
@@ -83,7 +85,10 @@ rapt_status rapt_trial_open(rapt_device *device, const rapt_check_problem *probl
     args.cu_seqlens_q = slot(t, RAPT_OP_CU_Q);
     args.cu_seqlens_k = slot(t, RAPT_OP_CU_K);
     args.workspace.buffer = t->workspace;
-    return rapt_attention_bind(t->plan, &args, &t->binding, error);
+    const double bind = now_ns();
+    status = rapt_attention_bind(t->plan, &args, &t->binding, error);
+    t->open_ns += now_ns() - bind;
+    return status;
 }
 
 void rapt_trial_close(rapt_trial *t)

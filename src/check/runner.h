@@ -38,6 +38,7 @@ typedef struct rapt_trial {
     rapt_binding *binding;
     rapt_buffer *buffers[RAPT_OP_COUNT], *workspace;
     rapt_plan_info info;
+    double open_ns; /* of planning, preparing and binding; without the buffers */
 } rapt_trial;
 
 /* kernel: NULL or the row to force. Close in any case. */

@@ -53,7 +53,8 @@ def problems():
                     yield path, name, f"{folder} may include of the layers: {', '.join(allowed) or 'none'}"
                 elif kind == '"' and name.startswith(".."):
                     yield path, name, "no paths that climb"
-                elif kind == '"' and "/" not in name and not (path.parent / name).exists():
+                elif kind == '"' and "/" not in name and not (path.parent / name).exists() \
+                        and not (layer is None and (ROOT / folder / name).exists()):
                     yield path, name, "not beside this file: name its layer"
 
 

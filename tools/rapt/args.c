@@ -19,7 +19,7 @@ static const tool_option *find(const tool_option *options, const char *name, siz
 }
 
 /* Takes the option at argv[*at], and its value. */
-static bool take(int argc, char **argv, int *at, const tool_option *options, bool *seen, rapt_error *error)
+static bool take(int argc, char **argv, int *at, const tool_option *options, unsigned *seen, rapt_error *error)
 {
     const char *word = argv[*at], *equals = strchr(word, '=');
     const size_t length = equals ? (size_t)(equals - word) : strlen(word);
@@ -28,9 +28,10 @@ static bool take(int argc, char **argv, int *at, const tool_option *options, boo
         return tool_fail(error, RAPT_ERROR_INVALID,
                          "unknown option '%.*s'; rapt %s --help lists what there is",
                          (int)(length < 80 ? length : 80), word, argv[0]);
-    if (seen[o - options])
-        return tool_fail(error, RAPT_ERROR_INVALID, "option %s is given twice", o->name);
-    seen[o - options] = true;
+    const unsigned place = seen[o - options]++;
+    if (place >= (o->most > 1 ? o->most : 1))
+        return tool_fail(error, RAPT_ERROR_INVALID, o->most > 1 ? "option %s is given more than %u times" : "option %s is given twice",
+                         o->name, o->most);
     if (o->flag) {
         if (equals)
             return tool_fail(error, RAPT_ERROR_INVALID, "option %s takes no value", o->name);
@@ -38,19 +39,19 @@ static bool take(int argc, char **argv, int *at, const tool_option *options, boo
         return true;
     }
     if (equals) {
-        *o->value = equals + 1;
+        o->value[place] = equals + 1;
         return true;
     }
     if (*at + 1 >= argc || strncmp(argv[*at + 1], "--", 2) == 0)
         return tool_fail(error, RAPT_ERROR_INVALID, "option %s needs a value: %s", o->name, o->placeholder);
-    *o->value = argv[++*at];
+    o->value[place] = argv[++*at];
     return true;
 }
 
 tool_parsed tool_parse(int argc, char **argv, const tool_option *options, const char **words,
                        size_t max_words, size_t *word_count, rapt_error *error)
 {
-    bool seen[MAX_OPTIONS] = {false};
+    unsigned seen[MAX_OPTIONS] = {0};
     *word_count = 0;
     for (int at = 1; at < argc; at++)
         if (strcmp(argv[at], "--help") == 0 || strcmp(argv[at], "-h") == 0)

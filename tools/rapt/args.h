@@ -7,13 +7,15 @@
 #include <stddef.h>
 
 /* One option. With `value` it takes the next word (or what follows '='), whatever that begins with but "--",
- * so that numbers may be negative and "-" may be standard output; with `flag` it takes none. */
+ * so that numbers may be negative and "-" may be standard output; with `flag` it takes none. With `most` it may be given
+ * that often, and `value` is that many places long: the values in their order. */
 typedef struct tool_option {
     const char *name;        /* "--causal-offset" */
     const char *placeholder; /* "N" */
     const char *help;
     const char **value;
     bool *flag;
+    unsigned most;
 } tool_option;
 
 /* What a command is; prints its --help. */

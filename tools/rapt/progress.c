@@ -38,6 +38,19 @@ void tool_progress_step(tool_progress *p, size_t done, const char *what)
     fflush(stderr);
 }
 
+void tool_progress_share(tool_progress *p, double share, const char *what)
+{
+    const double now = tool_now_ns();
+    if (now - p->last < (p->terminal ? TERMINAL_NS : LINES_NS))
+        return;
+    p->last = now;
+    share = share < 0.001 ? 0.001 : share > 0.999 ? 0.999 : share;
+    fprintf(stderr, p->terminal ? "\r\033[K%.0f %%, about %.0f s left: %.60s" : "%.0f %%, about %.0f s left: %.60s\n",
+            100 * share, (now - p->start) / 1e9 * (1 - share) / share, what);
+    p->shown = p->terminal;
+    fflush(stderr);
+}
+
 void tool_progress_clear(tool_progress *p)
 {
     if (p->shown)

@@ -1,0 +1,277 @@
+#include "replay.h"
+
+#include "text_file.h"
+#include "tool.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MOST_BYTES ((size_t)64 << 20)
+#define MOST_PROBLEMS 10000
+#define MOST_SIZE (1ull << 31)      /* of an axis */
+#define MOST_ELEMENTS (1ull << 36)  /* from a tensor's first to its last */
+#define WHOLE 9007199254740992.0    /* 2^53: whole numbers that JSON keeps */
+
+/* One line of the file while it is read. */
+typedef struct line {
+    const char *path;
+    size_t number;
+    const cJSON *json;
+    rapt_error *error;
+} line;
+
+static bool bad(const line *l, const char *what)
+{
+    return tool_fail(l->error, RAPT_ERROR_IO, "%.300s: line %zu: %s", l->path, l->number, what);
+}
+
+static bool bad_member(const line *l, const char *name, const char *what)
+{
+    return tool_fail(l->error, RAPT_ERROR_IO, "%.300s: line %zu: \"%s\" %s", l->path, l->number, name, what);
+}
+
+static const cJSON *member(const line *l, const char *name)
+{
+    return cJSON_GetObjectItemCaseSensitive(l->json, name);
+}
+
+static bool is_whole(const cJSON *item, double low, double high)
+{
+    return cJSON_IsNumber(item) && item->valuedouble >= low && item->valuedouble <= high &&
+           item->valuedouble == floor(item->valuedouble);
+}
+
+static bool whole(const line *l, const char *name, double low, double high, double *out)
+{
+    const cJSON *item = member(l, name);
+    if (!is_whole(item, low, high))
+        return tool_fail(l->error, RAPT_ERROR_IO, "%.300s: line %zu: \"%s\" is not a whole number from %.0f to %.0f", l->path,
+                         l->number, name, low, high);
+    *out = item->valuedouble;
+    return true;
+}
+
+/* {"dims": [..], "strides": [..]}, in elements. */
+static bool tensor(const line *l, const char *name, rapt_dtype dtype, uint32_t rank, rapt_tensor *t)
+{
+    const cJSON *object = member(l, name), *dims = cJSON_GetObjectItemCaseSensitive(object, "dims"),
+                *strides = cJSON_GetObjectItemCaseSensitive(object, "strides");
+    if (!cJSON_IsArray(dims) || !cJSON_IsArray(strides) || cJSON_GetArraySize(dims) != (int)rank ||
+        cJSON_GetArraySize(strides) != (int)rank)
+        return bad_member(l, name, rank == 4 ? "has no four dims and strides" : "has no three dims and strides");
+    *t = (rapt_tensor){.dtype = dtype, .rank = rank};
+    double last = 0;
+    for (uint32_t axis = 0; axis < rank; axis++) {
+        const cJSON *size = cJSON_GetArrayItem(dims, (int)axis), *stride = cJSON_GetArrayItem(strides, (int)axis);
+        if (!is_whole(size, 0, (double)MOST_SIZE) || !is_whole(stride, 0, (double)MOST_ELEMENTS))
+            return bad_member(l, name, "has a size or a stride that is no whole number of a tensor's range");
+        t->size[axis] = (uint64_t)size->valuedouble;
+        t->stride[axis] = (int64_t)stride->valuedouble;
+        last += t->size[axis] > 0 ? (size->valuedouble - 1) * stride->valuedouble : 0;
+    }
+    if (last >= (double)MOST_ELEMENTS)
+        return bad_member(l, name, "spans more than 2^36 elements");
+    return true;
+}
+
+static rapt_dtype dtype_of(const cJSON *item)
+{
+    static const rapt_dtype dtypes[] = {RAPT_F32, RAPT_F16, RAPT_BF16};
+    static const char *const names[] = {"f32", "f16", "bf16"};
+    for (size_t n = 0; n < TOOL_COUNT(dtypes); n++)
+        if (cJSON_IsString(item) && strcmp(item->valuestring, names[n]) == 0)
+            return dtypes[n];
+    return RAPT_DTYPE_NONE;
+}
+
+/* `total` rows as `count` lengths of at most `bound`: the longest first, the rest alike. What does not fit is left over, as
+ * rows outside every sequence. */
+static void share_out(uint64_t total, uint64_t bound, uint32_t count, uint32_t lengths[RAPT_CASE_SEQUENCES])
+{
+    bound = bound == 0 || bound > total ? total : bound;
+    uint64_t left = total;
+    for (uint32_t s = 0; s < count; s++) {
+        uint64_t one = s == 0 ? bound : left / (count - s);
+        one = one > bound ? bound : one;
+        lengths[s] = (uint32_t)one;
+        left -= one;
+    }
+}
+
+static bool read_sequences(const line *l, replay_problem *p)
+{
+    double sequences, max_q, max_k;
+    if (!whole(l, "sequences", 0, 1e9, &sequences) || !whole(l, "max_seqlen_q", 0, WHOLE, &max_q) ||
+        !whole(l, "max_seqlen_k", 0, WHOLE, &max_k))
+        return false;
+    if (sequences > RAPT_CASE_SEQUENCES)
+        return tool_fail(l->error, RAPT_ERROR_UNSUPPORTED, "%.300s: line %zu: %.0f sequences; %d at most can be replayed",
+                         l->path, l->number, sequences, RAPT_CASE_SEQUENCES);
+    if (sequences == 0)
+        return true;
+    if (p->c.batch != 1)
+        return bad(l, "packed sequences in more than one batch");
+    p->desc.sequences = p->c.sequences = (uint32_t)sequences;
+    p->desc.max_seqlen_q = (uint64_t)max_q;
+    p->desc.max_seqlen_k = (uint64_t)max_k;
+    share_out(p->c.nq, p->desc.max_seqlen_q, p->c.sequences, p->c.length_q);
+    share_out(p->c.nk, p->desc.max_seqlen_k, p->c.sequences, p->c.length_k);
+    return true;
+}
+
+static bool read_mask(const line *l, replay_problem *p)
+{
+    const cJSON *causal = member(l, "causal"), *scale = member(l, "scale");
+    double offset = 0;
+    if (!cJSON_IsBool(causal))
+        return bad_member(l, "causal", "is neither true nor false");
+    p->c.causal = cJSON_IsTrue(causal);
+    if (p->c.causal && !whole(l, "causal_offset", -WHOLE, WHOLE, &offset))
+        return false;
+    p->c.causal_offset = p->desc.causal_offset = (int64_t)offset;
+    p->desc.flags = p->c.causal ? RAPT_ATTENTION_CAUSAL : 0;
+    if (scale && !cJSON_IsNull(scale)) {
+        if (!cJSON_IsNumber(scale) || !(fabs(scale->valuedouble) <= 3e38))
+            return bad_member(l, "scale", "is no number");
+        p->desc.flags |= RAPT_ATTENTION_SCALE;
+        p->desc.scale = (float)scale->valuedouble;
+    }
+    return true;
+}
+
+/* Do the five tensors belong together? What else the library demands, it says itself when it plans. */
+static bool agree(const line *l, const replay_problem *p)
+{
+    const rapt_attention_desc *d = &p->desc;
+    const uint64_t heads = p->c.q_heads > p->c.kv_heads ? p->c.q_heads : p->c.kv_heads;
+    const rapt_tensor want[] = {
+        {.size = {p->c.batch, p->c.kv_heads, p->c.nk, p->c.d_qk}},
+        {.size = {p->c.batch, p->c.kv_heads, p->c.nk, p->c.d_v}},
+        {.size = {p->c.batch, heads, p->c.nq, p->c.d_v}},
+        {.size = {p->c.batch, heads, p->c.nq}},
+    };
+    const rapt_tensor *have[] = {&d->k, &d->v, &d->out, &d->lse};
+    static const char *const names[] = {"k", "v", "out", "lse"};
+    for (size_t n = 0; n < TOOL_COUNT(want); n++)
+        if (have[n]->dtype != RAPT_DTYPE_NONE && memcmp(have[n]->size, want[n].size, have[n]->rank * sizeof(uint64_t)) != 0)
+            return bad_member(l, names[n], "does not fit the shapes of q, k and v");
+    for (size_t n = 0; n < 3; n++)
+        if ((n == 0 ? d->q : *have[n]).stride[3] != 1)
+            return bad(l, "the stride of head_dim is not 1");
+    return true;
+}
+
+static void name_problem(replay_problem *p, size_t index)
+{
+    rapt_case *c = &p->c;
+    char kv[16] = "", v[16] = "", q[24] = "", sequences[16] = "";
+    if (c->kv_heads != c->q_heads)
+        snprintf(kv, sizeof kv, "K%u", (unsigned)c->kv_heads);
+    if (c->d_v != c->d_qk)
+        snprintf(v, sizeof v, "V%u", (unsigned)c->d_v);
+    if (c->nq != c->nk)
+        snprintf(q, sizeof q, "Q%u", (unsigned)c->nq);
+    if (c->sequences > 0)
+        snprintf(sequences, sizeof sequences, "s%u", c->sequences);
+    snprintf(c->name, sizeof c->name, "%zu:B%uH%u%sD%u%s%sN%u%s%s%s", index + 1, (unsigned)c->batch, (unsigned)c->q_heads, kv,
+             (unsigned)c->d_qk, v, q, (unsigned)c->nk,
+             c->dtype == RAPT_F32   ? "f32"
+             : c->dtype == RAPT_F16 ? "f16"
+                                    : "bf16",
+             c->causal ? "c" : "", sequences);
+}
+
+static bool read_problem(const line *l, size_t index, replay_problem *p)
+{
+    const cJSON *op = member(l, "op"), *lse = member(l, "lse");
+    rapt_attention_desc *d = &p->desc;
+    *p = (replay_problem){.desc = RAPT_ATTENTION_DESC_INIT};
+    if (!cJSON_IsString(op) || strcmp(op->valuestring, "attention") != 0)
+        return bad_member(l, "op", "is not \"attention\", the one operator there is");
+    const rapt_dtype dtype = p->c.dtype = dtype_of(member(l, "dtype"));
+    if (dtype == RAPT_DTYPE_NONE)
+        return bad_member(l, "dtype", "is none of f32, f16, bf16");
+    if (!whole(l, "count", 1, WHOLE, &p->count) || !tensor(l, "q", dtype, 4, &d->q) || !tensor(l, "k", dtype, 4, &d->k) ||
+        !tensor(l, "v", dtype, 4, &d->v) || !tensor(l, "out", dtype, 4, &d->out) ||
+        (lse && !cJSON_IsNull(lse) && !tensor(l, "lse", RAPT_F32, 3, &d->lse)))
+        return false;
+    p->c.batch = d->q.size[0];
+    p->c.q_heads = d->q.size[1];
+    p->c.kv_heads = d->k.size[1];
+    p->c.nq = d->q.size[2];
+    p->c.nk = d->k.size[2];
+    p->c.d_qk = d->q.size[3];
+    p->c.d_v = d->v.size[3];
+    p->c.no_lse = d->lse.dtype == RAPT_DTYPE_NONE;
+    p->c.seed = index + 1;
+    if (!agree(l, p) || !read_mask(l, p) || !read_sequences(l, p))
+        return false;
+    name_problem(p, index);
+    return true;
+}
+
+static bool read_header(const line *l)
+{
+    const cJSON *version = member(l, "rapt_record");
+    if (!cJSON_IsNumber(version))
+        return bad(l, "not a recording of rapt: no {\"rapt_record\":1}");
+    return version->valuedouble == 1 || bad(l, "a recording of another version; this program reads version 1");
+}
+
+static bool read_line(replay *r, const line *l)
+{
+    if (l->number == 1)
+        return read_header(l);
+    if (r->count == MOST_PROBLEMS)
+        return bad(l, "more than 10000 problems");
+    if ((r->count & (r->count - 1)) == 0) { /* room for the next power of two */
+        replay_problem *more = realloc(r->problems, (r->count > 0 ? 2 * r->count : 1) * sizeof *more);
+        if (!more)
+            return tool_fail(l->error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "out of host memory");
+        r->problems = more;
+    }
+    if (!read_problem(l, r->count, &r->problems[r->count]))
+        return false;
+    r->count++;
+    return true;
+}
+
+bool replay_read(const char *path, replay *r, rapt_error *error)
+{
+    size_t size;
+    *r = (replay){0};
+    char *file = text_file_read(path, MOST_BYTES, &size, error);
+    if (!file)
+        return false;
+    line l = {.path = path, .error = error};
+    bool good = true, any = false;
+    for (char *at = file; good && *at;) {
+        const size_t length = strcspn(at, "\n");
+        const bool more = at[length] == '\n';
+        at[length] = 0;
+        l.number++;
+        if (at[strspn(at, " \t\r")] != 0) {
+            cJSON *json = cJSON_ParseWithOpts(at, NULL, 1);
+            l.json = json;
+            any = true;
+            good = cJSON_IsObject(json) ? read_line(r, &l) : bad(&l, "no JSON object");
+            cJSON_Delete(json);
+        } else if (l.number == 1) {
+            good = bad(&l, "not a recording of rapt: no {\"rapt_record\":1}");
+        }
+        at += length + more;
+    }
+    free(file);
+    if (good && !any)
+        return tool_fail(error, RAPT_ERROR_IO, "%.300s: is empty", path);
+    if (good && r->count == 0)
+        return tool_fail(error, RAPT_ERROR_IO, "%.300s: holds no problem", path);
+    return good;
+}
+
+void replay_free(replay *r)
+{
+    free(r->problems);
+    *r = (replay){0};
+}

@@ -1,0 +1,241 @@
+/* Which cases a mode times. A sweep is one entry of a table: an axis, its places, and what each line of it is. */
+#include "bench.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define SOFTWARE_FLOPS 2e10 /* of a sweep's point on a device that runs on CPUs */
+#define DISCRETE 2          /* VkPhysicalDeviceType */
+
+/* ---- lists ---- */
+
+/* Prefill, causal, GQA and decode in both types; sizes that keep the kind of device busy, and no longer. */
+static const char *const quick_small[] = {
+    "B1H8D64N1024f32",  "B1H8D64N1024f16",   "B1H8D64N1024f32c",      "B1H8D64N1024f16c",      "B1H8K2D64N1024f32",
+    "B1H8K2D64N1024f16", "B1H8D128N1024f32", "B1H8D128N1024f16", "B1H32K8D128Q1N4096f32", "B1H32K8D128Q1N4096f16",
+    NULL};
+static const char *const quick_large[] = {
+    "B2H16D64N4096f32",  "B2H16D64N4096f16",    "B2H16D64N4096f32c", "B2H16D64N4096f16c",       "B2H16K4D64N4096f32",
+    "B2H16K4D64N4096f16", "B2H16D128N4096f32", "B2H16D128N4096f16", "B4H32K8D128Q1N16384f32", "B4H32K8D128Q1N16384f16",
+    NULL};
+static const char *const sustained_small[] = {"B1H8D64N1024f32", NULL};
+static const char *const sustained_large[] = {"B2H16D64N4096f16", NULL};
+
+static bool large(const rapt_caps *caps)
+{
+    return caps && caps->device_type == DISCRETE;
+}
+
+static const char *const *list_of(bench_mode mode, const rapt_caps *caps)
+{
+    if (mode == BENCH_SUSTAINED)
+        return large(caps) ? sustained_large : sustained_small;
+    return large(caps) ? quick_large : quick_small;
+}
+
+/* ---- collecting ---- */
+
+typedef struct list {
+    bench_case *cases;
+    size_t count;
+    bool failed;
+} list;
+
+static void add(list *l, const rapt_case *c, const char *kernel)
+{
+    for (size_t n = 0; n < l->count; n++)
+        if (strcmp(l->cases[n].c.name, c->name) == 0)
+            return;
+    bench_case *more = realloc(l->cases, (l->count + 1) * sizeof *more);
+    l->failed = l->failed || !more;
+    if (!more)
+        return;
+    l->cases = more;
+    l->cases[l->count++] = (bench_case){.c = *c, .kernel = kernel, .joules = -1};
+}
+
+/* A name of the table of cases, or spelled as a shape. */
+static bool find(const rapt_case *known, size_t known_count, const char *name, rapt_case *out)
+{
+    for (size_t n = 0; n < known_count; n++)
+        if (strcmp(known[n].name, name) == 0) {
+            *out = known[n];
+            return true;
+        }
+    return rapt_case_parse(name, out);
+}
+
+static bool add_named(list *l, const rapt_case *known, size_t known_count, const char *text, const char *kernel,
+                      rapt_error *error)
+{
+    for (const char *at = text;; at++) {
+        char name[192];
+        rapt_case c;
+        const size_t length = strcspn(at, ",");
+        snprintf(name, sizeof name, "%.*s", (int)(length < sizeof name ? length : sizeof name - 1), at);
+        if (!find(known, known_count, name, &c))
+            return tool_fail(error, RAPT_ERROR_INVALID,
+                             "case '%.80s': neither a known name nor of the form "
+                             "B<n>H<n>[K<n>]D<n>[V<n>][Q<n>]N<n>f32|f16|bf16[c], as in B1H8D64N1024f32",
+                             name);
+        add(l, &c, kernel);
+        at += length;
+        if (*at == 0)
+            return true;
+    }
+}
+
+static bool wanted(const bench *b, const char *name)
+{
+    return !b->o->filter || strstr(name, b->o->filter);
+}
+
+/* What an earlier run timed; of its device if it knows several. */
+static void add_old(const bench *b, list *l, const rapt_case *known, size_t known_count, const rapt_caps *caps)
+{
+    for (size_t n = 0; n < b->old.count; n++) {
+        rapt_case c;
+        const baseline_case *old = &b->old.cases[n];
+        if (old->by_name && wanted(b, old->name) && baseline_find(&b->old, caps->device_name, old->name) == old &&
+            find(known, known_count, old->name, &c))
+            add(l, &c, b->o->kernel);
+    }
+}
+
+bench_case *bench_suite(const bench *b, const rapt_caps *caps, size_t *count, rapt_error *error)
+{
+    const bench_options *o = b->o;
+    list l = {.cases = calloc(1, sizeof(bench_case))};
+    size_t known_count = 0;
+    rapt_case *known = rapt_cases(RAPT_CASE_FULL | RAPT_CASE_BENCH, NULL, &known_count);
+    bool good = known && l.cases;
+    l.failed = !good;
+    if (good && o->mode == BENCH_REPLAY) {
+        for (size_t n = 0; n < b->recorded.count; n++) {
+            const replay_problem *p = &b->recorded.problems[n];
+            if (!wanted(b, p->c.name))
+                continue;
+            add(&l, &p->c, o->kernel);
+            l.cases[l.count - 1].as = &p->desc;
+            l.cases[l.count - 1].weight = p->count;
+        }
+    } else if (good && o->cases) {
+        good = add_named(&l, known, known_count, o->cases, o->kernel, error);
+    } else if (good && o->mode == BENCH_COMPARE) {
+        add_old(b, &l, known, known_count, caps);
+    } else if (good) {
+        for (const char *const *name = list_of(o->mode, caps); *name && (o->mode != BENCH_QUICK || !o->filter); name++) {
+            rapt_case c;
+            if (wanted(b, *name) && find(known, known_count, *name, &c))
+                add(&l, &c, o->kernel);
+        }
+        for (size_t n = 0; n < known_count; n++) /* with --filter, quick finds its cases among all that are worth timing */
+            if ((known[n].groups & RAPT_CASE_BENCH) && wanted(b, known[n].name) &&
+                (o->mode == BENCH_FULL || (o->mode == BENCH_QUICK && o->filter)))
+                add(&l, &known[n], o->kernel);
+    }
+    free(known);
+    if (l.failed)
+        good = tool_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "out of host memory");
+    else if (good && l.count == 0)
+        good = tool_fail(error, RAPT_ERROR_INVALID,
+                         o->filter ? "no case's name contains '%.60s'; rapt bench --list shows them"
+                                   : "no case to time",
+                         o->filter);
+    if (!good) {
+        free(l.cases);
+        l.cases = NULL;
+    }
+    *count = good ? l.count : 0;
+    return l.cases;
+}
+
+void bench_suite_print(FILE *out, bench_mode mode)
+{
+    size_t count;
+    rapt_case *known = rapt_cases(RAPT_CASE_BENCH, NULL, &count);
+    for (const char *const *name = list_of(mode, NULL); *name; name++)
+        fprintf(out, "%s\n", *name);
+    for (size_t n = 0; n < count && known && mode == BENCH_FULL; n++) {
+        bool there = false;
+        for (const char *const *name = list_of(mode, NULL); *name; name++)
+            there = there || strcmp(*name, known[n].name) == 0;
+        if (!there)
+            fprintf(out, "%s\n", known[n].name);
+    }
+    free(known);
+}
+
+/* ---- sweeps ---- */
+
+/* Each line's name has one %u, for the place on the axis. */
+static const struct {
+    const char *name, *axis, *unit;
+    uint32_t xs[16]; /* ended by 0 */
+    struct {
+        const char *label, *form;
+    } series[8]; /* ended by NULL */
+} sweeps[] = {
+    {"tokens", "N", "tokens", {128, 256, 512, 1024, 2048, 4096, 8192, 16384},
+     {{"f32", "B1H8D64N%uf32"}, {"f32 causal", "B1H8D64N%uf32c"}, {"f16", "B1H8D64N%uf16"}, {"f16 causal", "B1H8D64N%uf16c"}}},
+    {"context", "N", "tokens", {512, 1024, 2048, 4096, 8192, 16384, 32768},
+     {{"f32 decode", "B1H32K8D128Q1N%uf32"}, {"f16 decode", "B1H32K8D128Q1N%uf16"}}},
+    {"head-dim", "head_dim", "elements", {32, 64, 80, 96, 128, 160, 192, 256},
+     {{"f32", "B1H8D%uN1024f32"}, {"f16", "B1H8D%uN1024f16"}}},
+};
+
+size_t bench_sweep_count(void)
+{
+    return TOOL_COUNT(sweeps);
+}
+
+static bool make_case(const char *form, uint32_t x, const char *kernel, bench_case *out)
+{
+    char name[192];
+    const char *at = strstr(form, "%u");
+    snprintf(name, sizeof name, "%.*s%u%s", (int)(at - form), form, x, at + 2);
+    *out = (bench_case){.kernel = kernel, .joules = -1};
+    return rapt_case_parse(name, &out->c);
+}
+
+static double work(const rapt_case *c)
+{
+    return 2.0 * (double)c->batch * (double)c->q_heads * (double)c->nq * (double)c->nk * (double)(c->d_qk + c->d_v);
+}
+
+bool bench_sweep_make(size_t index, const rapt_caps *caps, const char *filter, const char *kernel, bench_sweep *s)
+{
+    *s = (bench_sweep){.name = sweeps[index].name, .axis = sweeps[index].axis, .unit = sweeps[index].unit};
+    for (size_t n = 0; n < TOOL_COUNT(sweeps[index].xs) && sweeps[index].xs[n]; n++) {
+        bench_case c;
+        const bool fits = make_case(sweeps[index].series[0].form, sweeps[index].xs[n], kernel, &c) &&
+                          (caps->device_class != RAPT_CLASS_SOFTWARE || work(&c.c) <= SOFTWARE_FLOPS);
+        if (fits)
+            s->xs[s->x_count++] = sweeps[index].xs[n];
+    }
+    for (size_t n = 0; n < TOOL_COUNT(sweeps[index].series) && sweeps[index].series[n].label; n++) {
+        bench_sweep_series *series = &s->series[s->series_count];
+        if (filter && !strstr(sweeps[index].series[n].form, filter) && !strstr(sweeps[index].series[n].label, filter) &&
+            !strstr(s->name, filter))
+            continue;
+        series->label = sweeps[index].series[n].label;
+        series->cases = calloc(s->x_count + 1, sizeof *series->cases);
+        if (!series->cases)
+            return false;
+        s->series_count++;
+        for (size_t x = 0; x < s->x_count; x++)
+            if (!make_case(sweeps[index].series[n].form, (uint32_t)s->xs[x], kernel, &series->cases[x]))
+                return false;
+    }
+    return true;
+}
+
+void bench_sweep_free(bench_sweep *s)
+{
+    for (size_t n = 0; n < s->series_count; n++) {
+        for (size_t x = 0; x < s->x_count; x++)
+            bench_case_free(&s->series[n].cases[x]);
+        free(s->series[n].cases);
+    }
+    *s = (bench_sweep){0};
+}
