@@ -38,15 +38,17 @@ void tool_progress_step(tool_progress *p, size_t done, const char *what)
     fflush(stderr);
 }
 
-void tool_progress_share(tool_progress *p, double share, const char *what)
+void tool_progress_seconds(tool_progress *p, double done, double planned, const char *what)
 {
     const double now = tool_now_ns();
     if (now - p->last < (p->terminal ? TERMINAL_NS : LINES_NS))
         return;
     p->last = now;
-    share = share < 0.001 ? 0.001 : share > 0.999 ? 0.999 : share;
+    double share = planned > 0 ? done / planned : 0;
+    share = share > 0.999 ? 0.999 : share;
+    const double left = share > 0.1 ? (now - p->start) / 1e9 * (1 - share) / share : planned - done;
     fprintf(stderr, p->terminal ? "\r\033[K%.0f %%, about %.0f s left: %.60s" : "%.0f %%, about %.0f s left: %.60s\n",
-            100 * share, (now - p->start) / 1e9 * (1 - share) / share, what);
+            100 * share, left, what);
     p->shown = p->terminal;
     fflush(stderr);
 }

@@ -15,8 +15,8 @@ typedef struct tool_progress {
 tool_progress tool_progress_begin(size_t total);
 /* `what` is being worked on; `done` things are behind. */
 void tool_progress_step(tool_progress *p, size_t done, const char *what);
-/* The same for work that is counted as a part of the whole, 0 to 1. */
-void tool_progress_share(tool_progress *p, double share, const char *what);
+/* The same for work foreseen to take `planned` seconds, of which `done` are behind: estimates that what passes corrects. */
+void tool_progress_seconds(tool_progress *p, double done, double planned, const char *what);
 /* Takes the line away, so that something else can be printed. */
 void tool_progress_clear(tool_progress *p);
 

@@ -49,7 +49,7 @@ void bench_progress(bench *b, double seconds, const char *what)
 {
     b->done += seconds;
     if (!bench_interrupted())
-        tool_progress_share(&b->progress, b->planned > 0 ? b->done / b->planned : 0, what);
+        tool_progress_seconds(&b->progress, b->done, b->planned, what);
 }
 
 /* ---- one device ---- */

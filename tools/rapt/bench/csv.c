@@ -60,7 +60,7 @@ static void new_row(sheet *s, const char *kind, const char *device)
     }
     s->rows[s->row_count++] = (row){{0}};
     put(s, "kind", kind);
-    put(s, "on", device);
+    put(s, "device_name", device);
 }
 
 /* Every member below `json`, except samples. */
@@ -200,7 +200,7 @@ char *bench_csv(const cJSON *json)
         for (size_t n = 0; n < s.column_count; n++)
             append_cell(&t, s.rows[r].cells[n], n + 1 == s.column_count);
     if (s.column_count == 0)
-        append(&t, "kind,on\n", 8);
+        append(&t, "kind,device_name\n", 17);
     for (size_t r = 0; r < s.row_count; r++)
         for (size_t n = 0; n < MAX_COLUMNS; n++)
             free(s.rows[r].cells[n]);

@@ -54,10 +54,8 @@ static void spread(const bench_figure *f, char out[16])
 /* Text that ends in ".." where it is longer than `width`. */
 static void fit(const char *from, int width, char *out, size_t capacity)
 {
-    if ((int)strlen(from) <= width)
-        snprintf(out, capacity, "%s", from);
-    else
-        snprintf(out, capacity, "%.*s..", width - 2, from);
+    const bool whole = (int)strlen(from) <= width;
+    snprintf(out, capacity, "%.*s%s", whole ? width : width - 2, from, whole ? "" : "..");
 }
 
 /* ---- gauges ---- */
