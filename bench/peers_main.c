@@ -30,7 +30,7 @@ static const char help[] =
     "\n"
     "  --list            cases and backends, and exit\n"
     "  --case NAME,...   cases (default: the first of the list); may be repeated\n"
-    "  --backend NAME,.. backends (default: all); ratios refer to the first\n"
+    "  --backend NAME,.. backends (default: all that are there); ratios refer to the first\n"
     "  --together        all cases in the same rounds, with ratios between them too\n"
     "  --repeat N        rounds (default 9; an interval needs 6)\n"
     "  --settle SECONDS  pause before each sample (default 0.01)\n"
@@ -54,7 +54,7 @@ typedef struct options {
     rapt_bench_plan plan;
     rapt_peer_options peer;
     uint64_t seed;
-    bool together, json;
+    bool together, json, all; // all: backends that cannot be opened are left out
 } options;
 
 // ---- output ----
@@ -335,7 +335,8 @@ static int parse(int count, char **arguments, options *o)
     }
     if (o->case_count == 0)
         o->cases[o->case_count++] = rapt_bench_case_names[0];
-    if (o->backend_count == 0)
+    o->all = o->backend_count == 0;
+    if (o->all)
         for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
             o->backends[o->backend_count++] = kinds[i]->name;
     return -1;
@@ -348,7 +349,46 @@ typedef struct bench {
     const rapt_peer_kind *kind[MAX_NAMES];
     rapt_peer *peer[MAX_NAMES];
     rapt_bench_case cases[MAX_NAMES];
+    const char *missing[MAX_NAMES]; // names of what was left out, and why
+    rapt_bench_error why[MAX_NAMES];
+    int missing_count;
 } bench;
+
+// Opens every backend; false if one that was asked for by name, or all, cannot be.
+static bool open_all(bench *b)
+{
+    const int wanted = b->o.backend_count;
+    rapt_bench_error error;
+    b->o.backend_count = 0;
+    for (int i = 0; i < wanted; i++) {
+        const rapt_peer_kind *kind = b->kind[i];
+        rapt_peer *peer = kind->open(kind, &b->o.peer, &error);
+        if (peer) {
+            if (!b->o.json)
+                printf("%-18s %s\n", kind->name, kind->describe(peer));
+            b->kind[b->o.backend_count] = kind;
+            b->peer[b->o.backend_count++] = peer;
+            continue;
+        }
+        fprintf(stderr, "peers: %s: %s\n", kind->name, error.text);
+        if (!b->o.all)
+            return false;
+        b->missing[b->missing_count] = kind->name;
+        b->why[b->missing_count++] = error;
+    }
+    return b->o.backend_count > 0;
+}
+
+static void print_missing(const bench *b)
+{
+    printf("],\n\"missing\":[");
+    for (int i = 0; i < b->missing_count; i++) {
+        printf("%s{\"backend\":\"%s\",\"why\":", i ? "," : "", b->missing[i]);
+        print_json_string(b->why[i].text);
+        putchar('}');
+    }
+    printf("]}\n");
+}
 
 // One group of entries: these cases with every backend.
 static int run_group(bench *b, int first_case, int case_count, bool first)
@@ -397,15 +437,8 @@ static int run(bench *b)
         if (!b->kind[i])
             return usage("unknown backend", b->o.backends[i]);
     }
-    for (int i = 0; i < b->o.backend_count; i++) {
-        b->peer[i] = b->kind[i]->open(b->kind[i], &b->o.peer, &error);
-        if (!b->peer[i]) {
-            fprintf(stderr, "peers: %s: %s\n", b->kind[i]->name, error.text);
-            return NO_DEVICE;
-        }
-        if (!b->o.json)
-            printf("%-18s %s\n", b->kind[i]->name, b->kind[i]->describe(b->peer[i]));
-    }
+    if (!open_all(b))
+        return NO_DEVICE;
     int status = GOOD;
     const int step = b->o.together ? b->o.case_count : 1;
     if (b->o.json)
@@ -415,7 +448,7 @@ static int run(bench *b)
         status = one > status ? one : status;
     }
     if (b->o.json)
-        printf("]}\n");
+        print_missing(b);
     return status;
 }
 

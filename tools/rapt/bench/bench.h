@@ -75,6 +75,7 @@ typedef struct bench {
     tool_progress progress;
     double planned, done; /* seconds, as foreseen */
     size_t ok, wrong, refused, failed, regressions;
+    int failed_code; /* the exit code that failures stand for */
     bool lost; /* the device is: nothing more can be measured on it */
 } bench;
 
@@ -150,6 +151,7 @@ typedef struct bench_sweep {
 size_t bench_sweep_count(void);
 /* The index-th sweep for such a device. Free in any case. */
 bool bench_sweep_make(size_t index, const rapt_caps *caps, const char *filter, const char *kernel, bench_sweep *out);
+bool bench_sweep_named(const char *filter); /* does it leave anything? */
 void bench_sweep_free(bench_sweep *s);
 
 /* ---- gauges and the roofline ---- */

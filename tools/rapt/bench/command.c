@@ -152,7 +152,10 @@ static void tell_cases(bench *b, bench_device *d, const bench_case *cases, size_
 {
     double total = 0, calls = 0;
     size_t timed = 0;
-    if (count > 0)
+    size_t there = 0;
+    for (size_t n = 0; n < count; n++)
+        there += cases[n].status != BENCH_UNTIMED;
+    if (there > 0)
         bench_print_case_head(b);
     for (size_t n = 0; n < count; n++) {
         const bench_case *c = &cases[n];
@@ -333,11 +336,11 @@ static int run_devices(bench *b)
 static int judge(const bench *b, int code)
 {
     if (b->wrong > 0)
-        tool_error(0, "%zu results were wrong", b->wrong);
+        tool_error(0, "wrong results: %zu", b->wrong);
     if (b->regressions > 0)
-        tool_error(0, "%zu cases are more than %.3g %% slower than in the baseline", b->regressions, 100 * b->threshold);
+        tool_error(0, "more than %.3g %% slower than in the baseline: %zu of the cases", 100 * b->threshold, b->regressions);
     if (b->failed > 0)
-        tool_error(0, "%zu cases failed", b->failed);
+        tool_error(0, "failed: %zu of the cases, see above", b->failed);
     if (bench_interrupted())
         return tool_error(BENCH_INTERRUPTED, "interrupted; what was measured until then is kept");
     if (b->wrong > 0 || b->regressions > 0)
@@ -345,7 +348,7 @@ static int judge(const bench *b, int code)
     if (code != TOOL_GOOD)
         return code;
     if (b->failed > 0)
-        return TOOL_CHECK_FAILED;
+        return b->failed_code;
     if (b->ok == 0 && b->refused > 0)
         return tool_error(TOOL_REFUSED, "the device refused all %zu cases", b->refused);
     return TOOL_GOOD;
@@ -371,7 +374,7 @@ static int run(bench *b, int argc, char **argv)
     if (o->mode == BENCH_PEERS && !cJSON_GetObjectItemCaseSensitive(b->json, "peers"))
         return code;
     const double share = rapt_bench_others_share(others, start);
-    if (share >= 0) {
+    if (share >= 0 && o->mode != BENCH_PEERS) { /* whose own work would count as others' */
         cJSON_AddNumberToObject(cJSON_GetObjectItemCaseSensitive(b->json, "host"), "others_share", share);
         if (share > 0.05)
             fprintf(b->out, "other programs took %.0f %% of the CPUs' time meanwhile\n", 100 * share);
@@ -450,6 +453,8 @@ static bool ready(bench *b, rapt_error *error)
     rapt_caps caps;
     size_t count;
     rapt_caps_floor(&caps);
+    if (o->mode == BENCH_SWEEP && o->filter && !o->cases && !bench_sweep_named(o->filter))
+        return tool_fail(error, RAPT_ERROR_INVALID, "no sweep's name or line contains '%.60s'", o->filter);
     if (o->mode == BENCH_SWEEP || o->mode == BENCH_COMPARE || (!o->cases && !o->filter && o->mode != BENCH_REPLAY))
         return true;
     bench_case *cases = bench_suite(b, &caps, &count, error);

@@ -321,15 +321,13 @@ void bench_gauges_measure(bench *b, bench_device *d, bench_extent extent)
     const extent_settings s = settings(extent);
     const uint32_t count = gauge_count(d);
     const double start = tool_now_ns();
-    size_t left_out = 0;
+    size_t left_out = 0, shown = 0;
     rapt_gauge_info g;
     rapt_bench_error native_error;
     beside p = {0};
     cJSON **all = calloc(count + 1, sizeof *all);
     if (d->caps->device_class == RAPT_CLASS_SOFTWARE && count > 0)
         p.native = rapt_native_open(&native_error);
-    if (count > 0 && all)
-        bench_print_gauge_head(b);
     for (int pass = 0; pass < 2; pass++) /* the roofline's own first */
         for (uint32_t n = 0; n < count && all && !bench_interrupted() && !b->lost; n++) {
             if (!gauge_at(d, n, &g) || is_peak(&g) != (pass == 0) || (pass == 1 && s.roofline_only) || !chosen(b, &g))
@@ -341,6 +339,8 @@ void bench_gauges_measure(bench *b, bench_device *d, bench_extent extent)
             bench_progress(b, g.refusal[0] ? 0 : s.seconds + COMPILE_SECONDS, g.name);
             all[n] = measure(b, d, n, &g, &s, &p);
             tool_progress_clear(&b->progress);
+            if (shown++ == 0)
+                bench_print_gauge_head(b);
             bench_print_gauge(b, all[n]);
         }
     tool_progress_clear(&b->progress);

@@ -31,7 +31,9 @@ typedef struct contestant {
 static void fail(bench *b, bench_case *c, rapt_status status, const char *message)
 {
     c->status = status == RAPT_ERROR_UNSUPPORTED ? BENCH_REFUSED : BENCH_FAILED;
-    b->lost = b->lost || tool_exit_code(status) == TOOL_DEVICE_LOST;
+    const int code = tool_exit_code(status);
+    b->lost = b->lost || code == TOOL_DEVICE_LOST;
+    b->failed_code = code > b->failed_code && c->status == BENCH_FAILED ? code : b->failed_code;
     snprintf(c->message, sizeof c->message, "%.390s", message[0] ? message : rapt_status_name(status));
 }
 

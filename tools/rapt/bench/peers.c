@@ -90,7 +90,7 @@ int bench_peers(bench *b)
     FILE *output = tmpfile();
     if (!output)
         return tool_error(TOOL_BAD_INPUT, "peers: no temporary file can be made");
-    fprintf(b->out, "running %s\n", program);
+    fprintf(b->out, "peers: timing the libraries that are there\n");
     fflush(b->out);
     const int code = process_run(words, output);
     char *text = read_all(output);

@@ -203,6 +203,21 @@ static double work(const rapt_case *c)
     return 2.0 * (double)c->batch * (double)c->q_heads * (double)c->nq * (double)c->nk * (double)(c->d_qk + c->d_v);
 }
 
+static bool fits_filter(size_t index, size_t series, const char *filter)
+{
+    return !filter || strstr(sweeps[index].name, filter) || strstr(sweeps[index].series[series].form, filter) ||
+           strstr(sweeps[index].series[series].label, filter);
+}
+
+bool bench_sweep_named(const char *filter)
+{
+    for (size_t n = 0; n < TOOL_COUNT(sweeps); n++)
+        for (size_t k = 0; k < TOOL_COUNT(sweeps[n].series) && sweeps[n].series[k].label; k++)
+            if (fits_filter(n, k, filter))
+                return true;
+    return false;
+}
+
 bool bench_sweep_make(size_t index, const rapt_caps *caps, const char *filter, const char *kernel, bench_sweep *s)
 {
     *s = (bench_sweep){.name = sweeps[index].name, .axis = sweeps[index].axis, .unit = sweeps[index].unit};
@@ -215,8 +230,7 @@ bool bench_sweep_make(size_t index, const rapt_caps *caps, const char *filter, c
     }
     for (size_t n = 0; n < TOOL_COUNT(sweeps[index].series) && sweeps[index].series[n].label; n++) {
         bench_sweep_series *series = &s->series[s->series_count];
-        if (filter && !strstr(sweeps[index].series[n].form, filter) && !strstr(sweeps[index].series[n].label, filter) &&
-            !strstr(s->name, filter))
+        if (!fits_filter(index, n, filter))
             continue;
         series->label = sweeps[index].series[n].label;
         series->cases = calloc(s->x_count + 1, sizeof *series->cases);

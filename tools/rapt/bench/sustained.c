@@ -30,7 +30,8 @@ static bool measure_window(bench *b, bench_device *d, bench_case *c, bench_live 
         const rapt_status status = rapt_trial_submit(&live->trial, &device_ns, &wall_ns, &error);
         if (status != RAPT_OK) {
             c->status = BENCH_FAILED;
-            b->lost = tool_exit_code(status) == TOOL_DEVICE_LOST;
+            b->failed_code = tool_exit_code(status);
+            b->lost = b->failed_code == TOOL_DEVICE_LOST;
             snprintf(c->message, sizeof c->message, "%.390s", error.message);
             return false;
         }
