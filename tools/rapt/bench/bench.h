@@ -134,7 +134,7 @@ const char *bench_case_group(const bench_case *c);
 /* ---- suites ---- */
 
 /* Each list is to be freed. */
-bench_case *bench_suite(const bench *b, const rapt_caps *caps, size_t *count, rapt_error *error);
+bench_case *bench_suite(const bench *b, const bench_device *d, size_t *count, rapt_error *error);
 /* Names, one a line, of what a mode would time. */
 void bench_suite_print(FILE *out, bench_mode mode);
 
@@ -162,6 +162,7 @@ void bench_gauges_measure(bench *b, bench_device *d, bench_extent extent);
 double bench_gauges_seconds(const bench_device *d, bench_extent extent); /* as foreseen */
 /* Peaks are measured once more behind the cases: the better one counts. */
 void bench_gauges_again(bench *b, bench_device *d);
+double bench_peak(const bench_roofline *r, const char *key); /* FLOP/s; 0: unknown */
 cJSON *bench_roofline_json(const bench_roofline *r);
 /* FLOP/s that the roofline allows a kernel at this work; 0: unknown. *peak: key of the peak that bounds it. */
 double bench_roof(const bench_roofline *r, const char *kernel, rapt_dtype dtype, double flops, double bytes,

@@ -243,7 +243,6 @@ static void measure_sweeps(bench *b, bench_device *d)
 static void measure_device(bench *b, bench_device *d, bench_case *cases, size_t count)
 {
     const bool sweep_only = b->o->mode == BENCH_SWEEP && !b->o->cases;
-    bench_gauges_measure(b, d, extent_of(b->o));
     cJSON *array = cJSON_AddArrayToObject(d->json, "cases");
     if (b->o->mode == BENCH_SUSTAINED) {
         bench_sustained(b, d, cases, count);
@@ -286,7 +285,7 @@ static int run_device(bench *b, uint32_t index, size_t devices_left, cJSON *devi
     fflush(b->out);
     size_t count = 0;
     const bool needs_cases = b->o->mode != BENCH_SWEEP || b->o->cases;
-    bench_case *cases = needs_cases ? bench_suite(b, d.caps, &count, &error) : NULL;
+    bench_case *cases = needs_cases ? bench_suite(b, &d, &count, &error) : NULL;
     int code = TOOL_GOOD;
     if (d.caps->no_execution) {
         code = tool_error(TOOL_REFUSED, "%.200s compiles only: nothing can be timed on it", d.caps->device_name);
@@ -297,7 +296,10 @@ static int run_device(bench *b, uint32_t index, size_t devices_left, cJSON *devi
         d.json = cJSON_CreateObject();
         cJSON_AddItemToObject(d.json, "device", tool_caps_json(d.caps));
         b->planned = b->done + (double)devices_left * foresee(b, &d, count);
-        measure_device(b, &d, cases, count);
+        bench_gauges_measure(b, &d, extent_of(b->o));
+        free(cases); /* what it is given depends on what it can do */
+        cases = needs_cases ? bench_suite(b, &d, &count, &error) : NULL;
+        measure_device(b, &d, cases, cases ? count : 0);
         print_roofline(b, &d);
         cJSON_AddItemToArray(devices, d.json);
     }
@@ -451,13 +453,14 @@ static bool ready(bench *b, rapt_error *error)
         return false;
     /* Names that are none, and filters that fit nothing, are found before a device is. */
     rapt_caps caps;
+    const bench_device any = {.caps = &caps};
     size_t count;
     rapt_caps_floor(&caps);
     if (o->mode == BENCH_SWEEP && o->filter && !o->cases && !bench_sweep_named(o->filter))
         return tool_fail(error, RAPT_ERROR_INVALID, "no sweep's name or line contains '%.60s'", o->filter);
     if (o->mode == BENCH_SWEEP || o->mode == BENCH_COMPARE || (!o->cases && !o->filter && o->mode != BENCH_REPLAY))
         return true;
-    bench_case *cases = bench_suite(b, &caps, &count, error);
+    bench_case *cases = bench_suite(b, &any, &count, error);
     free(cases);
     return cases != NULL;
 }

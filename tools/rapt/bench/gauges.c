@@ -15,9 +15,8 @@
 #define COMPILE_SECONDS 0.12 /* of one gauge, as foreseen */
 #define QUICK_SECONDS 18.0   /* for all gauges of the quick mode; what comes later is left out, and said to be */
 
-/* What is expected of a software device's kernels, as parts of the native loops; below, the report says why. */
+/* What is expected of a software device's multiply-adds, as a part of the native loop's; below, the result says why. */
 #define FMA_MARK 0.7
-#define READ_MARK 0.5
 
 typedef struct extent_settings {
     double seconds, longest_ms;
@@ -70,7 +69,7 @@ static bool peak_key(const rapt_gauge_info *g, char out[24])
 
 static bool is_read(const rapt_gauge_info *g)
 {
-    return strcmp(g->unit, "B/s") == 0 && (in_group(g, "memory") || in_group(g, "cache")) && strstr(g->name, "read");
+    return strcmp(g->unit, "B/s") == 0 && (in_group(g, "cache") || (in_group(g, "memory") && strstr(g->name, "read")));
 }
 
 static void note_peak(bench_roofline *r, const rapt_gauge_info *g, double best)
@@ -109,13 +108,11 @@ typedef struct beside {
     rapt_native_item items[2];
     size_t item_count, rounds;
     double rates[2][2 * NATIVE_ROUNDS]; /* FLOP/s or B/s */
-    double mark;
 } beside;
 
 static void pair_up(beside *p, const rapt_gauge_info *g)
 {
     p->item_count = p->rounds = 0;
-    p->mark = 0;
     char key[24];
     if (!p->native)
         return;
@@ -123,10 +120,8 @@ static void pair_up(beside *p, const rapt_gauge_info *g)
         p->items[p->item_count++] = rapt_native_reference(p->native);
         if (rapt_native_has(p->native, RAPT_NATIVE_FMA_AVX512))
             p->items[p->item_count++] = RAPT_NATIVE_FMA_AVX512;
-        p->mark = FMA_MARK;
     } else if (in_group(g, "memory") && is_read(g)) {
         p->items[p->item_count++] = RAPT_NATIVE_READ;
-        p->mark = READ_MARK;
     } else if (in_group(g, "memory") && strstr(g->name, "copy")) {
         p->items[p->item_count++] = RAPT_NATIVE_COPY;
     }
@@ -139,7 +134,21 @@ static void sample_native(beside *p)
             p->rates[n][p->rounds] = rapt_native_sample(p->native, p->items[n], NATIVE_SECONDS) * 1e9;
 }
 
-static void add_native(cJSON *o, const beside *p, double median)
+/* A driver that fills narrower vectors than the native loop cannot reach it: its subgroup is one vector of floats. */
+static void add_limit(cJSON *o, const bench_device *d, const beside *p, double of_native)
+{
+    const unsigned width = p->items[0] == RAPT_NATIVE_FMA_AVX2 ? 256 : p->items[0] == RAPT_NATIVE_FMA_NEON ? 128 : 0;
+    const unsigned vectors = 32 * d->caps->subgroup_size;
+    char text[200];
+    if (of_native >= FMA_MARK || vectors == 0 || vectors >= width)
+        return;
+    snprintf(text, sizeof text,
+             "the driver's vectors have %u bits (subgroups of %u lanes), the CPU's own loop's %u: at most %.0f %%",
+             vectors, d->caps->subgroup_size, width, 100.0 * vectors / width);
+    cJSON_AddStringToObject(o, "limit", text);
+}
+
+static void add_native(cJSON *o, const bench_device *d, const beside *p, double median)
 {
     if (p->item_count == 0 || p->rates[0][0] < 0)
         return;
@@ -159,8 +168,10 @@ static void add_native(cJSON *o, const beside *p, double median)
         cJSON_AddStringToObject(other, "name", rapt_native_item_name(p->items[1]));
         bench_figure_add(other, "value", p->rates[1], p->rounds, 1);
     }
-    if (native > 0)
-        cJSON_AddNumberToObject(o, "of_native", median / native);
+    if (!(native > 0))
+        return;
+    cJSON_AddNumberToObject(o, "of_native", median / native);
+    add_limit(o, d, p, median / native);
 }
 
 /* ---- what is known of devices that we had ---- */
@@ -247,7 +258,7 @@ static cJSON *measure(bench *b, bench_device *d, uint32_t index, const rapt_gaug
     cJSON_AddStringToObject(json, "clock", r.device_clock ? "device" : "wall");
     bench_figure_add(json, "value", values, count, 1);
     const double median = bench_figure_of(values, count).median;
-    add_native(json, p, median);
+    add_native(json, d, p, median);
     add_best_known(json, d, g, median);
     note_peak(&d->roof, g, r.best);
     return json;
@@ -308,14 +319,6 @@ static void roofline_alone(bench *b, bench_device *d)
     roof->reads[n].rate = r.read_bytes_per_second;
 }
 
-static bool has_peak(const bench_roofline *r, const char *key)
-{
-    for (size_t n = 0; n < r->peak_count; n++)
-        if (strcmp(r->peaks[n].key, key) == 0)
-            return true;
-    return false;
-}
-
 void bench_gauges_measure(bench *b, bench_device *d, bench_extent extent)
 {
     const extent_settings s = settings(extent);
@@ -352,7 +355,7 @@ void bench_gauges_measure(bench *b, bench_device *d, bench_extent extent)
             cJSON_AddItemToArray(array, all[n]);
     free(all);
     rapt_native_close(p.native);
-    if (!b->lost && !bench_interrupted() && (!has_peak(&d->roof, "f32") || d->roof.read_count == 0))
+    if (!b->lost && !bench_interrupted() && (bench_peak(&d->roof, "f32") <= 0 || d->roof.read_count == 0))
         roofline_alone(b, d);
 }
 
@@ -407,6 +410,14 @@ static bool on_matrix_units(const char *kernel)
             return strcmp(info.family, "coopmat") == 0;
     }
     return false;
+}
+
+double bench_peak(const bench_roofline *r, const char *key)
+{
+    for (size_t n = 0; n < r->peak_count; n++)
+        if (strcmp(r->peaks[n].key, key) == 0)
+            return r->peaks[n].flops;
+    return 0;
 }
 
 double bench_roof(const bench_roofline *r, const char *kernel, rapt_dtype dtype, double flops, double bytes,

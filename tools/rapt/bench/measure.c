@@ -16,6 +16,7 @@
 /* Numbers of samples at which the narrowest interval that holds the median with 95 % does so with 97 % and more, outliers at
  * both ends left out: the next ones in between give no wider margin, only more work. 6 is the least that gives an interval. */
 static const size_t sample_counts[] = {14, 11, 8, 6};
+#define MOST_TIMES 5 /* the time meant for a case that its samples may take; where 6 take more, 3 or 1 must do */
 
 /* A case while it is measured. */
 typedef struct contestant {
@@ -184,6 +185,8 @@ static void enter(bench *b, bench_device *d, contestant *at, bench_sampling how,
         if (*one * (double)at->wanted <= how.seconds)
             break;
     }
+    while (how.samples == 0 && at->wanted > 1 && *one * (double)at->wanted > MOST_TIMES * how.seconds)
+        at->wanted /= 2;
     const double length = how.samples > 0 ? SAMPLE_SECONDS : how.seconds / (double)at->wanted;
     const double runs = *one > 0 ? (how.samples > 0 ? ceil(length / *one) : floor(length / *one)) : 1;
     at->runs = runs < 1 ? 1 : runs > 100000 ? 100000 : (size_t)runs;

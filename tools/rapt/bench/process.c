@@ -17,6 +17,8 @@ extern char **environ;
 #endif
 #include "process.h"
 
+#include "bench/os.h"
+
 #include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -59,7 +61,13 @@ bool process_beside(const char *relative, char *out, size_t capacity)
     if (!slash)
         return false;
     *slash = 0;
-    const int length = snprintf(out, capacity, "%s/%s", path, relative);
+    int length = snprintf(out, capacity, "%s/%s", path, relative);
+    if (length > 0 && (size_t)length < capacity && process_file_exists(out))
+        return true;
+    /* Started through a dynamic loader by name, that one is the program that runs. */
+    if (!rapt_bench_library_folder((const void *)(uintptr_t)process_file_exists, path, sizeof path))
+        return false;
+    length = snprintf(out, capacity, "%s/%s", path, relative);
     return length > 0 && (size_t)length < capacity && process_file_exists(out);
 }
 

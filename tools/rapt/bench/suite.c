@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define SOFTWARE_FLOPS 2e10 /* of a sweep's point on a device that runs on CPUs */
+#define TINY_FLOPS 4e9      /* per second: a device that reaches less is given less to do */
 #define DISCRETE 2          /* VkPhysicalDeviceType */
 
 /* ---- lists ---- */
@@ -14,23 +15,26 @@ static const char *const quick_small[] = {
     "B1H8D64N1024f32",  "B1H8D64N1024f16",   "B1H8D64N1024f32c",      "B1H8D64N1024f16c",      "B1H8K2D64N1024f32",
     "B1H8K2D64N1024f16", "B1H8D128N1024f32", "B1H8D128N1024f16", "B1H32K8D128Q1N4096f32", "B1H32K8D128Q1N4096f16",
     NULL};
+static const char *const quick_tiny[] = {
+    "B1H2D64N256f32", "B1H2D64N256f16", "B1H2D64N256f32c", "B1H2D64N256f16c", "B1H4K1D64N128f32", "B1H4K1D64N128f16",
+    "B1H2D128N128f32", "B1H2D128N128f16", "B1H8K2D128Q1N1024f32", "B1H8K2D128Q1N1024f16", NULL};
 static const char *const quick_large[] = {
     "B2H16D64N4096f32",  "B2H16D64N4096f16",    "B2H16D64N4096f32c", "B2H16D64N4096f16c",       "B2H16K4D64N4096f32",
     "B2H16K4D64N4096f16", "B2H16D128N4096f32", "B2H16D128N4096f16", "B4H32K8D128Q1N16384f32", "B4H32K8D128Q1N16384f16",
     NULL};
+static const char *const sustained_tiny[] = {"B1H2D64N256f32", NULL};
 static const char *const sustained_small[] = {"B1H8D64N1024f32", NULL};
 static const char *const sustained_large[] = {"B2H16D64N4096f16", NULL};
 
-static bool large(const rapt_caps *caps)
+/* d NULL: of no device in particular. */
+static const char *const *list_of(bench_mode mode, const bench_device *d)
 {
-    return caps && caps->device_type == DISCRETE;
-}
-
-static const char *const *list_of(bench_mode mode, const rapt_caps *caps)
-{
+    const bool large = d && d->caps->device_type == DISCRETE;
+    const double peak = d ? bench_peak(&d->roof, "f32") : 0;
+    const bool tiny = peak > 0 && peak < TINY_FLOPS;
     if (mode == BENCH_SUSTAINED)
-        return large(caps) ? sustained_large : sustained_small;
-    return large(caps) ? quick_large : quick_small;
+        return tiny ? sustained_tiny : large ? sustained_large : sustained_small;
+    return tiny ? quick_tiny : large ? quick_large : quick_small;
 }
 
 /* ---- collecting ---- */
@@ -102,7 +106,7 @@ static void add_old(const bench *b, list *l, const rapt_case *known, size_t know
     }
 }
 
-bench_case *bench_suite(const bench *b, const rapt_caps *caps, size_t *count, rapt_error *error)
+bench_case *bench_suite(const bench *b, const bench_device *d, size_t *count, rapt_error *error)
 {
     const bench_options *o = b->o;
     list l = {.cases = calloc(1, sizeof(bench_case))};
@@ -122,9 +126,9 @@ bench_case *bench_suite(const bench *b, const rapt_caps *caps, size_t *count, ra
     } else if (good && o->cases) {
         good = add_named(&l, known, known_count, o->cases, o->kernel, error);
     } else if (good && o->mode == BENCH_COMPARE) {
-        add_old(b, &l, known, known_count, caps);
+        add_old(b, &l, known, known_count, d->caps);
     } else if (good) {
-        for (const char *const *name = list_of(o->mode, caps); *name && (o->mode != BENCH_QUICK || !o->filter); name++) {
+        for (const char *const *name = list_of(o->mode, d); *name && (o->mode != BENCH_QUICK || !o->filter); name++) {
             rapt_case c;
             if (wanted(b, *name) && find(known, known_count, *name, &c))
                 add(&l, &c, o->kernel);
