@@ -15,9 +15,6 @@
 #define COMPILE_SECONDS 0.12 /* of one gauge, as foreseen */
 #define QUICK_SECONDS 18.0   /* for all gauges of the quick mode; what comes later is left out, and said to be */
 
-/* What is expected of a software device's multiply-adds, as a part of the native loop's; below, the result says why. */
-#define FMA_MARK 0.7
-
 typedef struct extent_settings {
     double seconds, longest_ms;
     bool roofline_only;
@@ -134,21 +131,7 @@ static void sample_native(beside *p)
             p->rates[n][p->rounds] = rapt_native_sample(p->native, p->items[n], NATIVE_SECONDS) * 1e9;
 }
 
-/* A driver that fills narrower vectors than the native loop cannot reach it: its subgroup is one vector of floats. */
-static void add_limit(cJSON *o, const bench_device *d, const beside *p, double of_native)
-{
-    const unsigned width = p->items[0] == RAPT_NATIVE_FMA_AVX2 ? 256 : p->items[0] == RAPT_NATIVE_FMA_NEON ? 128 : 0;
-    const unsigned vectors = 32 * d->caps->subgroup_size;
-    char text[200];
-    if (of_native >= FMA_MARK || vectors == 0 || vectors >= width)
-        return;
-    snprintf(text, sizeof text,
-             "the driver's vectors have %u bits (subgroups of %u lanes), the CPU's own loop's %u: at most %.0f %%",
-             vectors, d->caps->subgroup_size, width, 100.0 * vectors / width);
-    cJSON_AddStringToObject(o, "limit", text);
-}
-
-static void add_native(cJSON *o, const bench_device *d, const beside *p, double median)
+static void add_native(cJSON *o, const beside *p, double median)
 {
     if (p->item_count == 0 || p->rates[0][0] < 0)
         return;
@@ -168,10 +151,8 @@ static void add_native(cJSON *o, const bench_device *d, const beside *p, double 
         cJSON_AddStringToObject(other, "name", rapt_native_item_name(p->items[1]));
         bench_figure_add(other, "value", p->rates[1], p->rounds, 1);
     }
-    if (!(native > 0))
-        return;
-    cJSON_AddNumberToObject(o, "of_native", median / native);
-    add_limit(o, d, p, median / native);
+    if (native > 0)
+        cJSON_AddNumberToObject(o, "of_native", median / native);
 }
 
 /* ---- what is known of devices that we had ---- */
@@ -226,6 +207,8 @@ static cJSON *describe(const rapt_gauge_info *g)
     cJSON_AddStringToObject(o, "kernel", g->kernel);
     cJSON_AddBoolToObject(o, "lower_is_better", g->lower_is_better != 0);
     cJSON_AddNumberToObject(o, "bytes", (double)g->bytes);
+    if (g->limit[0])
+        cJSON_AddStringToObject(o, "limit", g->limit);
     return o;
 }
 
@@ -258,7 +241,7 @@ static cJSON *measure(bench *b, bench_device *d, uint32_t index, const rapt_gaug
     cJSON_AddStringToObject(json, "clock", r.device_clock ? "device" : "wall");
     bench_figure_add(json, "value", values, count, 1);
     const double median = bench_figure_of(values, count).median;
-    add_native(json, d, p, median);
+    add_native(json, p, median);
     add_best_known(json, d, g, median);
     note_peak(&d->roof, g, r.best);
     return json;

@@ -88,8 +88,6 @@ void bench_print_gauge(bench *b, const cJSON *g)
     }
     fprintf(b->out, "%-34s %15s %6s  %-15.15s %15s %8s\n", name, value, width, native ? text(native, "name") : "", other,
             share);
-    if (text(g, "limit")[0])
-        fprintf(b->out, "    %.96s\n", text(g, "limit"));
     fflush(b->out);
 }
 
