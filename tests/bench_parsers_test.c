@@ -1,4 +1,5 @@
-/* What rapt bench reads: earlier results and recordings, good, hostile and mutilated ones; and what it makes of them. */
+/* What rapt bench reads: earlier results and recordings, good, hostile and mutilated ones; and what it makes
+ * of them. */
 #include "support.h"
 
 #include "bench/baseline.h"
@@ -45,11 +46,14 @@ static void clear_line(const rapt_error *error, const char *path)
 
 /* ---- earlier results ---- */
 
-#define FIGURE(m) "{\"median\":" m ",\"min\":0.5,\"max\":9,\"low\":0.9,\"high\":8,\"coverage\":0.97,\"count\":14,\"samples\":[]}"
+#define FIGURE(m)                                                                                            \
+    "{\"median\":" m                                                                                         \
+    ",\"min\":0.5,\"max\":9,\"low\":0.9,\"high\":8,\"coverage\":0.97,\"count\":14,\"samples\":[]}"
 #define CASE(name, members) "{\"name\":\"" name "\",\"status\":\"ok\"," members "}"
-#define RESULT(cases)                                                                                                  \
-    "{\"schema\":\"rapt-bench/1\",\"started\":\"2026-01-31T12:00:00Z\",\"devices\":[{\"device\":{\"name\":\"dev\"},\"cases\":[" \
-    cases "]}]}"
+#define RESULT(cases)                                                                                        \
+    "{\"schema\":\"rapt-bench/"                                                                              \
+    "1\",\"started\":\"2026-01-31T12:00:00Z\",\"devices\":[{\"device\":{\"name\":\"dev\"},\"cases\":[" cases \
+    "]}]}"
 #define GOOD_CASE CASE("A", "\"device\":" FIGURE("1.5") ",\"wall\":" FIGURE("2"))
 
 static bool read_baseline(const char *text, size_t size, baseline *b, rapt_error *error)
@@ -73,7 +77,8 @@ static void baseline_good(void **state)
     assert_string_equal(b.started, "2026-01-31T12:00:00Z");
     const baseline_case *c = baseline_find(&b, "dev", "A");
     assert_non_null(c);
-    assert_true(c->ok && c->by_name && c->clock[0].median == 1.5 && c->clock[1].median == 2 && c->clock[0].count == 14);
+    assert_true(c->ok && c->by_name && c->clock[0].median == 1.5 && c->clock[1].median == 2 &&
+                c->clock[0].count == 14);
     assert_ptr_equal(baseline_find(&b, "another device", "A"), c); /* it knows one alone */
     assert_false(baseline_find(&b, "dev", "B")->ok);
     assert_null(baseline_find(&b, "dev", "C"));
@@ -84,9 +89,10 @@ static void baseline_good(void **state)
 static void baseline_sweeps(void **state)
 {
     (void)state;
-    static const char text[] = "{\"schema\":\"rapt-bench/1\",\"devices\":[{\"device\":{\"name\":\"d1\"},\"sweeps\":[{\"series\":["
-                               "{\"points\":[{\"x\":1,\"case\":" GOOD_CASE "}]}]}]},"
-                               "{\"device\":{\"name\":\"d2\"},\"cases\":[" GOOD_CASE "]}]}";
+    static const char text[] =
+        "{\"schema\":\"rapt-bench/1\",\"devices\":[{\"device\":{\"name\":\"d1\"},\"sweeps\":[{\"series\":["
+        "{\"points\":[{\"x\":1,\"case\":" GOOD_CASE "}]}]}]},"
+        "{\"device\":{\"name\":\"d2\"},\"cases\":[" GOOD_CASE "]}]}";
     baseline b;
     rapt_error error;
     assert_true(read_baseline(text, strlen(text), &b, &error));
@@ -171,8 +177,9 @@ static void baseline_mutilated(void **state)
                 for (size_t n = 0; n < b.count; n++)
                     for (int k = 0; k < 2; k++) {
                         const bench_figure *f = &b.cases[n].clock[k];
-                        assert_true(f->count == 0 || (f->min > 0 && f->min <= f->low && f->low <= f->median &&
-                                                      f->median <= f->high && f->high <= f->max && isfinite(f->max)));
+                        assert_true(f->count == 0 ||
+                                    (f->min > 0 && f->min <= f->low && f->low <= f->median &&
+                                     f->median <= f->high && f->high <= f->max && isfinite(f->max)));
                     }
             baseline_free(&b);
         }
@@ -180,7 +187,8 @@ static void baseline_mutilated(void **state)
 
 static bench_figure figure(double low, double median, double high)
 {
-    return (bench_figure){.median = median, .min = low, .max = high, .low = low, .high = high, .coverage = 0.97, .count = 11};
+    return (bench_figure){
+        .median = median, .min = low, .max = high, .low = low, .high = high, .coverage = 0.97, .count = 11};
 }
 
 static void verdicts(void **state)
@@ -194,7 +202,7 @@ static void verdicts(void **state)
         baseline_verdict verdict;
     } cases[] = {
         {figure(1.3, 1.4, 1.5), BASELINE_SLOWER},
-        {figure(1.05, 1.4, 1.5), BASELINE_SAME},  /* the intervals meet */
+        {figure(1.05, 1.4, 1.5), BASELINE_SAME}, /* the intervals meet */
         {figure(1.101, 1.105, 1.2), BASELINE_SLOWER},
         {figure(1.101, 1.095, 1.2), BASELINE_SAME}, /* within the threshold */
         {figure(0.5, 0.6, 0.7), BASELINE_FASTER},
@@ -207,7 +215,8 @@ static void verdicts(void **state)
         assert_true(!r.device_clock && r.low <= r.high);
     }
     const bench_figure device[2] = {figure(1.9, 2.0, 2.1), figure(5, 5, 5)};
-    assert_int_equal(baseline_judge(&both, device, 0.1, &r), BASELINE_SAME); /* by the device's clock, not by the wall's */
+    assert_int_equal(baseline_judge(&both, device, 0.1, &r),
+                     BASELINE_SAME); /* by the device's clock, not by the wall's */
     assert_true(r.device_clock && r.median == 1);
     const bench_figure device_only[2] = {figure(1.9, 2.0, 2.1), {0}};
     assert_int_equal(baseline_judge(&old, device_only, 0.1, &r), BASELINE_NEW);
@@ -222,7 +231,8 @@ static void figures(void **state)
     (void)state;
     const double samples[] = {5, 1, 3, 2, 4, 6, 7, 11, 10, 9, 8};
     bench_figure f = bench_figure_of(samples, 11), again;
-    assert_true(f.median == 6 && f.min == 1 && f.max == 11 && f.low == 2 && f.high == 10 && f.coverage > 0.98);
+    assert_true(f.median == 6 && f.min == 1 && f.max == 11 && f.low == 2 && f.high == 10 &&
+                f.coverage > 0.98);
     assert_true(fabs(bench_figure_spread(&f) - 4.0 / 6) < 1e-12);
     f = bench_figure_of(samples, 3);
     assert_true(f.low == 1 && f.high == 5 && bench_figure_spread(&f) < 0);
@@ -230,7 +240,8 @@ static void figures(void **state)
     bench_figure_add(o, "x", samples, 11, 0.5);
     bench_figure_add(o, "none", samples, 0, 1);
     assert_true(cJSON_IsNull(cJSON_GetObjectItem(o, "none")));
-    assert_true(bench_figure_read(cJSON_GetObjectItem(o, "x"), &again) && again.median == 3 && again.high == 5);
+    assert_true(bench_figure_read(cJSON_GetObjectItem(o, "x"), &again) && again.median == 3 &&
+                again.high == 5);
     assert_false(bench_figure_read(cJSON_GetObjectItem(o, "none"), &again));
     cJSON_Delete(o);
 }
@@ -239,8 +250,9 @@ static void figures(void **state)
 
 #define HEAD "{\"rapt_record\":1}\n"
 #define TENSOR(d, s) "{\"dims\":[" d "],\"strides\":[" s "]}"
-#define PROBLEM(op, count, dtype, q, rest)                                                                              \
-    "{\"op\":\"" op "\",\"count\":" count ",\"dtype\":\"" dtype "\",\"causal\":false,\"causal_offset\":0,\"scale\":0.5,\"q\":" q rest
+#define PROBLEM(op, count, dtype, q, rest)                                                                   \
+    "{\"op\":\"" op "\",\"count\":" count ",\"dtype\":\"" dtype                                              \
+    "\",\"causal\":false,\"causal_offset\":0,\"scale\":0.5,\"q\":" q rest
 #define Q TENSOR("1,4,10,8", "320,8,32,1")
 #define KV ",\"k\":" TENSOR("1,2,20,8", "320,8,16,1") ",\"v\":" TENSOR("1,2,20,16", "640,16,32,1")
 #define OUT ",\"out\":" TENSOR("1,4,10,16", "640,160,16,1")
@@ -260,18 +272,42 @@ static bool read_replay(const char *text, size_t size, replay *r, rapt_error *er
 static void replay_good(void **state)
 {
     (void)state;
-    static const char text[] = HEAD GOOD_LINE "\n"
-        "{\"op\":\"attention\",\"count\":1,\"dtype\":\"f32\",\"causal\":true,\"causal_offset\":-3,\"scale\":null,\"q\":" TENSOR(
-            "1,2,100,8", "1600,800,8,1") ",\"k\":" TENSOR("1,2,60,8", "960,480,8,1") ",\"v\":" TENSOR("1,2,60,8", "0,480,8,1")
-        ",\"out\":" TENSOR("1,2,100,8", "1600,800,8,1") ",\"lse\":" TENSOR("1,2,100", "200,100,1")
-        ",\"sequences\":3,\"max_seqlen_q\":40,\"max_seqlen_k\":0}";
+    static const char text[] = HEAD
+        GOOD_LINE "\n"
+                  "{\"op\":\"attention\",\"count\":1,\"dtype\":\"f32\",\"causal\":true,\"causal_offset\":-3,"
+                  "\"scale\":null,\"q\":" TENSOR("1,2,100,8", "1600,800,8,1") ",\"k\":" TENSOR("1,2,60,8", "9"
+                                                                                                           "6"
+                                                                                                           "0"
+                                                                                                           ","
+                                                                                                           "4"
+                                                                                                           "8"
+                                                                                                           "0"
+                                                                                                           ","
+                                                                                                           "8"
+                                                                                                           ","
+                                                                                                           "1") ",\"v\":" TENSOR(
+                      "1,2,60,8",
+                      "0,480,8,1") ",\"out\":" TENSOR("1,2,100,8",
+                                                      "1600,800,8,1") ",\"lse\":" TENSOR("1,2,100",
+                                                                                         "200,100,1") ",\"seq"
+                                                                                                      "uences"
+                                                                                                      "\":3,"
+                                                                                                      "\"max_"
+                                                                                                      "seqlen"
+                                                                                                      "_q\":"
+                                                                                                      "40,"
+                                                                                                      "\"max_"
+                                                                                                      "seqlen"
+                                                                                                      "_k\":"
+                                                                                                      "0}";
     replay r;
     rapt_error error;
     assert_true(read_replay(text, strlen(text), &r, &error));
     assert_int_equal(r.count, 2);
     const replay_problem *p = r.problems;
     assert_string_equal(p->c.name, "1:B1H4K2D8V16Q10N20f16");
-    assert_true(p->count == 7 && p->desc.flags == RAPT_ATTENTION_SCALE && p->desc.scale == 0.5f && p->c.no_lse);
+    assert_true(p->count == 7 && p->desc.flags == RAPT_ATTENTION_SCALE && p->desc.scale == 0.5f &&
+                p->c.no_lse);
     assert_true(p->desc.q.stride[2] == 32 && p->desc.k.size[2] == 20 && p->desc.v.size[3] == 16);
     p++;
     assert_string_equal(p->c.name, "2:B1H2D8Q100N60f32cs3");
@@ -308,13 +344,19 @@ static void replay_hostile(void **state)
         {HEAD PROBLEM("attention", "1", "f16", TENSOR("1,4,10,8", "320,8,32"), KV OUT LAST), "\"q\""},
         {HEAD PROBLEM("attention", "1", "f16", TENSOR("1,4,-1,8", "320,8,32,1"), KV OUT LAST), "\"q\""},
         {HEAD PROBLEM("attention", "1", "f16", TENSOR("1,4,10,8", "320,-8,32,1"), KV OUT LAST), "\"q\""},
-        {HEAD PROBLEM("attention", "1", "f16", TENSOR("1,4,10,8", "320,8,32,2"), KV OUT LAST), "head_dim is not 1"},
-        {HEAD PROBLEM("attention", "1", "f16", TENSOR("2000000000,2000000000,1,8", "60000000000,8,8,1"), KV OUT LAST), "2^36"},
-        {HEAD PROBLEM("attention", "1", "f16", TENSOR("1,4,10,9", "320,8,32,1"), KV OUT LAST), "\"k\" does not fit"},
-        {HEAD PROBLEM("attention", "1", "f16", TENSOR("1,4,11,8", "320,8,32,1"), KV OUT LAST), "\"out\" does not fit"},
+        {HEAD PROBLEM("attention", "1", "f16", TENSOR("1,4,10,8", "320,8,32,2"), KV OUT LAST),
+         "head_dim is not 1"},
+        {HEAD PROBLEM("attention", "1", "f16", TENSOR("2000000000,2000000000,1,8", "60000000000,8,8,1"),
+                      KV OUT LAST),
+         "2^36"},
+        {HEAD PROBLEM("attention", "1", "f16", TENSOR("1,4,10,9", "320,8,32,1"), KV OUT LAST),
+         "\"k\" does not fit"},
+        {HEAD PROBLEM("attention", "1", "f16", TENSOR("1,4,11,8", "320,8,32,1"), KV OUT LAST),
+         "\"out\" does not fit"},
         {HEAD PROBLEM("attention", "1", "f16", Q, KV LAST), "\"out\""},
         {HEAD PROBLEM("attention", "1", "f16", Q, KV OUT "}"), "\"sequences\""},
-        {HEAD PROBLEM("attention", "1", "f16", Q, KV OUT ",\"sequences\":100000,\"max_seqlen_q\":1,\"max_seqlen_k\":1}"),
+        {HEAD PROBLEM("attention", "1", "f16", Q,
+                      KV OUT ",\"sequences\":100000,\"max_seqlen_q\":1,\"max_seqlen_k\":1}"),
          "256 at most"},
         {HEAD PROBLEM("attention", "1", "f16", Q, KV OUT ",\"lse\":3,\"sequences\":0}"), "\"lse\""},
     };

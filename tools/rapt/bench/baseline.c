@@ -38,8 +38,9 @@ static bool read_case(const cJSON *json, const char *where, baseline_case *c, ra
     for (int n = 0; n < 2 && c->ok; n++) {
         const cJSON *figure = member(json, clocks[n]);
         if (figure && !cJSON_IsNull(figure) && !bench_figure_read(figure, &c->clock[n]))
-            return tool_fail(error, RAPT_ERROR_IO, "%s: case '%.80s': its %s time is no figure of positive seconds", where,
-                             c->name, clocks[n]);
+            return tool_fail(error, RAPT_ERROR_IO,
+                             "%s: case '%.80s': its %s time is no figure of positive seconds", where, c->name,
+                             clocks[n]);
     }
     if (c->ok && c->clock[0].count == 0 && c->clock[1].count == 0)
         return tool_fail(error, RAPT_ERROR_IO, "%s: case '%.80s' is ok but has no time", where, c->name);
@@ -66,7 +67,8 @@ static bool read_cases(baseline *b, const cJSON *cases, const char *where, const
 }
 
 /* The points of the sweeps are cases too. */
-static bool read_sweeps(baseline *b, const cJSON *device, const char *where, const char *name, rapt_error *error)
+static bool read_sweeps(baseline *b, const cJSON *device, const char *where, const char *name,
+                        rapt_error *error)
 {
     const cJSON *sweep, *series, *point;
     cJSON_ArrayForEach(sweep, member(device, "sweeps"))
@@ -112,7 +114,8 @@ bool baseline_read(const char *path, baseline *b, rapt_error *error)
     const char *end = file;
     b->json = cJSON_ParseWithOpts(file, &end, 1);
     if (!b->json)
-        tool_fail(error, RAPT_ERROR_IO, "%s: not a result of rapt bench --json: no JSON, from byte %zu of %zu on", path,
+        tool_fail(error, RAPT_ERROR_IO,
+                  "%s: not a result of rapt bench --json: no JSON, from byte %zu of %zu on", path,
                   (size_t)(end - file), size);
     free(file);
     if (!b->json)
@@ -120,9 +123,11 @@ bool baseline_read(const char *path, baseline *b, rapt_error *error)
     const char *schema = text(b->json, "schema");
     const cJSON *devices = member(b->json, "devices"), *device;
     if (!schema || strncmp(schema, "rapt-bench/", 11) != 0 || !cJSON_IsArray(devices))
-        return tool_fail(error, RAPT_ERROR_IO, "%s: not a result of rapt bench --json: no \"schema\": \"" SCHEMA "\"", path);
+        return tool_fail(error, RAPT_ERROR_IO,
+                         "%s: not a result of rapt bench --json: no \"schema\": \"" SCHEMA "\"", path);
     if (strcmp(schema, SCHEMA) != 0)
-        return tool_fail(error, RAPT_ERROR_IO, "%s: of schema '%.40s', this program reads " SCHEMA, path, schema);
+        return tool_fail(error, RAPT_ERROR_IO, "%s: of schema '%.40s', this program reads " SCHEMA, path,
+                         schema);
     cJSON_ArrayForEach(device, devices)
     {
         if (!read_device(b, device, path, index++, error))

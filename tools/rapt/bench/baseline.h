@@ -10,7 +10,7 @@ typedef struct baseline_case {
     const char *device, *name; /* into `json` */
     bool ok;                   /* else it was wrong, refused or failed, and has no figures */
     bench_figure clock[2];     /* seconds: by the device's clock, by the wall's; count 0 where not measured */
-    bool by_name;              /* of the attention suite, to be run again by its name; else part of a sweep or a replay */
+    bool by_name; /* of the attention suite, to be run again by its name; else part of a sweep or a replay */
 } baseline_case;
 
 typedef struct baseline {
@@ -20,8 +20,8 @@ typedef struct baseline {
     size_t count;
 } baseline;
 
-/* False with one line in `error`, naming the file and the place in it, for what rapt bench --json did not write. Free in any
- * case. */
+/* False with one line in `error`, naming the file and the place in it, for what rapt bench --json did not
+ * write. Free in any case. */
 bool baseline_read(const char *path, baseline *out, rapt_error *error);
 void baseline_free(baseline *b);
 
@@ -44,8 +44,9 @@ typedef struct baseline_ratio {
     bool device_clock;
 } baseline_ratio;
 
-/* Slower only if the medians' intervals lie apart and the ratio of the medians is beyond 1 + threshold; faster likewise,
- * beyond 1 / (1 + threshold). Clocks: the device's if both have it, else the wall's; neither: BASELINE_NEW. */
+/* Slower only if the medians' intervals lie apart and the ratio of the medians is beyond 1 + threshold;
+ * faster likewise, beyond 1 / (1 + threshold). Clocks: the device's if both have it, else the wall's;
+ * neither: BASELINE_NEW. */
 baseline_verdict baseline_judge(const baseline_case *old, const bench_figure now[2], double threshold,
                                 baseline_ratio *ratio);
 

@@ -1,5 +1,5 @@
-/* rapt bench from inside: what its parts share. One run measures gauges and cases on one device after the other; results
- * become JSON at once, and tables, CSV and the page of the report are made from that. */
+/* rapt bench from inside: what its parts share. One run measures gauges and cases on one device after the
+ * other; results become JSON at once, and tables, CSV and the page of the report are made from that. */
 #ifndef RAPT_TOOL_BENCH_H
 #define RAPT_TOOL_BENCH_H
 
@@ -76,10 +76,11 @@ typedef struct bench {
     double planned, done; /* seconds, as foreseen */
     size_t ok, wrong, refused, failed, regressions;
     int failed_code; /* the exit code that failures stand for */
-    bool lost; /* the device is: nothing more can be measured on it */
+    bool lost;       /* the device is: nothing more can be measured on it */
 } bench;
 
-/* Set by Ctrl-C. What runs is finished, what was measured is written. A second Ctrl-C ends the program at once. */
+/* Set by Ctrl-C. What runs is finished, what was measured is written. A second Ctrl-C ends the program at
+ * once. */
 bool bench_interrupted(void);
 void bench_progress(bench *b, double seconds, const char *what); /* so many more of `planned` are done */
 
@@ -112,8 +113,8 @@ typedef struct bench_sampling {
     size_t samples;
 } bench_sampling;
 
-/* Proves each case, then times those that are right in rounds that take turns, so that a drift of the machine meets them all
- * alike. Never fails as a whole: each case tells what became of it. */
+/* Proves each case, then times those that are right in rounds that take turns, so that a drift of the machine
+ * meets them all alike. Never fails as a whole: each case tells what became of it. */
 void bench_cases_measure(bench *b, bench_device *d, bench_case *cases, size_t count, bench_sampling how);
 void bench_case_free(bench_case *c);
 bool bench_has_device_clock(const bench_case *c);
@@ -150,7 +151,8 @@ typedef struct bench_sweep {
 } bench_sweep;
 size_t bench_sweep_count(void);
 /* The index-th sweep for such a device. Free in any case. */
-bool bench_sweep_make(size_t index, const rapt_caps *caps, const char *filter, const char *kernel, bench_sweep *out);
+bool bench_sweep_make(size_t index, const rapt_caps *caps, const char *filter, const char *kernel,
+                      bench_sweep *out);
 bool bench_sweep_named(const char *filter); /* does it leave anything? */
 void bench_sweep_free(bench_sweep *s);
 
@@ -164,7 +166,8 @@ double bench_gauges_seconds(const bench_device *d, bench_extent extent); /* as f
 void bench_gauges_again(bench *b, bench_device *d);
 double bench_peak(const bench_roofline *r, const char *key); /* FLOP/s; 0: unknown */
 cJSON *bench_roofline_json(const bench_roofline *r);
-/* FLOP/s that the roofline allows a kernel at this work; 0: unknown. *peak: key of the peak that bounds it. */
+/* FLOP/s that the roofline allows a kernel at this work; 0: unknown. *peak: key of the peak that bounds it.
+ */
 double bench_roof(const bench_roofline *r, const char *kernel, rapt_dtype dtype, double flops, double bytes,
                   const char **peak, bool *memory_bound);
 

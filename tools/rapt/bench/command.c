@@ -25,8 +25,8 @@ static const struct {
     const char *name;
     double seconds; /* of timed runs per case */
 } modes[BENCH_MODES] = {
-    [BENCH_QUICK] = {"quick", 2},     [BENCH_FULL] = {"full", 3},   [BENCH_SUSTAINED] = {"sustained", 0},
-    [BENCH_SWEEP] = {"sweep", 1},     [BENCH_REPLAY] = {"replay", 1.5}, [BENCH_COMPARE] = {"compare", 2},
+    [BENCH_QUICK] = {"quick", 2}, [BENCH_FULL] = {"full", 3},       [BENCH_SUSTAINED] = {"sustained", 0},
+    [BENCH_SWEEP] = {"sweep", 1}, [BENCH_REPLAY] = {"replay", 1.5}, [BENCH_COMPARE] = {"compare", 2},
     [BENCH_PEERS] = {"peers", 0},
 };
 
@@ -127,7 +127,8 @@ static bool has_sweeps(const bench_options *o)
 
 static bench_sampling sampling(const bench *b, bench_mode mode)
 {
-    return (bench_sampling){.seconds = b->seconds > 0 ? b->seconds : modes[mode].seconds, .samples = (size_t)b->samples};
+    return (bench_sampling){.seconds = b->seconds > 0 ? b->seconds : modes[mode].seconds,
+                            .samples = (size_t)b->samples};
 }
 
 /* Seconds, as foreseen, of one device. */
@@ -261,10 +262,16 @@ static void measure_device(bench *b, bench_device *d, bench_case *cases, size_t 
 static void print_roofline(bench *b, const bench_device *d)
 {
     for (size_t n = 0; n < d->roof.peak_count; n++)
-        fprintf(b->out, "%s%s %.4g GFLOP/s", n > 0 ? ", " : "roofline: ", d->roof.peaks[n].key, d->roof.peaks[n].flops / 1e9);
-    for (size_t n = 0; n < d->roof.read_count; n++)
-        if (n + 1 == d->roof.read_count)
-            fprintf(b->out, "; read %.4g GB/s\n", d->roof.reads[n].rate / 1e9);
+        fprintf(b->out, "%s%s %.4g GFLOP/s", n > 0 ? ", " : "roofline: ", d->roof.peaks[n].key,
+                d->roof.peaks[n].flops / 1e9);
+    const cJSON *json = cJSON_GetObjectItemCaseSensitive(d->json, "roofline"),
+                *memory = cJSON_GetObjectItemCaseSensitive(json, "bytes_per_second"),
+                *cache = cJSON_GetObjectItemCaseSensitive(json, "cache_bytes_per_second");
+    if (memory && cache)
+        fprintf(b->out, "; read %.4g GB/s%s", memory->valuedouble / 1e9,
+                cache->valuedouble > memory->valuedouble ? "" : "\n");
+    if (memory && cache && cache->valuedouble > memory->valuedouble)
+        fprintf(b->out, ", from caches up to %.4g GB/s\n", cache->valuedouble / 1e9);
 }
 
 static int run_device(bench *b, uint32_t index, size_t devices_left, cJSON *devices)
@@ -288,7 +295,8 @@ static int run_device(bench *b, uint32_t index, size_t devices_left, cJSON *devi
     bench_case *cases = needs_cases ? bench_suite(b, &d, &count, &error) : NULL;
     int code = TOOL_GOOD;
     if (d.caps->no_execution) {
-        code = tool_error(TOOL_REFUSED, "%.200s compiles only: nothing can be timed on it", d.caps->device_name);
+        code =
+            tool_error(TOOL_REFUSED, "%.200s compiles only: nothing can be timed on it", d.caps->device_name);
     } else if (needs_cases && !cases) {
         code = tool_report(&error);
     } else {
@@ -340,7 +348,8 @@ static int judge(const bench *b, int code)
     if (b->wrong > 0)
         tool_error(0, "wrong results: %zu", b->wrong);
     if (b->regressions > 0)
-        tool_error(0, "more than %.3g %% slower than in the baseline: %zu of the cases", 100 * b->threshold, b->regressions);
+        tool_error(0, "more than %.3g %% slower than in the baseline: %zu of the cases", 100 * b->threshold,
+                   b->regressions);
     if (b->failed > 0)
         tool_error(0, "failed: %zu of the cases, see above", b->failed);
     if (bench_interrupted())
@@ -370,8 +379,8 @@ static int run(bench *b, int argc, char **argv)
     signal(SIGTERM, on_signal);
     const double start = rapt_bench_now(), others = rapt_bench_others_cpu();
     int code = o->mode == BENCH_PEERS ? bench_peers(b) : run_devices(b);
-    if (cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(b->json, "devices")) == 0 && o->mode != BENCH_PEERS &&
-        code != TOOL_GOOD)
+    if (cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(b->json, "devices")) == 0 &&
+        o->mode != BENCH_PEERS && code != TOOL_GOOD)
         return code; /* there is nothing to be written */
     if (o->mode == BENCH_PEERS && !cJSON_GetObjectItemCaseSensitive(b->json, "peers"))
         return code;
@@ -404,13 +413,16 @@ static bool read_mode(bench_options *o, const char *const *words, size_t count, 
     while (mode < BENCH_MODES && strcmp(words[0], modes[mode].name) != 0)
         mode++;
     if (mode == BENCH_MODES)
-        return tool_fail(error, RAPT_ERROR_INVALID,
-                         "unknown mode '%.60s': quick, full, sustained, sweep, replay FILE, compare FILE, peers", words[0]);
+        return tool_fail(
+            error, RAPT_ERROR_INVALID,
+            "unknown mode '%.60s': quick, full, sustained, sweep, replay FILE, compare FILE, peers",
+            words[0]);
     o->mode = (bench_mode)mode;
     const bool needs_file = o->mode == BENCH_REPLAY || o->mode == BENCH_COMPARE;
     if (needs_file && count < 2)
         return tool_fail(error, RAPT_ERROR_INVALID, "rapt bench %s needs a file: %s", words[0],
-                         o->mode == BENCH_REPLAY ? "one recorded with RAPT_RECORD" : "an earlier --json file");
+                         o->mode == BENCH_REPLAY ? "one recorded with RAPT_RECORD"
+                                                 : "an earlier --json file");
     if (!needs_file && count == 2)
         return tool_fail(error, RAPT_ERROR_INVALID, "'%.80s' is one word too many", words[1]);
     o->file = needs_file ? words[1] : NULL;
@@ -441,7 +453,8 @@ static bool ready(bench *b, rapt_error *error)
     if (o->cases && o->filter)
         return tool_fail(error, RAPT_ERROR_INVALID, "--case and --filter exclude each other");
     if (o->cases && o->mode == BENCH_REPLAY)
-        return tool_fail(error, RAPT_ERROR_INVALID, "replay takes its cases from the file: --case has no place there");
+        return tool_fail(error, RAPT_ERROR_INVALID,
+                         "replay takes its cases from the file: --case has no place there");
     if (o->compare && o->mode == BENCH_COMPARE)
         return tool_fail(error, RAPT_ERROR_INVALID, "compare FILE and --compare FILE exclude each other");
     if (!read_numbers(b, error))
@@ -458,7 +471,8 @@ static bool ready(bench *b, rapt_error *error)
     rapt_caps_floor(&caps);
     if (o->mode == BENCH_SWEEP && o->filter && !o->cases && !bench_sweep_named(o->filter))
         return tool_fail(error, RAPT_ERROR_INVALID, "no sweep's name or line contains '%.60s'", o->filter);
-    if (o->mode == BENCH_SWEEP || o->mode == BENCH_COMPARE || (!o->cases && !o->filter && o->mode != BENCH_REPLAY))
+    if (o->mode == BENCH_SWEEP || o->mode == BENCH_COMPARE ||
+        (!o->cases && !o->filter && o->mode != BENCH_REPLAY))
         return true;
     bench_case *cases = bench_suite(b, &any, &count, error);
     free(cases);
@@ -474,15 +488,17 @@ int tool_bench(int argc, char **argv)
          "heads, [kv heads], head_dim, [V head_dim], [Q queries], keys, dtype, c: causal)",
          &o.cases, NULL, 0},
         {"--filter", "TEXT", "only usual cases whose name contains TEXT", &o.filter, NULL, 0},
-        {"--gauges", "TEXT", "only gauges of the device whose name or group contains TEXT", &o.gauges, NULL, 0},
+        {"--gauges", "TEXT", "only gauges of the device whose name or group contains TEXT", &o.gauges, NULL,
+         0},
         {"--kernel", "NAME", "force this kernel row", &o.kernel, NULL, 0},
         {"--samples", "N", "samples per case; default: 6 to 14, as time allows", &o.samples, NULL, 0},
-        {"--seconds", "S", "of timed runs per case (quick 2, full 3); of all of a sustained run (120)", &o.seconds,
-         NULL, 0},
+        {"--seconds", "S", "of timed runs per case (quick 2, full 3); of all of a sustained run (120)",
+         &o.seconds, NULL, 0},
         {"--json", "FILE", "results as JSON into FILE, - for standard output", &o.json, NULL, 0},
         {"--csv", "FILE", "results as CSV", &o.csv, NULL, 0},
         {"--html", "FILE", "results as a page with pictures; needs python3", &o.html, NULL, 0},
-        {"--compare", "FILE", "an earlier --json file: exit code 1 when a case became slower", &o.compare, NULL, 0},
+        {"--compare", "FILE", "an earlier --json file: exit code 1 when a case became slower", &o.compare,
+         NULL, 0},
         {"--threshold", "X", "by more than X percent of its median, the intervals lying apart; default 10",
          &o.threshold, NULL, 0},
         {"--list", NULL, "print the names of the mode's cases and run nothing", NULL, &o.list, 0},
@@ -540,7 +556,8 @@ int tool_bench(int argc, char **argv)
         code = tool_report(&error);
     else if ((code = tool_kernel_known(o.kernel)) == TOOL_GOOD && o.list)
         for (size_t n = 0; n < b.old.count + b.recorded.count; n++)
-            printf("%s\n", n < b.old.count ? b.old.cases[n].name : b.recorded.problems[n - b.old.count].c.name);
+            printf("%s\n",
+                   n < b.old.count ? b.old.cases[n].name : b.recorded.problems[n - b.old.count].c.name);
     else if (code == TOOL_GOOD)
         code = run(&b, argc, argv);
     rapt_runtime_destroy(&b.runtime);

@@ -1,4 +1,5 @@
-/* The results as lines of text: nested members joined by dots, one line per gauge, case, sweep point and sustained point. */
+/* The results as lines of text: nested members joined by dots, one line per gauge, case, sweep point and
+ * sustained point. */
 #include "bench.h"
 
 #include <math.h>

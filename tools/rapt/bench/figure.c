@@ -67,8 +67,9 @@ bool bench_figure_read(const cJSON *json, bench_figure *out)
                          positive(json, "low", &f.low) && positive(json, "high", &f.high) &&
                          positive(json, "count", &count) && count < 1e9;
     const cJSON *coverage = cJSON_GetObjectItemCaseSensitive(json, "coverage");
-    if (!numbers || !cJSON_IsNumber(coverage) || !(coverage->valuedouble >= 0 && coverage->valuedouble <= 1) ||
-        f.min > f.low || f.low > f.median || f.median > f.high || f.high > f.max)
+    if (!numbers || !cJSON_IsNumber(coverage) ||
+        !(coverage->valuedouble >= 0 && coverage->valuedouble <= 1) || f.min > f.low || f.low > f.median ||
+        f.median > f.high || f.high > f.max)
         return false;
     f.coverage = coverage->valuedouble;
     f.count = (size_t)count;

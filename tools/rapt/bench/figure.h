@@ -20,8 +20,8 @@ double bench_figure_spread(const bench_figure *figure);
 
 /* Adds the figure (see RESULTS.md), or null for no samples. Samples are multiplied by `scale`. */
 void bench_figure_add(cJSON *object, const char *name, const double *samples, size_t count, double scale);
-/* What bench_figure_add wrote. False, leaving count 0, for anything else: not even the numbers of an object that is not
- * in order count. */
+/* What bench_figure_add wrote. False, leaving count 0, for anything else: not even the numbers of an object
+ * that is not in order count. */
 bool bench_figure_read(const cJSON *json, bench_figure *out);
 
 #endif

@@ -10,10 +10,11 @@
 #include <string.h>
 
 #define MAX_VALUES 256
-#define NATIVE_ROUNDS 3      /* before a gauge, and as many behind it */
+#define NATIVE_ROUNDS 3 /* before a gauge, and as many behind it */
 #define NATIVE_SECONDS 0.02
 #define COMPILE_SECONDS 0.12 /* of one gauge, as foreseen */
-#define QUICK_SECONDS 18.0   /* for all gauges of the quick mode; what comes later is left out, and said to be */
+#define QUICK_SECONDS                                                                                        \
+    18.0 /* for all gauges of the quick mode; what comes later is left out, and said to be */
 
 typedef struct extent_settings {
     double seconds, longest_ms;
@@ -66,7 +67,8 @@ static bool peak_key(const rapt_gauge_info *g, char out[24])
 
 static bool is_read(const rapt_gauge_info *g)
 {
-    return strcmp(g->unit, "B/s") == 0 && (in_group(g, "cache") || (in_group(g, "memory") && strstr(g->name, "read")));
+    return strcmp(g->unit, "B/s") == 0 &&
+           (in_group(g, "cache") || (in_group(g, "memory") && strstr(g->name, "read")));
 }
 
 static void note_peak(bench_roofline *r, const rapt_gauge_info *g, double best)
@@ -145,7 +147,8 @@ static void add_native(cJSON *o, const beside *p, double median)
     bench_figure_add(n, "value", p->rates[0], p->rounds, 1);
     cJSON_AddBoolToObject(n, "valid", peaks.reference_valid);
     if (!peaks.reference_valid)
-        cJSON_AddStringToObject(n, "why", "slower than 0.45 of the AVX-512 loop's rate: something disturbed it");
+        cJSON_AddStringToObject(n, "why",
+                                "slower than 0.45 of the AVX-512 loop's rate: something disturbed it");
     if (fma) {
         cJSON *other = cJSON_AddObjectToObject(n, "other");
         cJSON_AddStringToObject(other, "name", rapt_native_item_name(p->items[1]));
@@ -212,8 +215,8 @@ static cJSON *describe(const rapt_gauge_info *g)
     return o;
 }
 
-static cJSON *measure(bench *b, bench_device *d, uint32_t index, const rapt_gauge_info *g, const extent_settings *s,
-                      beside *p)
+static cJSON *measure(bench *b, bench_device *d, uint32_t index, const rapt_gauge_info *g,
+                      const extent_settings *s, beside *p)
 {
     rapt_gauge_options o = RAPT_GAUGE_OPTIONS_INIT;
     rapt_gauge_result r = RAPT_GAUGE_RESULT_INIT;
@@ -296,7 +299,8 @@ static void roofline_alone(bench *b, bench_device *d)
     bench_roofline *roof = &d->roof;
     rapt_gauge_info fma = {.name = "fma-f32", .group = "arithmetic", .unit = "FLOP/s"};
     note_peak(roof, &fma, r.flops_per_second);
-    const size_t n = roof->read_count < TOOL_COUNT(roof->reads) ? roof->read_count++ : TOOL_COUNT(roof->reads) - 1;
+    const size_t n =
+        roof->read_count < TOOL_COUNT(roof->reads) ? roof->read_count++ : TOOL_COUNT(roof->reads) - 1;
     snprintf(roof->reads[n].gauge, sizeof roof->reads[n].gauge, "%.63s", r.read_kernel);
     roof->reads[n].bytes = 0; /* for working sets of any size */
     roof->reads[n].rate = r.read_bytes_per_second;
@@ -316,7 +320,8 @@ void bench_gauges_measure(bench *b, bench_device *d, bench_extent extent)
         p.native = rapt_native_open(&native_error);
     for (int pass = 0; pass < 2; pass++) /* the roofline's own first */
         for (uint32_t n = 0; n < count && all && !bench_interrupted() && !b->lost; n++) {
-            if (!gauge_at(d, n, &g) || is_peak(&g) != (pass == 0) || (pass == 1 && s.roofline_only) || !chosen(b, &g))
+            if (!gauge_at(d, n, &g) || is_peak(&g) != (pass == 0) || (pass == 1 && s.roofline_only) ||
+                !chosen(b, &g))
                 continue;
             if (extent == BENCH_GAUGES_QUICK && pass == 1 && tool_now_ns() - start > QUICK_SECONDS * 1e9) {
                 left_out++;
@@ -365,8 +370,9 @@ void bench_gauges_again(bench *b, bench_device *d)
 
 /* ---- the roofline ---- */
 
-/* The fastest read of a working set of at least this size. Rates fall with size, so the largest set measured that is not larger
- * bounds it from above, and no larger one does worse than that bound. NULL-ended by index: SIZE_MAX for none. */
+/* The fastest read of a working set of at least this size. Rates fall with size, so the largest set measured
+ * that is not larger bounds it from above, and no larger one does worse than that bound. NULL-ended by index:
+ * SIZE_MAX for none. */
 static size_t best_read(const bench_roofline *r, double bytes)
 {
     double floor_bytes = -1;

@@ -6,17 +6,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ORACLE_LIMIT 2e8          /* multiply-adds of a proof; beyond, rows are sampled */
-#define PROOF_SECONDS 1.0         /* as foreseen */
-#define WARM_UP_SECONDS 1.0       /* of runs before, on GPUs: their clocks rise under load only */
-#define SAMPLE_SECONDS 0.02       /* at least, where the number of samples is given: short runs are repeated */
-#define BATCH_BYTES (1ull << 30)  /* of tensors that are held at a time */
+#define ORACLE_LIMIT 2e8         /* multiply-adds of a proof; beyond, rows are sampled */
+#define PROOF_SECONDS 1.0        /* as foreseen */
+#define WARM_UP_SECONDS 1.0      /* of runs before, on GPUs: their clocks rise under load only */
+#define SAMPLE_SECONDS 0.02      /* at least, where the number of samples is given: short runs are repeated */
+#define BATCH_BYTES (1ull << 30) /* of tensors that are held at a time */
 #define BATCH_CASES 24
 
-/* Numbers of samples at which the narrowest interval that holds the median with 95 % does so with 97 % and more, outliers at
- * both ends left out: the next ones in between give no wider margin, only more work. 6 is the least that gives an interval. */
+/* Numbers of samples at which the narrowest interval that holds the median with 95 % does so with 97 % and
+ * more, outliers at both ends left out: the next ones in between give no wider margin, only more work. 6 is
+ * the least that gives an interval. */
 static const size_t sample_counts[] = {14, 11, 8, 6};
-#define MOST_TIMES 5 /* the time meant for a case that its samples may take; where 6 take more, 3 or 1 must do */
+#define MOST_TIMES                                                                                           \
+    5 /* the time meant for a case that its samples may take; where 6 take more, 3 or 1 must do */
 
 /* A case while it is measured. */
 typedef struct contestant {
@@ -62,8 +64,9 @@ static void tell_why(bench_case *c, const rapt_plan *plan)
     else if (cJSON_IsString(reason) && reason->valuestring[0])
         snprintf(c->why, sizeof c->why, "%.190s", reason->valuestring);
     else if (cJSON_IsNumber(score))
-        snprintf(c->why, sizeof c->why, "preference %.0f; %zu other rows could%s%.64s", score->valuedouble, eligible,
-                 cJSON_IsString(other) ? ", next " : "", cJSON_IsString(other) ? other->valuestring : "");
+        snprintf(c->why, sizeof c->why, "preference %.0f; %zu other rows could%s%.64s", score->valuedouble,
+                 eligible, cJSON_IsString(other) ? ", next " : "",
+                 cJSON_IsString(other) ? other->valuestring : "");
     cJSON_Delete(json);
     free(text);
 }
@@ -201,7 +204,8 @@ static void warm_up(bench *b, const bench_device *d, contestant *all, size_t cou
     const double start = tool_now_ns();
     double device, wall;
     for (size_t n = 0; n < count && d->caps->device_class != RAPT_CLASS_SOFTWARE; n++)
-        while (all[n].wanted > 0 && all[n].c->status == BENCH_UNTIMED && tool_now_ns() - start < WARM_UP_SECONDS * 1e9)
+        while (all[n].wanted > 0 && all[n].c->status == BENCH_UNTIMED &&
+               tool_now_ns() - start < WARM_UP_SECONDS * 1e9)
             if (!run(b, &all[n], 1, &device, &wall))
                 break;
 }
@@ -216,7 +220,8 @@ static void leave(bench *b, contestant *at)
         const rapt_result again = rapt_trial_check(&at->live.trial, 0);
         if (again.verdict == RAPT_CHECK_FAIL) {
             c->status = BENCH_WRONG;
-            snprintf(c->message, sizeof c->message, "right at first, wrong after it was timed: %.330s", again.message);
+            snprintf(c->message, sizeof c->message, "right at first, wrong after it was timed: %.330s",
+                     again.message);
         } else if (again.verdict != RAPT_CHECK_PASS) {
             fail(b, c, again.error.status, again.error.message);
         }
@@ -252,7 +257,8 @@ static void measure_batch(bench *b, bench_device *d, contestant *all, size_t cou
 
 static double bytes_of(const rapt_case *c)
 {
-    const double element = c->dtype == RAPT_F32 ? 4 : 2, heads = (double)(c->q_heads > c->kv_heads ? c->q_heads : c->kv_heads);
+    const double element = c->dtype == RAPT_F32 ? 4 : 2,
+                 heads = (double)(c->q_heads > c->kv_heads ? c->q_heads : c->kv_heads);
     return (double)c->batch * element *
            ((double)c->q_heads * (double)c->nq * (double)c->d_qk + heads * (double)c->nq * (double)c->d_v +
             (double)c->kv_heads * (double)c->nk * (double)(c->d_qk + c->d_v));
@@ -324,7 +330,7 @@ static void add_shape(cJSON *o, const rapt_case *c)
     const struct {
         const char *name;
         uint64_t value;
-    } members[] = {{"batch", c->batch}, {"q_heads", c->q_heads}, {"kv_heads", c->kv_heads},    {"nq", c->nq},
+    } members[] = {{"batch", c->batch}, {"q_heads", c->q_heads},  {"kv_heads", c->kv_heads}, {"nq", c->nq},
                    {"nk", c->nk},       {"head_dim_qk", c->d_qk}, {"head_dim_v", c->d_v}};
     cJSON *shape = cJSON_AddObjectToObject(o, "shape");
     for (size_t n = 0; n < TOOL_COUNT(members); n++)

@@ -44,7 +44,8 @@ bool output_check(const bench_options *o, rapt_error *error)
     if (to_stdout(o->html))
         return tool_fail(error, RAPT_ERROR_INVALID, "--html needs the name of a file");
     if (!find_reporter(reporter, sizeof reporter))
-        return tool_fail(error, RAPT_ERROR_IO, "--html: the reporter is neither at %s nor installed", RAPT_REPORT_SOURCE);
+        return tool_fail(error, RAPT_ERROR_IO, "--html: the reporter is neither at %s nor installed",
+                         RAPT_REPORT_SOURCE);
     if (process_run((const char *[]){PYTHON, "-c", "", NULL}, NULL) != 0)
         return tool_fail(error, RAPT_ERROR_IO, "--html: " PYTHON ", which makes the page, cannot be started");
     return true;
@@ -69,7 +70,8 @@ static int write_page(const bench_options *o, const char *text)
                          ? process_run((const char *[]){PYTHON, reporter, source, "-o", o->html, NULL}, NULL)
                          : -1;
     if (code != 0)
-        return tool_error(TOOL_BAD_INPUT, "%s: the reporter failed (%d); the results are in %s", o->html, code, source);
+        return tool_error(TOOL_BAD_INPUT, "%s: the reporter failed (%d); the results are in %s", o->html,
+                          code, source);
     if (own)
         remove(beside);
     return TOOL_GOOD;
@@ -81,7 +83,8 @@ static int write_text(const char *path, const char *text)
     if (!to_stdout(path))
         return text_file_write(path, text, strlen(text), &error) ? TOOL_GOOD : report(&error);
     fputs(text, stdout);
-    return fflush(stdout) == 0 ? TOOL_GOOD : tool_error(TOOL_BAD_INPUT, "standard output could not be written");
+    return fflush(stdout) == 0 ? TOOL_GOOD
+                               : tool_error(TOOL_BAD_INPUT, "standard output could not be written");
 }
 
 int output_write(const bench_options *o, const cJSON *json)

@@ -43,7 +43,8 @@ static void add_versions(cJSON *peers, const cJSON *results)
 static void print(bench *b, const cJSON *results)
 {
     const cJSON *group, *one;
-    fprintf(b->out, "%-24s %-18s %12s %12s %12s\n", "case", "library", "median ms", "GFLOP/s", "of the first");
+    fprintf(b->out, "%-24s %-18s %12s %12s %12s\n", "case", "library", "median ms", "GFLOP/s",
+            "of the first");
     cJSON_ArrayForEach(group, cJSON_GetObjectItemCaseSensitive(results, "groups"))
     {
         cJSON_ArrayForEach(one, cJSON_GetObjectItemCaseSensitive(group, "results"))
@@ -51,7 +52,8 @@ static void print(bench *b, const cJSON *results)
             const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(one, "case")),
                        *backend = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(one, "backend")),
                        *error = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(one, "error"));
-            const cJSON *ms = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(one, "ms"), "median"),
+            const cJSON *ms = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(one, "ms"),
+                                                               "median"),
                         *rate = cJSON_GetObjectItemCaseSensitive(one, "gflops"),
                         *ratio = cJSON_GetObjectItemCaseSensitive(
                             cJSON_GetObjectItemCaseSensitive(one, "time_over_first"), "median");
@@ -72,7 +74,9 @@ int bench_peers(bench *b)
     char program[2048];
     if (!process_beside(RAPT_BENCH_PEERS_BUILD, program, sizeof program) &&
         !process_beside(RAPT_BENCH_PEERS_INSTALLED, program, sizeof program))
-        return tool_error(TOOL_BAD_INPUT, "peers: no program 'peers' beside this one: it comes with -Dbench=true -Dpeers=enabled");
+        return tool_error(
+            TOOL_BAD_INPUT,
+            "peers: no program 'peers' beside this one: it comes with -Dbench=true -Dpeers=enabled");
     const char *words[16] = {program, "--json"};
     size_t count = 2;
     if (b->o->cases) {
@@ -99,9 +103,10 @@ int bench_peers(bench *b)
     free(text);
     if (!results)
         return bench_interrupted() ? BENCH_INTERRUPTED
-               : code == 3         ? tool_error(TOOL_NO_DEVICE, "peers: none of them could be opened, see above")
-               : code == 2         ? TOOL_BAD_INPUT
-                                   : tool_error(TOOL_CHECK_FAILED, "peers: %s", code < 0 ? "could not be run" : "printed no JSON");
+               : code == 3 ? tool_error(TOOL_NO_DEVICE, "peers: none of them could be opened, see above")
+               : code == 2 ? TOOL_BAD_INPUT
+                           : tool_error(TOOL_CHECK_FAILED, "peers: %s",
+                                        code < 0 ? "could not be run" : "printed no JSON");
     cJSON *peers = cJSON_AddObjectToObject(b->json, "peers");
     add_versions(peers, results);
     print(b, results);

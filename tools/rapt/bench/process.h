@@ -10,9 +10,9 @@
 bool process_beside(const char *relative, char *out, size_t capacity);
 bool process_file_exists(const char *path);
 
-/* Runs a program found on PATH or by its path, without a shell, and waits for it: words[0] is the program, the last is NULL.
- * Its standard output goes to `output`, NULL: to standard error. Returns its exit code; -1: it could not be started;
- * -2: a signal ended it. */
+/* Runs a program found on PATH or by its path, without a shell, and waits for it: words[0] is the program,
+ * the last is NULL. Its standard output goes to `output`, NULL: to standard error. Returns its exit code; -1:
+ * it could not be started; -2: a signal ended it. */
 int process_run(const char *const *words, FILE *output);
 
 #endif

@@ -9,9 +9,9 @@
 
 #define MOST_BYTES ((size_t)64 << 20)
 #define MOST_PROBLEMS 10000
-#define MOST_SIZE (1ull << 31)      /* of an axis */
-#define MOST_ELEMENTS (1ull << 36)  /* from a tensor's first to its last */
-#define WHOLE 9007199254740992.0    /* 2^53: whole numbers that JSON keeps */
+#define MOST_SIZE (1ull << 31)     /* of an axis */
+#define MOST_ELEMENTS (1ull << 36) /* from a tensor's first to its last */
+#define WHOLE 9007199254740992.0   /* 2^53: whole numbers that JSON keeps */
 
 /* One line of the file while it is read. */
 typedef struct line {
@@ -46,7 +46,8 @@ static bool whole(const line *l, const char *name, double low, double high, doub
 {
     const cJSON *item = member(l, name);
     if (!is_whole(item, low, high))
-        return tool_fail(l->error, RAPT_ERROR_IO, "%.300s: line %zu: \"%s\" is not a whole number from %.0f to %.0f", l->path,
+        return tool_fail(l->error, RAPT_ERROR_IO,
+                         "%.300s: line %zu: \"%s\" is not a whole number from %.0f to %.0f", l->path,
                          l->number, name, low, high);
     *out = item->valuedouble;
     return true;
@@ -59,11 +60,13 @@ static bool tensor(const line *l, const char *name, rapt_dtype dtype, uint32_t r
                 *strides = cJSON_GetObjectItemCaseSensitive(object, "strides");
     if (!cJSON_IsArray(dims) || !cJSON_IsArray(strides) || cJSON_GetArraySize(dims) != (int)rank ||
         cJSON_GetArraySize(strides) != (int)rank)
-        return bad_member(l, name, rank == 4 ? "has no four dims and strides" : "has no three dims and strides");
+        return bad_member(l, name,
+                          rank == 4 ? "has no four dims and strides" : "has no three dims and strides");
     *t = (rapt_tensor){.dtype = dtype, .rank = rank};
     double last = 0;
     for (uint32_t axis = 0; axis < rank; axis++) {
-        const cJSON *size = cJSON_GetArrayItem(dims, (int)axis), *stride = cJSON_GetArrayItem(strides, (int)axis);
+        const cJSON *size = cJSON_GetArrayItem(dims, (int)axis),
+                    *stride = cJSON_GetArrayItem(strides, (int)axis);
         if (!is_whole(size, 0, (double)MOST_SIZE) || !is_whole(stride, 0, (double)MOST_ELEMENTS))
             return bad_member(l, name, "has a size or a stride that is no whole number of a tensor's range");
         t->size[axis] = (uint64_t)size->valuedouble;
@@ -85,8 +88,8 @@ static rapt_dtype dtype_of(const cJSON *item)
     return RAPT_DTYPE_NONE;
 }
 
-/* `total` rows as `count` lengths of at most `bound`: the longest first, the rest alike. What does not fit is left over, as
- * rows outside every sequence. */
+/* `total` rows as `count` lengths of at most `bound`: the longest first, the rest alike. What does not fit is
+ * left over, as rows outside every sequence. */
 static void share_out(uint64_t total, uint64_t bound, uint32_t count, uint32_t lengths[RAPT_CASE_SEQUENCES])
 {
     bound = bound == 0 || bound > total ? total : bound;
@@ -106,8 +109,9 @@ static bool read_sequences(const line *l, replay_problem *p)
         !whole(l, "max_seqlen_k", 0, WHOLE, &max_k))
         return false;
     if (sequences > RAPT_CASE_SEQUENCES)
-        return tool_fail(l->error, RAPT_ERROR_UNSUPPORTED, "%.300s: line %zu: %.0f sequences; %d at most can be replayed",
-                         l->path, l->number, sequences, RAPT_CASE_SEQUENCES);
+        return tool_fail(l->error, RAPT_ERROR_UNSUPPORTED,
+                         "%.300s: line %zu: %.0f sequences; %d at most can be replayed", l->path, l->number,
+                         sequences, RAPT_CASE_SEQUENCES);
     if (sequences == 0)
         return true;
     if (p->c.batch != 1)
@@ -154,7 +158,8 @@ static bool agree(const line *l, const replay_problem *p)
     const rapt_tensor *have[] = {&d->k, &d->v, &d->out, &d->lse};
     static const char *const names[] = {"k", "v", "out", "lse"};
     for (size_t n = 0; n < TOOL_COUNT(want); n++)
-        if (have[n]->dtype != RAPT_DTYPE_NONE && memcmp(have[n]->size, want[n].size, have[n]->rank * sizeof(uint64_t)) != 0)
+        if (have[n]->dtype != RAPT_DTYPE_NONE &&
+            memcmp(have[n]->size, want[n].size, have[n]->rank * sizeof(uint64_t)) != 0)
             return bad_member(l, names[n], "does not fit the shapes of q, k and v");
     for (size_t n = 0; n < 3; n++)
         if ((n == 0 ? d->q : *have[n]).stride[3] != 1)
@@ -174,8 +179,8 @@ static void name_problem(replay_problem *p, size_t index)
         snprintf(q, sizeof q, "Q%u", (unsigned)c->nq);
     if (c->sequences > 0)
         snprintf(sequences, sizeof sequences, "s%u", c->sequences);
-    snprintf(c->name, sizeof c->name, "%zu:B%uH%u%sD%u%s%sN%u%s%s%s", index + 1, (unsigned)c->batch, (unsigned)c->q_heads, kv,
-             (unsigned)c->d_qk, v, q, (unsigned)c->nk,
+    snprintf(c->name, sizeof c->name, "%zu:B%uH%u%sD%u%s%sN%u%s%s%s", index + 1, (unsigned)c->batch,
+             (unsigned)c->q_heads, kv, (unsigned)c->d_qk, v, q, (unsigned)c->nk,
              c->dtype == RAPT_F32   ? "f32"
              : c->dtype == RAPT_F16 ? "f16"
                                     : "bf16",
@@ -192,8 +197,9 @@ static bool read_problem(const line *l, size_t index, replay_problem *p)
     const rapt_dtype dtype = p->c.dtype = dtype_of(member(l, "dtype"));
     if (dtype == RAPT_DTYPE_NONE)
         return bad_member(l, "dtype", "is none of f32, f16, bf16");
-    if (!whole(l, "count", 1, WHOLE, &p->count) || !tensor(l, "q", dtype, 4, &d->q) || !tensor(l, "k", dtype, 4, &d->k) ||
-        !tensor(l, "v", dtype, 4, &d->v) || !tensor(l, "out", dtype, 4, &d->out) ||
+    if (!whole(l, "count", 1, WHOLE, &p->count) || !tensor(l, "q", dtype, 4, &d->q) ||
+        !tensor(l, "k", dtype, 4, &d->k) || !tensor(l, "v", dtype, 4, &d->v) ||
+        !tensor(l, "out", dtype, 4, &d->out) ||
         (lse && !cJSON_IsNull(lse) && !tensor(l, "lse", RAPT_F32, 3, &d->lse)))
         return false;
     p->c.batch = d->q.size[0];
@@ -216,7 +222,8 @@ static bool read_header(const line *l)
     const cJSON *version = member(l, "rapt_record");
     if (!cJSON_IsNumber(version))
         return bad(l, "not a recording of rapt: no {\"rapt_record\":1}");
-    return version->valuedouble == 1 || bad(l, "a recording of another version; this program reads version 1");
+    return version->valuedouble == 1 ||
+           bad(l, "a recording of another version; this program reads version 1");
 }
 
 static bool read_line(replay *r, const line *l)

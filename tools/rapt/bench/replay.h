@@ -15,8 +15,9 @@ typedef struct replay {
     size_t count;
 } replay;
 
-/* False with one line in `error`, naming the file and the line in it. Free in any case. The lengths of packed sequences are
- * not recorded, only how many there are and their bounds: one gets the longest, the others share what is left. */
+/* False with one line in `error`, naming the file and the line in it. Free in any case. The lengths of packed
+ * sequences are not recorded, only how many there are and their bounds: one gets the longest, the others
+ * share what is left. */
 bool replay_read(const char *path, replay *out, rapt_error *error);
 void replay_free(replay *r);
 

@@ -53,7 +53,8 @@ static bool take(sensors_file *f, const char *folder, const char *name, double u
 {
     double value;
     sensors_file found = {.unit = unit};
-    if (f->path[0] || (size_t)snprintf(found.path, sizeof found.path, "%s/%s", folder, name) >= sizeof found.path ||
+    if (f->path[0] ||
+        (size_t)snprintf(found.path, sizeof found.path, "%s/%s", folder, name) >= sizeof found.path ||
         !read_number(found.path, 10, &value))
         return false;
     snprintf(found.what, sizeof found.what, "%s", what);
@@ -134,7 +135,8 @@ static bool see_cpu(void *context, const char *name)
     walk *w = context;
     char path[400];
     double value;
-    if (strncmp(name, "cpu", 3) != 0 || name[3] < '0' || name[3] > '9' || strlen(name) >= sizeof w->s->cpus[0])
+    if (strncmp(name, "cpu", 3) != 0 || name[3] < '0' || name[3] > '9' ||
+        strlen(name) >= sizeof w->s->cpus[0])
         return false;
     snprintf(path, sizeof path, "%.250s/%s/cpufreq/scaling_cur_freq", w->folder, name);
     if (read_number(path, 10, &value) && w->s->cpu_count < MAX_CPUS)
@@ -161,7 +163,8 @@ static void find_cpu(sensors *s, const char *root, walk *w)
              : w->denied       ? "energy: intel-rapl may be read by root only; "
                                : "energy: no intel-rapl package in /sys/class/powercap; ",
              s->cpu_count > 0 ? "" : "clock: no cpufreq in /sys; ",
-             s->temperature.path[0] ? "" : "temperature: no sensor of the CPU in /sys/class/hwmon or thermal; ");
+             s->temperature.path[0] ? ""
+                                    : "temperature: no sensor of the CPU in /sys/class/hwmon or thermal; ");
 }
 
 /* ---- a graphics card ---- */

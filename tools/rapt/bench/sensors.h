@@ -8,8 +8,9 @@
 
 typedef struct sensors sensors;
 
-/* Those of a graphics card found by vendor and device number, or of the CPU for a device that runs on it. `root`: "/sys", or
- * a folder that looks like it, for tests. Never fails: what cannot be read is told by sensors_json. NULL: no memory. */
+/* Those of a graphics card found by vendor and device number, or of the CPU for a device that runs on it.
+ * `root`: "/sys", or a folder that looks like it, for tests. Never fails: what cannot be read is told by
+ * sensors_json. NULL: no memory. */
 sensors *sensors_open(const char *root, const rapt_caps *caps);
 void sensors_close(sensors *s);
 

@@ -1,4 +1,5 @@
-/* Which cases a mode times. A sweep is one entry of a table: an axis, its places, and what each line of it is. */
+/* Which cases a mode times. A sweep is one entry of a table: an axis, its places, and what each line of it
+ * is. */
 #include "bench.h"
 
 #include <stdlib.h>
@@ -11,17 +12,39 @@
 /* ---- lists ---- */
 
 /* Prefill, causal, GQA and decode in both types; sizes that keep the kind of device busy, and no longer. */
-static const char *const quick_small[] = {
-    "B1H8D64N1024f32",  "B1H8D64N1024f16",   "B1H8D64N1024f32c",      "B1H8D64N1024f16c",      "B1H8K2D64N1024f32",
-    "B1H8K2D64N1024f16", "B1H8D128N1024f32", "B1H8D128N1024f16", "B1H32K8D128Q1N4096f32", "B1H32K8D128Q1N4096f16",
-    NULL};
-static const char *const quick_tiny[] = {
-    "B1H2D64N256f32", "B1H2D64N256f16", "B1H2D64N256f32c", "B1H2D64N256f16c", "B1H4K1D64N128f32", "B1H4K1D64N128f16",
-    "B1H2D128N128f32", "B1H2D128N128f16", "B1H8K2D128Q1N1024f32", "B1H8K2D128Q1N1024f16", NULL};
-static const char *const quick_large[] = {
-    "B2H16D64N4096f32",  "B2H16D64N4096f16",    "B2H16D64N4096f32c", "B2H16D64N4096f16c",       "B2H16K4D64N4096f32",
-    "B2H16K4D64N4096f16", "B2H16D128N4096f32", "B2H16D128N4096f16", "B4H32K8D128Q1N16384f32", "B4H32K8D128Q1N16384f16",
-    NULL};
+static const char *const quick_small[] = {"B1H8D64N1024f32",
+                                          "B1H8D64N1024f16",
+                                          "B1H8D64N1024f32c",
+                                          "B1H8D64N1024f16c",
+                                          "B1H8K2D64N1024f32",
+                                          "B1H8K2D64N1024f16",
+                                          "B1H8D128N1024f32",
+                                          "B1H8D128N1024f16",
+                                          "B1H32K8D128Q1N4096f32",
+                                          "B1H32K8D128Q1N4096f16",
+                                          NULL};
+static const char *const quick_tiny[] = {"B1H2D64N256f32",
+                                         "B1H2D64N256f16",
+                                         "B1H2D64N256f32c",
+                                         "B1H2D64N256f16c",
+                                         "B1H4K1D64N128f32",
+                                         "B1H4K1D64N128f16",
+                                         "B1H2D128N128f32",
+                                         "B1H2D128N128f16",
+                                         "B1H8K2D128Q1N1024f32",
+                                         "B1H8K2D128Q1N1024f16",
+                                         NULL};
+static const char *const quick_large[] = {"B2H16D64N4096f32",
+                                          "B2H16D64N4096f16",
+                                          "B2H16D64N4096f32c",
+                                          "B2H16D64N4096f16c",
+                                          "B2H16K4D64N4096f32",
+                                          "B2H16K4D64N4096f16",
+                                          "B2H16D128N4096f32",
+                                          "B2H16D128N4096f16",
+                                          "B4H32K8D128Q1N16384f32",
+                                          "B4H32K8D128Q1N16384f16",
+                                          NULL};
 static const char *const sustained_tiny[] = {"B1H2D64N256f32", NULL};
 static const char *const sustained_small[] = {"B1H8D64N1024f32", NULL};
 static const char *const sustained_large[] = {"B2H16D64N4096f16", NULL};
@@ -69,8 +92,8 @@ static bool find(const rapt_case *known, size_t known_count, const char *name, r
     return rapt_case_parse(name, out);
 }
 
-static bool add_named(list *l, const rapt_case *known, size_t known_count, const char *text, const char *kernel,
-                      rapt_error *error)
+static bool add_named(list *l, const rapt_case *known, size_t known_count, const char *text,
+                      const char *kernel, rapt_error *error)
 {
     for (const char *at = text;; at++) {
         char name[192];
@@ -95,12 +118,14 @@ static bool wanted(const bench *b, const char *name)
 }
 
 /* What an earlier run timed; of its device if it knows several. */
-static void add_old(const bench *b, list *l, const rapt_case *known, size_t known_count, const rapt_caps *caps)
+static void add_old(const bench *b, list *l, const rapt_case *known, size_t known_count,
+                    const rapt_caps *caps)
 {
     for (size_t n = 0; n < b->old.count; n++) {
         rapt_case c;
         const baseline_case *old = &b->old.cases[n];
-        if (old->by_name && wanted(b, old->name) && baseline_find(&b->old, caps->device_name, old->name) == old &&
+        if (old->by_name && wanted(b, old->name) &&
+            baseline_find(&b->old, caps->device_name, old->name) == old &&
             find(known, known_count, old->name, &c))
             add(l, &c, b->o->kernel);
     }
@@ -128,12 +153,14 @@ bench_case *bench_suite(const bench *b, const bench_device *d, size_t *count, ra
     } else if (good && o->mode == BENCH_COMPARE) {
         add_old(b, &l, known, known_count, d->caps);
     } else if (good) {
-        for (const char *const *name = list_of(o->mode, d); *name && (o->mode != BENCH_QUICK || !o->filter); name++) {
+        for (const char *const *name = list_of(o->mode, d); *name && (o->mode != BENCH_QUICK || !o->filter);
+             name++) {
             rapt_case c;
             if (wanted(b, *name) && find(known, known_count, *name, &c))
                 add(&l, &c, o->kernel);
         }
-        for (size_t n = 0; n < known_count; n++) /* with --filter, quick finds its cases among all that are worth timing */
+        for (size_t n = 0; n < known_count;
+             n++) /* with --filter, quick finds its cases among all that are worth timing */
             if ((known[n].groups & RAPT_CASE_BENCH) && wanted(b, known[n].name) &&
                 (o->mode == BENCH_FULL || (o->mode == BENCH_QUICK && o->filter)))
                 add(&l, &known[n], o->kernel);
@@ -180,11 +207,23 @@ static const struct {
         const char *label, *form;
     } series[8]; /* ended by NULL */
 } sweeps[] = {
-    {"tokens", "N", "tokens", {128, 256, 512, 1024, 2048, 4096, 8192, 16384},
-     {{"f32", "B1H8D64N%uf32"}, {"f32 causal", "B1H8D64N%uf32c"}, {"f16", "B1H8D64N%uf16"}, {"f16 causal", "B1H8D64N%uf16c"}}},
-    {"context", "N", "tokens", {512, 1024, 2048, 4096, 8192, 16384, 32768},
+    {"tokens",
+     "N",
+     "tokens",
+     {128, 256, 512, 1024, 2048, 4096, 8192, 16384},
+     {{"f32", "B1H8D64N%uf32"},
+      {"f32 causal", "B1H8D64N%uf32c"},
+      {"f16", "B1H8D64N%uf16"},
+      {"f16 causal", "B1H8D64N%uf16c"}}},
+    {"context",
+     "N",
+     "tokens",
+     {512, 1024, 2048, 4096, 8192, 16384, 32768},
      {{"f32 decode", "B1H32K8D128Q1N%uf32"}, {"f16 decode", "B1H32K8D128Q1N%uf16"}}},
-    {"head-dim", "head_dim", "elements", {32, 64, 80, 96, 128, 160, 192, 256},
+    {"head-dim",
+     "head_dim",
+     "elements",
+     {32, 64, 80, 96, 128, 160, 192, 256},
      {{"f32", "B1H8D%uN1024f32"}, {"f16", "B1H8D%uN1024f16"}}},
 };
 
@@ -204,12 +243,14 @@ static bool make_case(const char *form, uint32_t x, const char *kernel, bench_ca
 
 static double work(const rapt_case *c)
 {
-    return 2.0 * (double)c->batch * (double)c->q_heads * (double)c->nq * (double)c->nk * (double)(c->d_qk + c->d_v);
+    return 2.0 * (double)c->batch * (double)c->q_heads * (double)c->nq * (double)c->nk *
+           (double)(c->d_qk + c->d_v);
 }
 
 static bool fits_filter(size_t index, size_t series, const char *filter)
 {
-    return !filter || strstr(sweeps[index].name, filter) || strstr(sweeps[index].series[series].form, filter) ||
+    return !filter || strstr(sweeps[index].name, filter) ||
+           strstr(sweeps[index].series[series].form, filter) ||
            strstr(sweeps[index].series[series].label, filter);
 }
 
@@ -222,7 +263,8 @@ bool bench_sweep_named(const char *filter)
     return false;
 }
 
-bool bench_sweep_make(size_t index, const rapt_caps *caps, const char *filter, const char *kernel, bench_sweep *s)
+bool bench_sweep_make(size_t index, const rapt_caps *caps, const char *filter, const char *kernel,
+                      bench_sweep *s)
 {
     *s = (bench_sweep){.name = sweeps[index].name, .axis = sweeps[index].axis, .unit = sweeps[index].unit};
     for (size_t n = 0; n < TOOL_COUNT(sweeps[index].xs) && sweeps[index].xs[n]; n++) {

@@ -6,10 +6,10 @@
 #include <string.h>
 
 #define DEFAULT_SECONDS 120.0
-#define WINDOWS 60        /* points of the curve, but none shorter than.. */
+#define WINDOWS 60 /* points of the curve, but none shorter than.. */
 #define WINDOW_SECONDS 1.0
-#define ENDS 10           /* the first and the last tenth are compared */
-#define MAX_RUNS 65536    /* of a window whose times are kept */
+#define ENDS 10        /* the first and the last tenth are compared */
+#define MAX_RUNS 65536 /* of a window whose times are kept */
 
 typedef struct window {
     double t, seconds; /* since the start, at its middle; median of its runs */
@@ -18,8 +18,8 @@ typedef struct window {
 } window;
 
 /* Runs until the window's end. False when a run failed or Ctrl-C came before there was one. */
-static bool measure_window(bench *b, bench_device *d, bench_case *c, bench_live *live, double start, double end,
-                           double *times, window *w)
+static bool measure_window(bench *b, bench_device *d, bench_case *c, bench_live *live, double start,
+                           double end, double *times, window *w)
 {
     rapt_error error = {0};
     size_t kept = 0;

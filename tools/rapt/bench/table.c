@@ -62,7 +62,8 @@ static void fit(const char *from, int width, char *out, size_t capacity)
 
 void bench_print_gauge_head(bench *b)
 {
-    fprintf(b->out, "%-34s %15s %6s  %-15s %15s %8s\n", "gauge", "median", "+-%", "CPU's own loop", "", "of that");
+    fprintf(b->out, "%-34s %15s %6s  %-15s %15s %8s\n", "gauge", "median", "+-%", "CPU's own loop", "",
+            "of that");
 }
 
 void bench_print_gauge(bench *b, const cJSON *g)
@@ -84,10 +85,11 @@ void bench_print_gauge(bench *b, const cJSON *g)
     if (native) {
         quantity(number(cJSON_GetObjectItemCaseSensitive(native, "value"), "median"), text(g, "unit"), other);
         const cJSON *valid = cJSON_GetObjectItemCaseSensitive(native, "valid");
-        snprintf(share, sizeof share, "%.0f %%%s", 100 * number(g, "of_native"), cJSON_IsFalse(valid) ? "?" : "");
+        snprintf(share, sizeof share, "%.0f %%%s", 100 * number(g, "of_native"),
+                 cJSON_IsFalse(valid) ? "?" : "");
     }
-    fprintf(b->out, "%-34s %15s %6s  %-15.15s %15s %8s\n", name, value, width, native ? text(native, "name") : "", other,
-            share);
+    fprintf(b->out, "%-34s %15s %6s  %-15.15s %15s %8s\n", name, value, width,
+            native ? text(native, "name") : "", other, share);
     fflush(b->out);
 }
 
@@ -95,8 +97,8 @@ void bench_print_gauge(bench *b, const cJSON *g)
 
 void bench_print_case_head(bench *b)
 {
-    fprintf(b->out, "%-23s %-26s %10s %5s %8s %8s %6s %6s\n", "case", "kernel", "median", "+-%", "GFLOP/s", "GB/s",
-            "% roof", "cold s");
+    fprintf(b->out, "%-23s %-26s %10s %5s %8s %8s %6s %6s\n", "case", "kernel", "median", "+-%", "GFLOP/s",
+            "GB/s", "% roof", "cold s");
 }
 
 void bench_print_case(bench *b, const bench_device *d, const bench_case *c)
@@ -132,8 +134,8 @@ void bench_print_sustained(bench *b, const cJSON *run)
     const cJSON *points = cJSON_GetObjectItemCaseSensitive(run, "points"), *p;
     const int count = cJSON_GetArraySize(points), step = count > 12 ? count / 12 : 1;
     const double flops = number(run, "flops");
-    fprintf(b->out, "%s, %s\n%8s %12s %10s %8s %6s %8s\n", text(run, "case"), text(run, "kernel"), "t", "median",
-            "GFLOP/s", "MHz", "deg C", "W");
+    fprintf(b->out, "%s, %s\n%8s %12s %10s %8s %6s %8s\n", text(run, "case"), text(run, "kernel"), "t",
+            "median", "GFLOP/s", "MHz", "deg C", "W");
     for (int n = 0; n < count; n += step) {
         char median[32], extra[3][16] = {"-", "-", "-"};
         p = cJSON_GetArrayItem(points, n);
@@ -142,8 +144,8 @@ void bench_print_sustained(bench *b, const cJSON *run)
             if (isfinite(values[k]))
                 snprintf(extra[k], sizeof extra[k], "%.*f", k == 0 ? 0 : 1, values[k]);
         tool_duration(number(p, "seconds") * 1e9, median);
-        fprintf(b->out, "%6.0f s %12s %10.4g %8s %6s %8s\n", number(p, "t"), median, flops / number(p, "seconds") / 1e9,
-                extra[0], extra[1], extra[2]);
+        fprintf(b->out, "%6.0f s %12s %10.4g %8s %6s %8s\n", number(p, "t"), median,
+                flops / number(p, "seconds") / 1e9, extra[0], extra[1], extra[2]);
     }
     const double slowdown = number(run, "slowdown");
     fprintf(b->out, "the last tenth takes %.3f times as long as the first: %s\n", slowdown,
@@ -183,8 +185,8 @@ static void tell_row(comparison *k, const char *device, const char *name, baseli
     fit(name, 26, shown, sizeof shown);
     if (ratio)
         snprintf(range, sizeof range, "%.3f [%.3f, %.3f]", ratio->median, ratio->low, ratio->high);
-    fprintf(b->out, "%s%-26s %-24s %-8s %.38s%s\n", red ? bench_red(b) : "", shown, range, baseline_verdict_name(verdict),
-            why, red ? bench_plain(b) : "");
+    fprintf(b->out, "%s%-26s %-24s %-8s %.38s%s\n", red ? bench_red(b) : "", shown, range,
+            baseline_verdict_name(verdict), why, red ? bench_plain(b) : "");
 }
 
 static void compare_case(comparison *k, const char *device, const cJSON *json)
@@ -207,7 +209,8 @@ static void compare_case(comparison *k, const char *device, const cJSON *json)
     bench_figure_read(cJSON_GetObjectItemCaseSensitive(json, "device"), &now[0]);
     bench_figure_read(cJSON_GetObjectItemCaseSensitive(json, "wall"), &now[1]);
     if (!old || !old->ok) {
-        tell_row(k, device, name, BASELINE_NEW, NULL, old ? "it had no time in the baseline" : "not in the baseline");
+        tell_row(k, device, name, BASELINE_NEW, NULL,
+                 old ? "it had no time in the baseline" : "not in the baseline");
         return;
     }
     const baseline_verdict verdict = baseline_judge(old, now, k->b->threshold, &ratio);
@@ -265,11 +268,12 @@ void bench_compare(bench *b, const char *path)
     for (size_t n = 0; n < b->old.count; n++)
         if (!k.seen[n] && b->old.cases[n].ok && !b->o->filter && !b->o->cases)
             tell_row(&k, b->old.cases[n].device, b->old.cases[n].name, BASELINE_MISSING, NULL,
-                     bench_interrupted()           ? "interrupted before it"
-                     : !b->old.cases[n].by_name    ? "of a sweep or a replay, which this run is not"
-                                                   : "not among this run's cases");
+                     bench_interrupted()        ? "interrupted before it"
+                     : !b->old.cases[n].by_name ? "of a sweep or a replay, which this run is not"
+                                                : "not among this run's cases");
     for (int n = 0; n < BASELINE_VERDICTS; n++)
-        fprintf(b->out, "%s%zu %s", n > 0 ? ", " : "", k.counts[n], baseline_verdict_name((baseline_verdict)n));
+        fprintf(b->out, "%s%zu %s", n > 0 ? ", " : "", k.counts[n],
+                baseline_verdict_name((baseline_verdict)n));
     fprintf(b->out, "\n");
     free(k.seen);
 }

@@ -6,8 +6,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Everything in the file, with a NUL behind it; *size without that. NULL, with one line in `error`: no such file, more than
- * `most` bytes, a NUL inside (no text), no memory. The caller frees it. */
+/* Everything in the file, with a NUL behind it; *size without that. NULL, with one line in `error`: no such
+ * file, more than `most` bytes, a NUL inside (no text), no memory. The caller frees it. */
 char *text_file_read(const char *path, size_t most, size_t *size, rapt_error *error);
 
 /* Can a file of this name be written? Leaves no trace. */
