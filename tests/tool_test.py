@@ -725,6 +725,32 @@ class Bench(Case):
         self.assertAlmostEqual(float(rows[-1]["wall.median"]), cases[-1]["wall"]["median"])
         self.assertEqual(sorted(os.listdir(self.folder.name)), ["result.csv", "result.json"])
 
+    def test_page(self):
+        page = self.path("page.html")
+        r = run(*BENCH, "--case", "B1H2D64N64f32", "--html", page)
+        self.assertEqual(r.returncode, GOOD, r.stdout + r.stderr)
+        text = Path(page).read_text()
+        self.assertIn("B1H2D64N64f32", text)
+        self.assertIn("</html>", text)
+        self.assertEqual(os.listdir(self.folder.name), ["page.html"])
+
+    def test_peers(self):
+        """They come with the build, or one line says that they did not; what is not installed is named."""
+        path = self.path("peers.json")
+        r = run("bench", "peers", "--case", "B1H2D64N64f32", "--samples", "6", "--json", path)
+        if r.returncode == BAD_INPUT:
+            self.assertIn("no program 'peers'", r.stderr)
+            self.skipTest("built without peers")
+        if r.returncode == NO_DEVICE:
+            self.skipTest("none that can be opened on this driver")
+        self.assertEqual(r.returncode, GOOD, r.stdout + r.stderr)
+        peers = json.loads(Path(path).read_text())["peers"]
+        self.assertIn("rapt", peers["versions"]["rapt"])
+        there = {result["backend"] for group in peers["results"]["groups"] for result in group["results"]}
+        missing = {one["backend"] for one in peers["results"]["missing"]}
+        self.assertEqual(there & missing, set())
+        self.assertIn("ggml-cpu", there | missing)
+
     def test_json_on_standard_output(self):
         r = run(*BENCH, "--case", "B1H2D64N64f32", "--json", "-")
         self.assertEqual(len(json.loads(r.stdout)["devices"][0]["cases"]), 1)
