@@ -777,6 +777,8 @@ class Bench(Case):
         self.assertEqual(case["status"], "refused")
         self.assertIn("does not store f32", case["message"])
         self.assertIn("does not store f32", r.stdout)
+        result, r = self.result(*BENCH, "--case", "B1H8D64N1000000000f32", code=REFUSED)  # what no machine holds is not tried
+        self.assertIn("GB of memory", result["devices"][0]["cases"][0]["message"])
 
     def test_compare(self):
         result, _ = self.result(*BENCH, "--case", TINY)

@@ -82,7 +82,7 @@ static bool read_sweeps(baseline *b, const cJSON *device, const char *where, con
                 if (!more)
                     return tool_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "out of host memory");
                 b->cases = more;
-                b->cases[b->count] = (baseline_case){.device = name};
+                b->cases[b->count] = (baseline_case){.device = name, .by_name = true};
                 if (!read_case(json, where, &b->cases[b->count], error))
                     return false;
                 b->count++;

@@ -10,7 +10,7 @@ typedef struct baseline_case {
     const char *device, *name; /* into `json` */
     bool ok;                   /* else it was wrong, refused or failed, and has no figures */
     bench_figure clock[2];     /* seconds: by the device's clock, by the wall's; count 0 where not measured */
-    bool by_name; /* of the attention suite, to be run again by its name; else part of a sweep or a replay */
+    bool by_name;              /* can be run again by its name; else of a replay */
 } baseline_case;
 
 typedef struct baseline {

@@ -2,6 +2,8 @@
 #include "bench.h"
 #include "sensors.h"
 
+#include "bench/os.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +30,50 @@ typedef struct contestant {
     size_t wanted, runs; /* samples; runs in each */
     double joules;       /* of all samples; negative: not known */
 } contestant;
+
+/* ---- sizes ---- */
+
+static double span(const rapt_tensor *t)
+{
+    double last = 0;
+    for (uint32_t axis = 0; axis < t->rank; axis++)
+        last += t->size[axis] > 0 ? ((double)t->size[axis] - 1) * (double)t->stride[axis] : 0;
+    return (last + 1) * (double)rapt_dtype_size(t->dtype);
+}
+
+static double output_elements(const rapt_case *c)
+{
+    return (double)c->batch * (double)(c->q_heads > c->kv_heads ? c->q_heads : c->kv_heads) * (double)c->nq *
+           (double)c->d_v;
+}
+
+/* Of its tensors, gaps included. */
+static double bytes_of(const bench_case *at)
+{
+    const rapt_case *c = &at->c;
+    if (at->as)
+        return span(&at->as->q) + span(&at->as->k) + span(&at->as->v) + span(&at->as->out);
+    const double element = (double)rapt_dtype_size(c->dtype);
+    return element * (output_elements(c) +
+                      (double)c->batch * ((double)c->q_heads * (double)c->nq * (double)c->d_qk +
+                                          (double)c->kv_heads * (double)c->nk * (double)(c->d_qk + c->d_v)));
+}
+
+/* Systems promise memory that they do not have and end who uses it: what cannot fit is not tried. The tensors
+ * here and, on devices that share the memory, there; and four times the output in double precision for the
+ * proof. */
+static bool fits_memory(bench_case *c)
+{
+    const double need = 2 * bytes_of(c) + 4 * 8 * output_elements(&c->c),
+                 have = (double)rapt_bench_ram_bytes();
+    if (have <= 0 || need <= 0.75 * have)
+        return true;
+    snprintf(c->message, sizeof c->message,
+             "its tensors and their proof need %.3g GB of memory, this machine has %.3g", need / 1e9,
+             have / 1e9);
+    c->status = BENCH_REFUSED;
+    return false;
+}
 
 /* ---- proof ---- */
 
@@ -95,6 +141,8 @@ bool bench_case_open(bench *b, bench_device *d, bench_case *c, bench_live *live)
     *live = (bench_live){0};
     c->status = BENCH_UNTIMED;
     c->joules = -1;
+    if (!fits_memory(c))
+        return false;
     const uint64_t step = rapt_check_problem_row_step(&c->c, ORACLE_LIMIT);
     c->sampled = step > 1;
     rapt_device_memory(d->device, &before);
@@ -255,15 +303,6 @@ static void measure_batch(bench *b, bench_device *d, contestant *all, size_t cou
         leave(b, &all[n]);
 }
 
-static double bytes_of(const rapt_case *c)
-{
-    const double element = c->dtype == RAPT_F32 ? 4 : 2,
-                 heads = (double)(c->q_heads > c->kv_heads ? c->q_heads : c->kv_heads);
-    return (double)c->batch * element *
-           ((double)c->q_heads * (double)c->nq * (double)c->d_qk + heads * (double)c->nq * (double)c->d_v +
-            (double)c->kv_heads * (double)c->nk * (double)(c->d_qk + c->d_v));
-}
-
 static void count_up(bench *b, const bench_case *c)
 {
     b->ok += c->status == BENCH_OK;
@@ -279,7 +318,7 @@ void bench_cases_measure(bench *b, bench_device *d, bench_case *cases, size_t co
         size_t n = 0;
         double bytes = 0;
         while (n < BATCH_CASES && first + n < count) {
-            bytes += bytes_of(&cases[first + n].c);
+            bytes += bytes_of(&cases[first + n]);
             if (n > 0 && bytes > (double)BATCH_BYTES)
                 break;
             all[n].c = &cases[first + n];

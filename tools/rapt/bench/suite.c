@@ -145,6 +145,8 @@ bench_case *bench_suite(const bench *b, const bench_device *d, size_t *count, ra
             if (!wanted(b, p->c.name))
                 continue;
             add(&l, &p->c, o->kernel);
+            if (l.failed)
+                break;
             l.cases[l.count - 1].as = &p->desc;
             l.cases[l.count - 1].weight = p->count;
         }
