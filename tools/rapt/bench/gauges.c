@@ -121,7 +121,7 @@ static void pair_up(beside *p, const rapt_gauge_info *g)
             p->items[p->item_count++] = RAPT_NATIVE_FMA_AVX512;
     } else if (in_group(g, "memory") && is_read(g)) {
         p->items[p->item_count++] = RAPT_NATIVE_READ;
-    } else if (in_group(g, "memory") && strstr(g->name, "copy")) {
+    } else if (in_group(g, "memory") && strcmp(g->name, "copy") == 0) {
         p->items[p->item_count++] = RAPT_NATIVE_COPY;
     }
 }
