@@ -30,8 +30,8 @@ static bool take(int argc, char **argv, int *at, const tool_option *options, uns
                          (int)(length < 80 ? length : 80), word, argv[0]);
     const unsigned place = seen[o - options]++;
     if (place >= (o->most > 1 ? o->most : 1))
-        return tool_fail(error, RAPT_ERROR_INVALID, o->most > 1 ? "option %s is given more than %u times" : "option %s is given twice",
-                         o->name, o->most);
+        return tool_fail(error, RAPT_ERROR_INVALID, "option %s is given %s", o->name,
+                         o->most > 1 ? "too often" : "twice");
     if (o->flag) {
         if (equals)
             return tool_fail(error, RAPT_ERROR_INVALID, "option %s takes no value", o->name);

@@ -158,7 +158,8 @@ static bool above_roof(const bench_device *d, const bench_case *c)
            c->flops / bench_figure_of(bench_case_samples(c), c->count).median > roof;
 }
 
-/* A case that beats the peaks shows that something disturbed them: they are measured again, a few times at most. */
+/* A case that beats the peaks shows that something disturbed them: they are measured again, a few times at
+ * most. */
 static void settle_roof(bench *b, bench_device *d, const bench_case *cases, size_t count)
 {
     for (int attempt = 0; attempt < 4 && !bench_interrupted() && !b->lost; attempt++) {

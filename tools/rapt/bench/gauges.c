@@ -106,12 +106,14 @@ typedef struct beside {
     rapt_native *native; /* NULL: not on this device */
     rapt_native_item items[2];
     size_t item_count, rounds;
+    size_t cache_bytes; /* of a cache gauge: the one item is reading so much again and again */
+    bool caches;        /* wanted */
     double rates[2][2 * NATIVE_ROUNDS]; /* FLOP/s or B/s */
 } beside;
 
 static void pair_up(beside *p, const rapt_gauge_info *g)
 {
-    p->item_count = p->rounds = 0;
+    p->item_count = p->rounds = p->cache_bytes = 0;
     char key[24];
     if (!p->native)
         return;
@@ -123,6 +125,15 @@ static void pair_up(beside *p, const rapt_gauge_info *g)
         p->items[p->item_count++] = RAPT_NATIVE_READ;
     } else if (in_group(g, "memory") && strcmp(g->name, "copy") == 0) {
         p->items[p->item_count++] = RAPT_NATIVE_COPY;
+    } else if (in_group(g, "memory") && strcmp(g->name, "write") == 0) {
+        p->items[p->item_count++] = RAPT_NATIVE_WRITE;
+    } else if (in_group(g, "memory") && strcmp(g->name, "triad") == 0) {
+        p->items[p->item_count++] = RAPT_NATIVE_TRIAD;
+    } else if (in_group(g, "arithmetic") && strcmp(g->name, "mad-i32") == 0) {
+        p->items[p->item_count++] = RAPT_NATIVE_MAD_I32;
+    } else if (in_group(g, "cache") && p->caches) {
+        p->items[p->item_count++] = RAPT_NATIVE_READ;
+        p->cache_bytes = (size_t)g->bytes;
     }
 }
 
@@ -130,7 +141,9 @@ static void sample_native(beside *p)
 {
     for (size_t round = 0; round < NATIVE_ROUNDS && p->item_count > 0; round++, p->rounds++)
         for (size_t n = 0; n < p->item_count; n++)
-            p->rates[n][p->rounds] = rapt_native_sample(p->native, p->items[n], NATIVE_SECONDS) * 1e9;
+            p->rates[n][p->rounds] =
+                1e9 * (p->cache_bytes > 0 ? rapt_native_sample_cache(p->native, p->cache_bytes, NATIVE_SECONDS)
+                                          : rapt_native_sample(p->native, p->items[n], NATIVE_SECONDS));
 }
 
 static void add_native(cJSON *o, const beside *p, double median)
@@ -143,7 +156,7 @@ static void add_native(cJSON *o, const beside *p, double median)
         rapt_native_judge(&peaks, p->rates[0], p->rates[1], p->rounds);
     const double native = bench_figure_of(p->rates[0], p->rounds).median;
     cJSON *n = cJSON_AddObjectToObject(o, "native");
-    cJSON_AddStringToObject(n, "name", rapt_native_item_name(p->items[0]));
+    cJSON_AddStringToObject(n, "name", p->cache_bytes > 0 ? "cache_read" : rapt_native_item_name(p->items[0]));
     bench_figure_add(n, "value", p->rates[0], p->rounds, 1);
     cJSON_AddBoolToObject(n, "valid", peaks.reference_valid);
     if (!peaks.reference_valid)
@@ -314,7 +327,7 @@ void bench_gauges_measure(bench *b, bench_device *d, bench_extent extent)
     size_t left_out = 0, shown = 0;
     rapt_gauge_info g;
     rapt_bench_error native_error;
-    beside p = {0};
+    beside p = {.caches = extent == BENCH_GAUGES_FULL};
     cJSON **all = calloc(count + 1, sizeof *all);
     if (d->caps->device_class == RAPT_CLASS_SOFTWARE && count > 0)
         p.native = rapt_native_open(&native_error);
