@@ -466,7 +466,11 @@ static void case_names(void **state)
                 c.nq == 2 && c.nk == 4096 && c.dtype == RAPT_F16 && c.causal);
     assert_true(rapt_case_parse("B2H8D64N1024bf16", &c));
     assert_true(c.kv_heads == 8 && c.d_v == 64 && c.nq == 1024 && c.dtype == RAPT_BF16 && !c.causal);
+    assert_true(rapt_case_parse("B1H8D64N1024f32cw255", &c));
+    assert_true(c.causal && c.window && c.window_left == 255 && c.window_right == 255 && c.sink_tokens == 0);
     static const char *const bad[] = {"",
+                                      "B1H8D64N1024f32w",
+                                      "B1H8D64N1024f32w1c",
                                       "B1",
                                       "B1H8D64N",
                                       "B1H8D64N1024",

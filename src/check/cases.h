@@ -58,7 +58,8 @@ typedef struct rapt_case {
 rapt_case *rapt_cases(uint32_t groups, const char *filter, size_t *count);
 
 /* Parses shape names such as B1H8K2D64N1024f32 or B1H32K8D128Q1N4096f16c: batch, query heads, [kv heads],
- * head_dim, [V head_dim], [queries], keys, f32|f16|bf16, [c for causal]. */
+ * head_dim, [V head_dim], [queries], keys, f32|f16|bf16, [c for causal],
+ * [w and the keys of a window before and after the query]: B1H8D64N4096f32cw255. */
 bool rapt_case_parse(const char *name, rapt_case *out);
 
 /* RAPT_INPUT_EXACT: either each query matches one key alone (score 0, all others -256 and less, so that their

@@ -238,7 +238,8 @@ static void tell_sweep(bench *b, bench_device *d, const bench_sweep *s, cJSON *s
                 continue;
             bench_print_case(b, d, &s->series[n].cases[x]);
             cJSON *point = cJSON_CreateObject();
-            cJSON_AddNumberToObject(point, "x", s->xs[x]);
+            const bool density = strcmp(s->axis, "density") == 0;
+            cJSON_AddNumberToObject(point, "x", density ? s->series[n].cases[x].density : s->xs[x]);
             cJSON_AddItemToObject(point, "case", bench_case_json(d, &s->series[n].cases[x]));
             cJSON_AddItemToArray(points, point);
         }
@@ -512,7 +513,8 @@ int tool_bench(int argc, char **argv)
     const tool_option options[] = {
         {"--case", "LIST",
          "comma list of case names, or shapes such as B1H8K2D64N1024f32 (batch, query\n"
-         "heads, [kv heads], head_dim, [V head_dim], [Q queries], keys, dtype, c: causal)",
+         "heads, [kv heads], head_dim, [V head_dim], [Q queries], keys, dtype, c: causal,\n"
+         "w<keys>: window)",
          &o.cases, NULL, 0},
         {"--filter", "TEXT", "only usual cases whose name contains TEXT", &o.filter, NULL, 0},
         {"--gauges", "TEXT", "only gauges of the device whose name or group contains TEXT", &o.gauges, NULL,

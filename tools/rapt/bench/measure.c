@@ -359,6 +359,8 @@ const char *bench_case_group(const bench_case *c)
         return "decode";
     if (c->c.q_heads != c->c.kv_heads)
         return "gqa";
+    if (c->c.window)
+        return "window";
     if (c->c.causal)
         return "causal";
     return c->c.nq != c->c.nk ? "cross" : "dense";
@@ -441,6 +443,11 @@ cJSON *bench_case_json(const bench_device *d, const bench_case *c)
     cJSON_AddStringToObject(o, "dtype", rapt_dtype_name(c->c.dtype));
     add_shape(o, &c->c);
     cJSON_AddBoolToObject(o, "causal", c->c.causal);
+    if (c->c.window) {
+        const int sides[] = {(int)c->c.window_left, (int)c->c.window_right};
+        cJSON_AddItemToObject(o, "window", cJSON_CreateIntArray(sides, 2));
+        cJSON_AddNumberToObject(o, "sink_tokens", (double)c->c.sink_tokens);
+    }
     if (c->weight > 0)
         cJSON_AddNumberToObject(o, "calls", c->weight);
     cJSON_AddStringToObject(o, "status", names[c->status]);

@@ -124,6 +124,29 @@ static bool read_sequences(const line *l, replay_problem *p)
     return true;
 }
 
+/* "window": [left, right] and "sink_tokens", both or neither. */
+static bool read_window(const line *l, replay_problem *p)
+{
+    const cJSON *window = member(l, "window");
+    double sinks;
+    if (!window)
+        return true;
+    const cJSON *left = cJSON_GetArrayItem(window, 0), *right = cJSON_GetArrayItem(window, 1);
+    if (cJSON_GetArraySize(window) != 2 || !cJSON_IsNumber(left) || !cJSON_IsNumber(right))
+        return bad_member(l, "window", "is not two numbers");
+    for (const cJSON *side = left; side; side = side->next)
+        if (side->valuedouble != floor(side->valuedouble) || side->valuedouble < -1 || side->valuedouble > 1 << 29)
+            return bad_member(l, "window", "holds what is not -1 or a count up to 2^29");
+    if (!whole(l, "sink_tokens", 0, WHOLE, &sinks))
+        return false;
+    p->c.window = true;
+    p->desc.flags |= RAPT_ATTENTION_WINDOW;
+    p->c.window_left = p->desc.window_left = (int64_t)left->valuedouble;
+    p->c.window_right = p->desc.window_right = (int64_t)right->valuedouble;
+    p->c.sink_tokens = p->desc.sink_tokens = (uint64_t)sinks;
+    return true;
+}
+
 static bool read_mask(const line *l, replay_problem *p)
 {
     const cJSON *causal = member(l, "causal"), *scale = member(l, "scale");
@@ -131,10 +154,14 @@ static bool read_mask(const line *l, replay_problem *p)
     if (!cJSON_IsBool(causal))
         return bad_member(l, "causal", "is neither true nor false");
     p->c.causal = cJSON_IsTrue(causal);
-    if (p->c.causal && !whole(l, "causal_offset", -WHOLE, WHOLE, &offset))
+    if (!read_window(l, p) || ((p->c.causal || p->c.window) && !whole(l, "causal_offset", -WHOLE, WHOLE, &offset)))
         return false;
     p->c.causal_offset = p->desc.causal_offset = (int64_t)offset;
-    p->desc.flags = p->c.causal ? RAPT_ATTENTION_CAUSAL : 0;
+    p->desc.flags |= p->c.causal ? RAPT_ATTENTION_CAUSAL : 0;
+    const cJSON *cap = member(l, "soft_cap");
+    if (cap && (!cJSON_IsNumber(cap) || !(cap->valuedouble > 0) || cap->valuedouble > 3e38))
+        return bad_member(l, "soft_cap", "is no positive number");
+    p->c.soft_cap = p->desc.soft_cap = cap ? (float)cap->valuedouble : 0;
     if (scale && !cJSON_IsNull(scale)) {
         if (!cJSON_IsNumber(scale) || !(fabs(scale->valuedouble) <= 3e38))
             return bad_member(l, "scale", "is no number");
@@ -170,7 +197,9 @@ static bool agree(const line *l, const replay_problem *p)
 static void name_problem(replay_problem *p, size_t index)
 {
     rapt_case *c = &p->c;
-    char kv[16] = "", v[16] = "", q[24] = "", sequences[16] = "";
+    char kv[16] = "", v[16] = "", q[24] = "", sequences[16] = "", window[32] = "";
+    if (c->window)
+        snprintf(window, sizeof window, "w%lld", (long long)(c->window_left < 0 ? c->window_right : c->window_left));
     if (c->kv_heads != c->q_heads)
         snprintf(kv, sizeof kv, "K%u", (unsigned)c->kv_heads);
     if (c->d_v != c->d_qk)
@@ -179,12 +208,12 @@ static void name_problem(replay_problem *p, size_t index)
         snprintf(q, sizeof q, "Q%u", (unsigned)c->nq);
     if (c->sequences > 0)
         snprintf(sequences, sizeof sequences, "s%u", c->sequences);
-    snprintf(c->name, sizeof c->name, "%zu:B%uH%u%sD%u%s%sN%u%s%s%s", index + 1, (unsigned)c->batch,
+    snprintf(c->name, sizeof c->name, "%zu:B%uH%u%sD%u%s%sN%u%s%s%s%s", index + 1, (unsigned)c->batch,
              (unsigned)c->q_heads, kv, (unsigned)c->d_qk, v, q, (unsigned)c->nk,
              c->dtype == RAPT_F32   ? "f32"
              : c->dtype == RAPT_F16 ? "f16"
                                     : "bf16",
-             c->causal ? "c" : "", sequences);
+             c->causal ? "c" : "", window, sequences);
 }
 
 static bool read_problem(const line *l, size_t index, replay_problem *p)
