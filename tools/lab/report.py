@@ -47,6 +47,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 PROCESSES = 2
 DTYPE_BITS = {"f32": 1, "f16": 2, "bf16": 3, "i32": 4}
 SPEC_SOURCES = {"causal": 0, "varlen": 0, "partial": 0, "group": 1, "aligned": 1, "nq_is_one": 0, "whole_keys": 1}
+SPEC_SOURCES |= {"window": 0, "soft_cap": 0}
 LOOP_FAMILIES = ("tile", "coopmat")  # whose hot loop is counted
 ROW_KEYS = (
     "name family spv dtypes score requires coopmat head_dim_qk head_dim_v spec spec_from subgroup subgroup_min push lab"
@@ -68,6 +69,7 @@ CAPABILITIES = {
     "16bit": lambda d: d["storage16"],
     "8bit": lambda d: d["storage8"],
     "int8": lambda d: d["int8"],
+    "int8-dot": lambda d: d["dot_product"],
     "int64": lambda d: d["int64"],
     "bda": lambda d: d["device_address"],
     "coopmat": lambda d: d["cooperative_matrix"],
@@ -375,7 +377,7 @@ def budget_for(judged, measure):
     return None
 
 
-def judge_competition(compilers, keeper, gpu, device, rows, measure_all):
+def judge_competition(compilers, keeper, gpu, device, rows, measure_all, tell=lambda judged: None):
     """The rows of one competition on one GPU, best score first, down to the default row; all with measure_all."""
 
     def score(row):
@@ -387,6 +389,7 @@ def judge_competition(compilers, keeper, gpu, device, rows, measure_all):
         if not is_candidate and not measure_all and not is_ungated(row):
             continue
         judged = measure(compilers, keeper, gpu, device, row)
+        tell(judged)
         results.append(judged)
         if is_candidate and judged.status not in ("unsupported", "refused"):
             judge(judged)
@@ -400,19 +403,24 @@ def measure_gpus(compilers, keeper, chosen, rows, measure_all):
     for row in rows:
         competitions.setdefault(competition_of(row), []).append(row)
     pool = concurrent.futures.ThreadPoolExecutor(PROCESSES)
+    tasks = []
+
+    def tell(judged):
+        words = f"{judged.gpu.target} {judged.row['name']}: {judged.status}"
+        words += ", kept" if judged.is_kept else f", {judged.seconds} s" if judged.seconds is not None else ""
+        print(f"[{sum(task.done() for task in tasks)}/{total}] {words}", file=sys.stderr)
+
     try:
         devices = dict(zip(chosen, pool.map(lambda gpu: describe_device(compilers, gpu), chosen), strict=True))
-        tasks = [
-            pool.submit(judge_competition, compilers, keeper, gpu, device, members, measure_all)
-            for gpu, device in devices.items()
-            if not isinstance(device, str)
-            for members in competitions.values()
-        ]
-        for number, task in enumerate(concurrent.futures.as_completed(tasks), 1):
-            for judged in task.result():
-                words = f"{judged.gpu.target} {judged.row['name']}: {judged.status}"
-                words += ", kept" if judged.is_kept else f", {judged.seconds} s" if judged.seconds is not None else ""
-                print(f"[{number}/{len(tasks)}] {words}", file=sys.stderr)
+        total = sum(not isinstance(device, str) for device in devices.values()) * len(competitions)
+        for gpu, device in devices.items():
+            if isinstance(device, str):
+                continue
+            for members in competitions.values():
+                words = (compilers, keeper, gpu, device, members, measure_all, tell)
+                tasks.append(pool.submit(judge_competition, *words))
+        for task in concurrent.futures.as_completed(tasks):
+            task.result()  # an error of our own ends the run when it happens
         return devices, [judged for task in tasks for judged in task.result()]
     finally:
         compilers.stop()  # all has ended, or is to end: by a signal, or by an error of our own
