@@ -418,7 +418,7 @@ static bool read_count(const char **at, char letter, uint64_t *out)
         return false;
     char *end;
     const unsigned long value = strtoul(*at + 1, &end, 10);
-    if (value > 1ul << 29)
+    if (value > 1ul << 30)
         return false;
     *at = end;
     *out = value;
@@ -450,7 +450,7 @@ bool rapt_case_parse(const char *name, rapt_case *out)
     c.causal = c.dtype != RAPT_DTYPE_NONE && *at == 'c';
     at += c.causal;
     uint64_t window;
-    if (c.dtype != RAPT_DTYPE_NONE && read_count(&at, 'w', &window)) {
+    if (c.dtype != RAPT_DTYPE_NONE && read_count(&at, 'w', &window) && window <= 1ul << 29) {
         c.window = true;
         c.window_left = c.window_right = (int64_t)window;
     }

@@ -103,7 +103,7 @@ static bool add_named(list *l, const rapt_case *known, size_t known_count, const
         if (!find(known, known_count, name, &c))
             return tool_fail(error, RAPT_ERROR_INVALID,
                              "case '%.80s': neither a known name nor of the form "
-                             "B<n>H<n>[K<n>]D<n>[V<n>][Q<n>]N<n>f32|f16|bf16[c], as in B1H8D64N1024f32",
+                             "B<n>H<n>[K<n>]D<n>[V<n>][Q<n>]N<n>f32|f16|bf16[c][w<n>], as in B1H8D64N1024f32",
                              name);
         add(l, &c, kernel);
         at += length;
