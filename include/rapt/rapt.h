@@ -10,6 +10,7 @@
 #include <rapt/plan.h>
 #include <rapt/runtime.h>
 #include <rapt/status.h>
+#include <rapt/system.h>
 #include <rapt/tensor.h>
 #include <rapt/tune.h>
 

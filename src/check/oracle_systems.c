@@ -1,0 +1,599 @@
+/* One oracle per published system, each from the paper's own formula: it knows nothing of recipes,
+ * descriptors or kernels. Written for small problems and for reading. Every operation goes through r(), which
+ * rounds to single precision where that is asked for. */
+#include "systems.h"
+
+#include "cases.h"
+#include "half.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- what oracles stand on ---- */
+
+typedef struct oracle {
+    const rapt_check_system *p;
+    rapt_check_precision precision;
+    rapt_check_expected *to;
+    bool failed; /* something missing */
+} oracle;
+
+static double r(const oracle *o, double x)
+{
+    return o->precision == RAPT_CHECK_DOUBLE ? x : (double)(float)x;
+}
+
+/* What a tensor in memory makes of a number. */
+static double stored(const oracle *o, double x)
+{
+    return o->precision == RAPT_CHECK_DOUBLE ? x : (double)rapt_check_round(o->p->dtype, (float)x);
+}
+
+static double weight(const oracle *o, double x)
+{
+    return o->precision == RAPT_CHECK_HALF_WEIGHTS ? stored(o, x) : r(o, x);
+}
+
+static const rapt_check_array *input(oracle *o, const char *name)
+{
+    for (uint32_t n = 0; n < o->p->input_count; n++)
+        if (strcmp(o->p->inputs[n].name, name) == 0)
+            return &o->p->inputs[n];
+    o->failed = true;
+    return &o->p->inputs[0];
+}
+
+static const char *text_of(oracle *o, const char *name)
+{
+    for (uint32_t n = 0; n < o->p->setting_count; n++)
+        if (strcmp(o->p->settings[n].name, name) == 0)
+            return o->p->settings[n].value;
+    for (uint32_t n = 0; n < o->p->info->parameter_count; n++)
+        if (strcmp(o->p->info->parameters[n].name, name) == 0)
+            return o->p->info->parameters[n].shape;
+    o->failed = true;
+    return "0";
+}
+
+static int64_t whole(oracle *o, const char *name)
+{
+    return strtoll(text_of(o, name), NULL, 10);
+}
+
+static double scale_of(oracle *o, uint64_t d)
+{
+    const char *text = text_of(o, "scale");
+    return strcmp(text, "1/sqrt(d)") == 0 ? 1 / sqrt((double)d) : strtod(text, NULL);
+}
+
+/* Row (a, b, c) of an array of rank 4. */
+static const double *row4(const rapt_check_array *t, uint64_t a, uint64_t b, uint64_t c)
+{
+    return t->data + ((a * t->shape[1] + b) * t->shape[2] + c) * t->shape[3];
+}
+
+static double product(const oracle *o, const double *a, const double *b, uint64_t d, double scale)
+{
+    double sum = 0, size_a = 0, size_b = 0;
+    for (uint64_t e = 0; e < d; e++) {
+        sum = r(o, sum + r(o, a[e] * b[e]));
+        size_a += a[e] * a[e];
+        size_b += b[e] * b[e];
+    }
+    o->to->score = fmax(o->to->score, fabs(scale) * sqrt(size_a * size_b));
+    return r(o, r(o, scale) * sum);
+}
+
+/* One query: its scores, where they count, and the rows of v. */
+typedef struct query {
+    uint64_t n, d_v;
+    double *s;
+    bool *seen;
+    const double **v;
+    double *out, *lse;
+} query;
+
+/* softmax(s) V, by its definition: exp over the sum of exp. */
+static void softmax(const oracle *o, const query *q)
+{
+    double top = -INFINITY, sum = 0;
+    for (uint64_t j = 0; j < q->n; j++)
+        if (q->seen[j])
+            top = fmax(top, q->s[j]);
+    for (uint64_t e = 0; e < q->d_v; e++)
+        q->out[e] = 0;
+    for (uint64_t j = 0; j < q->n; j++) {
+        if (!q->seen[j])
+            continue;
+        const double w = weight(o, exp(r(o, q->s[j] - top)));
+        sum = r(o, sum + w);
+        for (uint64_t e = 0; e < q->d_v; e++)
+            q->out[e] = r(o, q->out[e] + r(o, w * q->v[j][e]));
+    }
+    for (uint64_t e = 0; e < q->d_v; e++)
+        q->out[e] = sum > 0 ? stored(o, r(o, q->out[e] / sum)) : 0;
+    *q->lse = sum > 0 ? r(o, top + r(o, log(sum))) : -INFINITY;
+}
+
+/* Rabe & Staats, section 2: one pass with the running maximum m*, and v* and s* rescaled when it grows. */
+static void rabe_staats(const oracle *o, const query *q)
+{
+    double m = -INFINITY, s = 0;
+    for (uint64_t e = 0; e < q->d_v; e++)
+        q->out[e] = 0;
+    for (uint64_t j = 0; j < q->n; j++) {
+        if (!q->seen[j])
+            continue;
+        const double next = fmax(m, q->s[j]), keep = r(o, exp(m - next)), w = weight(o, exp(q->s[j] - next));
+        for (uint64_t e = 0; e < q->d_v; e++)
+            q->out[e] = r(o, r(o, q->out[e] * keep) + r(o, w * q->v[j][e]));
+        s = r(o, r(o, s * keep) + w);
+        m = next;
+    }
+    for (uint64_t e = 0; e < q->d_v; e++)
+        q->out[e] = s > 0 ? stored(o, r(o, q->out[e] / s)) : 0;
+    *q->lse = s > 0 ? r(o, m + r(o, log(s))) : -INFINITY;
+}
+
+/* Tiles of B keys. FlashAttention, algorithm 1, keeps its output divided after each tile; FlashAttention-2,
+ * algorithm 1, divides at the end. */
+static void tiles(const oracle *o, const query *q, bool divided)
+{
+    enum { B = 8 };
+    double m = -INFINITY, l = 0;
+    for (uint64_t e = 0; e < q->d_v; e++)
+        q->out[e] = 0;
+    for (uint64_t first = 0; first < q->n; first += B) {
+        const uint64_t end = first + B < q->n ? first + B : q->n;
+        double top = m, sum = 0;
+        for (uint64_t j = first; j < end; j++)
+            if (q->seen[j])
+                top = fmax(top, q->s[j]);
+        if (top == -INFINITY)
+            continue; /* no key of this tile, nor of those before, is seen */
+        const double keep = r(o, exp(m - top));
+        for (uint64_t e = 0; e < q->d_v; e++)
+            q->out[e] = r(o, q->out[e] * (divided ? r(o, l * keep) : keep));
+        for (uint64_t j = first; j < end; j++) {
+            if (!q->seen[j])
+                continue;
+            const double w = weight(o, exp(r(o, q->s[j] - top)));
+            sum = r(o, sum + w);
+            for (uint64_t e = 0; e < q->d_v; e++)
+                q->out[e] = r(o, q->out[e] + r(o, w * q->v[j][e]));
+        }
+        l = r(o, r(o, l * keep) + sum);
+        m = top;
+        for (uint64_t e = 0; e < q->d_v && divided; e++)
+            q->out[e] = r(o, q->out[e] / l);
+    }
+    for (uint64_t e = 0; e < q->d_v; e++)
+        q->out[e] = l > 0 ? stored(o, divided ? q->out[e] : r(o, q->out[e] / l)) : 0;
+    *q->lse = l > 0 ? r(o, m + r(o, log(l))) : -INFINITY;
+}
+
+static void flash_attention(const oracle *o, const query *q)
+{
+    tiles(o, q, true);
+}
+static void flash_attention_2(const oracle *o, const query *q)
+{
+    tiles(o, q, false);
+}
+
+#define MOST_DECODED 128 /* elements of a value */
+
+/* Flash-Decoding: each part by itself, then L = log sum exp(L_p) and out = sum exp(L_p - L) O_p. */
+static void flash_decoding(const oracle *o, const query *q)
+{
+    enum { PARTS = 3 };
+    double part[PARTS][MOST_DECODED] = {{0}}, lse[PARTS], top = -INFINITY, sum = 0;
+    for (int p = 0; p < PARTS; p++) {
+        const uint64_t first = q->n * (uint64_t)p / PARTS, end = q->n * (uint64_t)(p + 1) / PARTS;
+        query one = *q;
+        one.n = end - first;
+        one.s += first;
+        one.seen += first;
+        one.v += first;
+        one.out = part[p];
+        one.lse = &lse[p];
+        oracle unrounded = *o; /* partial outputs stay in single precision */
+        rapt_check_system wide = *o->p;
+        wide.dtype = RAPT_F32;
+        if (o->precision == RAPT_CHECK_SINGLE)
+            unrounded.p = &wide;
+        softmax(&unrounded, &one);
+        top = fmax(top, lse[p]);
+    }
+    for (int p = 0; p < PARTS && top > -INFINITY; p++)
+        sum = r(o, sum + r(o, exp(lse[p] - top)));
+    for (uint64_t e = 0; e < q->d_v; e++) {
+        q->out[e] = 0;
+        for (int p = 0; p < PARTS && top > -INFINITY; p++)
+            q->out[e] = r(o, q->out[e] + r(o, r(o, exp(lse[p] - top) / sum) * part[p][e]));
+        q->out[e] = stored(o, q->out[e]);
+    }
+    *q->lse = top > -INFINITY ? r(o, top + r(o, log(sum))) : -INFINITY;
+}
+
+/* FuseMax, the one-pass cascade: running max RM, running denominator RD, running numerator RNV; the division
+ * is last. */
+static void fusemax(const oracle *o, const query *q)
+{
+    double rm = -INFINITY, rd = 0;
+    for (uint64_t f = 0; f < q->d_v; f++)
+        q->out[f] = 0;
+    for (uint64_t m = 0; m < q->n; m++) {
+        const double next = fmax(rm, q->s[m]), prm = r(o, exp(rm - next)),
+                     sln = weight(o, exp(q->s[m] - next));
+        rd = r(o, r(o, rd * prm) + sln);
+        for (uint64_t f = 0; f < q->d_v; f++)
+            q->out[f] = r(o, r(o, q->out[f] * prm) + r(o, sln * q->v[m][f]));
+        rm = next;
+    }
+    for (uint64_t f = 0; f < q->d_v; f++)
+        q->out[f] = stored(o, r(o, q->out[f] / rd));
+    *q->lse = r(o, rm + r(o, log(rd)));
+}
+
+/* ---- the walk over rows ---- */
+
+/* Whether the query at key position p (the last query stands at the last key) sees key j; kv is its kv head.
+ */
+typedef bool (*sees_fn)(oracle *o, uint64_t kv, int64_t p, int64_t j);
+typedef void (*attend_fn)(const oracle *o, const query *q);
+
+static bool room(oracle *o, uint64_t outs, uint64_t lses)
+{
+    o->to->out = malloc((size_t)(outs + 1) * sizeof(double));
+    o->to->lse = malloc((size_t)(lses + 1) * sizeof(double));
+    o->to->out_count = outs;
+    o->to->lse_count = lses;
+    return !o->failed && o->to->out && o->to->lse;
+}
+
+static bool query_make(query *q, uint64_t n, uint64_t d_v)
+{
+    *q = (query){.n = n,
+                 .d_v = d_v,
+                 .s = malloc((size_t)(n + 1) * sizeof(double)),
+                 .seen = malloc((size_t)n + 1),
+                 .v = malloc((size_t)(n + 1) * sizeof(double *))};
+    return q->s && q->seen && q->v;
+}
+
+static void query_free(query *q)
+{
+    free(q->s);
+    free(q->seen);
+    free(q->v);
+}
+
+/* q, k and v of rank 4; query head h reads kv head floor(h kv_heads / q_heads). cap: 0 for none. */
+static bool rows(oracle *o, sees_fn sees, attend_fn attend, double cap)
+{
+    const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *v = input(o, "v");
+    const uint64_t batch = q->shape[0], heads = q->shape[1], nq = q->shape[2], d = q->shape[3],
+                   kv = k->shape[1], nk = k->shape[2], d_v = v->shape[3];
+    const double scale = scale_of(o, d);
+    query one;
+    bool good = query_make(&one, nk, d_v) && room(o, batch * heads * nq * d_v, batch * heads * nq);
+    for (uint64_t at = 0; at < batch * heads * nq && good; at++) {
+        const uint64_t b = at / (heads * nq), h = at / nq % heads, i = at % nq, g = h * kv / heads;
+        const int64_t p = (int64_t)i + (int64_t)nk - (int64_t)nq;
+        for (uint64_t j = 0; j < nk; j++) {
+            one.seen[j] = !sees || sees(o, g, p, (int64_t)j);
+            one.s[j] = product(o, row4(q, b, h, i), row4(k, b, g, j), d, scale);
+            if (cap > 0)
+                one.s[j] = r(o, cap * r(o, tanh(r(o, one.s[j] / cap))));
+            one.v[j] = row4(v, b, g, j);
+        }
+        one.out = o->to->out + at * d_v;
+        one.lse = o->to->lse + at;
+        attend(o, &one);
+    }
+    query_free(&one);
+    return good && !o->failed;
+}
+
+/* ---- dense ---- */
+
+static bool maybe_causal(oracle *o, uint64_t kv, int64_t p, int64_t j)
+{
+    (void)kv;
+    return whole(o, "causal") == 0 || j <= p;
+}
+
+static bool always_causal(oracle *o, uint64_t kv, int64_t p, int64_t j)
+{
+    (void)o;
+    (void)kv;
+    return j <= p;
+}
+
+/* Vaswani et al., equation 1; grouped heads as in Shazeer's and Ainslie et al.'s texts. */
+static bool plain(oracle *o)
+{
+    return rows(o, maybe_causal, softmax, 0);
+}
+static bool cross(oracle *o)
+{
+    return rows(o, NULL, softmax, 0);
+}
+static bool flash_1(oracle *o)
+{
+    return rows(o, maybe_causal, flash_attention, 0);
+}
+static bool flash_2(oracle *o)
+{
+    return rows(o, maybe_causal, flash_attention_2, 0);
+}
+static bool decoding(oracle *o)
+{
+    return input(o, "v")->shape[3] <= MOST_DECODED && rows(o, maybe_causal, flash_decoding, 0);
+}
+static bool memory_efficient(oracle *o)
+{
+    return rows(o, maybe_causal, rabe_staats, 0);
+}
+static bool one_pass(oracle *o)
+{
+    return rows(o, NULL, fusemax, 0);
+}
+/* All visual keys, and the text's up to the query: with the text last these are the keys up to its position.
+ */
+static bool ee_mllm(oracle *o)
+{
+    return rows(o, always_causal, softmax, 0);
+}
+
+/* The sequence that token t is in, as its index. */
+static int64_t sequence_of(const rapt_check_array *cu, int64_t t)
+{
+    int64_t s = 0;
+    while (s + 1 < (int64_t)cu->count && cu->bounds[s + 1] <= t)
+        s++;
+    return s;
+}
+
+static bool same_sequence(oracle *o, uint64_t kv, int64_t p, int64_t j)
+{
+    const rapt_check_array *cu = input(o, "cu_seqlens");
+    (void)kv;
+    return sequence_of(cu, p) == sequence_of(cu, j);
+}
+
+static bool packed(oracle *o)
+{
+    return rows(o, same_sequence, softmax, 0);
+}
+
+/* Scores x W x^T with q = x W, values x: out_i = sum_j softmax_j(scale q_i x_j) x_j. */
+static bool minimal(oracle *o)
+{
+    const rapt_check_array *q = input(o, "q"), *x = input(o, "x");
+    const uint64_t batch = q->shape[0], heads = q->shape[1], nq = q->shape[2], width = q->shape[3],
+                   n = x->shape[1];
+    const double scale = scale_of(o, width);
+    query one;
+    bool good = query_make(&one, n, width) && room(o, batch * heads * nq * width, batch * heads * nq);
+    for (uint64_t at = 0; at < batch * heads * nq && good; at++) {
+        const uint64_t b = at / (heads * nq), i = at % nq;
+        for (uint64_t j = 0; j < n; j++) {
+            one.v[j] = x->data + (b * n + j) * width;
+            one.seen[j] = maybe_causal(o, 0, (int64_t)(i + n - nq), (int64_t)j);
+            one.s[j] = product(o, q->data + at * width, one.v[j], width, scale);
+        }
+        one.out = o->to->out + at * width;
+        one.lse = o->to->lse + at;
+        softmax(o, &one);
+    }
+    query_free(&one);
+    return good && !o->failed;
+}
+
+/* Token t, head h: keys are the layers l. */
+static bool shortcuts(oracle *o)
+{
+    const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *v = input(o, "v");
+    const uint64_t tokens = q->shape[0], heads = q->shape[1], d = q->shape[2], layers = k->shape[0],
+                   d_v = v->shape[3];
+    const double scale = scale_of(o, d);
+    query one;
+    bool good = query_make(&one, layers, d_v) && room(o, tokens * heads * d_v, tokens * heads);
+    for (uint64_t at = 0; at < tokens * heads && good; at++) {
+        for (uint64_t l = 0; l < layers; l++) {
+            one.v[l] = row4(v, l, at / heads, at % heads);
+            one.seen[l] = true;
+            one.s[l] = product(o, q->data + at * d, row4(k, l, at / heads, at % heads), d, scale);
+        }
+        one.out = o->to->out + at * d_v;
+        one.lse = o->to->lse + at;
+        softmax(o, &one);
+    }
+    query_free(&one);
+    return good && !o->failed;
+}
+
+/* ---- windows ---- */
+
+/* Longformer, section 3.1: w / 2 tokens on each side. */
+static bool in_window(oracle *o, uint64_t kv, int64_t p, int64_t j)
+{
+    (void)kv;
+    return llabs(p - j) <= whole(o, "window") / 2;
+}
+
+/* Mistral 7B, section 2: the token itself and those before it, window of them. */
+static bool in_last(oracle *o, uint64_t kv, int64_t p, int64_t j)
+{
+    (void)kv;
+    return j <= p && p - j < whole(o, "window");
+}
+
+/* Xiao et al., figure 1 (d): sinks and the latest. */
+static bool sink_or_recent(oracle *o, uint64_t kv, int64_t p, int64_t j)
+{
+    (void)kv;
+    return j <= p && (j < whole(o, "sinks") || j > p - whole(o, "recent"));
+}
+
+/* Gemma 2, section 2: local layers see a window, global ones all that is causal. */
+static bool local_or_global(oracle *o, uint64_t kv, int64_t p, int64_t j)
+{
+    const int64_t window = whole(o, "window");
+    (void)kv;
+    return j <= p && (window == 0 || j > p - window);
+}
+
+/* DuoAttention, equations of section 2.2 with the heads' labels final: full attention or streaming attention.
+ */
+static bool by_head(oracle *o, uint64_t kv, int64_t p, int64_t j)
+{
+    const char *text = text_of(o, "retrieval");
+    for (const char *at = text; strcmp(text, "none") != 0; at++) {
+        char *end;
+        if ((uint64_t)strtoll(at, &end, 10) == kv)
+            return j <= p;
+        at = end;
+        if (*at == 0)
+            break;
+    }
+    return sink_or_recent(o, kv, p, j);
+}
+
+static bool longformer(oracle *o)
+{
+    return rows(o, in_window, softmax, 0);
+}
+static bool mistral(oracle *o)
+{
+    return rows(o, in_last, softmax, 0);
+}
+static bool streaming(oracle *o)
+{
+    return rows(o, sink_or_recent, softmax, 0);
+}
+static bool duo(oracle *o)
+{
+    return rows(o, by_head, softmax, 0);
+}
+static bool gemma_2(oracle *o)
+{
+    return rows(o, local_or_global, softmax, strtod(text_of(o, "soft_cap"), NULL));
+}
+
+/* Block-Attention, section 2: a token of a passage sees that passage up to itself; one of the last block
+ * everything up to itself. */
+static bool in_block(oracle *o, uint64_t kv, int64_t p, int64_t j)
+{
+    const rapt_check_array *cu = input(o, "cu_seqlens");
+    const int64_t last = cu->bounds[cu->count - 1];
+    (void)kv;
+    return j <= p && (p >= last || sequence_of(cu, p) == sequence_of(cu, j));
+}
+
+static bool block_attention(oracle *o)
+{
+    return rows(o, in_block, softmax, 0);
+}
+
+/* ---- latents ---- */
+
+/* FLARE: W_encode = softmax over tokens of latents K^T, z = W_encode V; W_decode = softmax over latents of K
+ * latents^T, out = W_decode z. */
+static bool flare(oracle *o)
+{
+    const rapt_check_array *l = input(o, "latents"), *k = input(o, "k"), *v = input(o, "v");
+    const uint64_t heads = k->shape[1], n = k->shape[2], d = k->shape[3], m = l->shape[1], d_v = v->shape[3];
+    const double scale = scale_of(o, d);
+    double *z = malloc((size_t)(m * d_v + 1) * sizeof *z), unused;
+    query encode, decode;
+    const bool made = query_make(&encode, n, d_v), also = query_make(&decode, m, d_v);
+    bool good = z && made && also && room(o, k->shape[0] * heads * n * d_v, 0);
+    for (uint64_t bh = 0; bh < k->shape[0] * heads && good; bh++) {
+        const uint64_t b = bh / heads, h = bh % heads;
+        for (uint64_t a = 0; a < m; a++) {
+            for (uint64_t j = 0; j < n; j++) {
+                encode.seen[j] = true;
+                encode.v[j] = row4(v, b, h, j);
+                encode.s[j] = product(o, l->data + (h * m + a) * d, row4(k, b, h, j), d, scale);
+            }
+            encode.out = z + a * d_v;
+            encode.lse = &unused;
+            softmax(o, &encode);
+        }
+        for (uint64_t j = 0; j < n; j++) {
+            for (uint64_t a = 0; a < m; a++) {
+                decode.seen[a] = true;
+                decode.v[a] = z + a * d_v;
+                decode.s[a] = product(o, row4(k, b, h, j), l->data + (h * m + a) * d, d, scale);
+            }
+            decode.out = o->to->out + (bh * n + j) * d_v;
+            decode.lse = &unused;
+            softmax(o, &decode);
+        }
+    }
+    query_free(&encode);
+    query_free(&decode);
+    free(z);
+    return good && !o->failed;
+}
+
+/* ---- by name ---- */
+
+static const struct {
+    const char *name;
+    bool (*fn)(oracle *o);
+} oracles[] = {
+    {"Multi-head attention", plain},
+    {"Cross attention (encoder-decoder)", cross},
+    {"FlashAttention", flash_1},
+    {"FlashAttention-2", flash_2},
+    {"Flash-Decoding", decoding},
+    {"Memory-efficient attention (Rabe & Staats)", memory_efficient},
+    {"MQA (multi-query attention)", plain},
+    {"GQA (grouped-query attention)", plain},
+    {"SQA (Sparse Query Attention)", plain},
+    {"ByteTransformer (padding-free attention)", packed},
+    {"FuseMax", one_pass},
+    {"Minimal transformer (collapsed QK, symmetric, no V/O)", minimal},
+    {"EE-MLLM composite attention", ee_mllm},
+    {"Layerwise attention shortcuts", shortcuts},
+    {"Fixed head size MHA", plain},
+    {"Sliding-window attention (Longformer's window)", longformer},
+    {"Mistral 7B sliding window", mistral},
+    {"StreamingLLM", streaming},
+    {"Block-Attention for RAG", block_attention},
+    {"DuoAttention", duo},
+    {"Gemma 2 (logit soft cap)", gemma_2},
+    {"FLARE", flare},
+};
+
+bool rapt_check_system_has_oracle(const char *name)
+{
+    for (size_t n = 0; n < sizeof oracles / sizeof *oracles; n++)
+        if (strcmp(oracles[n].name, name) == 0)
+            return true;
+    return false;
+}
+
+bool rapt_check_system_expect(const rapt_check_system *system, rapt_check_precision precision,
+                              rapt_check_expected *expected)
+{
+    oracle o = {.p = system, .precision = precision, .to = expected};
+    *expected = (rapt_check_expected){0};
+    for (size_t n = 0; n < sizeof oracles / sizeof *oracles; n++)
+        if (strcmp(oracles[n].name, system->info->name) == 0)
+            return oracles[n].fn(&o) && !o.failed;
+    return false;
+}
+
+void rapt_check_expected_free(rapt_check_expected *expected)
+{
+    free(expected->out);
+    free(expected->lse);
+    *expected = (rapt_check_expected){0};
+}

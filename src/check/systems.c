@@ -1,0 +1,93 @@
+#include "systems.h"
+
+#include "cases.h"
+#include "half.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A comma list of whole numbers; their count, 0 if it is not one or has more than `capacity`. */
+static uint32_t numbers(const char *text, uint64_t *out, uint32_t capacity)
+{
+    uint32_t count = 0;
+    for (const char *at = text;; at++) {
+        char *end;
+        if (*at < '0' || *at > '9' || count == capacity)
+            return 0;
+        out[count++] = strtoull(at, &end, 10);
+        at = end;
+        if (*at == 0)
+            return count;
+        if (*at != ',')
+            return 0;
+    }
+}
+
+static bool fill(rapt_check_array *a, const char *value, rapt_dtype dtype, rapt_random *random)
+{
+    uint64_t list[16];
+    const uint32_t count = numbers(value, list, 16);
+    a->count = 1;
+    if (strncmp(a->name, "cu_", 3) == 0) {
+        a->rank = 1;
+        a->count = a->shape[0] = count;
+        a->bounds = malloc((count + 1) * sizeof *a->bounds);
+        for (uint32_t n = 0; n < count && a->bounds; n++)
+            a->bounds[n] = (int32_t)list[n];
+        return count > 0 && a->bounds;
+    }
+    if (count == 0 || count > 4)
+        return false;
+    a->rank = count;
+    for (uint32_t n = 0; n < count; n++) {
+        a->shape[n] = list[n];
+        a->count *= list[n];
+    }
+    a->data = a->count < (1u << 24) ? malloc((size_t)(a->count + 1) * sizeof *a->data) : NULL;
+    for (uint64_t n = 0; n < a->count && a->data; n++)
+        a->data[n] = (double)rapt_check_round(dtype, (float)rapt_random_normal(random));
+    return a->data != NULL;
+}
+
+bool rapt_check_system_make(const rapt_system_info *info, const char *check, rapt_dtype dtype, uint64_t seed,
+                            rapt_check_system *out)
+{
+    rapt_random random = {seed};
+    bool parameters = false;
+    *out = (rapt_check_system){.info = info, .dtype = dtype};
+    if ((size_t)snprintf(out->text, sizeof out->text, "%s", check) >= sizeof out->text)
+        return false;
+    for (char *word = out->text; *word;) {
+        char *next = word + strcspn(word, " "), *value = strchr(word, '=');
+        if (*next)
+            *next++ = 0;
+        if (strcmp(word, "|") == 0) {
+            parameters = true;
+            word = next;
+            continue;
+        }
+        if (!value || (parameters ? out->setting_count : out->input_count) == RAPT_CHECK_FIELDS)
+            return false;
+        *value++ = 0;
+        if (parameters) {
+            out->settings[out->setting_count++] = (rapt_system_setting){word, value};
+        } else {
+            rapt_check_array *a = &out->inputs[out->input_count++];
+            snprintf(a->name, sizeof a->name, "%.23s", word);
+            if (!fill(a, value, dtype, &random))
+                return false;
+        }
+        word = next;
+    }
+    return out->input_count > 0;
+}
+
+void rapt_check_system_free(rapt_check_system *system)
+{
+    for (uint32_t n = 0; n < system->input_count; n++) {
+        free(system->inputs[n].data);
+        free(system->inputs[n].bounds);
+    }
+    system->input_count = 0;
+}

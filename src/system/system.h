@@ -1,0 +1,92 @@
+/* What recipes stand on. A recipe is a pure function: it takes inputs and parameters by name and appends
+ * steps. */
+#ifndef RAPT_SYSTEM_SYSTEM_H
+#define RAPT_SYSTEM_SYSTEM_H
+
+#include "base/base.h"
+#include <rapt/system.h>
+
+typedef struct rapt_system_builder {
+    const rapt_system_info *info;
+    const rapt_system_request *request;
+    rapt_system_recipe *recipe;
+    rapt_error *error;
+    rapt_dtype dtype; /* that all inputs share, bounds aside; RAPT_DTYPE_NONE until the first is taken */
+} rapt_system_builder;
+
+/* False: the builder's error is filled. */
+typedef bool (*rapt_system_fn)(rapt_system_builder *b);
+
+typedef struct rapt_system_row {
+    rapt_system_info info;
+    rapt_system_fn recipe; /* NULL: planned */
+} rapt_system_row;
+
+/* The table that generate.py writes from table/ (all of the files). */
+extern const rapt_system_row rapt_system_rows[];
+extern const uint32_t rapt_system_row_count;
+
+/* Fails with RAPT_ERROR_INVALID; the message begins with the system's name. */
+bool rapt_system_refuse(rapt_system_builder *b, const char *format, ...) RAPT_PRINTF(2, 3);
+
+/* A view being handed on: which tensor, from which byte on, and the axes as the engine wants them. */
+typedef struct rapt_system_view {
+    rapt_system_operand at;
+    rapt_tensor tensor;
+} rapt_system_view;
+
+/* The input of this name and rank, of a float type. The same input may be taken twice. */
+bool rapt_system_in(rapt_system_builder *b, const char *name, uint32_t rank, rapt_system_view *view);
+/* The int32 input of this name, whose entries rise from 0 to `end`; its number of entries. */
+bool rapt_system_bounds(rapt_system_builder *b, const char *name, uint64_t end, rapt_system_operand *at,
+                        uint64_t *count);
+/* A contiguous new tensor. shape: of `rank` axes. */
+bool rapt_system_new(rapt_system_builder *b, rapt_system_role role, const char *name, rapt_dtype dtype,
+                     uint32_t rank, const uint64_t *shape, rapt_system_view *view);
+/* Whether an optional output is wanted. */
+bool rapt_system_wants(const rapt_system_builder *b, const char *name);
+
+/* `count` entries of an axis, from `first` on. */
+rapt_system_view rapt_system_part(rapt_system_view view, unsigned axis, uint64_t first, uint64_t count);
+/* Rank 4 from other axes: axis n of the result is axes[n] of the view, or -1: a new one of size 1. */
+rapt_system_view rapt_system_axes(rapt_system_view view, const int axes[4]);
+
+/* Parameters: what the request says, else the row's default; where the row has no such parameter, *out stays.
+ */
+bool rapt_system_integer(rapt_system_builder *b, const char *name, int64_t low, int64_t high, int64_t *out);
+bool rapt_system_list(rapt_system_builder *b, const char *name, int64_t high, int64_t *out, uint32_t capacity,
+                      uint32_t *count); /* 0 to `high` each, rising */
+
+/* Parameters that many systems share, into a descriptor: causal (0 or 1), scale ("1/sqrt(d)" or a number),
+ * key_splits. */
+bool rapt_system_common(rapt_system_builder *b, rapt_attention_desc *d);
+/* Appends a step and returns it for what is particular; NULL when there is no room. `lse` may be NULL. */
+rapt_system_step *rapt_system_step_add(rapt_system_builder *b, const char *what,
+                                       const rapt_attention_desc *base, rapt_system_view q,
+                                       rapt_system_view k, rapt_system_view v, rapt_system_view out,
+                                       const rapt_system_view *lse);
+/* q, k and v of rank 4, out and, if wanted, lse: what most systems have. Checks the shapes against each
+ * other. */
+typedef struct rapt_system_qkv {
+    rapt_system_view q, k, v, out, lse;
+    bool has_lse;
+} rapt_system_qkv;
+bool rapt_system_qkv_take(rapt_system_builder *b, rapt_system_qkv *t);
+
+/* The recipes, one file per family. */
+bool rapt_system_dense(rapt_system_builder *b);
+bool rapt_system_mqa(rapt_system_builder *b);
+bool rapt_system_gqa(rapt_system_builder *b);
+bool rapt_system_packed(rapt_system_builder *b);
+bool rapt_system_queries_behind(rapt_system_builder *b);
+bool rapt_system_shared_kv(rapt_system_builder *b);
+bool rapt_system_depth(rapt_system_builder *b);
+bool rapt_system_local(rapt_system_builder *b);
+bool rapt_system_causal_window(rapt_system_builder *b);
+bool rapt_system_streaming(rapt_system_builder *b);
+bool rapt_system_capped(rapt_system_builder *b);
+bool rapt_system_duo(rapt_system_builder *b);
+bool rapt_system_blocks(rapt_system_builder *b);
+bool rapt_system_latent(rapt_system_builder *b);
+
+#endif
