@@ -346,6 +346,7 @@ static void safetensors_hostile(void **state)
 typedef struct line {
     const char *offset, *name;
     bool causal, json;
+    const char *in[3]; /* that one may be given again and again */
     const char *words[2];
     size_t word_count;
     rapt_error error;
@@ -358,6 +359,7 @@ static tool_parsed parse(line *l, int argc, const char *const *words)
                                    {"--causal", NULL, "", NULL, &l->causal},
                                    {"--name", "TEXT", "", &l->name, NULL},
                                    {"--json", NULL, "", NULL, &l->json},
+                                   {"--in", "TEXT", "", l->in, NULL, 3},
                                    {NULL, NULL, NULL, NULL, NULL}};
     return tool_parse(argc, (char **)(uintptr_t)words, options, l->words, 2, &l->word_count, &l->error);
 }
@@ -388,6 +390,13 @@ static void command_lines(void **state)
     assert_int_equal(PARSE(l, "--name", "--json"), TOOL_PARSED_ERROR);
     assert_int_equal(PARSE(l, "--name", "a", "--name", "b"), TOOL_PARSED_ERROR);
     assert_non_null(strstr(l.error.message, "twice"));
+    assert_int_equal(PARSE(l, "--in", "a=1", "--json", "--in=b=2", "--in", "a=1"), TOOL_PARSED_OK);
+    assert_true(l.json && l.in[2]);
+    assert_string_equal(l.in[0], "a=1");
+    assert_string_equal(l.in[1], "b=2");
+    assert_int_equal(PARSE(l, "--in", "a", "--in"), TOOL_PARSED_ERROR);
+    assert_int_equal(PARSE(l, "--in=1", "--in=2", "--in=3", "--in=4"), TOOL_PARSED_ERROR);
+    assert_non_null(strstr(l.error.message, "too often"));
     assert_int_equal(PARSE(l, "--json=yes"), TOOL_PARSED_ERROR);
     assert_int_equal(PARSE(l, "--nam", "x"), TOOL_PARSED_ERROR); /* no abbreviations */
     assert_int_equal(PARSE(l, "-x"), TOOL_PARSED_ERROR);

@@ -207,10 +207,7 @@ class WithoutDevice(Case):
         self.fails(BAD_INPUT, "no kernel row is named 'nonsense'", "tune", "--block", "nonsense")
         self.fails(BAD_INPUT, "--seconds", "tune", "--shape", "1,1,1,1,1,8", "--seconds", "soon")
 
-    def test_systems_and_lists(self):
-        self.assertIn("FlashAttention", run("systems").stdout)
-        systems = json.loads(run("systems", "--json").stdout)["systems"]
-        self.assertTrue(any(s["operator"] == "attention" for s in systems))
+    def test_lists(self):
         kernels = json.loads(run("compile", "--list", "--json").stdout)["kernels"]
         self.assertGreater(len(kernels), 5)
         self.assertIn("poison-causal", run("check", "--list").stdout.split())

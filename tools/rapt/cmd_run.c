@@ -1,8 +1,6 @@
 /* rapt run: an operator on tensors from files. */
 #include "problem_options.h"
 
-#include "check/half.h"
-
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,37 +119,14 @@ static rapt_status submit(run *r, double *device_ns, double *wall_ns, rapt_error
     return status;
 }
 
-/* Downloads a tensor and writes it; bf16 becomes float32. */
-static bool save(rapt_buffer *buffer, const rapt_tensor *t, uint32_t rank, const uint64_t *shape,
-                 const char *path, rapt_error *error)
-{
-    uint64_t count = 1;
-    for (uint32_t axis = 0; axis < rank; axis++)
-        count *= shape[axis];
-    const size_t bytes = (size_t)count * rapt_dtype_size(t->dtype);
-    void *data = malloc(bytes + 1), *wide = NULL;
-    bool good = data || tool_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for the result");
-    good = good && (bytes == 0 || rapt_buffer_download(buffer, 0, data, bytes, error) == RAPT_OK);
-    if (good && t->dtype == RAPT_BF16) {
-        wide = malloc((size_t)count * 4 + 1);
-        good = wide || tool_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for the result");
-        for (uint64_t n = 0; n < count && wide; n++)
-            ((float *)wide)[n] = rapt_check_load(data, RAPT_BF16, (int64_t)n);
-    }
-    good = good && npy_write(path, wide ? RAPT_F32 : t->dtype, rank, shape, wide ? wide : data, error);
-    free(data);
-    free(wide);
-    return good;
-}
-
 static int write_results(run *r)
 {
     const rapt_attention_desc *d = &r->problem.desc;
     rapt_error error = {0};
     uint64_t shape[4];
     tool_problem_file_shape(&d->out, r->problem.bnhd, shape);
-    if (!save(r->out, &d->out, 4, shape, r->o->out, &error) ||
-        (r->o->lse && !save(r->lse, &d->lse, 3, d->lse.size, r->o->lse, &error)))
+    if (!tool_save(r->out, &d->out, 4, shape, r->o->out, &error) ||
+        (r->o->lse && !tool_save(r->lse, &d->lse, 3, d->lse.size, r->o->lse, &error)))
         return tool_report(&error);
     char text[160];
     tensor_file_shape(4, shape, text, sizeof text);
@@ -309,6 +284,7 @@ static const char *const examples[] = {
     "rapt run attention --q m.safetensors:q --k m.safetensors:k --v m.safetensors:v --out O.npy --time 20",
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --dtype f16 --caps no-subgroup --explain",
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --cu-seqlens-q A.npy --cu-seqlens-k B.npy",
+    "rapt run system --help",
     NULL,
 };
 
@@ -333,12 +309,14 @@ int tool_run(int argc, char **argv)
     const char *words[1];
     size_t count;
     int code;
+    if (argc > 1 && strcmp(argv[1], "system") == 0)
+        return tool_run_system(argc - 1, argv + 1);
     if (!tool_arguments(argc, argv, &usage, words, 1, &count, &code))
         return code;
     if (count == 0)
-        return tool_error(TOOL_BAD_INPUT, "which operator? rapt run attention .. is what there is");
+        return tool_error(TOOL_BAD_INPUT, "which operator? rapt run attention .., or rapt run system NAME ..");
     if (strcmp(words[0], "attention") != 0)
-        return tool_error(TOOL_BAD_INPUT, "unknown operator '%.60s'; attention is what there is", words[0]);
+        return tool_error(TOOL_BAD_INPUT, "unknown operator '%.60s'; attention, or system NAME, is what there is", words[0]);
     if (!o.out)
         return tool_error(TOOL_BAD_INPUT, "--out FILE is missing");
     if (o.lse && strcmp(o.lse, o.out) == 0)

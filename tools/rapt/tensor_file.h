@@ -27,6 +27,10 @@ void tensor_file_free(tensor_file *t);
 bool npy_write(const char *path, rapt_dtype dtype, uint32_t rank, const uint64_t *shape, const void *data,
                rapt_error *error);
 
+/* Downloads a contiguous tensor and writes it; bf16 becomes float32. */
+bool tool_save(rapt_buffer *buffer, const rapt_tensor *t, uint32_t rank, const uint64_t *shape, const char *path,
+               rapt_error *error);
+
 /* The parsers behind tensor_file_read; `path` is for messages. `name`: of the tensor; NULL or "" is an error
  * that lists the names. The stream of a safetensors file must be seekable. */
 bool npy_read(FILE *stream, const char *path, tensor_file *out, rapt_error *error);

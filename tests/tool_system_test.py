@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+"""`rapt systems` and `rapt run system` as a black box, checked against the reference of tool_test.py.
+
+    tests/tool_system_test.py build/tools/rapt/rapt [unittest options]
+"""
+import json
+import os
+import random
+import sys
+import unittest
+
+import tool_test
+from tool_test import BAD_INPUT, GOOD, Tensor, attend, npy_bytes, read_npy, reference, run
+
+
+class WithoutDevice(tool_test.Case):
+    def test_table(self):
+        self.assertIn("FlashAttention", run("systems").stdout)
+        systems = json.loads(run("systems", "--json").stdout)
+        self.assertIsInstance(systems, list)
+        self.assertGreaterEqual(len(systems), 227)
+        self.assertEqual(len({s["name"] for s in systems}), len(systems))
+        for s in systems:
+            self.assertIn(s["tier"], ("A", "B", "C"), s["name"])
+            self.assertIn(s["status"], ("works", "planned"), s["name"])
+            for key in ("reason", "formula", "family", "paper", "engines"):
+                self.assertTrue(s[key], (s["name"], key))
+            for f in s["inputs"] + s["outputs"]:
+                self.assertRegex(f["shape"], r"^\(.*\)$")
+            for f in s["parameters"]:
+                self.assertTrue(f["name"] and f["about"] and "default" in f, s["name"])
+            self.assertIsInstance(s["doubt"], str)
+            if s["status"] == "works":
+                self.assertTrue(s["reduces"] and s["inputs"] and s["outputs"], s["name"])
+        works = [s["name"] for s in systems if s["status"] == "works"]
+        for name in ("FlashAttention", "Memory-efficient attention (Rabe & Staats)", "StreamingLLM", "SQA (Sparse Query Attention)"):
+            self.assertIn(name, works)
+        for tier in "ABC":
+            shown = json.loads(run("systems", "--json", "--tier", tier, "--status", "works").stdout)
+            self.assertEqual([s["name"] for s in shown], [s["name"] for s in systems if s["tier"] == tier and s["status"] == "works"])
+        (one,) = json.loads(run("systems", "streaming-llm", "--json").stdout)
+        self.assertEqual(one["name"], "StreamingLLM")
+        full = run("systems", "Streaming LLM").stdout
+        for part in ("status", "works", "formula", "sinks = 4", "rapt run system 'StreamingLLM'", "q (batch, q_heads, nq, d)"):
+            self.assertIn(part, full)
+        self.assertEqual(run("systems", "--full").stdout.count("  formula "), len(systems))
+
+    def test_unknown(self):
+        self.fails(BAD_INPUT, "near: FlashAttention;", "systems", "flash-atention")
+        self.fails(BAD_INPUT, "may be any of: MoA (automatic", "systems", "moa")
+        self.fails(BAD_INPUT, "neither letter nor digit", "systems", "")
+        self.fails(BAD_INPUT, "", "systems", "a\nb")
+        self.fails(BAD_INPUT, "--tier", "systems", "--tier", "D")
+        self.fails(BAD_INPUT, "--tier", "systems", "--tier", "a")
+        self.fails(BAD_INPUT, "--status", "systems", "--status", "ready")
+        self.fails(BAD_INPUT, "one word too many", "systems", "MoBA", "FLARE")
+        self.fails(BAD_INPUT, "which system", "run", "system")
+        self.fails(BAD_INPUT, "near: FlashAttention;", "run", "system", "flash-atention")
+        self.fails(BAD_INPUT, "MoBA is planned", "run", "system", "MoBA")
+        self.assertIn("Examples:", run("run", "system", "--help").stdout)
+
+    def test_bad_arguments(self):
+        t = Tensor.random(random.Random(2), (1, 2, 3, 4))
+        q = self.tensor("q.npy", t)
+        out = self.path("o.npy")
+        base = ["run", "system", "StreamingLLM", "--in", f"k={q}", "--in", f"v={q}"]
+        whole = [*base, "--in", f"q={q}"]
+        good = [*whole, "--out", f"out={out}"]
+        self.fails(BAD_INPUT, "--out out=FILE is missing", *whole)
+        self.fails(BAD_INPUT, "NAME=FILE is needed", *good, "--in", "q")
+        self.fails(BAD_INPUT, "NAME=FILE is needed", *good, "--in", "=q.npy")
+        self.fails(BAD_INPUT, "NAME=FILE is needed", *good, "--in", "q=")
+        self.fails(BAD_INPUT, "NAME=VALUE is needed", *good, "--set", "sinks")
+        self.fails(BAD_INPUT, "input 'q' is missing: (batch, q_heads, nq, d)", *base, "--out", f"out={out}")
+        self.fails(BAD_INPUT, "input 'q' is given twice", *good, "--in", f"q={q}")
+        self.fails(BAD_INPUT, "no input is named 'x'; there are: q, k, v", *good, "--in", f"x={q}")
+        self.fails(BAD_INPUT, "no parameter is named 'sink'; there are: sinks, recent, scale", *good, "--set", "sink=3")
+        self.fails(BAD_INPUT, "'sinks' is given twice", *good, "--set", "sinks=3", "--set", "sinks=3")
+        for value in ("3.5", "-1", "many", "3 ", "9999999999", "99999999999999999999"):
+            self.fails(BAD_INPUT, "a whole number from 0", *good, "--set", f"sinks={value}")
+        self.fails(BAD_INPUT, "no output is named 'o'; there are: out, lse", *good, "--out", f"o={self.path('p.npy')}")
+        self.fails(BAD_INPUT, "another --out's", *good, "--out", f"lse={out}")
+        self.fails(BAD_INPUT, "another --out's", *good, "--out", f"out={self.path('p.npy')}")
+        self.fails(BAD_INPUT, "No such file", *base, "--in", f"q={self.path('missing.npy')}", "--out", f"out={out}")
+        self.fails(BAD_INPUT, "not an npy file", *base, "--in", "q=" + self.write("x.npy", b"hello"), "--out", f"out={out}")
+        flat = self.write("flat.npy", npy_bytes("<f4", (2, 3, 4), t.values))
+        self.fails(BAD_INPUT, "'q' has 3 axes; 4 are needed", *base, "--in", f"q={flat}", "--out", f"out={out}")
+        deep = self.write("deep.npy", npy_bytes("<f4", (1, 1, 2, 3, 4), t.values))
+        self.fails(BAD_INPUT, "5 axes", *base, "--in", f"q={deep}", "--out", f"out={out}")
+        half = self.write("half.npy", npy_bytes("<f2", t.shape, t.values))
+        self.fails(BAD_INPUT, "one type for all", *base, "--in", f"q={half}", "--out", f"out={out}")
+        whole_numbers = self.write("i.npy", npy_bytes("<i4", t.shape, [1] * 24))
+        self.fails(BAD_INPUT, "'q' is i32", *base, "--in", f"q={whole_numbers}", "--out", f"out={out}")
+        other = self.tensor("other.npy", Tensor.random(random.Random(2), (2, 2, 3, 4)))
+        self.fails(BAD_INPUT, "batch sizes disagree: q (2, 2, 3, 4)", *base, "--in", f"q={other}", "--out", f"out={out}")
+        self.fails(BAD_INPUT, "too often", *good, *["--set", "sinks=1"] * 17)
+        blocks = ["run", "system", "block-attention", *(w for n in "qkv" for w in ("--in", f"{n}={q}")), "--out", f"out={out}", "--set", "last=1"]
+        for text, cu in (("rise from 0", [1, 2]), ("rise from 0", [0, 3, 2]), ("ends at 3, not at 2", [0, 3]), ("ends at 1, not at 2", [0, 1])):
+            bounds = self.write("cu.npy", npy_bytes("<i4", (len(cu),), cu))
+            self.fails(BAD_INPUT, text, *blocks, "--in", f"cu_seqlens={bounds}")
+        self.fails(BAD_INPUT, "int32 with one axis", *blocks, "--in", f"cu_seqlens={q}")
+        self.fails(BAD_INPUT, "'last' is missing: tokens of the question", *blocks[:-2], "--in", f"cu_seqlens={q}")
+        self.assertFalse(os.path.exists(out))
+
+
+class WithDevice(tool_test.Case):
+    @classmethod
+    def setUpClass(cls):
+        if not tool_test.has_device():
+            raise unittest.SkipTest("no Vulkan device")
+
+    close, random = tool_test.WithDevice.close, tool_test.WithDevice.random
+
+    def system(self, name, tensors, *settings, outputs=("out",), extra=(), descr="<f4"):
+        """Runs a system; shape and values of each output, and what it printed."""
+        arguments = ["run", "system", name, *extra]
+        for key, t in tensors.items():
+            data = npy_bytes("<i4", (len(t),), t) if isinstance(t, list) else npy_bytes(descr, t.shape, t.values)
+            arguments += ["--in", f"{key}=" + self.write(f"in-{key}.npy", data)]
+        for setting in settings:
+            arguments += ["--set", setting]
+        for key in outputs:
+            arguments += ["--out", f"{key}=" + self.path(f"out-{key}.npy")]
+        r = run(*arguments)
+        self.assertEqual(r.returncode, GOOD, r.stderr)
+        return [read_npy(self.path(f"out-{key}.npy"))[1:] for key in outputs], r.stdout
+
+    def test_one_step(self):
+        q, k, v = self.random(31, 1, 4, 2, 40, 40, 16)
+        named = {"q": q, "k": k, "v": v}
+        for name, settings, meaning in (
+            ("FlashAttention", [], {}),
+            ("gqa", [], {"causal": True}),
+            ("streaming-llm", ["sinks=3", "recent=7"], {"causal": True, "window": (6, -1), "sinks": 3}),
+            ("sliding-window attention", ["window=9"], {"window": (4, 4)}),
+            ("Mistral 7B sliding window", ["window=5"], {"causal": True, "window": (4, -1)}),
+            ("gemma 2", ["soft_cap=2", "window=11", "scale=0.5"], {"causal": True, "window": (10, -1), "cap": 2, "scale": 0.5}),
+        ):
+            with self.subTest(name):
+                want, want_lse = reference(q, k, v, **meaning)
+                [(shape, out), (lse_shape, lse)], printed = self.system(name, named, *settings, outputs=("out", "lse"))
+                self.assertEqual((shape, lse_shape), (want.shape, want.shape[:3]))
+                self.close(out, want.values, 2e-6)
+                self.close(lse, want_lse, 2e-6)
+                self.assertIn("1 step\n", printed)
+
+    def test_duo_attention(self):
+        q, k, v = self.random(32, 1, 8, 4, 30, 30, 8)
+        [(shape, out)], printed = self.system("duo", {"q": q, "k": k, "v": v}, "retrieval=1,2", "sinks=2", "recent=5")
+        full, _ = reference(q, k, v, causal=True)
+        streaming, _ = reference(q, k, v, causal=True, window=(4, -1), sinks=2)
+        want = [x for h in range(8) for i in range(30) for x in (full if 2 <= h < 6 else streaming).row(0, h, i)]
+        self.close(out, want, 2e-6)
+        self.assertIn("3 steps\n", printed)
+
+    def test_block_attention(self):
+        q, k, v = self.random(33, 1, 2, 1, 20, 20, 8)
+        [(shape, out)], printed = self.system("Block-Attention for RAG", {"q": q, "k": k, "v": v, "cu_seqlens": [0, 6, 6, 13]}, "last=7")
+        alone, _ = reference(q, k, v, causal=True, cu_q=[0, 6, 6, 13, 20], cu_k=[0, 6, 6, 13, 20])
+        over_all, _ = reference(q, k, v, causal=True)
+        want = [x for h in range(2) for i in range(20) for x in (alone if i < 13 else over_all).row(0, h, i)]
+        self.close(out, want, 2e-6)
+        self.assertIn("2 steps\n", printed)
+
+    def test_flare(self):
+        rng = random.Random(34)
+        latents, k, v = (Tensor.random(rng, s) for s in ((1, 2, 5, 8), (2, 2, 19, 8), (2, 2, 19, 8)))
+        three = Tensor((2, 5, 8), latents.values)
+        both = Tensor((2, 2, 5, 8), latents.values * 2)
+        z, _ = reference(both, k, v, scale=1)
+        want, _ = reference(k, both, z, scale=1)
+        [(shape, out)], printed = self.system("flare", {"latents": three, "k": k, "v": v}, extra=["--json", "--caps", "floor", "--explain"])
+        self.assertEqual(shape, want.shape)
+        self.close(out, want.values, 4e-6)
+        told = json.loads(printed)
+        self.assertEqual([told["system"], len(told["steps"])], ["FLARE", 2])
+        self.assertTrue(all(s["kernel"] and s["explain"] for s in told["steps"]))
+        self.assertEqual(told["outputs"], [{"name": "out", "file": self.path("out-out.npy"), "dtype": "float32", "shape": [2, 2, 19, 8]}])
+
+    def test_shortcuts_over_layers(self):
+        rng = random.Random(35)
+        q, k, v = (Tensor.random(rng, s) for s in ((1, 6, 2, 8), (4, 6, 2, 8), (4, 6, 2, 8)))
+        [(shape, out)], _ = self.system("Layerwise attention shortcuts", {"q": Tensor((6, 2, 8), q.values), "k": k, "v": v})
+        want = [x for t in range(6) for h in range(2)
+                for x in attend(q.row(0, t, h), [k.row(l, t, h) for l in range(4)], [v.row(l, t, h) for l in range(4)], 8 ** -0.5)[0]]
+        self.assertEqual(shape, (6, 2, 8))
+        self.close(out, want, 2e-6)
+
+    def test_refused(self):
+        q, k, v = self.random(36, 1, 1, 1, 4, 4, 600)
+        arguments = [w for n, t in (("q", q), ("k", k), ("v", v)) for w in ("--in", f"{n}=" + self.tensor(f"{n}.npy", t))]
+        self.fails(BAD_INPUT, "step 1, attention: ", "run", "system", "FlashAttention", *arguments, "--out", "out=" + self.path("o.npy"))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
+        sys.exit(__doc__)
+    tool_test.RAPT = os.path.abspath(sys.argv.pop(1))
+    unittest.main()
