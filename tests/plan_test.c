@@ -205,13 +205,11 @@ static void forcing_fails_loudly(void **state)
     rapt_plan_clear(&plan);
 }
 
-static rapt_verdict_kind narrow_is_bad(void *user, const rapt_kernel_row *row, const uint32_t *values,
-                                       const char **reason)
+static rapt_verdict_kind narrow_is_bad(void *user, const rapt_plan_pipeline *pipeline, const char **reason)
 {
     (void)user;
-    (void)values;
     *reason = "it lied";
-    return strcmp(row->name, "narrow") == 0 ? RAPT_VERDICT_BAD : RAPT_VERDICT_UNKNOWN;
+    return strcmp(pipeline->row->name, "narrow") == 0 ? RAPT_VERDICT_BAD : RAPT_VERDICT_UNKNOWN;
 }
 
 static void verdicts_take_rows_out(void **state)

@@ -35,7 +35,36 @@ typedef enum rapt_attention_flags {
  * the device; each sequence is aligned by itself. Kernels clamp what they read from them, so bad entries cannot
  * reach outside the tensors. Rows outside every sequence are not written.
  *
- * head_dim_qk and head_dim_v: 1 to 576, independent of each other. */
+ * head_dim_qk and head_dim_v: 1 to 576, independent of each other.
+ *
+ * Order of effects: scale, soft cap, score_mod, mask, softmax. score_mod is GLSL with the function
+ *     float score_mod(float score, uint b, uint h, uint q, uint k)
+ * that returns the new score, mask_mod is GLSL with
+ *     bool mask_mod(uint b, uint h, uint q, uint k)
+ * true: visible; all rules of visibility hold at once, and a key that mask_mod hides is hidden as any other. b is the
+ * batch entry (varlen: the sequence), h the query head, q and k the indices within their own sequence; scores are
+ * natural (those of exp). Both may also be called for keys that are not visible, and nothing comes of it. Several
+ * score_mods are chained in order, several mask_mods must all be true. A score of -inf has the weight 0.
+ *
+ * A snippet has whole functions and constants: these two and helpers, over bool, int, uint, float, their vectors,
+ * matrices and arrays, with GLSL's functions that compute; user_f(i) is user_constants[i], a user buffer is called by
+ * its name. It has no directives and nothing that reaches other memory or other invocations; loops may run 4,096 times
+ * in one call, together, and then end; computed indices are clamped. At most 64 KiB. RAPT_ERROR_INVALID says
+ * "score_mod:LINE: what" of a text that breaks a rule (rapt_attention_plan) or that does not compile
+ * (rapt_plan_prepare). Compiled by librapt_compiler at run time: RAPT_ERROR_UNSUPPORTED where that is not there.
+ * SPIR-V, pipelines and their place in the caches go by the content of the texts. */
+#define RAPT_USER_MODS 4
+#define RAPT_USER_BUFFERS 4
+#define RAPT_USER_CONSTANTS 16
+
+/* A buffer that score_mod and mask_mod read as NAME(i): `float NAME(uint i)`, or int for RAPT_I32. i is clamped to
+ * count - 1. Bound as rapt_attention_args.user. */
+typedef struct rapt_user_buffer {
+    const char *name; /* a letter, then letters, digits and _, at most 32; NULL: no such buffer, and none after it */
+    rapt_dtype dtype; /* RAPT_F32 or RAPT_I32 */
+    uint64_t count;   /* elements, at least 1 */
+} rapt_user_buffer;
+
 typedef struct rapt_attention_desc {
     uint32_t struct_size;
     uint32_t flags; /* rapt_attention_flags */
@@ -57,6 +86,10 @@ typedef struct rapt_attention_desc {
                              * sinks, Xiao et al., arXiv:2309.17453 */
     float soft_cap;         /* c > 0: scaled scores s become c tanh(s / c) before anything else (Gemma 2,
                              * arXiv:2408.00118); 0: not */
+    /* Attention as a program: GLSL as text, ended by NULL after at most RAPT_USER_MODS. Copied. See above. */
+    const char *score_mod[RAPT_USER_MODS], *mask_mod[RAPT_USER_MODS];
+    rapt_user_buffer user[RAPT_USER_BUFFERS];
+    float user_constants[RAPT_USER_CONSTANTS]; /* user_f(i); new values need no new compilation */
 } rapt_attention_desc;
 #define RAPT_ATTENTION_DESC_INIT {.struct_size = sizeof(rapt_attention_desc)}
 
@@ -67,6 +100,7 @@ typedef struct rapt_attention_args {
     rapt_slot cu_seqlens_q, cu_seqlens_k;
     rapt_slot workspace; /* at least rapt_plan_info.workspace_bytes at a multiple of workspace_align; absent: the
                           * binding allocates it */
+    rapt_slot user[RAPT_USER_BUFFERS]; /* as rapt_attention_desc.user has them; multiples of 4 bytes */
 } rapt_attention_args;
 #define RAPT_ATTENTION_ARGS_INIT {.struct_size = sizeof(rapt_attention_args)}
 

@@ -51,6 +51,7 @@ layout(constant_id = 11) const uint SOFT_CAP = 0;
 #include "hook/mask.glsl"
 #include "hook/score.glsl"
 #include "hook/finish.glsl"
+#include "hook/user.glsl"
 #include "broadcast/texels.glsl"
 
 // A vector over the rows of a lane, its component r, and what is asked of two such.
@@ -62,6 +63,7 @@ layout(constant_id = 11) const uint SOFT_CAP = 0;
 #define LESS(a, b) ((a) < (b))
 #define ANY(flags) flags
 #define EITHER(a, b) ((a) || (b))
+#define BOTH(a, b) ((a) && (b))
 #else
 #if ROWS == 2
 #define Rows vec2
@@ -80,6 +82,7 @@ layout(constant_id = 11) const uint SOFT_CAP = 0;
 #define LESS(a, b) lessThan(a, b)
 #define ANY(flags) any(flags)
 #define EITHER(a, b) mix(b, RowFlags(true), a)
+#define BOTH(a, b) mix(RowFlags(false), b, a)
 #endif
 
 const uint DIM_QK = (HEAD_DIM_QK + 3u) & ~3u; // padded with zeros to whole vec4
@@ -100,6 +103,13 @@ const float RESCALE_STEP = 10.0;
 // Which rows see a key.
 #define SEES(key)                                                                                              \
     (IS_WINDOW ? EITHER(LESS(RowLimits(key) - start, count), LESS(RowLimits(key), sinks)) : LESS(RowLimits(key), limit))
+
+// Whether all rows see all keys of a block.
+#if USER_MASK
+#define ALL_SEE(block) false
+#else
+#define ALL_SEE(block) all_see(first, last, block, BLOCK)
+#endif
 
 void main()
 {
@@ -177,6 +187,13 @@ void main()
                     ROW(s[c], r) = score_hook(ROW(s[c], r));
         }
 
+#if USER_SCORE
+        [[unroll]] for (uint c = 0u; c < KEYS; c++)
+            [[unroll]] for (uint r = 0u; r < ROWS; r++)
+                ROW(s[c], r) = user_score_hook(w, min(row0 + r * ROW_LANES + lane, rows - 1u), key0 + c * STRANDS,
+                                               ROW(s[c], r));
+#endif
+
         // Fetches are calls, and compilers order arithmetic as they like between two calls. These are here, all of them,
         // to keep the scores of several keys in progress above, and the accumulators below in one stretch.
         Texel v[KEYS * SPANS_V];
@@ -189,6 +206,12 @@ void main()
         // No branch for blocks that all rows see: what a branch may change is blended lane by lane after it.
         [[unroll]] for (uint c = 0u; c < KEYS && !IS_WHOLE; c++) {
             seen[c] = SEES(key0 + c * STRANDS);
+#if USER_MASK
+            RowFlags shown;
+            [[unroll]] for (uint r = 0u; r < ROWS; r++)
+                ROW(shown, r) = user_sees(w, min(row0 + r * ROW_LANES + lane, rows - 1u), key0 + c * STRANDS);
+            seen[c] = BOTH(seen[c], shown);
+#endif
             s[c] = mix(Rows(NEG_INF), s[c], seen[c]);
         }
 
@@ -206,13 +229,19 @@ void main()
                 acc[d] *= shrink;
         }
         [[unroll]] for (uint c = 0u; c < KEYS; c++) {
+#if USER_SCORE
+            const Rows logit = s[c];
+#endif
             s[c] = exp2(s[c] - m);
             if (!IS_WHOLE)
                 s[c] = mix(Rows(0.0), s[c], seen[c]); // exp2(-inf) need not be 0 on these devices
+#if USER_SCORE // and code of an app may make such scores
+            s[c] = mix(s[c], Rows(0.0), LESS(logit, Rows(-3.0e38)));
+#endif
             l += s[c];
         }
 
-        if (!IS_WHOLE && !all_see(first, last, block, BLOCK)) { // some row does not see some key of this block
+        if (!IS_WHOLE && !ALL_SEE(block)) { // some row does not see some key of this block
             // 0 * NaN is NaN: if V holds anything that is not finite here, add it key by key, in the same order, to the
             // rows that see it.
             uint odd = 0u;
@@ -229,8 +258,12 @@ void main()
                     [[unroll]] for (uint span = 0u; span < SPANS_V; span++) {
                         Texel t = fetch_v(again, span * SPAN + lane * TEXEL);
                         [[unroll]] for (uint i = 0u; i < min(SPAN, DIM_V - span * SPAN); i++)
+#if USER_MASK // of a key that a row sees the weight is 0 only where it makes no difference
+                            acc[span * SPAN + i] += mix(Rows(0.0), weight * BROADCAST(t, i), LESS(Rows(0.0), weight));
+#else
                             acc[span * SPAN + i] += mix(Rows(0.0), weight * BROADCAST(t, i),
                                                         SEES(key0 + c * STRANDS));
+#endif
                     }
                 }
                 continue;

@@ -45,6 +45,7 @@
 #define RAPT_BIND_EXTRA 8
 #define RAPT_BIND_TEXEL_K 9 /* uniform texel buffer over K's window */
 #define RAPT_BIND_TEXEL_V 10
+#define RAPT_BIND_USER 16 /* .. 19: buffers that code of the app reads */
 
 #define RAPT_ATTENTION_PARAMS_FIELDS                                                                         \
     RAPT_UINT heads_out; /* max(heads_q, heads_kv): heads of out and lse */                                  \
@@ -85,6 +86,22 @@
     RAPT_UINT sink_tokens;       /* the first keys, which no window hides */                                 \
     RAPT_LANES(lane); /* 0, 1, .. 15 read from memory, for shuffles a compiler must not fold */
 
+/* Behind them, and known to kernels with code of the app only. */
+#ifdef VULKAN
+#ifdef USER_CODE
+#define RAPT_ATTENTION_USER_FIELDS                                                                           \
+    vec4 user_constants[4];                                                                                  \
+    uvec4 user_base; /* element of each window where the buffer begins */                                    \
+    uvec4 user_last; /* its last element's index */
+#else
+#define RAPT_ATTENTION_USER_FIELDS
+#endif
+#else
+#define RAPT_ATTENTION_USER_FIELDS                                                                           \
+    float user_constants[16];                                                                                \
+    uint32_t user_base[4], user_last[4];
+#endif
+
 #define RAPT_ATTENTION_PUSH_FIELDS                                                                           \
     RAPT_UINT q_base;                                                                                        \
     RAPT_UINT k_base;                                                                                        \
@@ -108,11 +125,12 @@
 #ifdef VULKAN
 #define RAPT_DECLARE_ATTENTION_PARAMS                                                                        \
     layout(std140, set = 0, binding = RAPT_BIND_PARAMS)                                                      \
-        uniform AttentionParams{RAPT_ATTENTION_PARAMS_FIELDS} p;                                             \
+        uniform AttentionParams{RAPT_ATTENTION_PARAMS_FIELDS RAPT_ATTENTION_USER_FIELDS} p;                                             \
     layout(push_constant, std430) uniform AttentionPush{RAPT_ATTENTION_PUSH_FIELDS} pc;
 #else
 typedef struct rapt_attention_params {
     RAPT_ATTENTION_PARAMS_FIELDS
+    RAPT_ATTENTION_USER_FIELDS
 } rapt_attention_params;
 typedef struct rapt_attention_push {
     RAPT_ATTENTION_PUSH_FIELDS

@@ -48,8 +48,10 @@ layout(std430, set = 0, binding = RAPT_BIND_OUT) buffer OutElements { WORD1 out_
 layout(std430, set = 0, binding = RAPT_BIND_OUT) buffer OutVectors { WORD4 out_words4[]; };
 layout(std430, set = 0, binding = RAPT_BIND_OUT) buffer PartialAccumulators { float part_acc[]; };
 layout(std430, set = 0, binding = RAPT_BIND_LSE) buffer LogSumExp { float lse_or_ml[]; };
+#ifndef NO_VARLEN // defined for code of an app: the floor of storage buffers a stage is 8
 layout(std430, set = 0, binding = RAPT_BIND_CU_Q) readonly buffer CuSeqlensQ { int cu_seqlens_q[]; };
 layout(std430, set = 0, binding = RAPT_BIND_CU_K) readonly buffer CuSeqlensK { int cu_seqlens_k[]; };
+#endif
 
 #if DTYPE != DTYPE_F32
 // One 16-bit element. Its word may hold an element of another row, which another invocation writes in the same

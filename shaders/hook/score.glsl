@@ -4,7 +4,11 @@
 #define IS_SOFT_CAP ((p.flags & RAPT_PARAM_SOFT_CAP) != 0u)
 #endif
 // Whether scores are anything but scaled dot products.
+#if defined(USER_CODE) && USER_SCORE // see hook/user.glsl
+#define IS_SCORED true
+#else
 #define IS_SCORED IS_SOFT_CAP
+#endif
 
 // To single precision (relative error 2e-7): 1 - 2 / (exp(2 x) + 1) alone would lose small ones, so below 0.6 it is an odd
 // polynomial, fitted to minimal relative error there.

@@ -10,6 +10,10 @@
 #ifndef IS_CAUSAL
 #define IS_CAUSAL ((p.flags & RAPT_PARAM_CAUSAL) != 0u)
 #endif
+#ifdef NO_VARLEN
+#undef IS_VARLEN
+#define IS_VARLEN false
+#endif
 #ifndef IS_VARLEN
 #define IS_VARLEN ((p.flags & RAPT_PARAM_VARLEN) != 0u)
 #endif
@@ -55,6 +59,7 @@ Walk walk_begin_queries(uint bh, uint split)
     w.nq = p.nq;
     w.q_first = 0u;
     w.length_q = p.nq;
+#ifndef NO_VARLEN
     if (IS_VARLEN) {
         uvec2 q = sequence_rows(cu_seqlens_q[pc.cq_base + w.batch], cu_seqlens_q[pc.cq_base + w.batch + 1u],
                                 p.total_q);
@@ -62,6 +67,7 @@ Walk walk_begin_queries(uint bh, uint split)
         w.length_q = q.y;
         w.nq = min(q.y, p.nq);
     }
+#endif
     w.nk = 0u;
     w.k_first = 0u;
     w.diagonal = 0;
@@ -75,6 +81,7 @@ Walk walk_begin(uint bh, uint split)
     Walk w = walk_begin_queries(bh, split);
     w.nk = p.nk;
     uint length_k = p.nk;
+#ifndef NO_VARLEN
     if (IS_VARLEN) {
         uvec2 k = sequence_rows(cu_seqlens_k[pc.ck_base + w.batch], cu_seqlens_k[pc.ck_base + w.batch + 1u],
                                 p.total_k);
@@ -82,6 +89,7 @@ Walk walk_begin(uint bh, uint split)
         length_k = k.y;
         w.nk = min(k.y, p.nk);
     }
+#endif
     // Where queries stand follows from a sequence's true length, even if it is longer than what the grid was made for.
     // Lengths, offset and window are at most 2^29 each: nothing overflows.
     w.diagonal = int(length_k) - int(w.length_q) + 1 + p.causal_offset;

@@ -14,6 +14,7 @@ layout(constant_id = 1) const uint ALIGNED_ = 0;
 #include "hook/mask.glsl"
 #include "hook/score.glsl"
 #include "hook/finish.glsl"
+#include "hook/user.glsl"
 
 const uint DIM_V = (HEAD_DIM_V + 3u) & ~3u;
 
@@ -34,6 +35,10 @@ void main()
     for (uint key = w.key_begin; key < sight_end(range); key++) {
         if (!sees(range, key))
             continue;
+#if USER_MASK
+        if (!user_sees(w, row, key))
+            continue;
+#endif
         uint k_at = k_row_index(w, key), v_at = v_row_index(w, key);
         float score = 0.0;
         for (uint d = 0u; d < p.head_dim_qk; d += 4u) {
@@ -41,6 +46,9 @@ void main()
             score += dot(load_q4(q_at + d, count), load_k4(k_at + d, count));
         }
         score = score_hook(score * p.scale_log2);
+#if USER_SCORE
+        score = user_score_hook(w, row, key, score);
+#endif
         float top = max(m, score);
         float keep = exp2(m - top), weight = exp2(score - top);
         m = top;

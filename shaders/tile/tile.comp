@@ -37,6 +37,7 @@
 #include "hook/mask.glsl"
 #include "hook/score.glsl"
 #include "hook/finish.glsl"
+#include "hook/user.glsl"
 #include "tile/load.glsl"
 
 // Weights of the tile in shared memory, one vec4 for each lane and row: slot `lane` of a row holds those of the keys
@@ -122,7 +123,11 @@ void main()
 
     [[dont_unroll]] for (uint key0 = next_tile(w, first, last, w.key_begin, TILE_KEYS); key0 < some_row_sees;
                          key0 = next_tile(w, first, last, key0 + TILE_KEYS, TILE_KEYS)) {
+#if USER_MASK
+        const bool whole = false;
+#else
         bool whole = all_see(first, last, key0, TILE_KEYS) && (IS_SCORED || p.scale_log2 > 0.0);
+#endif
 
         float s[LANE_ROWS * 4];
         [[unroll]] for (uint i = 0; i < LANE_ROWS * 4; i++)
@@ -133,12 +138,25 @@ void main()
                 s[i] = score_hook(s[i] * p.scale_log2);
         }
 
+#if USER_SCORE
+        [[unroll]] for (uint r = 0; r < LANE_ROWS; r++) {
+            uint row = min(row0 + tile_row(r), rows - 1u);
+            [[unroll]] for (uint c = 0; c < 4; c++)
+                s[r * 4 + c] = user_score_hook(w, row, key0 + lane + LANES * c, s[r * 4 + c]);
+        }
+#endif
+
         if (!whole) {
             float early_scale = IS_SCORED || late ? 1.0 : p.scale_log2;
             [[unroll]] for (uint r = 0; r < LANE_ROWS; r++) {
                 Sight row_sight = sight(w, row_query(min(row0 + tile_row(r), rows - 1u)));
                 [[unroll]] for (uint c = 0; c < 4; c++)
                     s[r * 4 + c] = sees(row_sight, key0 + lane + LANES * c) ? s[r * 4 + c] * early_scale : NEG_INF;
+#if USER_MASK
+                uint row = min(row0 + tile_row(r), rows - 1u);
+                [[unroll]] for (uint c = 0; c < 4; c++)
+                    s[r * 4 + c] = user_sees(w, row, key0 + lane + LANES * c) ? s[r * 4 + c] : NEG_INF;
+#endif
             }
         }
 
@@ -177,7 +195,11 @@ void main()
                 Sight row_sight = sight(w, row_query(min(row0 + tile_row(r), rows - 1u)));
                 vec4 weight = weights[tile_row(r) * WEIGHT_PITCH + lane];
                 [[unroll]] for (uint c = 0; c < 4; c++)
+#if USER_MASK // asked once; a score of -inf has no part in the sum either way
+                    weight[c] = s[r * 4 + c] == NEG_INF ? HIDDEN : weight[c];
+#else
                     weight[c] = sees(row_sight, key0 + lane + LANES * c) ? weight[c] : HIDDEN;
+#endif
                 weights[tile_row(r) * WEIGHT_PITCH + lane] = weight;
             }
         }

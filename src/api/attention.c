@@ -76,7 +76,7 @@ rapt_status rapt_attention_bind(rapt_plan *plan, const rapt_attention_args *args
     const rapt_problem *p = &plan->problem;
     uint64_t cu_bytes = p->varlen ? (p->batch + 1) * 4 : 0;
     uint64_t workspace = args->workspace.buffer ? plan->workspace_bytes : 0;
-    const named_slot slots[] = {
+    const named_slot slots[8 + RAPT_USER_BUFFERS] = {
         {"q", RAPT_ROLE_Q, &args->q, p->bytes[RAPT_T_Q], p->align[RAPT_T_Q], false},
         {"k", RAPT_ROLE_K, &args->k, p->bytes[RAPT_T_K], p->align[RAPT_T_K], false},
         {"v", RAPT_ROLE_V, &args->v, p->bytes[RAPT_T_V], p->align[RAPT_T_V], false},
@@ -85,6 +85,10 @@ rapt_status rapt_attention_bind(rapt_plan *plan, const rapt_attention_args *args
         {"out", RAPT_ROLE_OUT, &args->out, p->bytes[RAPT_T_OUT], p->align[RAPT_T_OUT], true},
         {"lse", RAPT_ROLE_LSE, &args->lse, p->lse ? p->bytes[RAPT_T_LSE] : 0, p->align[RAPT_T_LSE], true},
         {"workspace", RAPT_ROLE_PART_ACC, &args->workspace, workspace, 256, true},
+        {p->user_names[0], RAPT_ROLE_USER, &args->user[0], p->user_elements[0] * 4ull, 4, false},
+        {p->user_names[1], RAPT_ROLE_USER + 1, &args->user[1], p->user_elements[1] * 4ull, 4, false},
+        {p->user_names[2], RAPT_ROLE_USER + 2, &args->user[2], p->user_elements[2] * 4ull, 4, false},
+        {p->user_names[3], RAPT_ROLE_USER + 3, &args->user[3], p->user_elements[3] * 4ull, 4, false},
     };
     rapt_bound bound[RAPT_ROLE_COUNT] = {{NULL, 0}};
     rapt_status status;

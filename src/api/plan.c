@@ -1,6 +1,7 @@
 /* Plans for devices: making, preparing, destroying. */
 #include "api/api.h"
 
+#include "compiler/user.h"
 #include "op/record.h"
 
 #include <stdio.h>
@@ -28,6 +29,19 @@ static rapt_status plan_or_refusal(rapt_device *device, const rapt_caps *caps, c
         return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a plan");
     plan->allocator = *a;
     plan->device = device;
+    status = rapt_user_code_make(&plan->allocator, desc, problem.varlen, &plan->user_code, error);
+    const rapt_compiler_api *compiler;
+    if (status == RAPT_OK && plan->user_code != NULL && device != NULL) {
+        status = rapt_runtime_compiler(device->runtime, &compiler, error);
+        if (status != RAPT_OK)
+            rapt_fail_prefix(error, status, "score_mod and mask_mod");
+    }
+    if (status != RAPT_OK) {
+        rapt_plan_destroy(&plan);
+        return status;
+    }
+    if (plan->user_code != NULL)
+        problem.user_code = plan->user_code->hash;
     *out = plan;
     return rapt_plan_make(plan, &problem, caps, rapt_kernels(), verdicts, error);
 }
@@ -103,6 +117,7 @@ void rapt_plan_destroy(rapt_plan **pointer)
     if (plan->kernels != NULL)
         rapt_free(&a, plan->kernels, RAPT_MAX_PIPELINES * sizeof *plan->kernels);
     rapt_plan_clear(plan);
+    rapt_user_code_free(&plan->user_code);
     rapt_free(&a, plan, sizeof *plan);
     *pointer = NULL;
 }
@@ -118,7 +133,7 @@ rapt_status rapt_plan_compile(rapt_plan *plan, rapt_kernel **failed, rapt_error 
         rapt_kernel *kernel = rapt_kernel_find(plan->device, &plan->pipelines[i]);
         if (kernel == NULL)
             return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a kernel");
-        rapt_status status = rapt_kernel_compile(plan->device, kernel, error);
+        rapt_status status = rapt_kernel_compile(plan->device, kernel, plan->pipelines[i].user, error);
         if (status != RAPT_OK) {
             *failed = kernel;
             return status;
@@ -133,6 +148,11 @@ static rapt_kernel *kernel_with(const rapt_plan *plan, rapt_verdict_kind verdict
 {
     for (uint32_t i = 0; i < plan->pipeline_count; i++) {
         rapt_kernel *kernel = rapt_kernel_find(plan->device, &plan->pipelines[i]);
+        if (plan->pipelines[i].form != 0) { /* its own verdict is bad or none */
+            if (kernel != NULL && verdict == RAPT_VERDICT_BAD && rapt_kernel_verdict(plan->device, kernel) == verdict)
+                return kernel;
+            kernel = rapt_kernel_probed(plan->device, &plan->pipelines[i]);
+        }
         if (kernel != NULL && rapt_kernel_verdict(plan->device, kernel) == verdict)
             return kernel;
     }

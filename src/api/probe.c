@@ -37,6 +37,26 @@ static bool whole_keys(const rapt_plan *plan)
     return false;
 }
 
+/* What stands for an app's code: the same kernel with another text shows that every index comes where it should. */
+static const char probe_score_mod[] = "float score_mod(float score, uint b, uint h, uint q, uint k)\n"
+                                      "{\n"
+                                      "    return score * 0.5 + 0.125 * float((b + 2u * h + 3u * q + 5u * k) % 7u);\n"
+                                      "}\n";
+static const char probe_mask_mod[] = "bool mask_mod(uint b, uint h, uint q, uint k)\n"
+                                     "{\n"
+                                     "    return (b + h + 2u * q + 3u * k) % 5u != 1u;\n"
+                                     "}\n";
+
+static double probe_score(double score, uint64_t b, uint64_t h, uint64_t q, uint64_t k)
+{
+    return score * 0.5 + 0.125 * (double)((b + 2 * h + 3 * q + 5 * k) % 7);
+}
+
+static bool probe_mask(uint64_t b, uint64_t h, uint64_t q, uint64_t k)
+{
+    return (b + h + 2 * q + 3 * k) % 5 != 1;
+}
+
 /* The smallest problem that exercises tiles, tails and the plan's own constants. `shrink` halves it so many times:
  * a device that binds very little may hold no more of a tile than the plan itself touches. */
 static void make_case(const rapt_plan *plan, unsigned shrink, probe_case *c)
@@ -66,6 +86,8 @@ static void make_case(const rapt_plan *plan, unsigned shrink, probe_case *c)
         d->sink_tokens = 2;
     }
     d->soft_cap = p->soft_cap > 0.0f ? 2.0f : 0.0f;
+    d->score_mod[0] = p->score_mod ? probe_score_mod : NULL;
+    d->mask_mod[0] = p->mask_mod ? probe_mask_mod : NULL;
     const struct {
         rapt_tensor *t;
         uint64_t heads, tokens, dim;
@@ -132,7 +154,8 @@ static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, ui
     uint64_t visible = 0;
     for (uint64_t j = 0; j < c->nk; j++) {
         scores[j] = -INFINITY;
-        if (!rapt_problem_sees(&r->plan->problem, (int64_t)query + (int64_t)c->nk - (int64_t)c->nq, (int64_t)j))
+        if (!rapt_problem_sees(&r->plan->problem, (int64_t)query + (int64_t)c->nk - (int64_t)c->nq, (int64_t)j) ||
+            (d->mask_mod[0] != NULL && !probe_mask(sequence, head, query, j)))
             continue;
         visible++;
         const uint8_t *k = r->data[1] + element(&d->k, kv, k0 + j) * size;
@@ -140,6 +163,8 @@ static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, ui
         for (uint64_t x = 0; x < dim_qk; x++)
             s += rapt_number_get(q + x * size, dtype) * rapt_number_get(k + x * size, dtype);
         scores[j] = rapt_problem_score(&r->plan->problem, s * scale);
+        if (d->score_mod[0] != NULL)
+            scores[j] = probe_score(scores[j], sequence, head, query, j);
         max = fmax(max, scores[j]);
     }
     for (uint64_t j = 0; j < c->nk; j++)
@@ -313,7 +338,7 @@ static rapt_status run_case(probe_run *r, rapt_device *device, double *share, ui
 static void note(const rapt_plan *plan, uint32_t pipeline, rapt_verdict_kind verdict, bool lasting,
                  const char *reason)
 {
-    rapt_kernel *kernel = rapt_kernel_find(plan->device, &plan->pipelines[pipeline]);
+    rapt_kernel *kernel = rapt_kernel_probed(plan->device, &plan->pipelines[pipeline]);
     if (kernel != NULL)
         rapt_kernel_note(plan->device, kernel, verdict, lasting, reason);
 }
@@ -329,7 +354,8 @@ static rapt_status plan_case(const rapt_plan *plan, unsigned shrink, probe_case 
         return rapt_fail_prefix(error, status, "the probe of kernel '%s'", name);
     bool same = (*small)->pipeline_count == plan->pipeline_count;
     for (uint32_t i = 0; same && i < plan->pipeline_count; i++)
-        same = (*small)->pipelines[i].row == plan->pipelines[i].row &&
+        same = (*small)->pipelines[i].base == plan->pipelines[i].base &&
+               (*small)->pipelines[i].form == plan->pipelines[i].form &&
                memcmp((*small)->pipelines[i].constants, plan->pipelines[i].constants,
                       sizeof plan->pipelines[i].constants) == 0;
     if (same)

@@ -21,6 +21,10 @@ rapt_status rapt_compile_cached(const rapt_store *store, const rapt_compiler_api
     key = add_text(key, request->source_name);
     key = add_text(key, request->source);
     key = add_text(key, request->defines != NULL ? request->defines : "");
+    for (uint32_t i = 0; i < request->file_count; i++) {
+        key = add_text(key, request->files[i].name);
+        key = add_text(key, request->files[i].text);
+    }
 
     void *data;
     size_t size;

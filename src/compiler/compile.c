@@ -188,7 +188,7 @@ rapt_status rapt_glsl_compile(const rapt_allocator *a, const rapt_compile_reques
                          rapt_stock_count);
 
     job j = {.a = a, .request = request, .log = log, .error = error};
-    rapt_status status = rapt_expand(&j.expansion, a, name, source, error);
+    rapt_status status = rapt_expand(&j.expansion, a, name, source, request->files, request->file_count, error);
     if (status == RAPT_OK)
         status = make_preamble(a, request->defines, &j.preamble, &j.preamble_size, error);
     if (status == RAPT_OK)

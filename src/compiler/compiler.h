@@ -7,7 +7,12 @@
 
 #include "base/base.h"
 
-#define RAPT_COMPILER_ABI 1
+#define RAPT_COMPILER_ABI 2
+
+/* A text that a source may include by this name, before any stock file of that name. */
+typedef struct rapt_compile_file {
+    const char *name, *text;
+} rapt_compile_file;
 
 typedef struct rapt_compile_request {
     const char *source_name; /* for messages */
@@ -15,6 +20,8 @@ typedef struct rapt_compile_request {
     const char *defines;     /* "-DA=1 -DB=2" */
     uint32_t vulkan_minor;   /* target environment: 0 for Vulkan 1.0, 1 for 1.1, 3 for 1.3 */
     bool optimise;           /* run SPIRV-Tools' performance passes */
+    const rapt_compile_file *files;
+    uint32_t file_count;
 } rapt_compile_request;
 
 /* The Vulkan version that a module was compiled for, by its SPIR-V version. */

@@ -132,6 +132,24 @@ static bool comment_after(const char *line, size_t length, bool open)
     return open;
 }
 
+static bool find_given(const rapt_expansion *e, const char *name, rapt_compile_file *out)
+{
+    for (uint32_t i = 0; i < e->file_count; i++)
+        if (strcmp(e->files[i].name, name) == 0) {
+            *out = e->files[i];
+            return true;
+        }
+    return false;
+}
+
+static bool find_stock(const char *path, rapt_compile_file *out)
+{
+    const rapt_stock_file *file = rapt_stock_find(path);
+    if (file != NULL)
+        *out = (rapt_compile_file){file->name, file->text};
+    return file != NULL;
+}
+
 static rapt_status no_memory(rapt_error *error)
 {
     return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory to resolve includes");
@@ -152,22 +170,19 @@ static rapt_status expand_file(rapt_expansion *e, size_t number, const char *sou
             if (!append(e, line, length) || !append(e, "\n", 1))
                 return no_memory(error);
         } else {
-            const rapt_stock_file *file = NULL;
-            if (join(name, wanted, path))
-                file = rapt_stock_find(path);
-            if (file == NULL && join(NULL, wanted, path))
-                file = rapt_stock_find(path);
-            if (file == NULL)
+            rapt_compile_file file = {0};
+            if (!find_given(e, wanted, &file) && !(join(name, wanted, path) && find_stock(path, &file)) &&
+                !(join(NULL, wanted, path) && find_stock(path, &file)))
                 return rapt_fail(error, RAPT_ERROR_COMPILE, "%s:%u: included file '%s' not found", name, line_number,
                                  wanted);
             size_t included;
             char mark[64];
-            if (!add_name(e, file->name, &included))
+            if (!add_name(e, file.name, &included))
                 return no_memory(error);
             int n = snprintf(mark, sizeof mark, "#line 1 %zu\n", included);
             if (!append(e, mark, (size_t)n))
                 return no_memory(error);
-            rapt_status status = expand_file(e, included, file->text, depth + 1, error);
+            rapt_status status = expand_file(e, included, file.text, depth + 1, error);
             if (status != RAPT_OK)
                 return status;
             n = snprintf(mark, sizeof mark, "#line %u %zu\n", line_number + 1, number);
@@ -184,9 +199,9 @@ static rapt_status expand_file(rapt_expansion *e, size_t number, const char *sou
 }
 
 rapt_status rapt_expand(rapt_expansion *out, const rapt_allocator *a, const char *name, const char *source,
-                        rapt_error *error)
+                        const rapt_compile_file *files, uint32_t file_count, rapt_error *error)
 {
-    *out = (rapt_expansion){.allocator = a};
+    *out = (rapt_expansion){.allocator = a, .files = files, .file_count = file_count};
     size_t number;
     if (!add_name(out, name, &number) || !append(out, "", 0))
         return no_memory(error);

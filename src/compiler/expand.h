@@ -5,7 +5,7 @@
 #ifndef RAPT_COMPILER_EXPAND_H
 #define RAPT_COMPILER_EXPAND_H
 
-#include "base/base.h"
+#include "compiler/compiler.h"
 
 typedef struct rapt_expansion {
     const rapt_allocator *allocator;
@@ -13,12 +13,14 @@ typedef struct rapt_expansion {
     size_t length, capacity;
     char (*names)[256]; /* by source number; 0 is the source itself */
     size_t name_count, name_capacity;
+    const rapt_compile_file *files; /* of the request */
+    uint32_t file_count;
 } rapt_expansion;
 
 /* `name`: of the source, for messages and to find files beside it. RAPT_ERROR_COMPILE with file and line of an include
  * that is not there. The expansion is to be freed in either case. */
 rapt_status rapt_expand(rapt_expansion *out, const rapt_allocator *a, const char *name, const char *source,
-                        rapt_error *error);
+                        const rapt_compile_file *files, uint32_t file_count, rapt_error *error);
 void rapt_expansion_free(rapt_expansion *expansion);
 
 /* Rewrites glslang's messages: "ERROR: 2:14: text" becomes "common/io.glsl:14: error: text". The first error, without

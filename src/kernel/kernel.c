@@ -10,10 +10,22 @@ const char *rapt_family_name(rapt_family family)
     return (unsigned)family < RAPT_FAMILY_COUNT ? names[family] : "unknown";
 }
 
+bool rapt_family_has_score_mod(rapt_family family)
+{
+    return family == RAPT_FAMILY_TILE || family == RAPT_FAMILY_BROADCAST || family == RAPT_FAMILY_DECODE ||
+           family == RAPT_FAMILY_NAIVE;
+}
+
+bool rapt_family_has_mask_mod(rapt_family family)
+{
+    return rapt_family_has_score_mod(family);
+}
+
 const char *rapt_role_name(rapt_role role)
 {
     static const char *const names[] = {"none", "q", "k", "v", "out", "lse", "cu_seqlens_q", "cu_seqlens_k",
-                                        "partial accumulators", "partial sums"};
+                                        "partial accumulators", "partial sums", "user buffer 0", "user buffer 1",
+                                        "user buffer 2", "user buffer 3"};
     _Static_assert(RAPT_COUNT(names) == RAPT_ROLE_COUNT, "a role has no name");
     return (unsigned)role < RAPT_ROLE_COUNT ? names[role] : "unknown";
 }

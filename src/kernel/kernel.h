@@ -19,6 +19,10 @@ typedef enum rapt_role {
     RAPT_ROLE_CU_K,
     RAPT_ROLE_PART_ACC, /* partial accumulators (row, split, head_dim_v), float, in the workspace */
     RAPT_ROLE_PART_ML,  /* partial (m, l) pairs (row, split), float, in the workspace */
+    RAPT_ROLE_USER,     /* the first of RAPT_USER_BUFFERS buffers that code of the app reads */
+    RAPT_ROLE_USER_1,
+    RAPT_ROLE_USER_2,
+    RAPT_ROLE_USER_3,
     RAPT_ROLE_COUNT
 } rapt_role;
 
@@ -126,6 +130,9 @@ typedef struct rapt_kernel_table {
 /* The rows built in. Static data. */
 const rapt_kernel_table *rapt_kernels(void);
 const char *rapt_family_name(rapt_family family);
+/* What of an app's code the shaders of a family have a place for. */
+bool rapt_family_has_score_mod(rapt_family family);
+bool rapt_family_has_mask_mod(rapt_family family);
 const char *rapt_role_name(rapt_role role);
 /* Bytes of one texel and elements per texel of an operand kind; 0 for storage. */
 uint32_t rapt_operand_texel_bytes(rapt_operand_kind kind);

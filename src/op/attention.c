@@ -236,6 +236,32 @@ static rapt_status check_window(const rapt_attention_desc *desc, rapt_problem *p
     return RAPT_OK;
 }
 
+/* What code of the app reads, where there is such code. */
+static rapt_status check_user(const rapt_attention_desc *desc, rapt_problem *p, rapt_error *error)
+{
+    p->score_mod = desc->score_mod[0] != NULL;
+    p->mask_mod = desc->mask_mod[0] != NULL;
+    if (!p->score_mod && !p->mask_mod) {
+        if (desc->user[0].name != NULL)
+            return rapt_fail(error, RAPT_ERROR_INVALID, "user buffers go with score_mod or mask_mod");
+        return RAPT_OK;
+    }
+    memcpy(p->user_constants, desc->user_constants, sizeof p->user_constants);
+    for (; p->user_count < RAPT_USER_BUFFERS && desc->user[p->user_count].name != NULL; p->user_count++) {
+        const rapt_user_buffer *b = &desc->user[p->user_count];
+        if (b->dtype != RAPT_F32 && b->dtype != RAPT_I32)
+            return rapt_fail(error, RAPT_ERROR_INVALID, "user buffer '%.40s' is %s, must be f32 or i32", b->name,
+                             rapt_dtype_name(b->dtype));
+        if (b->count < 1 || b->count > 1u << 30)
+            return rapt_fail(error, RAPT_ERROR_INVALID, "user buffer '%.40s' has %llu elements, must have 1 to %u",
+                             b->name, (unsigned long long)b->count, 1u << 30);
+        p->user_elements[p->user_count] = (uint32_t)b->count;
+        size_t length = strlen(b->name);
+        memcpy(p->user_names[p->user_count], b->name, RAPT_MIN(length, sizeof p->user_names[0] - 1));
+    }
+    return RAPT_OK;
+}
+
 rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem *p, rapt_error *error)
 {
     memset(p, 0, sizeof *p);
@@ -316,6 +342,9 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
     if (!isfinite(p->soft_cap) || p->soft_cap < 0.0f)
         return rapt_fail(error, RAPT_ERROR_INVALID, "soft_cap %g, must be positive, or 0 for none",
                          (double)p->soft_cap);
+    status = check_user(desc, p, error);
+    if (status != RAPT_OK)
+        return status;
     p->scale = desc->flags & RAPT_ATTENTION_SCALE ? desc->scale : 1.0f / sqrtf((float)p->head_dim_qk);
     if (!isfinite(p->scale))
         return rapt_fail(error, RAPT_ERROR_INVALID, "scale is not finite");

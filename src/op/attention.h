@@ -30,6 +30,12 @@ typedef struct rapt_problem {
     int32_t window_left, window_right;  /* -1: unbounded */
     uint32_t sink_tokens;
     float soft_cap; /* 0: none */
+    bool score_mod, mask_mod;
+    uint32_t user_count;                       /* user buffers that score_mod and mask_mod may read */
+    uint32_t user_elements[RAPT_USER_BUFFERS]; /* of 4 bytes */
+    char user_names[RAPT_USER_BUFFERS][33];
+    float user_constants[RAPT_USER_CONSTANTS];
+    rapt_hash user_code; /* what the texts are; set by whoever has checked them (compiler/user.h) */
     bool bounded_q, bounded_k; /* varlen: the caller gave max_seqlen (dense: true) */
     bool empty;                /* no output element */
     int32_t causal_offset;     /* saturated to +-RAPT_MAX_SEQUENCE */

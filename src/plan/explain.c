@@ -63,6 +63,10 @@ static void explain_problem(const rapt_plan *plan, rapt_text *t)
         rapt_text_add(t, " with offset %d", p->causal_offset);
     if (p->soft_cap > 0.0f)
         rapt_text_add(t, ", soft cap %g", (double)p->soft_cap);
+    if (p->score_mod || p->mask_mod)
+        rapt_text_add(t, ", %s%s%s with %u user buffer%s", p->score_mod ? "score_mod" : "",
+                      p->score_mod && p->mask_mod ? ", " : "", p->mask_mod ? "mask_mod" : "", p->user_count,
+                      p->user_count == 1 ? "" : "s");
     rapt_text_add(t, ", scale %g%s%s\n", (double)p->scale, p->lse ? ", lse" : "", plan->aligned ? "" : ", unaligned");
 }
 
@@ -165,12 +169,13 @@ static void explain_json(const rapt_plan *plan, rapt_text *t, const char *failur
                   ",\"masked\":%s,\"problem\":{\"op\":\"attention\",\"dtype\":\"%s\",\"batch\":%llu,\"varlen\":%s,"
                   "\"q_heads\":%llu,\"kv_heads\":%llu,\"nq\":%llu,\"nk\":%llu,\"head_dim_qk\":%u,\"head_dim_v\":%u,"
                   "\"causal\":%s,\"causal_offset\":%d,\"window\":%s,\"window_left\":%d,\"window_right\":%d,"
-                  "\"sink_tokens\":%u,\"soft_cap\":%.9g,\"scale\":%.9g,\"lse\":%s,\"aligned\":%s}",
+                  "\"sink_tokens\":%u,\"soft_cap\":%.9g,\"score_mod\":%s,\"mask_mod\":%s,\"user_buffers\":%u,\"scale\":%.9g,\"lse\":%s,\"aligned\":%s}",
                   plan->caps.masked ? "true" : "false", rapt_dtype_name(p->dtype), (unsigned long long)p->batch,
                   p->varlen ? "true" : "false", (unsigned long long)p->heads_q, (unsigned long long)p->heads_kv,
                   (unsigned long long)p->nq, (unsigned long long)p->nk, p->head_dim_qk, p->head_dim_v,
                   p->causal ? "true" : "false", p->causal_offset, p->window ? "true" : "false", p->window_left,
-                  p->window_right, p->sink_tokens, (double)p->soft_cap, (double)p->scale, p->lse ? "true" : "false",
+                  p->window_right, p->sink_tokens, (double)p->soft_cap, p->score_mod ? "true" : "false",
+                  p->mask_mod ? "true" : "false", p->user_count, (double)p->scale, p->lse ? "true" : "false",
                   plan->aligned ? "true" : "false");
     if (failure != NULL) {
         rapt_text_add(t, ",\"refused\":");

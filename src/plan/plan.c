@@ -104,6 +104,12 @@ static unsigned role_spans(const launch *l, const box *b, rapt_role role, span s
         *inner = one;
         return 4;
     }
+    case RAPT_ROLE_USER:
+    case RAPT_ROLE_USER_1:
+    case RAPT_ROLE_USER_2:
+    case RAPT_ROLE_USER_3:
+        spans[0] = (span){0, p->user_elements[role - RAPT_ROLE_USER] - 1, 1, -1};
+        return 1;
     case RAPT_ROLE_CU_Q:
     case RAPT_ROLE_CU_K:
         if (!p->varlen)
@@ -244,7 +250,8 @@ static rapt_status add_step(const launch *l, const box *b, double flops, rapt_er
         uint32_t binding = op->binding == RAPT_BIND_TEXEL_K   ? RAPT_BIND_K
                            : op->binding == RAPT_BIND_TEXEL_V ? RAPT_BIND_V
                                                               : op->binding;
-        step->push[binding - 1] = (uint32_t)(0 - first);
+        if (op->role < RAPT_ROLE_USER) /* user buffers have their bases among the parameters */
+            step->push[binding - 1] = (uint32_t)(0 - first);
     }
     return RAPT_OK;
 }
@@ -358,6 +365,9 @@ static void fill_params(rapt_plan *plan)
             strides[t * 3 + axis] = (uint32_t)p->stride[t][axis];
     for (uint32_t i = 0; i < 16; i++)
         params.lane[i] = i;
+    memcpy(params.user_constants, p->user_constants, sizeof params.user_constants);
+    for (uint32_t i = 0; i < p->user_count; i++)
+        params.user_last[i] = p->user_elements[i] - 1;
     memcpy(plan->params, &params, sizeof params);
     plan->params_bytes = sizeof params;
 }
@@ -424,6 +434,30 @@ static rapt_status add_workspace(rapt_plan *plan, rapt_error *error)
     return RAPT_OK;
 }
 
+/* The first pipeline's row with code of the app: without cu_seqlens where there are none, and with the user's buffers. */
+static void add_user_code(rapt_plan *plan, const rapt_kernel_row *base)
+{
+    const rapt_problem *p = &plan->problem;
+    rapt_plan_pipeline *pipeline = &plan->pipelines[0];
+    pipeline->base = base;
+    pipeline->form = rapt_problem_form(p);
+    pipeline->code = p->user_code;
+    pipeline->user = plan->user_code;
+    if (pipeline->form == 0)
+        return;
+    uint16_t count = 0;
+    for (uint32_t i = 0; i < base->operand_count; i++)
+        if (p->varlen || (base->operands[i].role != RAPT_ROLE_CU_Q && base->operands[i].role != RAPT_ROLE_CU_K))
+            plan->user_operands[count++] = base->operands[i];
+    for (uint32_t i = 0; i < p->user_count; i++)
+        plan->user_operands[count++] = (rapt_kernel_operand){
+            .role = (uint8_t)(RAPT_ROLE_USER + i), .binding = (uint8_t)(RAPT_BIND_USER + i)};
+    plan->user_row = *base;
+    plan->user_row.operands = plan->user_operands;
+    plan->user_row.operand_count = count;
+    pipeline->row = &plan->user_row;
+}
+
 /* One try with at least `least_splits` key splits. */
 static rapt_status try_plan(rapt_plan *plan, const rapt_kernel_table *table, const rapt_verdicts *verdicts,
                             uint32_t least_splits, bool *need_splits, bool *unfit, rapt_error *error)
@@ -438,6 +472,7 @@ static rapt_status try_plan(rapt_plan *plan, const rapt_kernel_table *table, con
     plan->pipeline_count = 1;
     plan->pipelines[0].row = main.row;
     memcpy(plan->pipelines[0].constants, main.constants, sizeof main.constants);
+    add_user_code(plan, main.row);
     plan->group = main.group;
     plan->splits = main.splits;
     plan->split_keys = main.split_keys;
@@ -452,7 +487,7 @@ static rapt_status try_plan(rapt_plan *plan, const rapt_kernel_table *table, con
             status = add_workspace(plan, error);
         if (status != RAPT_OK)
             return status;
-        plan->pipelines[plan->pipeline_count].row = merge.row;
+        plan->pipelines[plan->pipeline_count] = (rapt_plan_pipeline){.row = merge.row, .base = merge.row};
         memcpy(plan->pipelines[plan->pipeline_count++].constants, merge.constants, sizeof merge.constants);
     }
     if (p->empty)
@@ -462,7 +497,7 @@ static rapt_status try_plan(rapt_plan *plan, const rapt_kernel_table *table, con
     if (!rapt_mul_u64(p->batch, p->heads_out, &bh) || bh > UINT32_MAX)
         return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "batch %llu times %llu heads is more than 2^32",
                          (unsigned long long)p->batch, (unsigned long long)p->heads_out);
-    launch attend = {plan, 0, 0, main.row, main.group, main.row->rows_per_tile, false, slice_flops, unfit};
+    launch attend = {plan, 0, 0, plan->pipelines[0].row, main.group, main.row->rows_per_tile, false, slice_flops, unfit};
     box whole = {{0}, {p->batch, p->heads_out / main.group, rapt_div_up(p->nq * main.group, main.row->rows_per_tile),
                        plan->splits}};
     status = add_box(&attend, &whole, need_splits, error);
@@ -521,7 +556,7 @@ rapt_status rapt_plan_make(rapt_plan *plan, const rapt_problem *problem, const r
            problem->kernel[0] == 0) {
         for (uint32_t i = 0; i < plan->candidate_count; i++) {
             rapt_candidate *c = &plan->candidates[i];
-            if (c->row != plan->pipelines[0].row)
+            if (c->row != plan->pipelines[0].base)
                 continue;
             c->unfit = true;
             c->chosen = false;

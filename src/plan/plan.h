@@ -9,7 +9,7 @@
 #include <rapt/tune.h>
 
 #define RAPT_PUSH_WORDS 16
-#define RAPT_MAX_OPERANDS 10
+#define RAPT_MAX_OPERANDS 14
 #define RAPT_MAX_CONSTANTS 16
 #define RAPT_MAX_PIPELINES 2
 
@@ -20,9 +20,11 @@ typedef enum rapt_verdict_kind {
     RAPT_VERDICT_BAD,
 } rapt_verdict_kind;
 
+struct rapt_plan_pipeline;
 typedef struct rapt_verdicts {
-    /* Looked up with a row and its resolved constants. `reason` (may be NULL) receives static or device-lived text. */
-    rapt_verdict_kind (*lookup)(void *user, const rapt_kernel_row *row, const uint32_t *constants, const char **reason);
+    /* Looked up with a row of the table and its resolved constants. `reason` (may be NULL) receives static or
+     * device-lived text. */
+    rapt_verdict_kind (*lookup)(void *user, const struct rapt_plan_pipeline *pipeline, const char **reason);
     void *user;
     double flops_per_second; /* measured on this device, for slices; 0: not yet */
     /* The measured choice for a problem (rapt_tuning_key); NULL or false: none. */
@@ -33,9 +35,21 @@ typedef struct rapt_verdicts {
 
 /* A row with its specialization constants. */
 typedef struct rapt_plan_pipeline {
-    const rapt_kernel_row *row;
+    const rapt_kernel_row *row;             /* of the table; with code of the app: the plan's copy with its operands */
     uint32_t constants[RAPT_MAX_CONSTANTS]; /* by position in row->constants */
+    const rapt_kernel_row *base;            /* of the table; NULL: `row` is */
+    uint32_t form;                          /* RAPT_FORM_*; 0: as built in */
+    rapt_hash code;                         /* of the app's code; zero without */
+    const struct rapt_user_code *user;      /* the code itself (compiler/user.h); the plan's */
 } rapt_plan_pipeline;
+
+/* How a kernel was compiled with code of an app. */
+enum { RAPT_FORM_USER = 1, RAPT_FORM_SCORE = 2, RAPT_FORM_MASK = 4 };
+static inline uint32_t rapt_problem_form(const rapt_problem *p)
+{
+    return (p->score_mod || p->mask_mod ? RAPT_FORM_USER : 0) | (p->score_mod ? RAPT_FORM_SCORE : 0) |
+           (p->mask_mod ? RAPT_FORM_MASK : 0);
+}
 
 /* The part of a tensor or workspace slot that a step may touch, in bytes from its start; what is bound covers it. */
 typedef struct rapt_window {
@@ -89,7 +103,10 @@ struct rapt_plan {
     bool aligned;
     bool has_tuned; /* there is one for this problem; taken if its row accepts */
     rapt_tuned tuned;
-    uint8_t params[256]; /* the uniform block, as the kernels read it */
+    struct rapt_user_code *user_code; /* owned (api/plan.c); NULL without */
+    rapt_kernel_row user_row;         /* pipelines[0].row with it */
+    rapt_kernel_operand user_operands[RAPT_MAX_OPERANDS];
+    uint8_t params[512]; /* the uniform block, as the kernels read it */
     uint32_t params_bytes;
     rapt_candidate *candidates;
     uint32_t candidate_count;

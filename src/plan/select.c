@@ -41,8 +41,9 @@ uint64_t rapt_window_limit(const rapt_caps *caps, rapt_operand_kind kind)
         return false;                                                                                                  \
     } while (0)
 
-/* What the device must have, whatever the problem. */
-static bool device_accepts(const rapt_kernel_row *row, const rapt_caps *caps, char *reason, size_t size)
+/* What the device must have. */
+static bool device_accepts(const rapt_kernel_row *row, const rapt_problem *p, const rapt_caps *caps, char *reason,
+                           size_t size)
 {
     uint64_t missing = row->features & ~caps->features;
     for (uint32_t i = 0; missing != 0; i++, missing >>= 1)
@@ -53,16 +54,21 @@ static bool device_accepts(const rapt_kernel_row *row, const rapt_caps *caps, ch
                RAPT_MIN(caps->max_invocations, caps->max_group_size[0]));
     if (row->shared_bytes > caps->max_shared_bytes)
         REFUSE("needs %u bytes of shared memory, the device has %u", row->shared_bytes, caps->max_shared_bytes);
-    uint32_t storage = 0;
+    const bool user = rapt_problem_form(p) != 0 && row->family != RAPT_FAMILY_MERGE;
+    uint32_t storage = user ? p->user_count : 0;
     for (uint32_t i = 0; i < row->operand_count; i++)
         if (row->operands[i].kind == RAPT_OPERAND_STORAGE) {
+            const uint8_t role = row->operands[i].role;
+            if (user && !p->varlen && (role == RAPT_ROLE_CU_Q || role == RAPT_ROLE_CU_K))
+                continue; /* left out: see rapt_plan.user_row */
             bool twice = false; /* two roles may share a binding: only one is bound */
             for (uint32_t j = 0; j < i; j++)
                 twice |= row->operands[j].binding == row->operands[i].binding;
             storage += !twice;
         }
     if (storage > caps->max_storage_buffers)
-        REFUSE("needs %u storage buffers, the device has %u", storage, caps->max_storage_buffers);
+        REFUSE("needs %u storage buffers%s, the device has %u", storage,
+               user && p->user_count > 0 ? " with those of the user" : "", caps->max_storage_buffers);
     if (RAPT_PUSH_WORDS * 4 > caps->max_push_bytes)
         REFUSE("needs %u bytes of push constants, the device has %u", RAPT_PUSH_WORDS * 4, caps->max_push_bytes);
     if (row->subgroup_exact != 0 && row->subgroup_exact != caps->subgroup_size) {
@@ -159,7 +165,7 @@ static uint32_t constant_value(const rapt_kernel_constant *c, const rapt_problem
     case RAPT_CONST_NQ_IS_ONE:
         return p->nq == 1;
     case RAPT_CONST_WHOLE_KEYS:
-        return !p->causal && !p->window && !p->varlen && p->nk % choice->row->keys_per_tile == 0;
+        return !p->causal && !p->window && !p->varlen && !p->mask_mod && p->nk % choice->row->keys_per_tile == 0;
     case RAPT_CONST_WINDOW:
         return p->window;
     case RAPT_CONST_SOFT_CAP:
@@ -244,7 +250,7 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
                      reason, size))
         return false;
     c->passed++;
-    if (!device_accepts(row, caps, reason, size))
+    if (!device_accepts(row, p, caps, reason, size))
         return false;
     c->passed++;
     if (p->causal && !merge && !(row->supports & RAPT_ROW_CAUSAL))
@@ -253,6 +259,10 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
         REFUSE("has no form for windows");
     if (p->soft_cap > 0.0f && !merge && !(row->supports & RAPT_ROW_SOFT_CAP))
         REFUSE("has no soft cap");
+    if (p->score_mod && !merge && !rapt_family_has_score_mod((rapt_family)row->family))
+        REFUSE("has no place for a score_mod");
+    if (p->mask_mod && !merge && !rapt_family_has_mask_mod((rapt_family)row->family))
+        REFUSE("has no place for a mask_mod");
     if (p->varlen && !(row->supports & RAPT_ROW_VARLEN))
         REFUSE("has no form for packed sequences");
     if (!operands_accept(row, p, reason, size))
@@ -284,7 +294,13 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
     c->passed++;
     if (verdicts != NULL && verdicts->lookup != NULL) {
         const char *why = NULL;
-        if (verdicts->lookup(verdicts->user, row, choice->constants, &why) == RAPT_VERDICT_BAD)
+        rapt_plan_pipeline pipeline = {.row = row};
+        memcpy(pipeline.constants, choice->constants, sizeof pipeline.constants);
+        if (!merge) {
+            pipeline.form = rapt_problem_form(p);
+            pipeline.code = p->user_code;
+        }
+        if (verdicts->lookup(verdicts->user, &pipeline, &why) == RAPT_VERDICT_BAD)
             REFUSE("is refused on this device and driver: %s", why ? why : "its known-answer probe failed");
     }
     return true;

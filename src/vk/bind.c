@@ -217,6 +217,11 @@ static rapt_status write_push(rapt_binding *binding, uint32_t index, const rapt_
         if (r.lead % element != 0 || (texel != 0 && r.lead % texel != 0))
             return rapt_fail(error, RAPT_ERROR_INVALID, "%s: offset is not a multiple of %u bytes",
                              rapt_role_name((rapt_role)op->role), texel ? texel : element);
+        if (op->role >= RAPT_ROLE_USER) {
+            rapt_attention_params *params = binding->params->mapped;
+            params->user_base[op->role - RAPT_ROLE_USER] = (uint32_t)(r.lead / element);
+            continue;
+        }
         uint32_t base = op->binding == RAPT_BIND_TEXEL_K   ? RAPT_BIND_K
                         : op->binding == RAPT_BIND_TEXEL_V ? RAPT_BIND_V
                                                            : op->binding;

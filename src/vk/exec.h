@@ -8,8 +8,14 @@
 
 /* A pipeline with its layouts, and what this device has shown of it. Lives as long as the device. */
 typedef struct rapt_kernel {
-    const rapt_kernel_row *row;
+    const rapt_kernel_row *row; /* of the table, or own_row */
     uint32_t constants[RAPT_MAX_CONSTANTS];
+    const rapt_kernel_row *base; /* of the table */
+    uint32_t form;               /* as in rapt_plan_pipeline */
+    rapt_hash code;
+    const struct rapt_user_code *user; /* only while it is being made */
+    rapt_kernel_row own_row;           /* with code of an app */
+    rapt_kernel_operand own_operands[RAPT_MAX_OPERANDS];
     VkPipeline pipeline; /* VK_NULL_HANDLE until made */
     VkPipelineLayout layout;
     VkDescriptorSetLayout set_layout;
@@ -20,8 +26,13 @@ typedef struct rapt_kernel {
 
 /* The entry of (row, constants), made on first use without a pipeline. NULL: out of memory. Thread-safe. */
 rapt_kernel *rapt_kernel_find(rapt_device *device, const rapt_plan_pipeline *pipeline);
-/* Makes the pipeline if there is none. RAPT_ERROR_COMPILE when the driver refuses it. Thread-safe. */
-rapt_status rapt_kernel_compile(rapt_device *device, rapt_kernel *kernel, rapt_error *error);
+/* The entry that a probe's verdict on this pipeline is kept in. With code of an app the probe runs code of its own: its
+ * verdict holds for the row, its constants and form. NULL: out of memory. Thread-safe. */
+rapt_kernel *rapt_kernel_probed(rapt_device *device, const rapt_plan_pipeline *pipeline);
+/* Makes the pipeline if there is none, with the app's code in it if `user` is not NULL. RAPT_ERROR_COMPILE when the driver
+ * refuses it, RAPT_ERROR_INVALID when the app's code does not compile. Thread-safe. */
+rapt_status rapt_kernel_compile(rapt_device *device, rapt_kernel *kernel, const struct rapt_user_code *user,
+                                rapt_error *error);
 /* Reads the verdict from the disk cache if memory has none; notes one in memory and on disk. Thread-safe. */
 rapt_verdict_kind rapt_kernel_verdict(rapt_device *device, rapt_kernel *kernel);
 /* `lasting`: also on disk. */

@@ -2,6 +2,8 @@
 #include "vk/exec.h"
 
 #include "common/attention_params.h"
+#include "compiler/cache.h"
+#include "compiler/user.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -126,10 +128,12 @@ static bool same_constants(const rapt_kernel_row *row, const uint32_t *a, const 
     return row->constant_count == 0 || memcmp(a, b, row->constant_count * sizeof *a) == 0;
 }
 
-static rapt_kernel *find_locked(struct rapt_kernel_cache *cache, const rapt_kernel_row *row, const uint32_t *constants)
+static rapt_kernel *find_locked(struct rapt_kernel_cache *cache, const rapt_plan_pipeline *p)
 {
+    const rapt_kernel_row *base = p->base != NULL ? p->base : p->row;
     for (rapt_kernel *k = cache->kernels; k != NULL; k = k->next)
-        if (k->row == row && same_constants(row, k->constants, constants))
+        if (k->base == base && k->form == p->form && rapt_hash_equal(k->code, p->code) &&
+            same_constants(base, k->constants, p->constants))
             return k;
     return NULL;
 }
@@ -138,11 +142,21 @@ rapt_kernel *rapt_kernel_find(rapt_device *device, const rapt_plan_pipeline *pip
 {
     struct rapt_kernel_cache *cache = device->kernels;
     rapt_mutex_lock(&cache->lock);
-    rapt_kernel *k = find_locked(cache, pipeline->row, pipeline->constants);
+    rapt_kernel *k = find_locked(cache, pipeline);
     if (k == NULL) {
         k = rapt_calloc(&device->runtime->allocator, 1, sizeof *k);
         if (k != NULL) {
             k->row = pipeline->row;
+            k->base = pipeline->base != NULL ? pipeline->base : pipeline->row;
+            k->form = pipeline->form;
+            k->code = pipeline->code;
+            if (k->row != k->base) {
+                k->own_row = *pipeline->row;
+                memcpy(k->own_operands, pipeline->row->operands,
+                       pipeline->row->operand_count * sizeof k->own_operands[0]);
+                k->own_row.operands = k->own_operands;
+                k->row = &k->own_row;
+            }
             memcpy(k->constants, pipeline->constants, sizeof k->constants);
             k->next = cache->kernels;
             cache->kernels = k;
@@ -150,6 +164,13 @@ rapt_kernel *rapt_kernel_find(rapt_device *device, const rapt_plan_pipeline *pip
     }
     rapt_mutex_unlock(&cache->lock);
     return k;
+}
+
+rapt_kernel *rapt_kernel_probed(rapt_device *device, const rapt_plan_pipeline *pipeline)
+{
+    rapt_plan_pipeline any = *pipeline;
+    any.code = (rapt_hash){0, 0};
+    return rapt_kernel_find(device, &any);
 }
 
 rapt_status rapt_device_dummy(rapt_device *device, rapt_buffer **dummy, rapt_error *error)
@@ -199,6 +220,43 @@ static rapt_status load_spirv(rapt_device *device, const rapt_kernel_module *mod
     return RAPT_OK;
 }
 
+/* The stock source of a module with code of an app in it, compiled now or before. */
+static rapt_status compile_user(rapt_device *device, const rapt_kernel *k, uint32_t **words, size_t *count,
+                                rapt_error *error)
+{
+    rapt_runtime *rt = device->runtime;
+    const rapt_kernel_module *module = &rapt_kernels()->modules[k->row->module];
+    const rapt_compiler_api *api;
+    rapt_status status = rapt_runtime_compiler(rt, &api, error);
+    if (status != RAPT_OK)
+        return status;
+    const size_t size = strlen(module->defines) + sizeof k->user->defines + 2;
+    char *defines = rapt_calloc(&rt->allocator, size, 1);
+    if (defines == NULL)
+        return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for definitions");
+    snprintf(defines, size, "%s %s", module->defines, k->user->defines);
+    const rapt_compile_request request = {.source_name = module->shader,
+                                          .defines = defines,
+                                          .vulkan_minor = rapt_spirv_vulkan_minor(module->spirv),
+                                          .files = k->user->files,
+                                          .file_count = k->user->file_count};
+    uint64_t begin = rapt_now_ns();
+    bool cached;
+    status = rapt_compile_cached(&rt->store, api, &request, words, count, &cached, NULL, error);
+    rapt_free(&rt->allocator, defines, size);
+    if (status == RAPT_OK)
+        rapt_log_write(&rt->log, RAPT_LOG_DEBUG, "%s with the app's code: %s in %.1f ms", k->row->name,
+                       cached ? "found" : "compiled", (double)(rapt_now_ns() - begin) * 1e-6);
+    if (status == RAPT_ERROR_COMPILE) { /* it is the app's, not the row's */
+        status = RAPT_ERROR_INVALID;
+        if (error != NULL) {
+            error->status = status;
+            rapt_snippet_unprefix(error->message);
+        }
+    }
+    return status;
+}
+
 static VkDescriptorType operand_type(uint8_t kind)
 {
     return kind == RAPT_OPERAND_STORAGE ? VK_DESCRIPTOR_TYPE_STORAGE_BUFFER : VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER;
@@ -242,10 +300,19 @@ static rapt_status make_pipeline(rapt_device *device, rapt_kernel *k, VkPipeline
     const rapt_kernel_row *row = k->row;
     const rapt_kernel_module *module = &rapt_kernels()->modules[row->module];
     const uint32_t *words;
-    size_t count, owned_size = 0;
+    size_t count = 0, owned_size = 0;
     void *owned = NULL;
     VkShaderModule shader = VK_NULL_HANDLE;
-    rapt_status status = load_spirv(device, module, &words, &count, &owned, &owned_size, error);
+    rapt_status status;
+    if (k->user != NULL) {
+        uint32_t *compiled = NULL;
+        status = compile_user(device, k, &compiled, &count, error);
+        owned = compiled;
+        owned_size = count * 4;
+        words = compiled;
+    } else {
+        status = load_spirv(device, module, &words, &count, &owned, &owned_size, error);
+    }
     if (status == RAPT_OK)
         status = make_layouts(device, k, error);
     if (status != RAPT_OK)
@@ -298,12 +365,14 @@ done:
     return status;
 }
 
-rapt_status rapt_kernel_compile(rapt_device *device, rapt_kernel *kernel, rapt_error *error)
+rapt_status rapt_kernel_compile(rapt_device *device, rapt_kernel *kernel, const struct rapt_user_code *user,
+                                rapt_error *error)
 {
     rapt_kernel made;
     rapt_mutex_lock(&device->kernels->lock);
     bool there = kernel->pipeline != VK_NULL_HANDLE;
     made = *kernel;
+    made.user = user;
     rapt_mutex_unlock(&device->kernels->lock);
     if (there)
         return RAPT_OK;
@@ -333,7 +402,11 @@ static rapt_hash verdict_key(const rapt_kernel *k)
     const rapt_kernel_row *row = k->row;
     rapt_hash h = rapt_hash_bytes(RAPT_HASH_INIT, row->name, strlen(row->name) + 1);
     h = rapt_hash_bytes(h, rapt_kernels()->modules[row->module].hash, 32);
-    return rapt_hash_bytes(h, k->constants, row->constant_count * sizeof *k->constants);
+    h = rapt_hash_bytes(h, k->constants, row->constant_count * sizeof *k->constants);
+    if (k->form == 0)
+        return h;
+    h = rapt_hash_bytes(h, &k->form, sizeof k->form);
+    return rapt_hash_bytes(h, &k->code, sizeof k->code);
 }
 
 /* A bad verdict stays, and so do its words, which others may be reading: false. */
@@ -385,11 +458,15 @@ void rapt_kernel_note(rapt_device *device, rapt_kernel *kernel, rapt_verdict_kin
                          sizeof v);
 }
 
-static rapt_verdict_kind lookup(void *user, const rapt_kernel_row *row, const uint32_t *constants, const char **reason)
+static rapt_verdict_kind lookup(void *user, const rapt_plan_pipeline *pipeline, const char **reason)
 {
     rapt_device *device = user;
+    rapt_plan_pipeline any = *pipeline; /* see rapt_kernel_probed */
+    any.code = (rapt_hash){0, 0};
     rapt_mutex_lock(&device->kernels->lock);
-    rapt_kernel *k = find_locked(device->kernels, row, constants);
+    rapt_kernel *k = find_locked(device->kernels, pipeline);
+    if (k == NULL || k->verdict != RAPT_VERDICT_BAD)
+        k = find_locked(device->kernels, &any);
     rapt_verdict_kind verdict = k ? k->verdict : RAPT_VERDICT_UNKNOWN;
     if (verdict == RAPT_VERDICT_BAD && reason != NULL)
         *reason = k->reason;

@@ -19,7 +19,7 @@ typedef struct run {
     tool_device device;
     rapt_plan *plan;
     rapt_binding *binding;
-    rapt_buffer *q, *k, *v, *out, *lse, *cu_q, *cu_k;
+    rapt_buffer *q, *k, *v, *out, *lse, *cu_q, *cu_k, *user[RAPT_USER_BUFFERS];
     rapt_plan_info info;
     cJSON *json;
     int64_t repeats;
@@ -31,6 +31,8 @@ static void run_close(run *r)
     rapt_buffer **const buffers[] = {&r->q, &r->k, &r->v, &r->out, &r->lse, &r->cu_q, &r->cu_k};
     for (size_t n = 0; n < TOOL_COUNT(buffers); n++)
         rapt_buffer_destroy(buffers[n]);
+    for (size_t n = 0; n < RAPT_USER_BUFFERS; n++)
+        rapt_buffer_destroy(&r->user[n]);
     rapt_plan_destroy(&r->plan);
     tool_device_close(&r->device);
     tool_problem_free(&r->problem);
@@ -102,6 +104,12 @@ static rapt_status bind(run *r, rapt_error *error)
     args.lse.buffer = r->lse;
     args.cu_seqlens_q.buffer = r->cu_q;
     args.cu_seqlens_k.buffer = r->cu_k;
+    for (size_t n = 0; n < RAPT_USER_BUFFERS && d->user[n].name; n++) {
+        const rapt_status status = upload(r, r->problem.user.files[n].data, d->user[n].count * 4, &r->user[n], error);
+        if (status != RAPT_OK)
+            return status;
+        args.user[n].buffer = r->user[n];
+    }
     return rapt_attention_bind(r->plan, &args, &r->binding, error);
 }
 
@@ -272,7 +280,9 @@ static const char text[] =
     "floor(g * q_heads / kv_heads) on kv head g. Query i of Nq stands at key position\n"
     "p = i + (Nk - Nq) + causal offset; --causal shows it keys j <= p, --window L,R those of\n"
     "p - L to p + R; both together what both show. Scores are scaled, then capped\n"
-    "(--softcap), then masked. A row that sees no key gives 0 and LSE -inf. With --cu-seqlens-q and -k the batch is 1, the sequence axis is\n"
+    "(--softcap), then changed by --score-mod, then masked: all rules of\n"
+    "visibility, --mask-mod among them, hold at once. A row that sees no key gives 0 and LSE\n"
+    "-inf. With --cu-seqlens-q and -k the batch is 1, the sequence axis is\n"
     "packed, and each sequence is aligned by itself.\n"
     "\n"
     "The output has Q's layout and is stored in the type computed from: float16 for f16,\n"
@@ -281,6 +291,7 @@ static const char *const examples[] = {
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy",
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --causal --causal-offset -5 --lse L.npy",
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --causal --window 1024 --sink-tokens 4",
+    "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --score-mod alibi.glsl --user slopes=S.npy",
     "rapt run attention --q m.safetensors:q --k m.safetensors:k --v m.safetensors:v --out O.npy --time 20",
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --dtype f16 --caps no-subgroup --explain",
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --cu-seqlens-q A.npy --cu-seqlens-k B.npy",

@@ -14,6 +14,7 @@ void tool_problem_free(tool_problem *p)
     tensor_file *files[] = {&p->q, &p->k, &p->v, &p->cu_q, &p->cu_k};
     for (size_t n = 0; n < TOOL_COUNT(files); n++)
         tensor_file_free(files[n]);
+    tool_user_free(&p->user);
 }
 
 void tool_problem_file_shape(const rapt_tensor *t, bool bnhd, uint64_t shape[4])
@@ -282,7 +283,7 @@ bool tool_problem_make(const tool_problem_options *o, bool want_lse, tool_proble
         return invalid(error, "--layout '%.40s': bhnd or bnhd is needed", o->layout);
     p->bnhd = o->layout && strcmp(o->layout, "bnhd") == 0;
     rapt_dtype dtype = RAPT_DTYPE_NONE;
-    if (!parse_numbers(o, &p->desc, error) || (o->dtype && !parse_dtype(o->dtype, &dtype, error)))
+    if (!parse_numbers(o, &p->desc, error) || !tool_user_make(&o->user, &p->user, &p->desc, error) || (o->dtype && !parse_dtype(o->dtype, &dtype, error)))
         return false;
     if (o->shape) {
         if (o->q || o->k || o->v)
@@ -345,6 +346,7 @@ cJSON *tool_problem_json(const tool_problem *p)
     }
     if (d->soft_cap > 0)
         tool_json_number(o, "softcap", (double)d->soft_cap);
+    tool_user_json(d, o);
     cJSON_AddNumberToObject(o, "scale",
                             d->flags & RAPT_ATTENTION_SCALE ? (double)d->scale
                             : d->q.size[3] > 0              ? 1 / sqrt((double)d->q.size[3])
@@ -355,7 +357,7 @@ cJSON *tool_problem_json(const tool_problem *p)
 void tool_problem_line(const tool_problem *p, char *text, size_t capacity)
 {
     const rapt_attention_desc *d = &p->desc;
-    char causal[48] = "", window[96] = "", cap[32] = "", sequences[48] = "", dim_v[32] = "";
+    char user[64] = "", causal[48] = "", window[96] = "", cap[32] = "", sequences[48] = "", dim_v[32] = "";
     if (d->flags & RAPT_ATTENTION_CAUSAL)
         snprintf(causal, sizeof causal, ", causal%+" PRId64, d->causal_offset);
     if (d->flags & RAPT_ATTENTION_WINDOW)
@@ -363,13 +365,15 @@ void tool_problem_line(const tool_problem *p, char *text, size_t capacity)
                  d->window_right, d->sink_tokens);
     if (d->soft_cap > 0)
         snprintf(cap, sizeof cap, ", soft cap %g", (double)d->soft_cap);
+    if (d->score_mod[0] || d->mask_mod[0])
+        snprintf(user, sizeof user, "%s%s", d->score_mod[0] ? ", score_mod" : "", d->mask_mod[0] ? ", mask_mod" : "");
     if (d->sequences > 0)
         snprintf(sequences, sizeof sequences, ", %u sequences", d->sequences);
     if (d->v.size[3] != d->q.size[3])
         snprintf(dim_v, sizeof dim_v, "/%" PRIu64, d->v.size[3]);
     snprintf(text, capacity,
              "problem: batch %" PRIu64 ", %" PRIu64 " query heads, %" PRIu64 " kv heads, %" PRIu64
-             " queries, %" PRIu64 " keys, head_dim %" PRIu64 "%s, %s%s%s%s%s",
+             " queries, %" PRIu64 " keys, head_dim %" PRIu64 "%s, %s%s%s%s%s%s",
              d->q.size[0], d->q.size[1], d->k.size[1], d->q.size[2], d->k.size[2], d->q.size[3], dim_v,
-             rapt_dtype_name(d->q.dtype), causal, window, cap, sequences);
+             rapt_dtype_name(d->q.dtype), causal, window, cap, user, sequences);
 }

@@ -6,6 +6,7 @@
 #include "args.h"
 #include "tensor_file.h"
 #include "tool.h"
+#include "user_options.h"
 
 #include "check/oracle_attention.h"
 
@@ -14,6 +15,7 @@ typedef struct tool_problem_options {
     const char *q, *k, *v, *cu_q, *cu_k, *shape;
     const char *layout, *dtype, *scale, *causal_offset, *kernel, *key_splits;
     const char *window, *sink_tokens, *soft_cap;
+    tool_user_options user;
     bool causal;
 } tool_problem_options;
 
@@ -43,6 +45,7 @@ typedef struct tool_problem_options {
          &(o).window, NULL},                                                                                 \
         {"--sink-tokens", "N", "the first N keys are exempt from --window", &(o).sink_tokens, NULL},         \
         {"--softcap", "X", "scaled scores s become X * tanh(s / X)", &(o).soft_cap, NULL},                   \
+        TOOL_OPTIONS_USER((o).user),                                                                         \
         {"--scale", "X", "scores are X * q.k; default 1/sqrt(head_dim)", &(o).scale, NULL},                  \
         {"--kernel", "NAME",                                                                                 \
          "force this kernel row (see rapt compile --list); refused where it\ncannot run", &(o).kernel,       \
@@ -77,6 +80,7 @@ typedef struct tool_problem_options {
 
 /* A problem, and the files it came from. */
 typedef struct tool_problem {
+    tool_user user;                  /* what desc's snippets and user buffers point into */
     rapt_attention_desc desc;        /* dense tensors in the layout asked for */
     tensor_file q, k, v, cu_q, cu_k; /* q, k, v: of desc's dtype; without data when given by shape */
     rapt_dtype file_dtype;

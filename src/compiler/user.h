@@ -1,0 +1,26 @@
+/* The code of an app in a kernel: score_mod and mask_mod, checked and made ready to be compiled with any stock kernel whose
+ * source includes hook/user.glsl. In librapt: it needs no compiler. */
+#ifndef RAPT_COMPILER_USER_H
+#define RAPT_COMPILER_USER_H
+
+#include "compiler/compiler.h"
+#include "compiler/snippet.h"
+#include <rapt/attention.h>
+
+typedef struct rapt_user_code {
+    const rapt_allocator *allocator;
+    rapt_hash hash; /* of all that follows */
+    char defines[96];
+    rapt_compile_file files[1 + 2 * RAPT_USER_MODS]; /* the first is hook/user_code.glsl, which includes the others */
+    size_t sizes[1 + 2 * RAPT_USER_MODS];            /* of their texts */
+    char names[2 * RAPT_USER_MODS][16];
+    uint32_t file_count;
+} rapt_user_code;
+
+/* From the texts and user buffers of `desc`; with_varlen: kernels may read cu_seqlens, else they have no buffers for them.
+ * *code is NULL where there is no text. RAPT_ERROR_INVALID: one line, "score_mod:3: ..". */
+rapt_status rapt_user_code_make(const rapt_allocator *a, const rapt_attention_desc *desc, bool with_varlen,
+                                rapt_user_code **code, rapt_error *error);
+void rapt_user_code_free(rapt_user_code **code);
+
+#endif
