@@ -42,6 +42,7 @@ void rig_open(rig *r, const rig_options *given)
     options.cache_dir = o->cache_dir ? o->cache_dir : "";
     options.shader_override_dir = o->override_dir ? o->override_dir : "";
     options.allocator = o->allocator;
+    options.compiler_library = o->compiler;
     device.caps_mask = o->mask;
     device.validation = o->validation;
     device.no_probe = o->no_probe;
@@ -90,8 +91,13 @@ bool rig_validated(const rig *r)
 
 rapt_result rig_try(rig *r, const rapt_case *c, const char *kernel, uint32_t repeats)
 {
+    return rig_try_user(r, c, NULL, kernel, repeats);
+}
+
+rapt_result rig_try_user(rig *r, const rapt_case *c, const rapt_check_user *user, const char *kernel, uint32_t repeats)
+{
     rapt_check_problem problem;
-    const bool made = rapt_check_problem_make(c, rapt_check_problem_row_step(c, 4e6), &problem);
+    const bool made = rapt_check_problem_make_user(c, user, rapt_check_problem_row_step(c, 4e6), &problem);
     rapt_result result = {0};
     if (made)
         result = rapt_check_run(r->device, &problem, kernel, repeats);

@@ -42,6 +42,7 @@ typedef struct rig {
 
 typedef struct rig_options {
     const char *mask, *cache_dir, *override_dir;
+    const char *compiler; /* librapt_compiler; NULL: wherever it is found */
     const rapt_allocator *allocator;
     bool validation, no_probe;
     PFN_vkGetInstanceProcAddr get_proc; /* in place of libvulkan's */
@@ -56,6 +57,11 @@ unsigned rig_logged(rig *r, const char *part);
 void rig_forget(rig *r);
 /* The validation layer is at work. */
 bool rig_validated(const rig *r);
+
+struct rapt_check_user;
+/* rig_try with code of an app. */
+rapt_result rig_try_user(rig *r, const rapt_case *c, const struct rapt_check_user *user, const char *kernel,
+                         uint32_t repeats);
 
 /* Makes the case a problem, runs it 1 + repeats times and fails the test when it is not right. `kernel`: the
  * row to force, or NULL. A refusal fails the test too. */

@@ -20,6 +20,7 @@ typedef struct row {
     const float *q, *k, *v;
     const uint8_t *bad;
     int64_t place; /* of the query, as a key position */
+    uint64_t batch, head, query; /* of the query: its batch entry or sequence, its head, its place in its sequence */
     uint64_t keys, visible;
 } row;
 
@@ -95,6 +96,20 @@ static int64_t place_of(const rapt_attention_desc *d, uint64_t i, uint64_t nq, u
     return (int64_t)i + (int64_t)nk - (int64_t)nq + offset;
 }
 
+static bool row_sees(const problem *p, const row *r, uint64_t j)
+{
+    const rapt_check_user *u = p->in->user;
+    return sees(p->desc, r->place, (int64_t)j) &&
+           (!u || !u->mask_mod || u->mask_mod(u, r->batch, r->head, r->query, j));
+}
+
+/* The scaled dot product as it goes into the softmax. */
+static double score_of(const problem *p, const row *r, uint64_t j, double score)
+{
+    const rapt_check_user *u = p->in->user;
+    return u && u->score_mod ? u->score_mod(u, score, r->batch, r->head, r->query, j) : score;
+}
+
 static uint64_t visible_keys(const rapt_attention_desc *d, int64_t place, uint64_t nk)
 {
     uint64_t count = 0;
@@ -105,10 +120,11 @@ static uint64_t visible_keys(const rapt_attention_desc *d, int64_t place, uint64
 
 /* The sequence that row i lies in: its place among that sequence's queries, and the sequence's lengths and
  * first key. False when nothing is written to row i. */
-static bool find_sequence(const problem *p, uint64_t i, uint64_t *place, uint64_t *nq, uint64_t *nk,
+static bool find_sequence(const problem *p, uint64_t i, uint64_t *sequence, uint64_t *place, uint64_t *nq, uint64_t *nk,
                           uint64_t *key0)
 {
     const rapt_attention_desc *d = p->desc;
+    *sequence = 0;
     *place = i;
     *nq = d->q.size[2];
     *nk = d->k.size[2];
@@ -118,6 +134,7 @@ static bool find_sequence(const problem *p, uint64_t i, uint64_t *place, uint64_
     const int32_t *cu_q = p->in->cu_seqlens_q, *cu_k = p->in->cu_seqlens_k;
     for (uint32_t s = 0; s < d->sequences; s++)
         if ((int64_t)i >= cu_q[s] && (int64_t)i < cu_q[s + 1]) {
+            *sequence = s;
             *place = i - (uint64_t)cu_q[s];
             *nq = (uint64_t)(cu_q[s + 1] - cu_q[s]);
             *nk = (uint64_t)(cu_k[s + 1] - cu_k[s]);
@@ -132,8 +149,8 @@ static bool find_row(const problem *p, uint64_t b, uint64_t g, uint64_t i, row *
 {
     const rapt_tensor *q = &p->desc->q, *k = &p->desc->k, *v = &p->desc->v;
     const uint64_t heads = heads_out(p->desc), h = g * q->size[1] / heads, h_kv = g * k->size[1] / heads;
-    uint64_t place, nq, nk, key0;
-    if (!find_sequence(p, i, &place, &nq, &nk, &key0))
+    uint64_t sequence, place, nq, nk, key0;
+    if (!find_sequence(p, i, &sequence, &place, &nq, &nk, &key0))
         return false;
     const uint64_t key = (b * k->size[1] + h_kv) * k->size[2] + key0;
     r->q = p->q + ((b * q->size[1] + h) * q->size[2] + i) * q->size[3];
@@ -142,7 +159,12 @@ static bool find_row(const problem *p, uint64_t b, uint64_t g, uint64_t i, row *
     r->bad = p->bad + key;
     r->keys = nk;
     r->place = place_of(p->desc, place, nq, nk);
-    r->visible = visible_keys(p->desc, r->place, nk);
+    r->batch = p->desc->sequences > 0 ? sequence : b;
+    r->head = h;
+    r->query = place;
+    r->visible = 0;
+    for (uint64_t j = 0; j < nk; j++)
+        r->visible += row_sees(p, r, j);
     return true;
 }
 
@@ -153,7 +175,7 @@ static void attend_f64(const problem *p, const row *r, double *s, double *out, d
     const uint64_t dim_qk = p->desc->q.size[3], dim_v = p->desc->v.size[3];
     double largest = -INFINITY, sum = 0;
     for (uint64_t j = 0; j < r->keys; j++) {
-        if (!sees(p->desc, r->place, (int64_t)j))
+        if (!row_sees(p, r, j))
             continue;
         double dot = 0;
 #pragma omp simd reduction(+ : dot)
@@ -162,12 +184,13 @@ static void attend_f64(const problem *p, const row *r, double *s, double *out, d
         s[j] = p->scale * dot;
         if (p->desc->soft_cap > 0)
             s[j] = (double)p->desc->soft_cap * tanh(s[j] / (double)p->desc->soft_cap);
+        s[j] = score_of(p, r, j, s[j]);
         largest = fmax(largest, s[j]);
     }
     for (uint64_t e = 0; e < dim_v; e++)
         out[e] = 0;
     for (uint64_t j = 0; j < r->keys; j++) {
-        if (!sees(p->desc, r->place, (int64_t)j))
+        if (!row_sees(p, r, j))
             continue;
         const double weight = exp(s[j] - largest);
         sum += weight;
@@ -188,7 +211,7 @@ static void attend_f32(const problem *p, const row *r, bool half_weights, float 
     const float scale = (float)p->scale;
     float largest = -INFINITY, sum = 0;
     for (uint64_t j = 0; j < r->keys; j++) {
-        if (!sees(p->desc, r->place, (int64_t)j))
+        if (!row_sees(p, r, j))
             continue;
         float dot = 0;
         for (uint64_t e = 0; e < dim_qk; e++)
@@ -196,12 +219,13 @@ static void attend_f32(const problem *p, const row *r, bool half_weights, float 
         s[j] = scale * dot;
         if (p->desc->soft_cap > 0)
             s[j] = p->desc->soft_cap * tanhf(s[j] / p->desc->soft_cap);
+        s[j] = (float)score_of(p, r, j, (double)s[j]);
         largest = fmaxf(largest, s[j]);
     }
     for (uint64_t e = 0; e < dim_v; e++)
         acc[e] = 0;
     for (uint64_t j = 0; j < r->keys; j++) {
-        if (!sees(p->desc, r->place, (int64_t)j))
+        if (!row_sees(p, r, j))
             continue;
         float weight = expf(s[j] - largest);
         if (half_weights)
@@ -218,7 +242,7 @@ static void attend_f32(const problem *p, const row *r, bool half_weights, float 
 static bool any_bad(const problem *p, const row *r)
 {
     for (uint64_t j = 0; j < r->keys; j++)
-        if (r->bad[j] && sees(p->desc, r->place, (int64_t)j))
+        if (r->bad[j] && row_sees(p, r, j))
             return true;
     return false;
 }
@@ -285,8 +309,8 @@ double rapt_check_attention_pairs(const rapt_attention_desc *desc, const rapt_ch
     const problem p = {.desc = desc, .in = in};
     double pairs = 0;
     for (uint64_t i = 0; i < desc->q.size[2]; i++) {
-        uint64_t place, nq, nk, key0;
-        if (find_sequence(&p, i, &place, &nq, &nk, &key0))
+        uint64_t sequence, place, nq, nk, key0;
+        if (find_sequence(&p, i, &sequence, &place, &nq, &nk, &key0))
             pairs += (double)visible_keys(desc, place_of(desc, place, nq, nk), nk);
     }
     return pairs * (double)desc->q.size[0] * (double)heads_out(desc);

@@ -2,13 +2,13 @@
 #ifndef RAPT_CHECK_ORACLE_ATTENTION_H
 #define RAPT_CHECK_ORACLE_ATTENTION_H
 
-#include <rapt/attention.h>
-#include <stdbool.h>
+#include "user.h"
 
 /* Where element (0, 0, 0, 0) of each tensor of a rapt_attention_desc lies in host memory. */
 typedef struct rapt_check_inputs {
     const void *q, *k, *v;
     const int32_t *cu_seqlens_q, *cu_seqlens_k; /* with desc->sequences; well-formed */
+    const rapt_check_user *user;                /* with desc's score_mod and mask_mod; else NULL */
 } rapt_check_inputs;
 
 /* What is to be expected of one output row. */

@@ -151,6 +151,12 @@ static void describe(rapt_check_problem *p)
         d->sink_tokens = c->sink_tokens;
     }
     d->soft_cap = c->soft_cap;
+    if (p->user) {
+        memcpy(d->score_mod, p->user->score_text, sizeof d->score_mod);
+        memcpy(d->mask_mod, p->user->mask_text, sizeof d->mask_mod);
+        memcpy(d->user, p->user->buffers, sizeof d->user);
+        memcpy(d->user_constants, p->user->constants, sizeof d->user_constants);
+    }
     if (c->input == RAPT_INPUT_EXACT || c->input == RAPT_INPUT_LARGE) {
         d->flags |= RAPT_ATTENTION_SCALE;
         d->scale = c->input == RAPT_INPUT_EXACT ? 256 : (float)(2500 / sqrt((double)c->d_qk));
@@ -319,10 +325,23 @@ static void fill_exact(rapt_check_problem *p, rapt_random *random)
     }
 }
 
+static bool hidden_by_user(const rapt_check_problem *p, const span *s, uint64_t j)
+{
+    if (!p->user || !p->user->mask_mod)
+        return false;
+    for (uint64_t h = 0; h < p->c.q_heads; h++)
+        for (uint64_t i = 0; i < s->nq; i++)
+            if (p->user->mask_mod(p->user, 0, h, i, j))
+                return false;
+    return true;
+}
+
 /* Whether key j is out of sight of the first half of the queries; with a window, of the second quarter, so that there are
  * such keys on both sides of it. */
 static bool out_of_sight(const rapt_check_problem *p, const span *s, uint64_t j)
 {
+    if (hidden_by_user(p, s, j))
+        return true;
     for (uint64_t i = p->c.window ? s->nq / 4 : 0; i <= s->nq / 2; i++)
         if (sees(p, s, i, j))
             return false;
@@ -463,7 +482,8 @@ rapt_check_inputs rapt_check_problem_inputs(const rapt_check_problem *p)
                                .k = data(p, RAPT_OP_K),
                                .v = data(p, RAPT_OP_V),
                                .cu_seqlens_q = data(p, RAPT_OP_CU_Q),
-                               .cu_seqlens_k = data(p, RAPT_OP_CU_K)};
+                               .cu_seqlens_k = data(p, RAPT_OP_CU_K),
+                               .user = p->user};
 }
 
 uint64_t rapt_check_problem_row_step(const rapt_case *c, double limit)
@@ -473,15 +493,9 @@ uint64_t rapt_check_problem_row_step(const rapt_case *c, double limit)
     return work <= limit ? 1 : (uint64_t)ceil(work / limit);
 }
 
-bool rapt_check_problem_make(const rapt_case *c, uint64_t row_step, rapt_check_problem *p)
+static bool make(rapt_check_problem *p, const rapt_attention_desc *as, uint64_t row_step)
 {
-    return rapt_check_problem_make_as(c, NULL, row_step, p);
-}
-
-bool rapt_check_problem_make_as(const rapt_case *c, const rapt_attention_desc *as, uint64_t row_step,
-                                rapt_check_problem *p)
-{
-    *p = (rapt_check_problem){.c = *c};
+    const rapt_case *c = &p->c;
     p->heads = max_u64(c->q_heads, c->kv_heads);
     p->rows_total = c->batch * p->heads * c->nq;
     if (as)
@@ -492,6 +506,26 @@ bool rapt_check_problem_make_as(const rapt_case *c, const rapt_attention_desc *a
         return false;
     fill(p);
     return row_step == 0 || expect(p, row_step);
+}
+
+bool rapt_check_problem_make(const rapt_case *c, uint64_t row_step, rapt_check_problem *p)
+{
+    *p = (rapt_check_problem){.c = *c};
+    return make(p, NULL, row_step);
+}
+
+bool rapt_check_problem_make_user(const rapt_case *c, const rapt_check_user *user, uint64_t row_step,
+                                  rapt_check_problem *p)
+{
+    *p = (rapt_check_problem){.c = *c, .user = user};
+    return make(p, NULL, row_step);
+}
+
+bool rapt_check_problem_make_as(const rapt_case *c, const rapt_attention_desc *as, uint64_t row_step,
+                                rapt_check_problem *p)
+{
+    *p = (rapt_check_problem){.c = *c};
+    return make(p, as, row_step);
 }
 
 void rapt_check_problem_free(rapt_check_problem *p)

@@ -20,6 +20,7 @@ enum { RAPT_OP_Q, RAPT_OP_K, RAPT_OP_V, RAPT_OP_OUT, RAPT_OP_LSE, RAPT_OP_CU_Q, 
 
 typedef struct rapt_check_problem {
     rapt_case c;
+    const rapt_check_user *user; /* NULL: no code of an app */
     rapt_attention_desc desc;
     rapt_check_operand operands[RAPT_OP_COUNT];
     uint64_t rows_total, heads; /* batch * heads * nq; heads of the output */
@@ -39,6 +40,10 @@ bool rapt_check_problem_make(const rapt_case *c, uint64_t row_step, rapt_check_p
  * `c`. Each tensor gets a buffer of its own, aligned to 16 bytes. */
 bool rapt_check_problem_make_as(const rapt_case *c, const rapt_attention_desc *as, uint64_t row_step,
                                 rapt_check_problem *problem);
+/* The same with code of an app, which must outlive the problem. Poison is then also put into keys that its mask_mod hides
+ * from all queries and heads of the first batch entry. */
+bool rapt_check_problem_make_user(const rapt_case *c, const rapt_check_user *user, uint64_t row_step,
+                                  rapt_check_problem *problem);
 void rapt_check_problem_free(rapt_check_problem *problem);
 
 /* tolerance_out for kernels whose weights are 16-bit: earned from a plain implementation that rounds them too. 0 where

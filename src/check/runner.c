@@ -45,6 +45,15 @@ static rapt_status make_buffers(rapt_trial *t, rapt_error *error)
         if (status != RAPT_OK)
             return status;
     }
+    const rapt_check_user *user = t->problem->user;
+    for (int n = 0; user && n < RAPT_USER_BUFFERS && user->buffers[n].name; n++) {
+        const uint64_t bytes = user->buffers[n].count * 4;
+        rapt_status status = rapt_buffer_create(t->device, bytes, &t->user[n], error);
+        if (status == RAPT_OK)
+            status = rapt_buffer_upload(t->user[n], 0, user->data[n], bytes, error);
+        if (status != RAPT_OK)
+            return status;
+    }
     if (t->info.workspace_bytes == 0)
         return RAPT_OK;
     const uint64_t bytes = (t->info.workspace_bytes + 15) / 16 * 16 + GUARD;
@@ -85,6 +94,8 @@ rapt_status rapt_trial_open(rapt_device *device, const rapt_check_problem *probl
     args.cu_seqlens_q = slot(t, RAPT_OP_CU_Q);
     args.cu_seqlens_k = slot(t, RAPT_OP_CU_K);
     args.workspace.buffer = t->workspace;
+    for (int n = 0; n < RAPT_USER_BUFFERS; n++)
+        args.user[n].buffer = t->user[n];
     const double bind = now_ns();
     status = rapt_attention_bind(t->plan, &args, &t->binding, error);
     t->open_ns += now_ns() - bind;
@@ -95,6 +106,8 @@ void rapt_trial_close(rapt_trial *t)
 {
     rapt_binding_destroy(&t->binding);
     rapt_buffer_destroy(&t->workspace);
+    for (int n = 0; n < RAPT_USER_BUFFERS; n++)
+        rapt_buffer_destroy(&t->user[n]);
     for (int op = 0; op < RAPT_OP_COUNT; op++)
         rapt_buffer_destroy(&t->buffers[op]);
     rapt_plan_destroy(&t->plan);

@@ -36,7 +36,7 @@ typedef struct rapt_trial {
     const rapt_check_problem *problem;
     rapt_plan *plan;
     rapt_binding *binding;
-    rapt_buffer *buffers[RAPT_OP_COUNT], *workspace;
+    rapt_buffer *buffers[RAPT_OP_COUNT], *workspace, *user[RAPT_USER_BUFFERS];
     rapt_plan_info info;
     double open_ns; /* of planning, preparing and binding; without the buffers */
 } rapt_trial;

@@ -41,9 +41,8 @@ uint64_t rapt_window_limit(const rapt_caps *caps, rapt_operand_kind kind)
         return false;                                                                                                  \
     } while (0)
 
-/* What the device must have. */
-static bool device_accepts(const rapt_kernel_row *row, const rapt_problem *p, const rapt_caps *caps, char *reason,
-                           size_t size)
+/* What the device must have, whatever the problem. */
+static bool device_accepts(const rapt_kernel_row *row, const rapt_caps *caps, char *reason, size_t size)
 {
     uint64_t missing = row->features & ~caps->features;
     for (uint32_t i = 0; missing != 0; i++, missing >>= 1)
@@ -54,21 +53,6 @@ static bool device_accepts(const rapt_kernel_row *row, const rapt_problem *p, co
                RAPT_MIN(caps->max_invocations, caps->max_group_size[0]));
     if (row->shared_bytes > caps->max_shared_bytes)
         REFUSE("needs %u bytes of shared memory, the device has %u", row->shared_bytes, caps->max_shared_bytes);
-    const bool user = rapt_problem_form(p) != 0 && row->family != RAPT_FAMILY_MERGE;
-    uint32_t storage = user ? p->user_count : 0;
-    for (uint32_t i = 0; i < row->operand_count; i++)
-        if (row->operands[i].kind == RAPT_OPERAND_STORAGE) {
-            const uint8_t role = row->operands[i].role;
-            if (user && !p->varlen && (role == RAPT_ROLE_CU_Q || role == RAPT_ROLE_CU_K))
-                continue; /* left out: see rapt_plan.user_row */
-            bool twice = false; /* two roles may share a binding: only one is bound */
-            for (uint32_t j = 0; j < i; j++)
-                twice |= row->operands[j].binding == row->operands[i].binding;
-            storage += !twice;
-        }
-    if (storage > caps->max_storage_buffers)
-        REFUSE("needs %u storage buffers%s, the device has %u", storage,
-               user && p->user_count > 0 ? " with those of the user" : "", caps->max_storage_buffers);
     if (RAPT_PUSH_WORDS * 4 > caps->max_push_bytes)
         REFUSE("needs %u bytes of push constants, the device has %u", RAPT_PUSH_WORDS * 4, caps->max_push_bytes);
     if (row->subgroup_exact != 0 && row->subgroup_exact != caps->subgroup_size) {
@@ -90,6 +74,28 @@ static bool device_accepts(const rapt_kernel_row *row, const rapt_problem *p, co
             REFUSE("needs %ux%ux%u f16 matrices with f32 accumulators, which the device does not list",
                    row->coopmat[0], row->coopmat[1], row->coopmat[2]);
     }
+    return true;
+}
+
+/* As many storage buffers as a stage may have. */
+static bool buffers_fit(const rapt_kernel_row *row, const rapt_problem *p, const rapt_caps *caps, char *reason,
+                        size_t size)
+{
+    const bool user = rapt_problem_form(p) != 0 && row->family != RAPT_FAMILY_MERGE;
+    uint32_t storage = user ? p->user_count : 0;
+    for (uint32_t i = 0; i < row->operand_count; i++)
+        if (row->operands[i].kind == RAPT_OPERAND_STORAGE) {
+            const uint8_t role = row->operands[i].role;
+            if (user && !p->varlen && (role == RAPT_ROLE_CU_Q || role == RAPT_ROLE_CU_K))
+                continue; /* left out: see rapt_plan.user_row */
+            bool twice = false; /* two roles may share a binding: only one is bound */
+            for (uint32_t j = 0; j < i; j++)
+                twice |= row->operands[j].binding == row->operands[i].binding;
+            storage += !twice;
+        }
+    if (storage > caps->max_storage_buffers)
+        REFUSE("needs %u storage buffers%s, the device has %u", storage,
+               user && p->user_count > 0 ? " with those of the user" : "", caps->max_storage_buffers);
     return true;
 }
 
@@ -250,7 +256,10 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
                      reason, size))
         return false;
     c->passed++;
-    if (!device_accepts(row, p, caps, reason, size))
+    if (!device_accepts(row, caps, reason, size))
+        return false;
+    c->passed++;
+    if (!buffers_fit(row, p, caps, reason, size))
         return false;
     c->passed++;
     if (p->causal && !merge && !(row->supports & RAPT_ROW_CAUSAL))

@@ -1,0 +1,3 @@
+// compile: 3: 
+float score_mod(float score, uint b, uint h, uint q, uint k) {
+return nothing; }

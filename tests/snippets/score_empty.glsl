@@ -1,0 +1,2 @@
+// error: 3: there is no float score_mod
+

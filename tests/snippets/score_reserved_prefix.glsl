@@ -1,0 +1,2 @@
+// error: 2: 'usr_tick' is not allowed
+float score_mod(float score, uint b, uint h, uint q, uint k) { usr_tick(); return score; }
