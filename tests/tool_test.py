@@ -22,6 +22,8 @@ from pathlib import Path
 RAPT = None  # path of the program
 WRAPPER = os.environ.get("RAPT_TEST_WRAPPER", "").split()  # what starts rapt on another driver
 GOOD, FAILED, BAD_INPUT, NO_DEVICE, REFUSED = 0, 1, 2, 3, 4
+SCORE_MOD = b"// a snippet\nfloat score_mod(float score, uint b, uint h, uint q, uint k) {\n    return %s;\n}\n\n"
+MASK_MOD = b"bool mask_mod(uint b, uint h, uint q, uint k) { return %s; }\n"
 SIZES = {"<f4": ("f", 4), "<f2": ("e", 2), "<i4": ("i", 4)}
 
 
@@ -92,13 +94,15 @@ class Tensor:
         return (b, n, h, d), values
 
 
-def attend(q, keys, values, scale, cap=None):
+def attend(q, keys, values, scale, cap=None, mod=None):
     """One row: output and LSE."""
     if not keys:
         return [0.0] * len(values[0]) if values else [], -math.inf
     scores = [scale * sum(a * b for a, b in zip(q, k)) for k in keys]
     if cap is not None:
         scores = [cap * math.tanh(s / cap) for s in scores]
+    if mod is not None:
+        scores = [mod(s, n) for n, s in enumerate(scores)]
     top = max(scores)
     weights = [math.exp(s - top) for s in scores]
     total = sum(weights)
@@ -106,7 +110,8 @@ def attend(q, keys, values, scale, cap=None):
     return out, top + math.log(total)
 
 
-def reference(q, k, v, causal=False, offset=0, scale=None, cu_q=None, cu_k=None, window=(-1, -1), sinks=0, cap=None):
+def reference(q, k, v, causal=False, offset=0, scale=None, cu_q=None, cu_k=None, window=(-1, -1), sinks=0, cap=None,
+              score=None, mask=None):
     batch, q_heads, nq, d = q.shape
     kv_heads, nk, dv = k.shape[1], k.shape[2], v.shape[3]
     scale = 1 / math.sqrt(d) if scale is None else scale
@@ -122,8 +127,10 @@ def reference(q, k, v, causal=False, offset=0, scale=None, cu_q=None, cu_k=None,
                 p = (i - cu_q[s]) + (length_k - length_q) + offset
                 left, right = window
                 seen = [first + j for j in range(length_k) if (not causal or j <= p) and
-                        (j < sinks or ((left < 0 or j >= p - left) and (right < 0 or j <= p + right)))]
-                o, l = attend(q.row(b, h, i), [k.row(b, h_kv, j) for j in seen], [v.row(b, h_kv, j) for j in seen], scale, cap)
+                        (j < sinks or ((left < 0 or j >= p - left) and (right < 0 or j <= p + right))) and
+                        (mask is None or mask(b + s, h, i - cu_q[s], j))]
+                mod = score and (lambda x, n: score(x, b + s, h, i - cu_q[s], seen[n] - first))
+                o, l = attend(q.row(b, h, i), [k.row(b, h_kv, j) for j in seen], [v.row(b, h_kv, j) for j in seen], scale, cap, mod)
                 out += o if seen else [0.0] * dv
                 lse.append(l)
     return Tensor((batch, heads, nq, dv), out), lse
@@ -281,6 +288,24 @@ class WithoutDevice(Case):
         self.fails(BAD_INPUT, "nonsense", *base, "--kernel", "nonsense")
         self.fails(BAD_INPUT, "word too many", *base, "more")
 
+    def test_bad_snippet_options(self):
+        t = Tensor.random(random.Random(2), (1, 2, 3, 4))
+        base = ["run", "attention", *self.inputs(t, t, t), "--out", self.path("o.npy")]
+        good = self.write("good.glsl", SCORE_MOD % b"score")
+        floats = self.write("f.npy", npy_bytes("<f4", (2,), [1, 2]))
+        self.fails(BAD_INPUT, "--user goes with", *base, "--user", f"a={floats}")
+        self.fails(BAD_INPUT, "--user-const goes with", *base, "--user-const", "1")
+        self.fails(BAD_INPUT, "nowhere.glsl", *base, "--score-mod", self.path("nowhere.glsl"))
+        self.fails(BAD_INPUT, "byte 0", *base, "--score-mod", self.write("0.glsl", b"a\0b"))
+        self.fails(BAD_INPUT, "1 MiB", *base, "--score-mod", self.write("long.glsl", b" " * (1 << 20)))
+        self.fails(BAD_INPUT, "more than 4 files", *base, "--score-mod", ",".join([good] * 5))
+        self.fails(BAD_INPUT, "NAME=FILE", *base, "--score-mod", good, "--user", floats)
+        self.fails(BAD_INPUT, "more than 4 buffers", *base, "--score-mod", good, "--user", ",".join(f"a{n}={floats}" for n in range(5)))
+        self.fails(BAD_INPUT, "nowhere.npy", *base, "--score-mod", good, "--user", "a=" + self.path("nowhere.npy"))
+        self.fails(BAD_INPUT, "more than 16 numbers", *base, "--score-mod", good, "--user-const", ",".join(["1"] * 17))
+        self.fails(BAD_INPUT, "--user-const", *base, "--score-mod", good, "--user-const", "1,x")
+        self.fails(BAD_INPUT, "single precision", *base, "--score-mod", good, "--user-const", "1e99")
+
     def test_bad_cu_seqlens(self):
         t = Tensor.random(random.Random(3), (1, 2, 6, 4))
         base = ["run", "attention", *self.inputs(t, t, t), "--out", self.path("o.npy")]
@@ -382,6 +407,56 @@ class WithDevice(Case):
         q, k, v = self.random(12, 1, 2, 1, 6, 9, 8)
         self.attention(q, k, v, "--softcap", "1.5", "--scale", "2", cap=1.5, scale=2)
         self.attention(q, k, v, "--softcap", "0.5", "--causal", "--window", "2", cap=0.5, causal=True, window=(2, 2))
+
+    def needs_compiler(self):
+        q, k, v = self.random(1, 1, 1, 1, 1, 1, 4)
+        r = run("run", "attention", *self.inputs(q, k, v), "--out", self.path("o.npy"), "--score-mod", self.write("x.glsl", SCORE_MOD % b"score"))
+        if r.returncode == REFUSED and "no run-time compiler" in r.stderr:
+            self.skipTest("no run-time compiler")
+
+    def test_score_mod(self):
+        self.needs_compiler()
+        q, k, v = self.random(13, 2, 4, 2, 7, 9, 8)
+        cap = self.write("cap.glsl", SCORE_MOD % b"user_f(1) * tanh(score / user_f(1))")
+        alibi = self.write("alibi.glsl", SCORE_MOD % b"score - slopes(h) * abs(float(q) - float(k))")
+        slopes = [0.5, 0.25, 0.125, 0.0625]
+        files = ["--user", "slopes=" + self.write("s.npy", npy_bytes("<f4", (4,), slopes))]
+        self.attention(q, k, v, "--score-mod", cap, "--user-const", "7,1.5", cap=1.5)
+        bias = lambda s, b, h, i, j: s - slopes[h] * abs(i - j)
+        self.attention(q, k, v, "--score-mod", alibi, *files, score=bias)
+        self.attention(q, k, v, "--score-mod", f"{cap},{alibi}", *files, "--user-const", "0,1.5", "--causal", cap=1.5, score=bias, causal=True)
+        r = self.attention(q, k, v, "--softcap", "0.7", "--score-mod", alibi, *files, "--json", cap=0.7, score=bias)
+        problem = json.loads(r.stdout)["problem"]
+        self.assertEqual((problem["score_mods"], problem["mask_mods"], problem["user_buffers"]), (1, 0, ["slopes"]))
+
+    def test_mask_mod(self):
+        self.needs_compiler()
+        q, k, v = self.random(14, 1, 2, 2, 12, 12, 8)
+        causal = self.write("causal.glsl", MASK_MOD % b"k <= q")
+        documents = self.write("doc.glsl", MASK_MOD % b"doc(q) == doc(k)")
+        doc = [0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 3, 3]
+        files = ["--user", "doc=" + self.write("d.npy", npy_bytes("<i4", (12,), doc))]
+        self.attention(q, k, v, "--mask-mod", causal, causal=True)
+        self.attention(q, k, v, "--mask-mod", f"{documents},{causal}", *files, causal=True, mask=lambda b, h, i, j: doc[i] == doc[j])
+        self.attention(q, k, v, "--mask-mod", self.write("none.glsl", MASK_MOD % b"q > 4u"), mask=lambda b, h, i, j: i > 4)
+        cu = self.write("cu.npy", npy_bytes("<i4", (3,), [0, 5, 12]))
+        self.attention(q, k, v, "--mask-mod", self.write("s.glsl", MASK_MOD % b"b == 1u || k % 2u == 0u"), "--cu-seqlens-q", cu, "--cu-seqlens-k", cu,
+                       cu_q=[0, 5, 12], cu_k=[0, 5, 12], mask=lambda b, h, i, j: b == 1 or j % 2 == 0)
+
+    def test_bad_snippets(self):
+        self.needs_compiler()
+        q, k, v = self.random(15, 1, 1, 1, 3, 3, 4)
+        base = ["run", "attention", *self.inputs(q, k, v), "--out", self.path("o.npy")]
+        for body, words in ((b"score + nothing", "score_mod:3: error: 'nothing' : undeclared identifier"),
+                            (b"score; }\n#include \"x\"", "score_mod:4: '#': no directives"),
+                            (b"subgroupAdd(score)", "score_mod:3: 'subgroupAdd' is not allowed"),
+                            (b"slopes(h)", "score_mod:3: error: 'slopes'"),
+                            (b"score", "mask_mod:6: there is no bool mask_mod")):
+            snippet = self.write("bad.glsl", SCORE_MOD % body)
+            self.fails(BAD_INPUT, words, *base, "--mask-mod" if "no bool" in words else "--score-mod", snippet)
+        good = self.write("good.glsl", SCORE_MOD % b"score")
+        four = ",".join(f"a{n}=" + self.write("f.npy", npy_bytes("<f4", (2,), [1, 2])) for n in range(4))
+        self.fails(REFUSED, "needs 9 storage buffers", *base, "--score-mod", good, "--user", four, "--caps", "floor")
 
     def test_offset_alone_changes_nothing(self):
         self.attention(*self.random(5, 1, 1, 1, 4, 4, 8), "--causal-offset", "-2")

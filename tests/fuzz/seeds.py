@@ -32,6 +32,9 @@ SEEDS = {
     "caps": [b"floor", b"no-subgroup,no-fp16,no-16bit", b"no-texel,no-coopmat,no-push-descriptor,no-timeline",
              b"shared=16384,invocations=128,buffers=8,push=128", b"range=134217728,texels=65536,no-int64,no-8bit,no-bda"],
     "store": [b"\0RAPTBLOB" + struct.pack("<IIQ", 1, 1, 3) + bytes(80) + b"abc", b"\1some data", b"\2\x08\0\1more data"],
+    # the kind, then the text
+    "snippet": [(b"\1" if p.name.startswith("mask_") else b"\0") + p.read_bytes()
+                for p in sorted((pathlib.Path(__file__).resolve().parents[1] / "snippets").glob("*.glsl"))],
     # (capabilities) (descriptor): see take_caps and take_desc
     "plan": [bytes([0, 1, 2, 0, 0, 1, 4, 4, 40, 50, 63, 0]),
              bytes([3, 1, 8, 5, 0, 17, 0x30, 2, 8, 2, 1, 127, 63, 0, 5, 0, 0, 0, 4]),

@@ -4,7 +4,7 @@
 source "$(dirname "$(realpath "$0")")/lib.bash"
 build=$builds/fuzz
 corpus=$builds/fuzz-corpus
-targets=(plan caps store npy safetensors)
+targets=(plan caps store snippet npy safetensors)
 export CC=clang CXX=clang++
 export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1:allocator_may_return_null=1
 export UBSAN_OPTIONS=print_stacktrace=1
