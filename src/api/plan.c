@@ -64,7 +64,7 @@ rapt_status rapt_attention_plan(rapt_device *device, const rapt_attention_desc *
     rapt_verdicts verdicts = rapt_device_verdicts(device);
     rapt_status status = rapt_plan_new(device, &device->caps, desc, &verdicts, plan, error);
     if (status == RAPT_OK) {
-        (*plan)->recorded = true;
+        (*plan)->recorded = (*plan)->user_code == NULL; /* texts are the app's own */
         (*plan)->record_key = rapt_record_key(&(*plan)->problem);
     }
     return status;

@@ -243,7 +243,7 @@ rapt_status rapt_tool_open(rapt_device *device, const rapt_kernel_row *row, cons
     tool->kernel = rapt_kernel_find(device, &pipeline);
     if (tool->kernel == NULL)
         return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a pipeline");
-    rapt_status status = rapt_kernel_compile(device, tool->kernel, error);
+    rapt_status status = rapt_kernel_compile(device, tool->kernel, NULL, error);
     if (status == RAPT_OK)
         status = rapt_buffer_create_internal(device, sizeof(rapt_attention_params), RAPT_MEMORY_UPLOAD,
                                              &tool->params, error);

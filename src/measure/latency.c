@@ -64,7 +64,7 @@ static rapt_status open_latency(rapt_session *s, rapt_error *error)
     g->kernel = rapt_kernel_find(device, &pipeline);
     if (g->kernel == NULL)
         return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a pipeline");
-    rapt_status status = rapt_kernel_compile(device, g->kernel, error);
+    rapt_status status = rapt_kernel_compile(device, g->kernel, NULL, error);
     if (status == RAPT_OK && s->gauge->variant == RAPT_LATENCY_PIPELINE_CACHED) {
         VkPipelineCacheCreateInfo info = {.sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO};
         status =
