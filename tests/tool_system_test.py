@@ -6,6 +6,7 @@
 import json
 import os
 import random
+import shlex
 import sys
 import unittest
 
@@ -44,6 +45,8 @@ class WithoutDevice(tool_test.Case):
         for part in ("status", "works", "formula", "sinks = 4", "rapt run system 'StreamingLLM'", "q (batch, q_heads, nq, d)"):
             self.assertIn(part, full)
         self.assertEqual(run("systems", "--full").stdout.count("  formula "), len(systems))
+        shown = [shlex.split(l) for l in run("systems", "--full", "--status", "works").stdout.splitlines() if l.startswith("  run ")]
+        self.assertEqual([words[4] for words in shown], works)  # as a shell would take them
 
     def test_unknown(self):
         self.fails(BAD_INPUT, "near: FlashAttention;", "systems", "flash-atention")

@@ -563,7 +563,7 @@ static const struct {
     {"EE-MLLM composite attention", ee_mllm},
     {"Layerwise attention shortcuts", shortcuts},
     {"Fixed head size MHA", plain},
-    {"Sliding-window attention (Longformer's window)", longformer},
+    {"Sliding-window attention (Longformer window)", longformer},
     {"Mistral 7B sliding window", mistral},
     {"StreamingLLM", streaming},
     {"Block-Attention for RAG", block_attention},
