@@ -177,7 +177,7 @@ static void test_translation(void **state)
                              "usr3_a[min(uint(usr3_i), uint(usr3_a.length() - 1))] = usrb_slopes(usr3_h).x;\n"
                              "while( (true) && usr_tick()) break;\n"
                              "for(;usr_tick();){ } return usr3_a[min(uint(usr3_q % 2u), uint(usr3_a.length() - 1))] + "
-                             "max(usr3_score, user_f(1)) + usr3_a[2] + usr3_a.length(); }\n");
+                             "max(usr3_score, p.user_constants[0].y) + usr3_a[2] + usr3_a.length(); }\n");
     rapt_allocator a = rapt_allocator_default();
     rapt_free(&a, out, size);
     char message[] = "score_mod:3: error: 'usr3_x' : usrb_y usr_z xusr1_ usr0_";

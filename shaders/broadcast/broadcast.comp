@@ -188,8 +188,8 @@ void main()
         }
 
 #if USER_SCORE
-        [[unroll]] for (uint c = 0u; c < KEYS; c++)
-            [[unroll]] for (uint r = 0u; r < ROWS; r++)
+        USER_LOOP for (uint c = 0u; c < KEYS; c++)
+            USER_LOOP for (uint r = 0u; r < ROWS; r++)
                 ROW(s[c], r) = user_score_hook(w, min(row0 + r * ROW_LANES + lane, rows - 1u), key0 + c * STRANDS,
                                                ROW(s[c], r));
 #endif
@@ -203,14 +203,18 @@ void main()
                 v[c * SPANS_V + span] = fetch_v(at[c], span * SPAN + lane * TEXEL);
         }
 
+#if USER_MASK
+        RowFlags shown[KEYS];
+        USER_LOOP for (uint c = 0u; c < KEYS; c++)
+            USER_LOOP for (uint r = 0u; r < ROWS; r++)
+                ROW(shown[c], r) = user_sees(w, min(row0 + r * ROW_LANES + lane, rows - 1u), key0 + c * STRANDS);
+#endif
+
         // No branch for blocks that all rows see: what a branch may change is blended lane by lane after it.
         [[unroll]] for (uint c = 0u; c < KEYS && !IS_WHOLE; c++) {
             seen[c] = SEES(key0 + c * STRANDS);
 #if USER_MASK
-            RowFlags shown;
-            [[unroll]] for (uint r = 0u; r < ROWS; r++)
-                ROW(shown, r) = user_sees(w, min(row0 + r * ROW_LANES + lane, rows - 1u), key0 + c * STRANDS);
-            seen[c] = BOTH(seen[c], shown);
+            seen[c] = BOTH(seen[c], shown[c]);
 #endif
             s[c] = mix(Rows(NEG_INF), s[c], seen[c]);
         }

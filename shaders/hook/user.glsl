@@ -4,13 +4,26 @@
 // hook/user_code.glsl then is the generated text that holds the app's functions as
 //   float user_score(float score, uint b, uint h, uint q, uint k)    natural units
 //   bool user_mask(uint b, uint h, uint q, uint k)
-// Include after hook/walk.glsl.
+// Include after hook/walk.glsl and hook/score.glsl.
+// USER_LOOP stands before loops that call them for each score of a lane: long code is not to be there once for each.
 #ifdef USER_CODE
+#if USER_ROLLED
+#define USER_LOOP [[dont_unroll]]
+#else
+#define USER_LOOP [[unroll]]
+#endif
+
 float user_f(uint i)
 {
     i = min(i, 15u);
     return p.user_constants[i >> 2u][i & 3u];
 }
+
+// Snippets call these for tanh: what drivers have takes two exponentials.
+float usr_tanh(float x) { return tanh_exact(x); }
+vec2 usr_tanh(vec2 x) { return vec2(tanh_exact(x.x), tanh_exact(x.y)); }
+vec3 usr_tanh(vec3 x) { return vec3(tanh_exact(x.x), tanh_exact(x.y), tanh_exact(x.z)); }
+vec4 usr_tanh(vec4 x) { return vec4(tanh_exact(x.x), tanh_exact(x.y), tanh_exact(x.z), tanh_exact(x.w)); }
 
 #include "hook/user_code.glsl"
 

@@ -24,7 +24,12 @@
 #define IS_PARTIAL ((p.flags & RAPT_PARAM_PARTIAL) != 0u)
 #endif
 #ifndef GROUP
+#ifdef USER_CODE // so that the head is the same for a whole workgroup where no heads are packed, and reads by head are cheap
+layout(constant_id = 31) const uint user_group = 1u;
+#define GROUP user_group
+#else
 #define GROUP p.group
+#endif
 #endif
 
 struct Walk {

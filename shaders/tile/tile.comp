@@ -139,9 +139,9 @@ void main()
         }
 
 #if USER_SCORE
-        [[unroll]] for (uint r = 0; r < LANE_ROWS; r++) {
+        USER_LOOP for (uint r = 0; r < LANE_ROWS; r++) {
             uint row = min(row0 + tile_row(r), rows - 1u);
-            [[unroll]] for (uint c = 0; c < 4; c++)
+            USER_LOOP for (uint c = 0; c < 4; c++)
                 s[r * 4 + c] = user_score_hook(w, row, key0 + lane + LANES * c, s[r * 4 + c]);
         }
 #endif
@@ -152,12 +152,14 @@ void main()
                 Sight row_sight = sight(w, row_query(min(row0 + tile_row(r), rows - 1u)));
                 [[unroll]] for (uint c = 0; c < 4; c++)
                     s[r * 4 + c] = sees(row_sight, key0 + lane + LANES * c) ? s[r * 4 + c] * early_scale : NEG_INF;
-#if USER_MASK
-                uint row = min(row0 + tile_row(r), rows - 1u);
-                [[unroll]] for (uint c = 0; c < 4; c++)
-                    s[r * 4 + c] = user_sees(w, row, key0 + lane + LANES * c) ? s[r * 4 + c] : NEG_INF;
-#endif
             }
+#if USER_MASK
+            USER_LOOP for (uint r = 0; r < LANE_ROWS; r++) {
+                uint row = min(row0 + tile_row(r), rows - 1u);
+                USER_LOOP for (uint c = 0; c < 4; c++)
+                    s[r * 4 + c] = user_sees(w, row, key0 + lane + LANES * c) ? s[r * 4 + c] : NEG_INF;
+            }
+#endif
         }
 
         // Running maxima. A row's maximum is renewed only when it is exceeded by more than RESCALE_ABOVE: weights then

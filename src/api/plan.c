@@ -191,7 +191,7 @@ static rapt_status prepare_once(rapt_plan *plan, rapt_kernel **bad, rapt_error *
     rapt_error why = {0};
     rapt_status status = rapt_plan_compile(plan, &failed, &why);
     if (status == RAPT_ERROR_COMPILE && failed != NULL) {
-        rapt_kernel_note(device, failed, RAPT_VERDICT_BAD, true, why.message);
+        rapt_kernel_note(device, failed, RAPT_VERDICT_BAD, failed->form == 0, why.message); /* another compiler may do */
         *bad = failed;
     }
     if (status != RAPT_OK) {

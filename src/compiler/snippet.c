@@ -631,11 +631,27 @@ static void write_token(const checker *c, const token *t, rapt_text *out)
         rapt_text_add(out, "usr%u_", number);
     else if (t->kind == TOKEN_WORD && t->word == WORD_BUFFER)
         rapt_text_add(out, "usrb_");
+    else if (is_text(c, (uint32_t)(t - c->tokens), "tanh")) /* hook/user.glsl has a faster one */
+        rapt_text_add(out, "usr_");
     rapt_text_add(out, "%.*s", (int)t->length, t->text);
     if (t->flags & AFTER_CONDITION)
         rapt_text_add(out, " (");
     if (t->flags & AFTER_INDEX)
         rapt_text_add(out, "min(uint(");
+}
+
+/* user_f(3) at token i: the member itself, since drivers make slow code of a computed index into a uniform block. */
+static bool write_constant(const checker *c, uint32_t i, rapt_text *out)
+{
+    const token *t = &c->tokens[i + 2];
+    if (!is_text(c, i, "user_f") || !is_sign(c, i + 1, '(') || t->kind != TOKEN_NUMBER || !is_sign(c, i + 3, ')') ||
+        t->line != c->tokens[i].line || t->length > 2 || !is_digit(t->text[t->length - 1]) || *t->text == '.')
+        return false;
+    const unsigned long index = strtoul(t->text, NULL, 10);
+    if (index > 15 || (t->length == 2 && *t->text == '0'))
+        return false;
+    rapt_text_add(out, "p.user_constants[%lu].%c", index / 4, "xyzw"[index % 4]);
+    return true;
 }
 
 static void write_all(const checker *c, rapt_text *out)
@@ -647,7 +663,10 @@ static void write_all(const checker *c, rapt_text *out)
             rapt_text_add(out, " ");
         for (; line < t->line; line++)
             rapt_text_add(out, "\n");
-        write_token(c, t, out);
+        if (write_constant(c, i, out))
+            i += 3; /* '(', the number and ')' of one line */
+        else
+            write_token(c, t, out);
     }
     rapt_text_add(out, "\n");
 }

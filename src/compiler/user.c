@@ -4,6 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Longer code stands in a kernel once, in a loop over the scores of a lane, not once for each: drivers' compilers would take
+ * their time. */
+#define UNROLLED_TOKENS 512u
+
 typedef struct parts {
     const rapt_attention_desc *desc;
     const char *buffers[RAPT_USER_BUFFERS];
@@ -52,7 +56,7 @@ static void write_code(const parts *p, const rapt_user_code *code, bool loops, r
         const rapt_user_buffer *b = &p->desc->user[i];
         const char *type = b->dtype == RAPT_I32 ? "int" : "float";
         rapt_text_add(t,
-                      "layout(std430, set = 0, binding = RAPT_BIND_USER + %u) readonly buffer UserBuffer%u { %s "
+                      "layout(std430, set = 0, binding = RAPT_BIND_USER + %u) restrict readonly buffer UserBuffer%u { %s "
                       "user_words%u[]; };\n"
                       "%s usrb_%s(uint i) { return user_words%u[p.user_base[%u] + min(i, p.user_last[%u])]; }\n",
                       i, i, type, i, type, b->name, i, i, i);
@@ -93,11 +97,13 @@ static rapt_status translate(const parts *p, rapt_user_code *code, bool *loops, 
                                       .buffers = p->buffers,
                                       .buffer_count = p->buffer_count};
         char *text;
-        rapt_status status = rapt_snippet_translate(code->allocator, &snippet, &text, &code->sizes[n + 1], NULL, error);
+        uint32_t tokens = 0;
+        rapt_status status = rapt_snippet_translate(code->allocator, &snippet, &text, &code->sizes[n + 1], &tokens, error);
         if (status != RAPT_OK)
             return status;
         code->files[n + 1] = (rapt_compile_file){code->names[n], text};
         code->file_count = n + 2;
+        code->tokens += tokens;
         *loops = *loops || strstr(text, "usr_tick()") != NULL;
     }
     return RAPT_OK;
@@ -109,8 +115,8 @@ static rapt_status generate(const parts *p, rapt_user_code *code, bool with_varl
     rapt_status status = translate(p, code, &loops, error);
     if (status != RAPT_OK)
         return status;
-    snprintf(code->defines, sizeof code->defines, "-DUSER_CODE=1 -DUSER_SCORE=%d -DUSER_MASK=%d%s",
-             p->score_count > 0, p->mask_count > 0, with_varlen ? "" : " -DNO_VARLEN=1");
+    snprintf(code->defines, sizeof code->defines, "-DUSER_CODE=1 -DUSER_SCORE=%d -DUSER_MASK=%d -DUSER_ROLLED=%d%s",
+             p->score_count > 0, p->mask_count > 0, code->tokens > UNROLLED_TOKENS, with_varlen ? "" : " -DNO_VARLEN=1");
     rapt_text measure = rapt_text_over(NULL, 0);
     write_code(p, code, loops, &measure);
     code->sizes[0] = measure.length + 1;

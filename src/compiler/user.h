@@ -10,7 +10,8 @@
 typedef struct rapt_user_code {
     const rapt_allocator *allocator;
     rapt_hash hash; /* of all that follows */
-    char defines[96];
+    char defines[112];
+    uint32_t tokens; /* of all texts, calls written out */
     rapt_compile_file files[1 + 2 * RAPT_USER_MODS]; /* the first is hook/user_code.glsl, which includes the others */
     size_t sizes[1 + 2 * RAPT_USER_MODS];            /* of their texts */
     char names[2 * RAPT_USER_MODS][16];

@@ -452,7 +452,12 @@ static void add_user_code(rapt_plan *plan, const rapt_kernel_row *base)
     for (uint32_t i = 0; i < p->user_count; i++)
         plan->user_operands[count++] = (rapt_kernel_operand){
             .role = (uint8_t)(RAPT_ROLE_USER + i), .binding = (uint8_t)(RAPT_BIND_USER + i)};
+    memcpy(plan->user_constants, base->constants, base->constant_count * sizeof plan->user_constants[0]);
+    plan->user_constants[base->constant_count] =
+        (rapt_kernel_constant){.id = RAPT_USER_GROUP_ID, .source = RAPT_CONST_GROUP, .name = "user_group"};
     plan->user_row = *base;
+    plan->user_row.constants = plan->user_constants;
+    plan->user_row.constant_count++;
     plan->user_row.operands = plan->user_operands;
     plan->user_row.operand_count = count;
     pipeline->row = &plan->user_row;

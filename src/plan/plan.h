@@ -43,7 +43,8 @@ typedef struct rapt_plan_pipeline {
     const struct rapt_user_code *user;      /* the code itself (compiler/user.h); the plan's */
 } rapt_plan_pipeline;
 
-/* How a kernel was compiled with code of an app. */
+/* How a kernel was compiled with code of an app. It then has one constant more than its row, of this id: the group. */
+#define RAPT_USER_GROUP_ID 31
 enum { RAPT_FORM_USER = 1, RAPT_FORM_SCORE = 2, RAPT_FORM_MASK = 4 };
 static inline uint32_t rapt_problem_form(const rapt_problem *p)
 {
@@ -106,6 +107,7 @@ struct rapt_plan {
     struct rapt_user_code *user_code; /* owned (api/plan.c); NULL without */
     rapt_kernel_row user_row;         /* pipelines[0].row with it */
     rapt_kernel_operand user_operands[RAPT_MAX_OPERANDS];
+    rapt_kernel_constant user_constants[RAPT_MAX_CONSTANTS];
     uint8_t params[512]; /* the uniform block, as the kernels read it */
     uint32_t params_bytes;
     rapt_candidate *candidates;

@@ -300,6 +300,11 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
     }
     for (uint32_t i = 0; i < row->constant_count; i++)
         choice->constants[i] = constant_value(&row->constants[i], p, choice);
+    if (!merge && rapt_problem_form(p) != 0) {
+        if (row->constant_count == RAPT_MAX_CONSTANTS)
+            REFUSE("has no room for an app's code");
+        choice->constants[row->constant_count] = choice->group; /* RAPT_USER_GROUP_ID */
+    }
     c->passed++;
     if (verdicts != NULL && verdicts->lookup != NULL) {
         const char *why = NULL;

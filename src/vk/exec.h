@@ -16,6 +16,7 @@ typedef struct rapt_kernel {
     const struct rapt_user_code *user; /* only while it is being made */
     rapt_kernel_row own_row;           /* with code of an app */
     rapt_kernel_operand own_operands[RAPT_MAX_OPERANDS];
+    rapt_kernel_constant own_constants[RAPT_MAX_CONSTANTS];
     VkPipeline pipeline; /* VK_NULL_HANDLE until made */
     VkPipelineLayout layout;
     VkDescriptorSetLayout set_layout;

@@ -123,9 +123,10 @@ void rapt_kernel_cache_destroy(rapt_device *device)
     device->kernels = NULL;
 }
 
-static bool same_constants(const rapt_kernel_row *row, const uint32_t *a, const uint32_t *b)
+/* Those that a row does not have are 0. */
+static bool same_constants(const uint32_t *a, const uint32_t *b)
 {
-    return row->constant_count == 0 || memcmp(a, b, row->constant_count * sizeof *a) == 0;
+    return memcmp(a, b, RAPT_MAX_CONSTANTS * sizeof *a) == 0;
 }
 
 static rapt_kernel *find_locked(struct rapt_kernel_cache *cache, const rapt_plan_pipeline *p)
@@ -133,7 +134,7 @@ static rapt_kernel *find_locked(struct rapt_kernel_cache *cache, const rapt_plan
     const rapt_kernel_row *base = p->base != NULL ? p->base : p->row;
     for (rapt_kernel *k = cache->kernels; k != NULL; k = k->next)
         if (k->base == base && k->form == p->form && rapt_hash_equal(k->code, p->code) &&
-            same_constants(base, k->constants, p->constants))
+            same_constants(k->constants, p->constants))
             return k;
     return NULL;
 }
@@ -154,7 +155,10 @@ rapt_kernel *rapt_kernel_find(rapt_device *device, const rapt_plan_pipeline *pip
                 k->own_row = *pipeline->row;
                 memcpy(k->own_operands, pipeline->row->operands,
                        pipeline->row->operand_count * sizeof k->own_operands[0]);
+                memcpy(k->own_constants, pipeline->row->constants,
+                       pipeline->row->constant_count * sizeof k->own_constants[0]);
                 k->own_row.operands = k->own_operands;
+                k->own_row.constants = k->own_constants;
                 k->row = &k->own_row;
             }
             memcpy(k->constants, pipeline->constants, sizeof k->constants);
@@ -242,18 +246,20 @@ static rapt_status compile_user(rapt_device *device, const rapt_kernel *k, uint3
                                           .file_count = k->user->file_count};
     uint64_t begin = rapt_now_ns();
     bool cached;
-    status = rapt_compile_cached(&rt->store, api, &request, words, count, &cached, NULL, error);
+    rapt_error why = {0};
+    status = rapt_compile_cached(&rt->store, api, &request, words, count, &cached, NULL, &why);
     rapt_free(&rt->allocator, defines, size);
     if (status == RAPT_OK)
         rapt_log_write(&rt->log, RAPT_LOG_DEBUG, "%s with the app's code: %s in %.1f ms", k->row->name,
                        cached ? "found" : "compiled", (double)(rapt_now_ns() - begin) * 1e-6);
-    if (status == RAPT_ERROR_COMPILE) { /* it is the app's, not the row's */
-        status = RAPT_ERROR_INVALID;
-        if (error != NULL) {
-            error->status = status;
-            rapt_snippet_unprefix(error->message);
-        }
+    /* The stock source is known to compile, but for extensions that this compiler may be too old for: another row then. What
+     * else is wrong is wrong with the app's code, on every row. */
+    if (status == RAPT_ERROR_COMPILE && strstr(why.message, "extension not supported") == NULL) {
+        status = why.status = RAPT_ERROR_INVALID;
+        rapt_snippet_unprefix(why.message);
     }
+    if (status != RAPT_OK && error != NULL)
+        *error = why;
     return status;
 }
 
