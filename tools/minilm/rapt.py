@@ -84,20 +84,25 @@ class Slot(c.Structure):
     _fields_ = [("buffer", c_void_p), ("offset", c_uint64)]
 
 
+class UserBuffer(c.Structure):
+    _fields_ = [("name", c_char_p), ("dtype", c_int), ("count", c_uint64)]
+
+
 class AttentionDesc(c.Structure):
     _fields_ = [
         ("struct_size", c_uint32), ("flags", c_uint32), ("q", Tensor), ("k", Tensor), ("v", Tensor), ("out", Tensor),
         ("lse", Tensor), ("scale", c_float), ("causal_offset", c_int64), ("sequences", c_uint32),
         ("max_seqlen_q", c_uint64), ("max_seqlen_k", c_uint64), ("kernel", c_char_p), ("key_splits", c_uint32),
         ("slice_ms", c_float), ("window_left", c_int64), ("window_right", c_int64), ("sink_tokens", c_uint64),
-        ("soft_cap", c_float),
+        ("soft_cap", c_float), ("score_mod", c_char_p * 4), ("mask_mod", c_char_p * 4), ("user", UserBuffer * 4),
+        ("user_constants", c_float * 16),
     ]  # fmt: skip
 
 
 class AttentionArgs(c.Structure):
     _fields_ = [
         ("struct_size", c_uint32), ("q", Slot), ("k", Slot), ("v", Slot), ("out", Slot), ("lse", Slot),
-        ("cu_seqlens_q", Slot), ("cu_seqlens_k", Slot), ("workspace", Slot),
+        ("cu_seqlens_q", Slot), ("cu_seqlens_k", Slot), ("workspace", Slot), ("user", Slot * 4),
     ]  # fmt: skip
 
 
@@ -117,7 +122,7 @@ class Timing(c.Structure):
 # The C name of each structure.
 STRUCTURES = {
     "rapt_error": Error, "rapt_runtime_options": RuntimeOptions, "rapt_coopmat_shape": CoopmatShape,
-    "rapt_caps": Caps, "rapt_device_options": DeviceOptions, "rapt_tensor": Tensor, "rapt_slot": Slot,
+    "rapt_caps": Caps, "rapt_device_options": DeviceOptions, "rapt_tensor": Tensor, "rapt_slot": Slot, "rapt_user_buffer": UserBuffer,
     "rapt_attention_desc": AttentionDesc, "rapt_attention_args": AttentionArgs, "rapt_plan_info": PlanInfo,
     "rapt_timing": Timing,
 }  # fmt: skip
