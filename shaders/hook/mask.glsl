@@ -6,3 +6,5 @@
 // gives exactly 0 from the first key on.
 const float MAXIMUM_START = -3.402823466e38;
 
+// A function, so that the score is there before it is chosen: `sees ? s * scale : NEG_INF` would be a branch.
+float mask_score(float score, bool visible) { return visible ? score : NEG_INF; }

@@ -151,7 +151,7 @@ void main()
             [[unroll]] for (uint r = 0; r < LANE_ROWS; r++) {
                 Sight row_sight = sight(w, row_query(min(row0 + tile_row(r), rows - 1u)));
                 [[unroll]] for (uint c = 0; c < 4; c++)
-                    s[r * 4 + c] = sees(row_sight, key0 + lane + LANES * c) ? s[r * 4 + c] * early_scale : NEG_INF;
+                    s[r * 4 + c] = mask_score(s[r * 4 + c] * early_scale, sees(row_sight, key0 + lane + LANES * c));
             }
 #if USER_MASK
             USER_LOOP for (uint r = 0; r < LANE_ROWS; r++) {
