@@ -241,6 +241,7 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
     const char *quirk = rapt_quirk(row, caps);
     if (quirk != NULL && !forced)
         REFUSE("%s", quirk);
+    c->passed++; /* what somebody has blocked came closer than what nobody would take */
     char blocked[sizeof c->reason - 24];
     if (!forced && verdicts != NULL && verdicts->blocked != NULL &&
         verdicts->blocked(verdicts->user, row, blocked, sizeof blocked))
