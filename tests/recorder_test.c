@@ -163,6 +163,7 @@ static void test_unwritable(void **state)
     rig_close(&the_rig);
 }
 
+#if !defined(_WIN32)
 static unsigned warnings;
 
 static void count_warnings(void *user, rapt_log_level level, const char *message)
@@ -170,6 +171,7 @@ static void count_warnings(void *user, rapt_log_level level, const char *message
     (void)user;
     warnings += level == RAPT_LOG_WARNING && strstr(message, "RAPT_RECORD") != NULL;
 }
+#endif
 
 static void test_environment(void **state)
 {
