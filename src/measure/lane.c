@@ -143,11 +143,6 @@ rapt_status rapt_lane_run(rapt_lane *lane, rapt_lane_time *time, rapt_error *err
 
 /* ---- kernels */
 
-static VkFormat texel_format(uint8_t kind)
-{
-    return kind == RAPT_OPERAND_TEXEL_R32F ? VK_FORMAT_R32_SFLOAT : VK_FORMAT_R32G32B32A32_SFLOAT;
-}
-
 static rapt_status make_pool(rapt_tool *tool, rapt_error *error)
 {
     rapt_device *device = tool->device;
@@ -216,7 +211,7 @@ static rapt_status write_set(rapt_tool *tool, uint32_t index, const rapt_operand
         } else {
             VkBufferViewCreateInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_VIEW_CREATE_INFO,
                                            .buffer = b->buffer->handle,
-                                           .format = texel_format(op->kind),
+                                           .format = rapt_texel_format((rapt_operand_kind)op->kind),
                                            .offset = offset,
                                            .range = operands->bytes[op->role]};
             status = rapt_vk_check(

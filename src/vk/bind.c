@@ -4,9 +4,9 @@
 #include "common/attention_params.h"
 #include <string.h>
 
-static VkFormat texel_format(uint8_t kind)
+VkFormat rapt_texel_format(rapt_operand_kind kind)
 {
-    switch ((rapt_operand_kind)kind) {
+    switch (kind) {
     case RAPT_OPERAND_TEXEL_R32F:
         return VK_FORMAT_R32_SFLOAT;
     case RAPT_OPERAND_TEXEL_RGBA32F:
@@ -180,7 +180,7 @@ static rapt_status write_set(rapt_binding *binding, uint32_t index, const rapt_b
         } else {
             VkBufferViewCreateInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_VIEW_CREATE_INFO,
                                            .buffer = r.buffer->handle,
-                                           .format = texel_format(op->kind),
+                                           .format = rapt_texel_format((rapt_operand_kind)op->kind),
                                            .offset = r.offset,
                                            .range = r.range};
             status = rapt_vk_check(device,

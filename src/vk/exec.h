@@ -53,6 +53,8 @@ bool rapt_tuning_find(void *user, rapt_hash key, rapt_tuned *out);
 bool rapt_tuning_blocked(void *user, const rapt_kernel_row *row, char *reason, size_t capacity);
 rapt_status rapt_tuning_keep(rapt_device *device, rapt_hash key, const rapt_tuned *tuned, bool *stored,
                              rapt_error *error);
+/* The format of a texel operand; VK_FORMAT_UNDEFINED for storage. */
+VkFormat rapt_texel_format(rapt_operand_kind kind);
 /* A small buffer that stands for operands that are not there. */
 rapt_status rapt_device_dummy(rapt_device *device, rapt_buffer **dummy, rapt_error *error);
 /* Driver statistics of one kernel: a pipeline is made for that alone. */
