@@ -168,6 +168,11 @@ static unsigned char *at(const rapt_slot *slot)
     return slot->buffer ? slot->buffer->data + slot->offset : NULL;
 }
 
+static const void *words(const rapt_slot *slot)
+{
+    return at(slot);
+}
+
 /* What a device would do, and its fault. */
 rapt_status rapt_submit(rapt_binding *b, rapt_error *error)
 {
@@ -176,9 +181,15 @@ rapt_status rapt_submit(rapt_binding *b, rapt_error *error)
     const uint64_t heads = t->size[1], rows_total = t->size[0] * heads * t->size[2], dim = t->size[3];
     if (fake.fault == SUBMIT_FAILS)
         return says(error, RAPT_ERROR_DEVICE_LOST);
-    const rapt_check_inputs in = {at(&b->args.q), at(&b->args.k), at(&b->args.v),
-                                  (const int32_t *)(uintptr_t)at(&b->args.cu_seqlens_q),
-                                  (const int32_t *)(uintptr_t)at(&b->args.cu_seqlens_k)};
+    const rapt_check_inputs in = {.q = at(&b->args.q),
+                                  .k = at(&b->args.k),
+                                  .v = at(&b->args.v),
+                                  .cu_seqlens_q = words(&b->args.cu_seqlens_q),
+                                  .cu_seqlens_k = words(&b->args.cu_seqlens_k),
+                                  .sinks = words(&b->args.sinks),
+                                  .alibi = words(&b->args.alibi),
+                                  .key_bias = words(&b->args.key_bias),
+                                  .segments = words(&b->args.segments)};
     double *out = calloc(rows_total * dim, sizeof *out), *lse = calloc(rows_total, sizeof *lse);
     uint8_t *rows = calloc(rows_total, 1);
     assert_true(rapt_check_attention_f32(d, &in, 1, out, lse, rows));

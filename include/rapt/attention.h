@@ -37,7 +37,11 @@ typedef enum rapt_attention_flags {
  *
  * head_dim_qk and head_dim_v: 1 to 576, independent of each other.
  *
- * Order of effects: scale, soft cap, score_mod, mask, softmax. score_mod is GLSL with the function
+ * Order of effects: scale, soft cap, biases (key bias, ALiBi), score_mod, masks (causality, window, segments, mask_mod: a
+ * key is visible where all of them show it), softmax. With packed sequences the key axes of key_bias and segments are
+ * packed as k's is.
+ *
+ * score_mod is GLSL with the function
  *     float score_mod(float score, uint b, uint h, uint q, uint k)
  * that returns the new score, mask_mod is GLSL with
  *     bool mask_mod(uint b, uint h, uint q, uint k)
@@ -70,7 +74,7 @@ typedef struct rapt_attention_desc {
     uint32_t flags; /* rapt_attention_flags */
     rapt_tensor q, k, v, out, lse;
     float scale;                         /* of the scores; any finite number */
-    int64_t causal_offset;               /* without RAPT_ATTENTION_CAUSAL and _WINDOW: ignored */
+    int64_t causal_offset;               /* without RAPT_ATTENTION_CAUSAL, _WINDOW and alibi: ignored */
     uint32_t sequences;                  /* 0: dense */
     uint64_t max_seqlen_q, max_seqlen_k; /* varlen: bounds on one sequence's length (0: the packed length);
                                           * rows beyond max_seqlen_q are not computed. Kernel
@@ -90,6 +94,16 @@ typedef struct rapt_attention_desc {
     const char *score_mod[RAPT_USER_MODS], *mask_mod[RAPT_USER_MODS];
     rapt_user_buffer user[RAPT_USER_BUFFERS];
     float user_constants[RAPT_USER_CONSTANTS]; /* user_f(i); new values need no new compilation */
+    /* Absent while their dtype is RAPT_DTYPE_NONE: */
+    rapt_tensor sinks;    /* (q_heads or max(q_heads, kv_heads)) float32: a logit per head that joins the softmax without
+                           * a value, and so counts in the lse (StreamingLLM's zero sink; gpt-oss). A row that sees no key
+                           * then gives 0, and lse is that logit */
+    rapt_tensor alibi;    /* (q_heads) float32: scores get -slope * |p - j|, p the query's key position (as above;
+                           * causal_offset counts) and j the key (Press et al., arXiv:2108.12409) */
+    rapt_tensor key_bias; /* (batch or 1, q_heads or 1, nk) float32, added to the scores of a key; -inf: the key has no
+                           * weight (it is then no visible key, but its value must be finite) */
+    rapt_tensor segments; /* (batch, nk) int32: a query sees keys of its own segment only. The query at index i of a
+                           * sequence belongs to the segment of key i + (nk - nq); where there is no such key it sees none */
 } rapt_attention_desc;
 #define RAPT_ATTENTION_DESC_INIT {.struct_size = sizeof(rapt_attention_desc)}
 
@@ -101,6 +115,7 @@ typedef struct rapt_attention_args {
     rapt_slot workspace; /* at least rapt_plan_info.workspace_bytes at a multiple of workspace_align; absent: the
                           * binding allocates it */
     rapt_slot user[RAPT_USER_BUFFERS]; /* as rapt_attention_desc.user has them; multiples of 4 bytes */
+    rapt_slot sinks, alibi, key_bias, segments; /* those that the descriptor has; each at a multiple of 4 bytes */
 } rapt_attention_args;
 #define RAPT_ATTENTION_ARGS_INIT {.struct_size = sizeof(rapt_attention_args)}
 

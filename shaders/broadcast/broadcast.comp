@@ -43,8 +43,10 @@ layout(constant_id = 9) const uint WHOLE_KEYS = 0; // every row sees every key o
 #define IS_WHOLE (WHOLE_KEYS != 0u)
 layout(constant_id = 10) const uint WINDOW = 0;
 layout(constant_id = 11) const uint SOFT_CAP = 0;
+layout(constant_id = 12) const uint EXTRAS_ = 0;
 #define IS_WINDOW (WINDOW != 0u)
 #define IS_SOFT_CAP (SOFT_CAP != 0u)
+#define EXTRAS EXTRAS_
 #define NO_KV_BUFFERS
 #include "common/buffers.glsl"
 #include "hook/walk.glsl"
@@ -64,17 +66,22 @@ layout(constant_id = 11) const uint SOFT_CAP = 0;
 #define ANY(flags) flags
 #define EITHER(a, b) ((a) || (b))
 #define BOTH(a, b) ((a) && (b))
+#define SAME(a, b) ((a) == (b))
+#define DISTANCE(a, b) float(abs(int((a) - (b))))
 #else
 #if ROWS == 2
 #define Rows vec2
+#define RowInts ivec2
 #define RowLimits uvec2
 #define RowFlags bvec2
 #elif ROWS == 3
 #define Rows vec3
+#define RowInts ivec3
 #define RowLimits uvec3
 #define RowFlags bvec3
 #else
 #define Rows vec4
+#define RowInts ivec4
 #define RowLimits uvec4
 #define RowFlags bvec4
 #endif
@@ -83,6 +90,8 @@ layout(constant_id = 11) const uint SOFT_CAP = 0;
 #define ANY(flags) any(flags)
 #define EITHER(a, b) mix(b, RowFlags(true), a)
 #define BOTH(a, b) mix(RowFlags(false), b, a)
+#define SAME(a, b) equal(a, b)
+#define DISTANCE(a, b) Rows(abs(RowInts((a) - (b))))
 #endif
 
 const uint DIM_QK = (HEAD_DIM_QK + 3u) & ~3u; // padded with zeros to whole vec4
@@ -100,9 +109,11 @@ const float RESCALE_STEP = 10.0;
 // Element i of the span of a key whose texels this strand's lanes hold, to all of them.
 #define BROADCAST(texel, i) subgroupShuffle(TEXEL_ELEMENT(texel, (i) % TEXEL), source[(i) / TEXEL])
 
-// Which rows see a key.
-#define SEES(key)                                                                                              \
+// Which rows see a key; without regard to segments, and with.
+#define SEES_PLACE(key)                                                                                        \
     (IS_WINDOW ? EITHER(LESS(RowLimits(key) - start, count), LESS(RowLimits(key), sinks)) : LESS(RowLimits(key), limit))
+#define SEES(key)                                                                                              \
+    (IS_SEGMENTS ? BOTH(SEES_PLACE(key), SAME(segment, RowLimits(key_segment(w, KEY(key))))) : SEES_PLACE(key))
 
 // Whether all rows see all keys of a block.
 #if USER_MASK
@@ -126,7 +137,10 @@ void main()
 
     // Rows beyond the last one repeat it and are not stored.
     float q_read[DIM_QK * ROWS];
-    RowLimits start, count, limit, sinks; // see Sight; count = limit - start
+    RowLimits start, count, limit, sinks, segment; // see Sight; count = limit - start
+    RowLimits place; // see RowBias
+    Rows slope, m = Rows(MAXIMUM_START), l = Rows(0.0);
+    uint key_bias_at = 0u;
     [[unroll]] for (uint r = 0u; r < ROWS; r++) {
         uint row = min(row0 + r * ROW_LANES + lane, rows - 1u);
         Sight s = sight(w, row_query(row));
@@ -134,6 +148,17 @@ void main()
         ROW(count, r) = s.limit - s.start;
         ROW(limit, r) = s.limit;
         ROW(sinks, r) = s.sinks;
+        ROW(segment, r) = s.segment;
+        if (IS_BIASED) {
+            RowBias bias = row_bias(w, row_head(w, row), row_query(row));
+            ROW(place, r) = bias.place;
+            ROW(slope, r) = bias.slope;
+            key_bias_at = bias.key_bias_at; // of all rows: with such biases heads share a workgroup only if they share these
+        }
+        if (IS_SINKS) {
+            ROW(m, r) = sink_maximum(w, row_head(w, row));
+            ROW(l, r) = strand == 0u ? sink_sum(ROW(m, r)) : 0.0;
+        }
     }
     [[dont_unroll]] for (uint r = 0u; r < ROWS && !idle; r++) {
         uint row = min(row0 + r * ROW_LANES + lane, rows - 1u);
@@ -154,7 +179,6 @@ void main()
     Rows acc[DIM_V];
     [[unroll]] for (uint d = 0u; d < DIM_V; d++)
         acc[d] = Rows(0.0);
-    Rows m = Rows(MAXIMUM_START), l = Rows(0.0);
     uint source[ROW_LANES]; // the lanes of this strand, read from memory: a folded shuffle index makes slower code
     [[unroll]] for (uint e = 0u; e < ROW_LANES; e++)
         source[e] = strand * ROW_LANES + p.lane[e >> 2][e & 3u];
@@ -181,10 +205,19 @@ void main()
                     s[c] += q[span * SPAN + i] * BROADCAST(k[c], i);
         }
 
-        if (IS_SCORED) {
+        if (IS_SOFT_CAP) {
             [[unroll]] for (uint c = 0u; c < KEYS; c++)
                 [[unroll]] for (uint r = 0u; r < ROWS; r++)
                     ROW(s[c], r) = score_hook(ROW(s[c], r));
+        }
+
+        if (IS_KEY_BIAS) {
+            [[unroll]] for (uint c = 0u; c < KEYS; c++)
+                s[c] += EXTRA_NUMBER(key_bias_at + KEY(key0 + c * STRANDS)) * LOG2_E;
+        }
+        if (IS_ALIBI) {
+            [[unroll]] for (uint c = 0u; c < KEYS; c++)
+                s[c] -= slope * DISTANCE(place, RowLimits(key0 + c * STRANDS));
         }
 
 #if USER_SCORE
@@ -236,12 +269,15 @@ void main()
 #if USER_SCORE
             const Rows logit = s[c];
 #endif
+            const RowFlags no_weight = SAME(s[c], Rows(NEG_INF));
             s[c] = exp2(s[c] - m);
             if (!IS_WHOLE)
                 s[c] = mix(Rows(0.0), s[c], seen[c]); // exp2(-inf) need not be 0 on these devices
 #if USER_SCORE // and code of an app may make such scores
             s[c] = mix(s[c], Rows(0.0), LESS(logit, Rows(-3.0e38)));
 #endif
+            if (IS_KEY_BIAS)
+                s[c] = mix(s[c], Rows(0.0), no_weight);
             l += s[c];
         }
 

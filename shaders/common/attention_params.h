@@ -32,6 +32,13 @@
 #define RAPT_PARAM_PARTIAL 8u /* write (m, l, acc) of each key split instead of the output */
 #define RAPT_PARAM_WINDOW 16u /* only the keys p - window_left .. p + window_right, and the first sink_tokens */
 #define RAPT_PARAM_SOFT_CAP 32u
+/* What lies in the extra operand: float32 vectors, and int32 segments. In this order wherever they are counted. */
+#define RAPT_PARAM_EXTRA_SHIFT 12
+#define RAPT_PARAM_SINKS 4096u     /* a logit per head that joins the softmax and has no value */
+#define RAPT_PARAM_ALIBI 8192u     /* a slope per query head: -slope * |p - j| is added to scores */
+#define RAPT_PARAM_KEY_BIAS 16384u /* a number per key, added to its scores; -inf hides the key */
+#define RAPT_PARAM_SEGMENTS 32768u /* only keys of the query's own segment are visible */
+#define RAPT_PARAM_EXTRAS 61440u
 
 /* Fixed bindings of set 0. 8 storage buffers at most: that is the floor of what devices offer. */
 #define RAPT_BIND_PARAMS 0
@@ -42,7 +49,7 @@
 #define RAPT_BIND_LSE 5  /* log-sum-exp, or the partial (m, l) when RAPT_PARAM_PARTIAL */
 #define RAPT_BIND_CU_Q 6 /* cu_seqlens of q, int32[sequences + 1] */
 #define RAPT_BIND_CU_K 7
-#define RAPT_BIND_EXTRA 8
+#define RAPT_BIND_EXTRA 8 /* sinks, ALiBi slopes, key biases, segments: one of them, or several packed */
 #define RAPT_BIND_TEXEL_K 9 /* uniform texel buffer over K's window */
 #define RAPT_BIND_TEXEL_V 10
 #define RAPT_BIND_USER 16 /* .. 19: buffers that code of the app reads */
@@ -84,6 +91,18 @@
     RAPT_INT window_left;        /* -1: unbounded */                                                         \
     RAPT_INT window_right;                                                                                   \
     RAPT_UINT sink_tokens;       /* the first keys, which no window hides */                                 \
+    RAPT_UINT x_sinks;           /* where each extra vector begins in the extra operand, and its strides */    \
+    RAPT_UINT x_sinks_stride_h;                                                                              \
+    RAPT_UINT x_sinks_heads; /* q_heads or heads_out */                                                      \
+    RAPT_UINT x_alibi;                                                                                       \
+    RAPT_UINT x_alibi_stride_h; /* of query heads */                                                         \
+    RAPT_UINT x_key_bias;                                                                                    \
+    RAPT_UINT x_key_bias_stride_b;                                                                           \
+    RAPT_UINT x_key_bias_stride_h; /* of query heads */                                                      \
+    RAPT_UINT x_segments;                                                                                    \
+    RAPT_UINT x_segments_stride_b;                                                                           \
+    RAPT_FLOAT link_a;                                                                                       \
+    RAPT_FLOAT link_b;                                                                                       \
     RAPT_LANES(lane); /* 0, 1, .. 15 read from memory, for shuffles a compiler must not fold */
 
 /* Behind them, and known to kernels with code of the app only. */

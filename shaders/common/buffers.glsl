@@ -52,6 +52,15 @@ layout(std430, set = 0, binding = RAPT_BIND_LSE) buffer LogSumExp { float lse_or
 layout(std430, set = 0, binding = RAPT_BIND_CU_Q) readonly buffer CuSeqlensQ { int cu_seqlens_q[]; };
 layout(std430, set = 0, binding = RAPT_BIND_CU_K) readonly buffer CuSeqlensK { int cu_seqlens_k[]; };
 #endif
+#ifndef NO_EXTRAS // likewise
+layout(std430, set = 0, binding = RAPT_BIND_EXTRA) readonly buffer ExtraNumbers { float extra_numbers[]; };
+layout(std430, set = 0, binding = RAPT_BIND_EXTRA) readonly buffer ExtraWords { uint extra_words[]; };
+#define EXTRA_NUMBER(i) extra_numbers[i]
+#define EXTRA_WORD(i) extra_words[i]
+#else
+#define EXTRA_NUMBER(i) 0.0
+#define EXTRA_WORD(i) 0u
+#endif
 
 #if DTYPE != DTYPE_F32
 // One 16-bit element. Its word may hold an element of another row, which another invocation writes in the same

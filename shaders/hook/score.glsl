@@ -7,8 +7,9 @@
 #if defined(USER_CODE) && USER_SCORE // see hook/user.glsl
 #define IS_SCORED true
 #else
-#define IS_SCORED IS_SOFT_CAP
+#define IS_SCORED (IS_SOFT_CAP ? true : IS_BIASED) // (not ||: see walk.glsl)
 #endif
+const float LOG2_E = 1.44269504088896341;
 
 // To single precision (relative error 2e-7): 1 - 2 / (exp(2 x) + 1) alone would lose small ones, so below 0.6 it is an odd
 // polynomial, fitted to minimal relative error there.
@@ -26,3 +27,46 @@ float score_hook(float score)
         score = p.soft_cap * tanh_exact(score * p.soft_cap_inverse);
     return score;
 }
+
+// What the biases of a row depend on.
+struct RowBias {
+    uint place;       // the query's key position; may have wrapped around
+    float slope;      // of ALiBi, in units of log2
+    uint key_bias_at; // where the biases of the row's keys begin
+};
+
+RowBias row_bias(Walk w, uint head, uint query)
+{
+    uint head_q = head * p.heads_q / p.heads_out;
+    RowBias b = RowBias(query + uint(w.diagonal) - 1u, 0.0, 0u);
+    if (IS_ALIBI)
+        b.slope = EXTRA_NUMBER(pc.x_base + p.x_alibi + head_q * p.x_alibi_stride_h) * LOG2_E;
+    if (IS_KEY_BIAS)
+        b.key_bias_at = pc.x_base + p.x_key_bias + batch_or_zero(w) * p.x_key_bias_stride_b +
+                        head_q * p.x_key_bias_stride_h + w.k_first;
+    return b;
+}
+
+// The logit of a key that exists. -inf: the key is to have no weight.
+float score_bias(float score, RowBias b, uint key)
+{
+    if (IS_KEY_BIAS)
+        score += EXTRA_NUMBER(b.key_bias_at + key) * LOG2_E;
+    if (IS_ALIBI)
+        score -= b.slope * float(abs(int(b.place - key)));
+    return score;
+}
+
+// The state that a row begins with: a sink is a key without a value, seen by the first split alone.
+float sink_maximum(Walk w, uint head)
+{
+    float maximum = MAXIMUM_START;
+    if (IS_SINKS) {
+        uint sink = head * p.x_sinks_heads / p.heads_out;
+        float logit = EXTRA_NUMBER(pc.x_base + p.x_sinks + sink * p.x_sinks_stride_h) * LOG2_E;
+        if (w.split == 0u)
+            maximum = max(logit, MAXIMUM_START);
+    }
+    return maximum;
+}
+float sink_sum(float maximum) { return maximum > MAXIMUM_START ? 1.0 : 0.0; }

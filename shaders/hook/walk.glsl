@@ -5,8 +5,8 @@
 // query-major, so that the rows of a tile see nearly the same keys. Keys and queries are numbered inside their
 // sequence, and so is everything in a Walk except q_first and k_first.
 //
-// A kernel may define IS_CAUSAL, IS_WINDOW, IS_VARLEN, IS_PARTIAL and GROUP (constants, specialization constants); else
-// they are read from the parameters.
+// A kernel may define IS_CAUSAL, IS_WINDOW, IS_VARLEN, IS_PARTIAL, EXTRAS and GROUP (constants, specialization constants);
+// else they are read from the parameters.
 #ifndef IS_CAUSAL
 #define IS_CAUSAL ((p.flags & RAPT_PARAM_CAUSAL) != 0u)
 #endif
@@ -30,6 +30,25 @@ layout(constant_id = 31) const uint user_group = 1u;
 #else
 #define GROUP p.group
 #endif
+#endif
+#ifdef NO_EXTRAS
+#define IS_SINKS false
+#define IS_ALIBI false
+#define IS_KEY_BIAS false
+#define IS_SEGMENTS false
+#define IS_BIASED false
+#elif defined(EXTRAS)
+const bool IS_SINKS = (EXTRAS & RAPT_PARAM_SINKS) != 0u;
+const bool IS_ALIBI = (EXTRAS & RAPT_PARAM_ALIBI) != 0u;
+const bool IS_KEY_BIAS = (EXTRAS & RAPT_PARAM_KEY_BIAS) != 0u;
+const bool IS_SEGMENTS = (EXTRAS & RAPT_PARAM_SEGMENTS) != 0u;
+const bool IS_BIASED = (EXTRAS & (RAPT_PARAM_ALIBI | RAPT_PARAM_KEY_BIAS)) != 0u; // (|| breaks glslang 12's constants)
+#else
+#define IS_SINKS ((p.flags & RAPT_PARAM_SINKS) != 0u)
+#define IS_ALIBI ((p.flags & RAPT_PARAM_ALIBI) != 0u)
+#define IS_KEY_BIAS ((p.flags & RAPT_PARAM_KEY_BIAS) != 0u)
+#define IS_SEGMENTS ((p.flags & RAPT_PARAM_SEGMENTS) != 0u)
+#define IS_BIASED (IS_ALIBI || IS_KEY_BIAS)
 #endif
 
 struct Walk {
@@ -113,10 +132,19 @@ uint row_query(uint row) { return row / GROUP; }
 uint row_head(Walk w, uint row) { return w.head0 + row % GROUP; }
 
 // The keys that a query sees: [start, limit), and without a window start is key_begin; with one also those below `sinks`.
-// All lie between key_begin and key_end, and grow with the query.
+// All lie between key_begin and key_end, and grow with the query. Of these, with segments, only the keys of `segment`, and
+// none if the query has no segment: then limit is key_begin, and so is sinks.
 struct Sight {
-    uint start, limit, sinks;
+    uint start, limit, sinks, segment;
 };
+
+uint batch_or_zero(Walk w) { return IS_VARLEN ? 0u : w.batch; }
+
+// The segment of a key of the sequence. Keys that are loaded lie below key_end.
+uint key_segment(Walk w, uint key)
+{
+    return EXTRA_WORD(pc.x_base + p.x_segments + batch_or_zero(w) * p.x_segments_stride_b + w.k_first + key);
+}
 
 Sight sight(Walk w, uint query)
 {
@@ -134,12 +162,23 @@ Sight sight(Walk w, uint query)
             s.start = max(min(uint(max(after - 1 - p.window_left, 0)), w.key_end), w.key_begin);
         s.limit = max(s.limit, s.start); // so that limit - start is the number of keys
     }
+    s.segment = 0u;
+    if (IS_SEGMENTS) {
+        int key = int(query) + w.diagonal - 1 - p.causal_offset; // whose segment the query shares
+        if (key < 0)
+            s.limit = s.start = s.sinks = w.key_begin;
+        else if (w.k_first + uint(key) < p.total_k) // but for the query before the first of none
+            s.segment = key_segment(w, uint(key));
+    }
     return s;
 }
 
-bool sees(Sight s, uint key)
+bool sees(Walk w, Sight s, uint key)
 {
-    return IS_WINDOW ? key - s.start < s.limit - s.start || key < s.sinks : key < s.limit;
+    bool seen = IS_WINDOW ? key - s.start < s.limit - s.start || key < s.sinks : key < s.limit;
+    if (IS_SEGMENTS)
+        seen = seen && key_segment(w, min(key, w.key_end - 1u)) == s.segment;
+    return seen;
 }
 
 // The end of the keys that a query with this sight visits.
@@ -148,6 +187,8 @@ uint sight_end(Sight s) { return IS_WINDOW ? max(s.limit, s.sinks) : s.limit; }
 // Whether every query between two, with the sights of the first and the last, sees all keys of [key, key + count).
 bool all_see(Sight first, Sight last, uint key, uint count)
 {
+    if (IS_SEGMENTS)
+        return false;
     if (!IS_WINDOW)
         return key + count <= first.limit;
     return (key >= last.start && key + count <= first.limit) || key + count <= first.sinks;
@@ -167,7 +208,6 @@ uint next_tile(Walk w, Sight first, Sight last, uint key, uint count)
 uint mirror_tile(uint x, uint tiles) { return (x & 1u) == 0u ? x >> 1 : tiles - 1u - (x >> 1); }
 
 // Element indices of the first element of a row. Sums wrap around modulo 2^32, as attention_params.h defines.
-uint batch_or_zero(Walk w) { return IS_VARLEN ? 0u : w.batch; }
 uint q_row_index(Walk w, uint head, uint query)
 {
     return pc.q_base + batch_or_zero(w) * p.q_stride_b + (head * p.heads_q / p.heads_out) * p.q_stride_h +

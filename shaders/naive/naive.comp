@@ -30,10 +30,11 @@ void main()
     vec4 acc[DIM_V / 4u];
     for (uint d = 0u; d < DIM_V / 4u; d++)
         acc[d] = vec4(0.0);
-    float m = MAXIMUM_START, l = 0.0;
+    float m = sink_maximum(w, head), l = sink_sum(m);
+    RowBias bias = row_bias(w, head, query);
     Sight range = sight(w, query);
     for (uint key = w.key_begin; key < sight_end(range); key++) {
-        if (!sees(range, key))
+        if (!sees(w, range, key))
             continue;
 #if USER_MASK
         if (!user_sees(w, row, key))
@@ -45,10 +46,14 @@ void main()
             uint count = min(p.head_dim_qk - d, 4u);
             score += dot(load_q4(q_at + d, count), load_k4(k_at + d, count));
         }
-        score = score_hook(score * p.scale_log2);
+        score = score_bias(score_hook(score * p.scale_log2), bias, key);
 #if USER_SCORE
         score = user_score_hook(w, row, key, score);
+        if (score == NEG_INF)
+            continue;
 #endif
+        if (IS_KEY_BIAS && score == NEG_INF)
+            continue;
         float top = max(m, score);
         float keep = exp2(m - top), weight = exp2(score - top);
         m = top;

@@ -117,6 +117,10 @@ void main()
     [[unroll]] for (uint r = 0; r < LANE_ROWS; r++) {
         m[r] = MAXIMUM_START;
         l[r] = 0.0;
+        if (IS_SINKS) {
+            m[r] = sink_maximum(w, row_head(w, min(row0 + tile_row(r), rows - 1u)));
+            l[r] = lane == 0u ? sink_sum(m[r]) : 0.0;
+        }
         [[unroll]] for (uint j = 0; j < COLUMNS; j++)
             acc[r * COLUMNS + j] = vec4(0.0);
     }
@@ -137,6 +141,14 @@ void main()
             [[unroll]] for (uint i = 0; i < LANE_ROWS * 4; i++)
                 s[i] = score_hook(s[i] * p.scale_log2);
         }
+        if (IS_BIASED) {
+            [[unroll]] for (uint r = 0; r < LANE_ROWS; r++) {
+                uint row = min(row0 + tile_row(r), rows - 1u);
+                RowBias bias = row_bias(w, row_head(w, row), row_query(row));
+                [[unroll]] for (uint c = 0; c < 4; c++)
+                    s[r * 4 + c] = score_bias(s[r * 4 + c], bias, min(key0 + lane + LANES * c, w.key_end - 1u));
+            }
+        }
 
 #if USER_SCORE
         USER_LOOP for (uint r = 0; r < LANE_ROWS; r++) {
@@ -151,7 +163,7 @@ void main()
             [[unroll]] for (uint r = 0; r < LANE_ROWS; r++) {
                 Sight row_sight = sight(w, row_query(min(row0 + tile_row(r), rows - 1u)));
                 [[unroll]] for (uint c = 0; c < 4; c++)
-                    s[r * 4 + c] = mask_score(s[r * 4 + c] * early_scale, sees(row_sight, key0 + lane + LANES * c));
+                    s[r * 4 + c] = mask_score(s[r * 4 + c] * early_scale, sees(w, row_sight, key0 + lane + LANES * c));
             }
 #if USER_MASK
             USER_LOOP for (uint r = 0; r < LANE_ROWS; r++) {
@@ -189,6 +201,10 @@ void main()
             vec4 weight;
             [[unroll]] for (uint c = 0; c < 4; c++)
                 weight[c] = exp2(fma(s[r * 4 + c], scale, -m[r]));
+            if (IS_KEY_BIAS) { // exp2(-inf) need not be 0 everywhere, and a row of nothing else must come to 0
+                [[unroll]] for (uint c = 0; c < 4; c++)
+                    weight[c] = s[r * 4 + c] == NEG_INF ? 0.0 : weight[c];
+            }
             l[r] += weight.x + weight.y + weight.z + weight.w;
             weights[tile_row(r) * WEIGHT_PITCH + lane] = weight;
         }
@@ -200,7 +216,7 @@ void main()
 #if USER_MASK // asked once; a score of -inf has no part in the sum either way
                     weight[c] = s[r * 4 + c] == NEG_INF ? HIDDEN : weight[c];
 #else
-                    weight[c] = sees(row_sight, key0 + lane + LANES * c) ? weight[c] : HIDDEN;
+                    weight[c] = sees(w, row_sight, key0 + lane + LANES * c) ? weight[c] : HIDDEN;
 #endif
                 weights[tile_row(r) * WEIGHT_PITCH + lane] = weight;
             }

@@ -76,7 +76,7 @@ rapt_status rapt_attention_bind(rapt_plan *plan, const rapt_attention_args *args
     const rapt_problem *p = &plan->problem;
     uint64_t cu_bytes = p->varlen ? (p->batch + 1) * 4 : 0;
     uint64_t workspace = args->workspace.buffer ? plan->workspace_bytes : 0;
-    const named_slot slots[8 + RAPT_USER_BUFFERS] = {
+    const named_slot slots[8 + RAPT_X_COUNT + RAPT_USER_BUFFERS] = {
         {"q", RAPT_ROLE_Q, &args->q, p->bytes[RAPT_T_Q], p->align[RAPT_T_Q], false},
         {"k", RAPT_ROLE_K, &args->k, p->bytes[RAPT_T_K], p->align[RAPT_T_K], false},
         {"v", RAPT_ROLE_V, &args->v, p->bytes[RAPT_T_V], p->align[RAPT_T_V], false},
@@ -84,6 +84,10 @@ rapt_status rapt_attention_bind(rapt_plan *plan, const rapt_attention_args *args
         {"cu_seqlens_k", RAPT_ROLE_CU_K, &args->cu_seqlens_k, cu_bytes, 4, false},
         {"out", RAPT_ROLE_OUT, &args->out, p->bytes[RAPT_T_OUT], p->align[RAPT_T_OUT], true},
         {"lse", RAPT_ROLE_LSE, &args->lse, p->lse ? p->bytes[RAPT_T_LSE] : 0, p->align[RAPT_T_LSE], true},
+        {"sinks", RAPT_ROLE_SINKS, &args->sinks, p->extra[RAPT_X_SINKS].bytes, 4, false},
+        {"alibi", RAPT_ROLE_ALIBI, &args->alibi, p->extra[RAPT_X_ALIBI].bytes, 4, false},
+        {"key_bias", RAPT_ROLE_KEY_BIAS, &args->key_bias, p->extra[RAPT_X_KEY_BIAS].bytes, 4, false},
+        {"segments", RAPT_ROLE_SEGMENTS, &args->segments, p->extra[RAPT_X_SEGMENTS].bytes, 4, false},
         {"workspace", RAPT_ROLE_PART_ACC, &args->workspace, workspace, 256, true},
         {p->user_names[0], RAPT_ROLE_USER, &args->user[0], p->user_elements[0] * 4ull, 4, false},
         {p->user_names[1], RAPT_ROLE_USER + 1, &args->user[1], p->user_elements[1] * 4ull, 4, false},
@@ -99,6 +103,8 @@ rapt_status rapt_attention_bind(rapt_plan *plan, const rapt_attention_args *args
         if (status != RAPT_OK)
             return status;
         bound[slots[i].role] = (rapt_bound){slots[i].slot->buffer, slots[i].slot->offset};
+        if (slots[i].role >= RAPT_ROLE_SINKS && slots[i].role <= RAPT_ROLE_SEGMENTS && !plan->extras.packed)
+            bound[RAPT_ROLE_EXTRA] = bound[slots[i].role]; /* the only one */
     }
     for (size_t i = 0; i < RAPT_COUNT(slots); i++)
         for (size_t j = 0; j < RAPT_COUNT(slots); j++)

@@ -29,7 +29,7 @@ static rapt_status plan_or_refusal(rapt_device *device, const rapt_caps *caps, c
         return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a plan");
     plan->allocator = *a;
     plan->device = device;
-    status = rapt_user_code_make(&plan->allocator, desc, problem.varlen, &plan->user_code, error);
+    status = rapt_user_code_make(&plan->allocator, desc, problem.varlen, problem.extras != 0, &plan->user_code, error);
     const rapt_compiler_api *compiler;
     if (status == RAPT_OK && plan->user_code != NULL && device != NULL) {
         status = rapt_runtime_compiler(device->runtime, &compiler, error);
@@ -64,7 +64,7 @@ rapt_status rapt_attention_plan(rapt_device *device, const rapt_attention_desc *
     rapt_verdicts verdicts = rapt_device_verdicts(device);
     rapt_status status = rapt_plan_new(device, &device->caps, desc, &verdicts, plan, error);
     if (status == RAPT_OK) {
-        (*plan)->recorded = (*plan)->user_code == NULL; /* texts are the app's own */
+        (*plan)->recorded = rapt_problem_is_plain(&(*plan)->problem); /* texts and vectors are the app's own */
         (*plan)->record_key = rapt_record_key(&(*plan)->problem);
     }
     return status;

@@ -57,6 +57,39 @@ static bool probe_mask(uint64_t b, uint64_t h, uint64_t q, uint64_t k)
     return (b + h + 2 * q + 3 * k) % 5 != 1;
 }
 
+/* The extra vectors of the plan; of key biases the form that leaves heads packed or not as the plan has them. */
+static void make_extras(const rapt_plan *plan, probe_case *c, uint64_t tokens_k)
+{
+    const uint32_t extras = plan->problem.extras;
+    rapt_attention_desc *d = &c->desc;
+    if (extras >> RAPT_X_SINKS & 1)
+        d->sinks = (rapt_tensor){.dtype = RAPT_F32, .rank = 1, .size = {c->heads_q}, .stride = {1}};
+    if (extras >> RAPT_X_ALIBI & 1)
+        d->alibi = (rapt_tensor){.dtype = RAPT_F32, .rank = 1, .size = {c->heads_q}, .stride = {1}};
+    if (extras >> RAPT_X_KEY_BIAS & 1)
+        d->key_bias = (rapt_tensor){.dtype = RAPT_F32, .rank = 3, .size = {1, plan->group > 1 ? 1 : c->heads_q, tokens_k},
+                                    .stride = {0, (int64_t)tokens_k, 1}};
+    if (extras >> RAPT_X_SEGMENTS & 1)
+        d->segments = (rapt_tensor){.dtype = RAPT_I32, .rank = 2, .size = {1, tokens_k}, .stride = {(int64_t)tokens_k, 1}};
+}
+
+static const rapt_tensor *extra_tensor(const rapt_attention_desc *d, unsigned extra)
+{
+    const rapt_tensor *const tensors[RAPT_X_COUNT] = {&d->sinks, &d->alibi, &d->key_bias, &d->segments};
+    return tensors[extra];
+}
+
+/* Element i of an extra vector. Segments take turns of three keys. */
+static float extra_number(unsigned extra, uint64_t i)
+{
+    const float sizes[RAPT_X_COUNT] = {0.5f, 0.25f, -0.125f, 0};
+    return sizes[extra] * (float)(i % 11 + 1);
+}
+static int32_t extra_segment(uint64_t i)
+{
+    return (int32_t)(i / 3 % 2);
+}
+
 /* The smallest problem that exercises tiles, tails and the plan's own constants. `shrink` halves it so many times:
  * a device that binds very little may hold no more of a tile than the plan itself touches. */
 static void make_case(const rapt_plan *plan, unsigned shrink, probe_case *c)
@@ -86,6 +119,7 @@ static void make_case(const rapt_plan *plan, unsigned shrink, probe_case *c)
         d->sink_tokens = 2;
     }
     d->soft_cap = p->soft_cap > 0.0f ? 2.0f : 0.0f;
+    make_extras(plan, c, tokens_k);
     d->score_mod[0] = p->score_mod ? probe_score_mod : NULL;
     d->mask_mod[0] = p->mask_mod ? probe_mask_mod : NULL;
     const struct {
@@ -124,6 +158,7 @@ typedef struct probe_run {
     const probe_case *c;
     const rapt_plan *plan;
     rapt_buffer *buffers[7]; /* q, k, v, out, lse, cu_seqlens, workspace */
+    rapt_buffer *extras[RAPT_X_COUNT];
     uint64_t bytes[7];
     uint8_t *data[5];
     float *parts;      /* the workspace */
@@ -151,10 +186,17 @@ static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, ui
     uint64_t qrow = sequence * c->begin_q + query, k0 = sequence * c->begin_k;
     const uint8_t *q = r->data[0] + element(&d->q, head * c->heads_q / c->heads_out, qrow) * size;
     double scale = 1.0 / sqrt((double)dim_qk), max = -DBL_MAX, sum = 0, worst = 0, *scores = r->scores;
-    uint64_t visible = 0;
+    const uint64_t head_q = head * c->heads_q / c->heads_out;
+    const int64_t place = (int64_t)query + (int64_t)c->nk - (int64_t)c->nq;
+    const bool sinks = d->sinks.dtype != RAPT_DTYPE_NONE, segments = d->segments.dtype != RAPT_DTYPE_NONE;
+    const double sink = sinks ? (double)extra_number(RAPT_X_SINKS, head_q) : -INFINITY;
+    uint64_t visible = sinks;
+    if (sinks)
+        max = sink;
     for (uint64_t j = 0; j < c->nk; j++) {
         scores[j] = -INFINITY;
-        if (!rapt_problem_sees(&r->plan->problem, (int64_t)query + (int64_t)c->nk - (int64_t)c->nq, (int64_t)j) ||
+        if (!rapt_problem_sees(&r->plan->problem, place, (int64_t)j) ||
+            (segments && (place < 0 || extra_segment(k0 + j) != extra_segment(k0 + (uint64_t)place))) ||
             (d->mask_mod[0] != NULL && !probe_mask(sequence, head, query, j)))
             continue;
         visible++;
@@ -163,12 +205,18 @@ static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, ui
         for (uint64_t x = 0; x < dim_qk; x++)
             s += rapt_number_get(q + x * size, dtype) * rapt_number_get(k + x * size, dtype);
         scores[j] = rapt_problem_score(&r->plan->problem, s * scale);
+        if (d->key_bias.dtype != RAPT_DTYPE_NONE)
+            scores[j] += (double)extra_number(RAPT_X_KEY_BIAS,
+                                              (d->key_bias.size[1] > 1 ? head_q : 0) * d->key_bias.size[2] + k0 + j);
+        if (d->alibi.dtype != RAPT_DTYPE_NONE)
+            scores[j] -= (double)extra_number(RAPT_X_ALIBI, head_q) * fabs((double)(place - (int64_t)j));
         if (d->score_mod[0] != NULL)
             scores[j] = probe_score(scores[j], sequence, head, query, j);
         max = fmax(max, scores[j]);
     }
     for (uint64_t j = 0; j < c->nk; j++)
         sum += scores[j] = exp(scores[j] - max);
+    sum += sinks ? exp(sink - max) : 0;
     /* f16 matrices round the weights to 11 bits; storage rounds the output. */
     double unit = dtype == RAPT_BF16 ? 0x1p-8 : dtype == RAPT_F16 ? 0x1p-10 : 0x1p-15;
     uint64_t row = head * d->q.size[2] + qrow;
@@ -239,6 +287,31 @@ static void merge_results(probe_run *r)
     }
 }
 
+static rapt_status make_extra_buffers(probe_run *r, rapt_device *device, rapt_attention_args *args, rapt_error *error)
+{
+    rapt_slot *slots[RAPT_X_COUNT] = {&args->sinks, &args->alibi, &args->key_bias, &args->segments};
+    rapt_status status = RAPT_OK;
+    for (unsigned x = 0; x < RAPT_X_COUNT && status == RAPT_OK; x++) {
+        const uint64_t bytes = rapt_tensor_bytes(extra_tensor(&r->c->desc, x));
+        if (bytes == 0)
+            continue;
+        uint32_t *words = rapt_calloc(&device->runtime->allocator, bytes / 4, 4);
+        if (words == NULL)
+            return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a probe");
+        for (uint64_t i = 0; i < bytes / 4; i++) {
+            const float number = extra_number(x, i);
+            const int32_t segment = extra_segment(i);
+            memcpy(&words[i], x == RAPT_X_SEGMENTS ? (const void *)&segment : (const void *)&number, 4);
+        }
+        status = rapt_buffer_create(device, bytes, &r->extras[x], error);
+        slots[x]->buffer = r->extras[x];
+        if (status == RAPT_OK)
+            status = rapt_buffer_upload(r->extras[x], 0, words, bytes, error);
+        rapt_free(&device->runtime->allocator, words, bytes);
+    }
+    return status;
+}
+
 /* Host memory and inputs on the device. */
 static rapt_status run_make(probe_run *r, rapt_device *device, rapt_attention_args *args, rapt_error *error)
 {
@@ -281,6 +354,8 @@ static rapt_status run_make(probe_run *r, rapt_device *device, rapt_attention_ar
     }
     if (status == RAPT_OK)
         status = rapt_buffer_upload(r->buffers[5], 0, cu, sizeof cu, error);
+    if (status == RAPT_OK)
+        status = make_extra_buffers(r, device, args, error);
     args->cu_seqlens_k = (rapt_slot){r->buffers[5], 3 * sizeof cu[0]};
     return status;
 }
@@ -294,6 +369,8 @@ static void run_free(probe_run *r, const rapt_allocator *a)
         rapt_binding_destroy(&r->binding);
         for (int i = 0; i < 7; i++)
             rapt_buffer_destroy(&r->buffers[i]);
+        for (unsigned x = 0; x < RAPT_X_COUNT; x++)
+            rapt_buffer_destroy(&r->extras[x]);
     }
     for (int i = 0; i < 5; i++)
         rapt_free(a, r->data[i], r->bytes[i]);
@@ -325,7 +402,7 @@ static rapt_status run_case(probe_run *r, rapt_device *device, double *share, ui
         return status;
     take_results(r);
     *share = worst_error(r);
-    if (*share <= 1 || r->plan->pipeline_count < 2)
+    if (*share <= 1 || r->plan->splits < 2) /* what packs vectors is not told apart from what reads them */
         return RAPT_OK;
     status = rapt_buffer_download(r->buffers[6], 0, r->parts, r->bytes[6], error);
     if (status != RAPT_OK)

@@ -556,6 +556,9 @@ static rapt_status check_arguments(rapt_device *device, const rapt_attention_des
     if (desc->score_mod[0] != NULL || desc->mask_mod[0] != NULL)
         return rapt_fail(error, RAPT_ERROR_UNSUPPORTED,
                          "problems with score_mod or mask_mod are not tuned: what is right there only the app knows");
+    if (!rapt_problem_is_plain(&t->problem))
+        return rapt_fail(error, RAPT_ERROR_UNSUPPORTED,
+                         "problems with sinks, ALiBi, key biases or segments are not tuned: nothing there proves results");
     if (t->problem.empty)
         return rapt_fail(error, RAPT_ERROR_INVALID, "an empty problem has nothing to tune");
     if (!rapt_tuning_key(&t->problem, &device->caps, &t->key))

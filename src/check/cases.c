@@ -133,6 +133,46 @@ static const rapt_case named[] = {
      .groups = QUICK},
     {"soft-cap-poison", SHAPE(1, 4, 2, 4, 600, 128, 128), F32, CAUSAL(-70), .soft_cap = 20.0f, .key_splits = 4,
      .input = RAPT_INPUT_POISONED, .groups = QUICK},
+    /* sinks, ALiBi, key biases, segments */
+    {"sinks", SHAPE(2, 4, 2, 40, 70, 64, 64), F32, .sinks = 1, .groups = CORE},
+    {"sinks-causal-f16", SHAPE(1, 4, 2, 70, 50, 64, 64), F16, CAUSAL(0), .sinks = 2, .groups = CORE},
+    {"sinks-bf16", SHAPE(1, 2, 4, 20, 50, 80, 80), BF16, .sinks = 2, .groups = QUICK},
+    {"sinks-decode", SHAPE(1, 8, 2, 1, 777, 128, 128), F32, .sinks = 1, .key_splits = 3, .groups = CORE},
+    {"sinks-large", SHAPE(1, 2, 2, 40, 70, 64, 64), F32, .sinks = 1, .input = RAPT_INPUT_LARGE, .groups = QUICK},
+    {"sinks-no-keys", SHAPE(2, 3, 3, 5, 0, 8, 8), F32, .sinks = 1, .groups = QUICK},
+    {"sinks-varlen", SHAPE(1, 4, 2, 100, 130, 64, 64), F32, .sinks = 1, .sequences = 5,
+     .length_q = {1, 33, 0, 60, 6}, .length_k = {64, 33, 5, 0, 28}, .groups = QUICK},
+    {"alibi", SHAPE(1, 4, 4, 70, 70, 64, 64), F32, .alibi = true, .groups = CORE},
+    {"alibi-causal-f16", SHAPE(1, 8, 2, 50, 90, 64, 64), F16, CAUSAL(-9), .alibi = true, .groups = CORE},
+    {"alibi-offset", SHAPE(1, 2, 2, 20, 30, 64, 64), F32, .causal_offset = -7, .alibi = true, .groups = QUICK},
+    {"alibi-decode", SHAPE(1, 8, 2, 2, 500, 128, 128), F32, CAUSAL(0), .alibi = true, .key_splits = 3,
+     .groups = CORE},
+    {"alibi-varlen", SHAPE(1, 2, 2, 120, 140, 32, 32), F32, CAUSAL(0), .alibi = true, .sequences = 3,
+     .length_q = {80, 25, 15}, .length_k = {90, 20, 30}, .groups = QUICK},
+    {"key-bias", SHAPE(2, 4, 2, 40, 70, 64, 64), F32, .key_bias = 1, .groups = CORE},
+    {"key-bias-poison-f16", SHAPE(1, 4, 2, 70, 90, 64, 64), F16, CAUSAL(-9), .key_bias = 2,
+     .input = RAPT_INPUT_POISONED, .groups = CORE},
+    {"key-bias-all", SHAPE(2, 3, 3, 40, 45, 33, 35), F32, .key_bias = 3, .layout = RAPT_LAYOUT_ODD, .groups = QUICK},
+    {"key-bias-decode", SHAPE(2, 8, 2, 1, 777, 128, 128), F32, .key_bias = 3, .key_splits = 3, .groups = CORE},
+    {"key-bias-decode-heads", SHAPE(2, 8, 2, 1, 300, 128, 128), F32, .key_bias = 1, .groups = QUICK},
+    {"key-bias-one-key", SHAPE(1, 2, 2, 7, 6, 16, 16), F32, CAUSAL(-5), .key_bias = 3, .groups = QUICK},
+    {"key-bias-varlen", SHAPE(1, 2, 2, 120, 140, 32, 32), F32, .key_bias = 2, .sequences = 3,
+     .length_q = {80, 25, 15}, .length_k = {90, 20, 30}, .groups = QUICK},
+    {"segments", SHAPE(2, 2, 2, 70, 70, 64, 64), F32, .segments = 3, .input = RAPT_INPUT_POISONED, .groups = CORE},
+    {"segments-causal-f16", SHAPE(1, 4, 2, 50, 90, 64, 64), F16, CAUSAL(0), .segments = 2,
+     .input = RAPT_INPUT_POISONED, .groups = CORE},
+    {"segments-cross", SHAPE(1, 2, 2, 60, 40, 64, 64), F32, .segments = 4, .groups = QUICK},
+    {"segments-decode", SHAPE(2, 8, 2, 2, 500, 128, 128), F32, .segments = 3, .key_splits = 3, .groups = QUICK},
+    {"segments-exact", SHAPE(1, 2, 2, 64, 64, 32, 24), F32, .segments = 3, .input = RAPT_INPUT_EXACT, .groups = CORE},
+    {"segments-varlen", SHAPE(1, 2, 2, 120, 140, 32, 32), F32, CAUSAL(0), .segments = 3, .sequences = 3,
+     .length_q = {80, 25, 15}, .length_k = {90, 20, 30}, .groups = QUICK},
+    {"all-extras", SHAPE(2, 4, 2, 70, 90, 64, 64), F32, CAUSAL(0), WINDOW(40, -1, 3), .soft_cap = 5, .sinks = 1,
+     .alibi = true, .key_bias = 1, .segments = 2, .input = RAPT_INPUT_POISONED, .groups = CORE},
+    {"all-extras-decode-f16", SHAPE(2, 8, 2, 3, 500, 128, 128), F16, .sinks = 2, .alibi = true, .key_bias = 3,
+     .segments = 2, .key_splits = 4, .input = RAPT_INPUT_POISONED, .groups = CORE},
+    {"sinks-alibi", SHAPE(1, 4, 2, 33, 33, 64, 64), BF16, CAUSAL(0), .sinks = 1, .alibi = true, .groups = QUICK},
+    {"alibi-segments-varlen", SHAPE(1, 2, 2, 120, 140, 32, 32), F32, .alibi = true, .segments = 2, .sequences = 3,
+     .length_q = {80, 25, 15}, .length_k = {90, 20, 30}, .input = RAPT_INPUT_POISONED, .groups = QUICK},
     /* nothing at all */
     {"no-queries", SHAPE(2, 3, 3, 0, 5, 8, 8), F32, .groups = QUICK},
     {"no-keys", SHAPE(2, 3, 3, 5, 0, 8, 8), F32, .groups = CORE},
@@ -240,7 +280,7 @@ typedef struct list {
 
 static void name_case(rapt_case *c)
 {
-    char mask[32] = "", window[80] = "", cap[24] = "", split[16] = "", varlen[16] = "", dv[16] = "";
+    char mask[32] = "", window[80] = "", cap[24] = "", extras[32] = "", split[16] = "", varlen[16] = "", dv[16] = "";
     if (c->causal)
         snprintf(mask, sizeof mask, "-causal%+lld", (long long)c->causal_offset);
     if (c->window)
@@ -248,15 +288,17 @@ static void name_case(rapt_case *c)
                  (long long)c->window_right, (unsigned long long)c->sink_tokens, (long long)c->causal_offset);
     if (c->soft_cap > 0)
         snprintf(cap, sizeof cap, "-cap%g", (double)c->soft_cap);
+    if (c->sinks || c->alibi || c->key_bias || c->segments)
+        snprintf(extras, sizeof extras, "-x%u%u%u%u", c->sinks, c->alibi, c->key_bias, c->segments);
     if (c->key_splits > 0)
         snprintf(split, sizeof split, "-s%u", c->key_splits);
     if (c->sequences > 0)
         snprintf(varlen, sizeof varlen, "-v%u", c->sequences);
     if (c->d_v != c->d_qk)
         snprintf(dv, sizeof dv, "V%u", (unsigned)c->d_v);
-    snprintf(c->name, sizeof c->name, "B%uH%uK%uD%u%sQ%uN%u%s%s%s%s%s%s-%s-%s", (unsigned)c->batch,
+    snprintf(c->name, sizeof c->name, "B%uH%uK%uD%u%sQ%uN%u%s%s%s%s%s%s%s-%s-%s", (unsigned)c->batch,
              (unsigned)c->q_heads, (unsigned)c->kv_heads, (unsigned)c->d_qk, dv, (unsigned)c->nq,
-             (unsigned)c->nk, dtype_name(c->dtype), mask, window, cap, varlen, split, rapt_case_layout_name(c->layout),
+             (unsigned)c->nk, dtype_name(c->dtype), mask, window, cap, extras, varlen, split, rapt_case_layout_name(c->layout),
              rapt_case_input_name(c->input));
 }
 
@@ -382,6 +424,12 @@ static rapt_case mixed_case(rapt_random *r)
     }
     if (rapt_random_below(r, 6) == 0)
         c.soft_cap = (float)(1 + rapt_random_below(r, 50));
+    if (rapt_random_below(r, 3) == 0) {
+        c.sinks = (uint8_t)rapt_random_below(r, 3);
+        c.alibi = rapt_random_below(r, 3) == 0;
+        c.key_bias = rapt_random_below(r, 2) ? (uint8_t)rapt_random_below(r, 4) : 0;
+        c.segments = rapt_random_below(r, 3) == 0 ? 1 + (uint8_t)rapt_random_below(r, 4) : 0;
+    }
     return c;
 }
 
@@ -468,13 +516,13 @@ static bool one_length_is_exact(const rapt_case *c, uint64_t nk)
     uint64_t bits = 0;
     while ((1ull << bits) < nk)
         bits++;
-    const bool uniform = !c->causal && !c->window && nk <= 128 && (nk & (nk - 1)) == 0;
+    const bool uniform = !c->causal && !c->window && !c->segments && nk <= 128 && (nk & (nk - 1)) == 0;
     return 2 * bits <= c->d_qk || uniform;
 }
 
 bool rapt_case_is_exact(const rapt_case *c)
 {
-    if (c->input != RAPT_INPUT_EXACT || c->soft_cap > 0)
+    if (c->input != RAPT_INPUT_EXACT || c->soft_cap > 0 || c->sinks || c->alibi || c->key_bias)
         return false;
     if (c->sequences == 0)
         return one_length_is_exact(c, c->nk);

@@ -21,7 +21,11 @@ typedef struct row {
     const uint8_t *bad;
     int64_t place; /* of the query, as a key position */
     uint64_t batch, head, query; /* of the query: its batch entry or sequence, its head, its place in its sequence */
-    uint64_t keys, visible;
+    uint64_t keys;
+    double sink, slope;      /* -inf, 0: none */
+    const float *key_bias;   /* of the row's keys; NULL: none */
+    const int32_t *segments; /* of the row's keys; NULL: none */
+    int64_t segment_key;     /* the key whose segment the query shares; it may not exist */
 } row;
 
 static float *gather(const rapt_tensor *t, const void *data)
@@ -96,11 +100,14 @@ static int64_t place_of(const rapt_attention_desc *d, uint64_t i, uint64_t nq, u
     return (int64_t)i + (int64_t)nk - (int64_t)nq + offset;
 }
 
+/* Whether a row sees key j. */
 static bool row_sees(const problem *p, const row *r, uint64_t j)
 {
     const rapt_check_user *u = p->in->user;
-    return sees(p->desc, r->place, (int64_t)j) &&
-           (!u || !u->mask_mod || u->mask_mod(u, r->batch, r->head, r->query, j));
+    if (!sees(p->desc, r->place, (int64_t)j) ||
+        (r->segments && (r->segment_key < 0 || r->segments[j] != r->segments[r->segment_key])))
+        return false;
+    return !u || !u->mask_mod || u->mask_mod(u, r->batch, r->head, r->query, j);
 }
 
 /* The scaled dot product as it goes into the softmax. */
@@ -162,18 +169,28 @@ static bool find_row(const problem *p, uint64_t b, uint64_t g, uint64_t i, row *
     r->batch = p->desc->sequences > 0 ? sequence : b;
     r->head = h;
     r->query = place;
-    r->visible = 0;
-    for (uint64_t j = 0; j < nk; j++)
-        r->visible += row_sees(p, r, j);
+    const rapt_attention_desc *d = p->desc;
+    r->sink = -INFINITY;
+    if (d->sinks.dtype != RAPT_DTYPE_NONE)
+        r->sink = (double)p->in->sinks[(int64_t)(g * d->sinks.size[0] / heads) * d->sinks.stride[0]];
+    r->slope = d->alibi.dtype != RAPT_DTYPE_NONE ? (double)p->in->alibi[(int64_t)h * d->alibi.stride[0]] : 0;
+    r->key_bias = NULL;
+    if (d->key_bias.dtype != RAPT_DTYPE_NONE)
+        r->key_bias = p->in->key_bias + (d->key_bias.size[0] > 1 ? (int64_t)b * d->key_bias.stride[0] : 0) +
+                      (d->key_bias.size[1] > 1 ? (int64_t)h * d->key_bias.stride[1] : 0) + key0;
+    r->segments = NULL;
+    if (d->segments.dtype != RAPT_DTYPE_NONE)
+        r->segments = p->in->segments + (int64_t)b * d->segments.stride[0] + key0;
+    r->segment_key = (int64_t)place + (int64_t)nk - (int64_t)nq;
     return true;
 }
 
-/* out = softmax(scale * q K^T) V over the visible keys, lse = log(sum(exp(scale * q K^T))). s: room for the
- * scores. */
+/* out = softmax(s) V over the visible keys, lse = log(sum(exp(s))), of the scores s = cap(scale * q K^T) + biases; a sink
+ * is one more key, with a score and a value of 0. s: room for the scores. */
 static void attend_f64(const problem *p, const row *r, double *s, double *out, double *lse)
 {
     const uint64_t dim_qk = p->desc->q.size[3], dim_v = p->desc->v.size[3];
-    double largest = -INFINITY, sum = 0;
+    double largest = r->sink, sum = 0;
     for (uint64_t j = 0; j < r->keys; j++) {
         if (!row_sees(p, r, j))
             continue;
@@ -184,12 +201,13 @@ static void attend_f64(const problem *p, const row *r, double *s, double *out, d
         s[j] = p->scale * dot;
         if (p->desc->soft_cap > 0)
             s[j] = (double)p->desc->soft_cap * tanh(s[j] / (double)p->desc->soft_cap);
+        s[j] += (r->key_bias ? (double)r->key_bias[j] : 0) - r->slope * fabs((double)(r->place - (int64_t)j));
         s[j] = score_of(p, r, j, s[j]);
         largest = fmax(largest, s[j]);
     }
     for (uint64_t e = 0; e < dim_v; e++)
         out[e] = 0;
-    for (uint64_t j = 0; j < r->keys; j++) {
+    for (uint64_t j = 0; j < r->keys && largest > -INFINITY; j++) {
         if (!row_sees(p, r, j))
             continue;
         const double weight = exp(s[j] - largest);
@@ -198,9 +216,11 @@ static void attend_f64(const problem *p, const row *r, double *s, double *out, d
         for (uint64_t e = 0; e < dim_v; e++)
             out[e] += weight * (double)r->v[j * dim_v + e];
     }
-    for (uint64_t e = 0; e < dim_v && r->visible > 0; e++)
+    if (r->sink > -INFINITY)
+        sum += exp(r->sink - largest);
+    for (uint64_t e = 0; e < dim_v && sum > 0; e++)
         out[e] /= sum;
-    *lse = r->visible > 0 ? largest + log(sum) : -INFINITY;
+    *lse = sum > 0 ? largest + log(sum) : -INFINITY;
 }
 
 /* The same, term by term, in single precision, and rounded to the storage type; the weights too if `half_weights`.
@@ -209,7 +229,7 @@ static void attend_f32(const problem *p, const row *r, bool half_weights, float 
 {
     const uint64_t dim_qk = p->desc->q.size[3], dim_v = p->desc->v.size[3];
     const float scale = (float)p->scale;
-    float largest = -INFINITY, sum = 0;
+    float largest = (float)r->sink, sum = 0;
     for (uint64_t j = 0; j < r->keys; j++) {
         if (!row_sees(p, r, j))
             continue;
@@ -219,12 +239,14 @@ static void attend_f32(const problem *p, const row *r, bool half_weights, float 
         s[j] = scale * dot;
         if (p->desc->soft_cap > 0)
             s[j] = p->desc->soft_cap * tanhf(s[j] / p->desc->soft_cap);
+        s[j] += r->key_bias ? r->key_bias[j] : 0;
+        s[j] -= (float)r->slope * fabsf((float)(r->place - (int64_t)j));
         s[j] = (float)score_of(p, r, j, (double)s[j]);
         largest = fmaxf(largest, s[j]);
     }
     for (uint64_t e = 0; e < dim_v; e++)
         acc[e] = 0;
-    for (uint64_t j = 0; j < r->keys; j++) {
+    for (uint64_t j = 0; j < r->keys && largest > -INFINITY; j++) {
         if (!row_sees(p, r, j))
             continue;
         float weight = expf(s[j] - largest);
@@ -234,9 +256,11 @@ static void attend_f32(const problem *p, const row *r, bool half_weights, float 
         for (uint64_t e = 0; e < dim_v; e++)
             acc[e] += weight * r->v[j * dim_v + e];
     }
+    if (r->sink > -INFINITY)
+        sum += expf((float)r->sink - largest);
     for (uint64_t e = 0; e < dim_v; e++)
-        out[e] = r->visible > 0 ? (double)rapt_check_round(p->desc->q.dtype, acc[e] / sum) : 0;
-    *lse = r->visible > 0 ? (double)(largest + logf(sum)) : (double)-INFINITY;
+        out[e] = sum > 0 ? (double)rapt_check_round(p->desc->q.dtype, acc[e] / sum) : 0;
+    *lse = sum > 0 ? (double)(largest + logf(sum)) : (double)-INFINITY;
 }
 
 static bool any_bad(const problem *p, const row *r)

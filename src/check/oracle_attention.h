@@ -9,6 +9,8 @@ typedef struct rapt_check_inputs {
     const void *q, *k, *v;
     const int32_t *cu_seqlens_q, *cu_seqlens_k; /* with desc->sequences; well-formed */
     const rapt_check_user *user;                /* with desc's score_mod and mask_mod; else NULL */
+    const float *sinks, *alibi, *key_bias;      /* those that the descriptor has */
+    const int32_t *segments;
 } rapt_check_inputs;
 
 /* What is to be expected of one output row. */
@@ -38,7 +40,7 @@ bool rapt_check_attention_half_weights(const rapt_attention_desc *desc, const ra
 /* Whether query i of nq sees key j of nk, of one sequence. */
 bool rapt_check_attention_sees(const rapt_attention_desc *desc, uint64_t i, uint64_t nq, uint64_t nk, uint64_t j);
 
-/* Visible (query, key) pairs over all output heads: what flops are counted from. */
+/* Visible (query, key) pairs, segments aside, over all output heads: what flops are counted from. */
 double rapt_check_attention_pairs(const rapt_attention_desc *desc, const rapt_check_inputs *in);
 
 #endif

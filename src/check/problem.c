@@ -133,6 +133,36 @@ static void place_lengths(rapt_check_problem *p)
                                  .shares = op};
 }
 
+/* A dense vector beside the tensors; in the odd layout its rows lie apart, and it starts at an odd element. */
+static void place_extra(rapt_check_problem *p, int op, rapt_tensor *t, rapt_dtype dtype, uint32_t rank, const uint64_t *size)
+{
+    const int64_t gap = p->c.layout == RAPT_LAYOUT_ODD ? 3 : 0;
+    *t = (rapt_tensor){.dtype = dtype, .rank = rank};
+    int64_t stride = 1;
+    for (uint32_t axis = rank; axis-- > 0;) {
+        t->size[axis] = size[axis];
+        t->stride[axis] = stride;
+        stride = stride * (int64_t)max_u64(size[axis], 1) + gap;
+    }
+    place(p, op, t);
+}
+
+static void place_extras(rapt_check_problem *p)
+{
+    const rapt_case *c = &p->c;
+    rapt_attention_desc *d = &p->desc;
+    const uint64_t heads[] = {0, c->q_heads, p->heads};
+    const uint64_t bias[3] = {c->key_bias == 1 ? c->batch : 1, c->key_bias == 3 ? 1 : c->q_heads, c->nk};
+    if (c->sinks)
+        place_extra(p, RAPT_OP_SINKS, &d->sinks, RAPT_F32, 1, &heads[c->sinks]);
+    if (c->alibi)
+        place_extra(p, RAPT_OP_ALIBI, &d->alibi, RAPT_F32, 1, &heads[1]);
+    if (c->key_bias)
+        place_extra(p, RAPT_OP_KEY_BIAS, &d->key_bias, RAPT_F32, 3, bias);
+    if (c->segments)
+        place_extra(p, RAPT_OP_SEGMENTS, &d->segments, RAPT_I32, 2, (const uint64_t[]){c->batch, c->nk});
+}
+
 static void describe(rapt_check_problem *p)
 {
     const rapt_case *c = &p->c;
@@ -143,6 +173,8 @@ static void describe(rapt_check_problem *p)
         d->flags |= RAPT_ATTENTION_CAUSAL;
         d->causal_offset = c->causal_offset;
     }
+    if (c->alibi)
+        d->causal_offset = c->causal_offset;
     if (c->window) {
         d->flags |= RAPT_ATTENTION_WINDOW;
         d->causal_offset = c->causal_offset;
@@ -181,6 +213,7 @@ static void describe(rapt_check_problem *p)
     d->out = lay_out(c, p->heads, c->nq, c->d_v, false);
     place(p, RAPT_OP_OUT, &d->out);
     place_lse(p);
+    place_extras(p);
     place_lengths(p);
 }
 
@@ -253,9 +286,15 @@ static uint32_t spans(const rapt_case *c, span out[RAPT_CASE_SEQUENCES])
     return c->sequences;
 }
 
+/* Of batch entry 0: segments are the same in all. */
 static bool sees(const rapt_check_problem *p, const span *s, uint64_t i, uint64_t j)
 {
-    return rapt_check_attention_sees(&p->desc, i, s->nq, s->nk, j);
+    if (!rapt_check_attention_sees(&p->desc, i, s->nq, s->nk, j))
+        return false;
+    if (!p->c.segments)
+        return true;
+    const int32_t *segments = (const int32_t *)data(p, RAPT_OP_SEGMENTS) + s->k0;
+    return i + s->nk >= s->nq && segments[j] == segments[i + s->nk - s->nq];
 }
 
 /* One of the keys that query i sees, at random; 0 where it sees none. */
@@ -366,13 +405,37 @@ static void poison_keys(rapt_check_problem *p)
                     for (uint64_t e = 0; e < c->d_v; e++)
                         put(p, RAPT_OP_V, &p->desc.v, (const uint64_t[]){b, h, s->k0 + j, e},
                             poison[(j + e + 1) % 3]);
+                    if (c->key_bias == 3)
+                        ((float *)data(p, RAPT_OP_KEY_BIAS))[s->k0 + j] = NAN;
                 }
     }
 }
 
+/* Sinks about the size of scores, usual slopes, biases of which some are -inf, segments of unequal lengths that come again
+ * (so that segments are no blocks). */
+static void fill_extras(rapt_check_problem *p, rapt_random *random)
+{
+    const rapt_attention_desc *d = &p->desc;
+    float *sinks = data(p, RAPT_OP_SINKS), *alibi = data(p, RAPT_OP_ALIBI), *bias = data(p, RAPT_OP_KEY_BIAS);
+    int32_t *segments = data(p, RAPT_OP_SEGMENTS);
+    for (uint64_t h = 0; sinks && h < d->sinks.size[0]; h++)
+        sinks[(int64_t)h * d->sinks.stride[0]] = (float)(2 * rapt_random_normal(random));
+    for (uint64_t h = 0; alibi && h < d->alibi.size[0]; h++)
+        alibi[(int64_t)h * d->alibi.stride[0]] = (float)exp2(-8.0 * (double)(h + 1) / (double)d->alibi.size[0]);
+    for (uint64_t b = 0; bias && b < d->key_bias.size[0]; b++)
+        for (uint64_t h = 0; h < d->key_bias.size[1]; h++)
+            for (uint64_t j = 0; j < d->key_bias.size[2]; j++)
+                bias[(int64_t)b * d->key_bias.stride[0] + (int64_t)h * d->key_bias.stride[1] + (int64_t)j] =
+                    (j + h) % 9 == 0 ? -INFINITY : (float)rapt_random_normal(random);
+    for (uint64_t b = 0; segments && b < d->segments.size[0]; b++)
+        for (uint64_t j = 0; j < d->segments.size[1]; j++)
+            segments[(int64_t)b * d->segments.stride[0] + (int64_t)j] = (int32_t)(j * j / 97 % p->c.segments) - 1;
+}
+
 static void fill(rapt_check_problem *p)
 {
-    rapt_random random = {p->c.seed};
+    rapt_random random = {p->c.seed}, more = {~p->c.seed}; /* inputs do not depend on whether there are such vectors */
+    fill_extras(p, &more);
     if (p->c.input == RAPT_INPUT_EXACT)
         fill_exact(p, &random);
     else
@@ -415,13 +478,17 @@ static extent extent_of(const rapt_check_problem *p, int op, const rapt_tensor *
     return largest;
 }
 
-/* What no partial sum of a score exceeds: scale * |q| |k|. */
+/* What no partial sum of a score exceeds: scale * |q| |k|, and biases. */
 static double score_bound(const rapt_check_problem *p)
 {
     const rapt_attention_desc *d = &p->desc;
     const double scale =
         d->flags & RAPT_ATTENTION_SCALE ? fabs((double)d->scale) : 1 / sqrt((double)d->q.size[3]);
-    return scale * extent_of(p, RAPT_OP_Q, &d->q).row * extent_of(p, RAPT_OP_K, &d->k).row;
+    double bound = scale * extent_of(p, RAPT_OP_Q, &d->q).row * extent_of(p, RAPT_OP_K, &d->k).row;
+    const double places = (double)(p->c.nq + p->c.nk) + fabs((double)d->causal_offset);
+    bound += p->c.key_bias ? 4 : 0; /* normally distributed */
+    bound += p->c.alibi ? fmin(places, 1e6) * (double)((const float *)data(p, RAPT_OP_ALIBI))[0] : 0; /* the steepest */
+    return bound;
 }
 
 static bool expect(rapt_check_problem *p, uint64_t row_step)
@@ -483,6 +550,10 @@ rapt_check_inputs rapt_check_problem_inputs(const rapt_check_problem *p)
                                .v = data(p, RAPT_OP_V),
                                .cu_seqlens_q = data(p, RAPT_OP_CU_Q),
                                .cu_seqlens_k = data(p, RAPT_OP_CU_K),
+                               .sinks = data(p, RAPT_OP_SINKS),
+                               .alibi = data(p, RAPT_OP_ALIBI),
+                               .key_bias = data(p, RAPT_OP_KEY_BIAS),
+                               .segments = data(p, RAPT_OP_SEGMENTS),
                                .user = p->user};
 }
 

@@ -16,7 +16,8 @@ typedef struct rapt_check_operand {
     int shares; /* index of the operand whose image and buffer this one lies in; its own index if none */
 } rapt_check_operand;
 
-enum { RAPT_OP_Q, RAPT_OP_K, RAPT_OP_V, RAPT_OP_OUT, RAPT_OP_LSE, RAPT_OP_CU_Q, RAPT_OP_CU_K, RAPT_OP_COUNT };
+enum { RAPT_OP_Q, RAPT_OP_K, RAPT_OP_V, RAPT_OP_OUT, RAPT_OP_LSE, RAPT_OP_CU_Q, RAPT_OP_CU_K,
+       RAPT_OP_SINKS, RAPT_OP_ALIBI, RAPT_OP_KEY_BIAS, RAPT_OP_SEGMENTS, RAPT_OP_COUNT };
 
 typedef struct rapt_check_problem {
     rapt_case c;

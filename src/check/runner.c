@@ -93,6 +93,10 @@ rapt_status rapt_trial_open(rapt_device *device, const rapt_check_problem *probl
     args.lse = slot(t, RAPT_OP_LSE);
     args.cu_seqlens_q = slot(t, RAPT_OP_CU_Q);
     args.cu_seqlens_k = slot(t, RAPT_OP_CU_K);
+    args.sinks = slot(t, RAPT_OP_SINKS);
+    args.alibi = slot(t, RAPT_OP_ALIBI);
+    args.key_bias = slot(t, RAPT_OP_KEY_BIAS);
+    args.segments = slot(t, RAPT_OP_SEGMENTS);
     args.workspace.buffer = t->workspace;
     for (int n = 0; n < RAPT_USER_BUFFERS; n++)
         args.user[n].buffer = t->user[n];

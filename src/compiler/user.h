@@ -10,7 +10,7 @@
 typedef struct rapt_user_code {
     const rapt_allocator *allocator;
     rapt_hash hash; /* of all that follows */
-    char defines[112];
+    char defines[128];
     uint32_t tokens; /* of all texts, calls written out */
     rapt_compile_file files[1 + 2 * RAPT_USER_MODS]; /* the first is hook/user_code.glsl, which includes the others */
     size_t sizes[1 + 2 * RAPT_USER_MODS];            /* of their texts */
@@ -18,9 +18,9 @@ typedef struct rapt_user_code {
     uint32_t file_count;
 } rapt_user_code;
 
-/* From the texts and user buffers of `desc`; with_varlen: kernels may read cu_seqlens, else they have no buffers for them.
- * *code is NULL where there is no text. RAPT_ERROR_INVALID: one line, "score_mod:3: ..". */
-rapt_status rapt_user_code_make(const rapt_allocator *a, const rapt_attention_desc *desc, bool with_varlen,
+/* From the texts and user buffers of `desc`; with_varlen, with_extras: kernels may read cu_seqlens, and the
+ * extra operand; else they have no buffers for them. *code is NULL where there is no text. RAPT_ERROR_INVALID: one line, "score_mod:3: ..". */
+rapt_status rapt_user_code_make(const rapt_allocator *a, const rapt_attention_desc *desc, bool with_varlen, bool with_extras,
                                 rapt_user_code **code, rapt_error *error);
 void rapt_user_code_free(rapt_user_code **code);
 

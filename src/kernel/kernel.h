@@ -19,6 +19,11 @@ typedef enum rapt_role {
     RAPT_ROLE_CU_K,
     RAPT_ROLE_PART_ACC, /* partial accumulators (row, split, head_dim_v), float, in the workspace */
     RAPT_ROLE_PART_ML,  /* partial (m, l) pairs (row, split), float, in the workspace */
+    RAPT_ROLE_EXTRA,    /* one of the extra vectors, or several packed, in the workspace */
+    RAPT_ROLE_SINKS,    /* the extra vectors themselves, where they are packed; in the order of RAPT_X_* */
+    RAPT_ROLE_ALIBI,
+    RAPT_ROLE_KEY_BIAS,
+    RAPT_ROLE_SEGMENTS,
     RAPT_ROLE_USER,     /* the first of RAPT_USER_BUFFERS buffers that code of the app reads */
     RAPT_ROLE_USER_1,
     RAPT_ROLE_USER_2,
@@ -58,6 +63,7 @@ typedef enum rapt_constant_source {
     RAPT_CONST_WHOLE_KEYS, /* 1: every row sees every key of every tile of keys: nothing to mask */
     RAPT_CONST_WINDOW,     /* 0 or 1 */
     RAPT_CONST_SOFT_CAP,   /* 0 or 1 */
+    RAPT_CONST_EXTRAS,     /* bits of RAPT_PARAM_EXTRAS */
 } rapt_constant_source;
 
 typedef struct rapt_kernel_constant {
@@ -77,6 +83,7 @@ enum {
     RAPT_ROW_BENCH_ONLY = 32, /* never chosen, only forced: the naive yardstick */
     RAPT_ROW_WINDOW = 64,
     RAPT_ROW_SOFT_CAP = 128,
+    RAPT_ROW_EXTRAS = 256, /* sinks, ALiBi, key biases, segments */
 };
 
 typedef enum rapt_family {
@@ -87,6 +94,7 @@ typedef enum rapt_family {
     RAPT_FAMILY_MERGE,
     RAPT_FAMILY_NAIVE,
     RAPT_FAMILY_PEAK, /* measures the device; never part of a plan for an operator */
+    RAPT_FAMILY_MAP,  /* prepares operands */
     RAPT_FAMILY_COUNT
 } rapt_family;
 

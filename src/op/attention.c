@@ -68,6 +68,11 @@ double rapt_problem_score(const rapt_problem *p, double scaled)
     return p->soft_cap > 0.0f ? (double)p->soft_cap * tanh(scaled / (double)p->soft_cap) : scaled;
 }
 
+bool rapt_problem_is_plain(const rapt_problem *p)
+{
+    return p->extras == 0 && !p->score_mod && !p->mask_mod;
+}
+
 uint64_t rapt_first_visible_key(const rapt_problem *p)
 {
     if (!p->window || p->window_left < 0)
@@ -262,6 +267,78 @@ static rapt_status check_user(const rapt_attention_desc *desc, rapt_problem *p, 
     return RAPT_OK;
 }
 
+/* The extra vectors, as (batch, heads, count). */
+static rapt_status check_extras(const rapt_attention_desc *d, rapt_problem *p, rapt_error *error)
+{
+    const uint64_t batch = d->q.size[0], nk = d->k.size[2];
+    const struct {
+        const char *name, *shape;
+        const rapt_tensor *t;
+        rapt_dtype dtype;
+        uint32_t rank;
+        uint64_t batch[2], heads[2], count; /* sizes that are allowed */
+    } extras[RAPT_X_COUNT] = {
+        {"sinks", "(q_heads or max(q_heads, kv_heads))", &d->sinks, RAPT_F32, 1, {1, 1}, {p->heads_q, p->heads_out}, 1},
+        {"alibi", "(q_heads)", &d->alibi, RAPT_F32, 1, {1, 1}, {p->heads_q, p->heads_q}, 1},
+        {"key_bias", "(batch or 1, q_heads or 1, nk)", &d->key_bias, RAPT_F32, 3, {batch, 1}, {p->heads_q, 1}, nk},
+        {"segments", "(batch, nk)", &d->segments, RAPT_I32, 2, {batch, batch}, {1, 1}, nk},
+    };
+    for (unsigned i = 0; i < RAPT_X_COUNT; i++) {
+        const rapt_tensor *t = extras[i].t;
+        const char *name = extras[i].name;
+        if (t->dtype == RAPT_DTYPE_NONE)
+            continue;
+        if (t->dtype != extras[i].dtype)
+            return rapt_fail(error, RAPT_ERROR_INVALID, "%s is %s, must be %s", name, rapt_dtype_name(t->dtype),
+                             rapt_dtype_name(extras[i].dtype));
+        if (t->rank != extras[i].rank)
+            return rapt_fail(error, RAPT_ERROR_INVALID, "%s: rank %u, must be %s", name, t->rank, extras[i].shape);
+        /* Which axes are there: heads; batch and count; all three. */
+        const bool has_batch = t->rank >= 2, has_heads = t->rank != 2, has_count = t->rank >= 2;
+        const unsigned head_axis = has_batch ? 1 : 0;
+        uint64_t size[3] = {has_batch ? t->size[0] : 1, has_heads ? t->size[head_axis] : 1,
+                            has_count ? t->size[t->rank - 1] : 1};
+        int64_t stride[3] = {has_batch ? t->stride[0] : 0, has_heads ? t->stride[head_axis] : 0,
+                             has_count ? t->stride[t->rank - 1] : 1};
+        if ((size[0] != extras[i].batch[0] && size[0] != extras[i].batch[1]) ||
+            (size[1] != extras[i].heads[0] && size[1] != extras[i].heads[1]) || size[2] != extras[i].count)
+            return rapt_fail(error, RAPT_ERROR_INVALID,
+                             "%s: must be %s, with batch %llu, q_heads %llu, kv_heads %llu, nk %llu; axes of %llu, %llu and "
+                             "%llu do not fit",
+                             name, extras[i].shape, (unsigned long long)batch, (unsigned long long)p->heads_q,
+                             (unsigned long long)p->heads_kv, (unsigned long long)nk, (unsigned long long)size[0],
+                             (unsigned long long)size[1], (unsigned long long)size[2]);
+        uint64_t extent = 1, span;
+        for (unsigned axis = 0; axis < 3; axis++) {
+            if (size[axis] > 1 && stride[axis] < 0)
+                return rapt_fail(error, RAPT_ERROR_INVALID, "%s: negative stride %lld", name, (long long)stride[axis]);
+            if (size[axis] > 1 && (!rapt_mul_u64(size[axis] - 1, (uint64_t)stride[axis], &span) ||
+                                   !rapt_add_u64(extent, span, &extent) || extent > UINT64_MAX / 8))
+                return rapt_fail(error, RAPT_ERROR_INVALID, "%s: the extent overflows 64 bits", name);
+        }
+        if (size[2] > 1 && stride[2] != 1)
+            return rapt_fail(error, RAPT_ERROR_INVALID, "%s: stride %lld of its last axis, must be 1", name,
+                             (long long)stride[2]);
+        if (t->align != 0 && (!rapt_is_pow2(t->align) || t->align < 4))
+            return rapt_fail(error, RAPT_ERROR_INVALID, "%s: align %u, must be a power of two, at least 4", name,
+                             t->align);
+        p->extras |= 1u << i;
+        p->extra[i] = (rapt_extra){.batch = size[0],
+                                   .heads = size[1],
+                                   .count = size[2],
+                                   .stride_b = size[0] > 1 ? (uint64_t)stride[0] : 0,
+                                   .stride_h = size[1] > 1 ? (uint64_t)stride[1] : 0,
+                                   .bytes = size[0] && size[1] && size[2] ? extent * 4 : 0,
+                                   .usage = t->usage};
+        p->bytes_read = sat_add(p->bytes_read, tensor_traffic(t));
+    }
+    const int64_t most = (int64_t)RAPT_MAX_SEQUENCE;
+    if ((p->extras >> RAPT_X_ALIBI & 1) && (d->causal_offset > most || d->causal_offset < -most))
+        return rapt_fail(error, RAPT_ERROR_INVALID, "causal_offset is %lld, at most 2^29 with alibi",
+                         (long long)d->causal_offset);
+    return RAPT_OK;
+}
+
 rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem *p, rapt_error *error)
 {
     memset(p, 0, sizeof *p);
@@ -336,8 +413,9 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
     status = check_window(desc, p, error);
     if (status != RAPT_OK)
         return status;
+    const bool placed = p->causal || p->window || desc->alibi.dtype != RAPT_DTYPE_NONE;
     p->causal_offset =
-        p->causal || p->window ? (int32_t)RAPT_MAX(-limit, RAPT_MIN(limit, desc->causal_offset)) : 0;
+        placed ? (int32_t)RAPT_MAX(-limit, RAPT_MIN(limit, desc->causal_offset)) : 0;
     p->soft_cap = desc->soft_cap;
     if (!isfinite(p->soft_cap) || p->soft_cap < 0.0f)
         return rapt_fail(error, RAPT_ERROR_INVALID, "soft_cap %g, must be positive, or 0 for none",
@@ -368,5 +446,5 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
         keys = (uint64_t)((double)keys * (double)visible_keys(p) / (double)p->nk);
     p->bytes_read = sat_add(tensor_traffic(&desc->q), keys);
     p->bytes_written = sat_add(tensor_traffic(&desc->out), p->lse ? tensor_traffic(&desc->lse) : 0);
-    return RAPT_OK;
+    return check_extras(desc, p, error);
 }

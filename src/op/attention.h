@@ -8,6 +8,17 @@
 /* Tensors of a problem, in this order everywhere. */
 enum { RAPT_T_Q, RAPT_T_K, RAPT_T_V, RAPT_T_OUT, RAPT_T_LSE, RAPT_T_COUNT };
 
+/* Extra vectors, in the order of RAPT_PARAM_SINKS and so on. */
+enum { RAPT_X_SINKS, RAPT_X_ALIBI, RAPT_X_KEY_BIAS, RAPT_X_SEGMENTS, RAPT_X_COUNT };
+
+/* One of them: (batch, heads, count) elements of 4 bytes; axes that do not matter are 1. */
+typedef struct rapt_extra {
+    uint64_t batch, heads, count;
+    uint64_t stride_b, stride_h; /* elements; 0 where the axis has one entry. Those of `count` lie side by side */
+    uint64_t bytes;
+    uint32_t usage; /* rapt_buffer_usage bits */
+} rapt_extra;
+
 /* Sequences are at most this long, so that key positions (index + nk - nq + offset) fit 32-bit integers. */
 #define RAPT_MAX_SEQUENCE (1ull << 29)
 #define RAPT_MAX_HEAD_DIM 576u
@@ -30,6 +41,8 @@ typedef struct rapt_problem {
     int32_t window_left, window_right;  /* -1: unbounded */
     uint32_t sink_tokens;
     float soft_cap; /* 0: none */
+    uint32_t extras; /* bit per RAPT_X_* */
+    rapt_extra extra[RAPT_X_COUNT];
     bool score_mod, mask_mod;
     uint32_t user_count;                       /* user buffers that score_mod and mask_mod may read */
     uint32_t user_elements[RAPT_USER_BUFFERS]; /* of 4 bytes */
@@ -54,9 +67,12 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
  * at key position nk - nq + offset. */
 uint64_t rapt_visible_pairs(const rapt_problem *masks, uint64_t nq, uint64_t nk, int64_t offset);
 /* Whether the query at key position `place` (i + nk - nq + causal_offset) sees a key of its sequence; and what becomes of
- * a scaled score. The definition, for probes and proofs. */
+ * a scaled score; before extra vectors and code of an app. The definition, for probes and proofs. */
 bool rapt_problem_sees(const rapt_problem *problem, int64_t place, int64_t key);
 double rapt_problem_score(const rapt_problem *problem, double scaled);
+/* Whether a problem is its shapes and numbers alone: no vectors beside the tensors, no code of an app. Only such ones are
+ * tuned and recorded. */
+bool rapt_problem_is_plain(const rapt_problem *problem);
 /* The first key that some query of a dense problem sees, sinks aside. */
 uint64_t rapt_first_visible_key(const rapt_problem *problem);
 

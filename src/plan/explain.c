@@ -24,7 +24,7 @@ rapt_status rapt_plan_describe(const rapt_plan *plan, rapt_plan_info *info, rapt
                          info->struct_size, sizeof(rapt_plan_info));
     rapt_plan_info out = {.struct_size = info->struct_size};
     snprintf(out.kernel, sizeof out.kernel, "%s", plan->pipelines[0].row ? plan->pipelines[0].row->name : "");
-    if (plan->pipeline_count > 1)
+    if (plan->splits > 1 && plan->pipeline_count > 1)
         snprintf(out.merge_kernel, sizeof out.merge_kernel, "%s", plan->pipelines[1].row->name);
     precision_text(plan, out.precision, sizeof out.precision);
     out.workspace_bytes = plan->workspace_bytes;
@@ -63,6 +63,9 @@ static void explain_problem(const rapt_plan *plan, rapt_text *t)
         rapt_text_add(t, " with offset %d", p->causal_offset);
     if (p->soft_cap > 0.0f)
         rapt_text_add(t, ", soft cap %g", (double)p->soft_cap);
+    for (unsigned i = 0; i < RAPT_X_COUNT; i++)
+        if (p->extras >> i & 1)
+            rapt_text_add(t, ", %s", rapt_role_name((rapt_role)(RAPT_ROLE_SINKS + i)));
     if (p->score_mod || p->mask_mod)
         rapt_text_add(t, ", %s%s%s with %u user buffer%s", p->score_mod ? "score_mod" : "",
                       p->score_mod && p->mask_mod ? ", " : "", p->mask_mod ? "mask_mod" : "", p->user_count,
@@ -156,6 +159,11 @@ static void explain_text(const rapt_plan *plan, rapt_text *t, const char *failur
     }
 }
 
+static const char *with_extra(const rapt_problem *p, unsigned extra)
+{
+    return p->extras >> extra & 1 ? "true" : "false";
+}
+
 static void explain_json(const rapt_plan *plan, rapt_text *t, const char *failure)
 {
     const rapt_problem *p = &plan->problem;
@@ -169,13 +177,16 @@ static void explain_json(const rapt_plan *plan, rapt_text *t, const char *failur
                   ",\"masked\":%s,\"problem\":{\"op\":\"attention\",\"dtype\":\"%s\",\"batch\":%llu,\"varlen\":%s,"
                   "\"q_heads\":%llu,\"kv_heads\":%llu,\"nq\":%llu,\"nk\":%llu,\"head_dim_qk\":%u,\"head_dim_v\":%u,"
                   "\"causal\":%s,\"causal_offset\":%d,\"window\":%s,\"window_left\":%d,\"window_right\":%d,"
-                  "\"sink_tokens\":%u,\"soft_cap\":%.9g,\"score_mod\":%s,\"mask_mod\":%s,\"user_buffers\":%u,\"scale\":%.9g,\"lse\":%s,\"aligned\":%s}",
+                  "\"sink_tokens\":%u,\"soft_cap\":%.9g,\"sinks\":%s,\"alibi\":%s,\"key_bias\":%s,\"segments\":%s,"
+                  "\"score_mod\":%s,\"mask_mod\":%s,\"user_buffers\":%u,\"scale\":%.9g,\"lse\":%s,\"aligned\":%s}",
                   plan->caps.masked ? "true" : "false", rapt_dtype_name(p->dtype), (unsigned long long)p->batch,
                   p->varlen ? "true" : "false", (unsigned long long)p->heads_q, (unsigned long long)p->heads_kv,
                   (unsigned long long)p->nq, (unsigned long long)p->nk, p->head_dim_qk, p->head_dim_v,
                   p->causal ? "true" : "false", p->causal_offset, p->window ? "true" : "false", p->window_left,
-                  p->window_right, p->sink_tokens, (double)p->soft_cap, p->score_mod ? "true" : "false",
-                  p->mask_mod ? "true" : "false", p->user_count, (double)p->scale, p->lse ? "true" : "false",
+                  p->window_right, p->sink_tokens, (double)p->soft_cap, with_extra(p, RAPT_X_SINKS),
+                  with_extra(p, RAPT_X_ALIBI), with_extra(p, RAPT_X_KEY_BIAS), with_extra(p, RAPT_X_SEGMENTS),
+                  p->score_mod ? "true" : "false", p->mask_mod ? "true" : "false", p->user_count, (double)p->scale,
+                  p->lse ? "true" : "false",
                   plan->aligned ? "true" : "false");
     if (failure != NULL) {
         rapt_text_add(t, ",\"refused\":");

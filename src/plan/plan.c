@@ -49,6 +49,30 @@ static uint64_t queries_end(const launch *l, const box *b)
     return RAPT_MIN(p->nq, rapt_div_up(b->hi[AXIS_TILE] * l->rows_per_tile, l->group));
 }
 
+/* The same of the extra operand: all of it where it is packed. */
+static unsigned extra_spans(const rapt_plan *plan, const box *b, uint64_t h0, uint64_t h1, span spans[4],
+                            uint64_t *inner)
+{
+    const rapt_problem *p = &plan->problem;
+    if (plan->extras.packed) {
+        *inner = plan->extras.words;
+        spans[0] = (span){0, 0, 0, -1};
+        return 1;
+    }
+    for (unsigned i = 0; i < RAPT_X_COUNT; i++) {
+        const rapt_extra *x = &p->extra[i];
+        if (x->bytes == 0)
+            continue;
+        *inner = x->count;
+        spans[0] = (span){b->lo[AXIS_BATCH], b->hi[AXIS_BATCH] - 1, x->stride_b, AXIS_BATCH};
+        spans[1] = (span){h0 * x->heads / p->heads_out, h1 * x->heads / p->heads_out, x->stride_h, AXIS_GROUP};
+        if (p->varlen || x->batch == 1)
+            spans[0] = (span){0, 0, 0, -1};
+        return 2;
+    }
+    return 0;
+}
+
 /* The index ranges of a role inside a box; 0 when nothing of it is touched. `inner` elements follow the last one. */
 static unsigned role_spans(const launch *l, const box *b, rapt_role role, span spans[4], uint64_t *inner)
 {
@@ -116,6 +140,8 @@ static unsigned role_spans(const launch *l, const box *b, rapt_role role, span s
             return 0;
         spans[0] = (span){0, p->batch, 1, -1};
         return 1;
+    case RAPT_ROLE_EXTRA:
+        return extra_spans(plan, b, h0, h1, spans, inner);
     default:
         return 0;
     }
@@ -136,6 +162,8 @@ static bool role_bound(const launch *l, rapt_role role)
 {
     if (l->merge)
         return true;
+    if (role >= RAPT_ROLE_SINKS && role <= RAPT_ROLE_SEGMENTS)
+        return false;
     bool partial = role == RAPT_ROLE_PART_ACC || role == RAPT_ROLE_PART_ML;
     if (l->plan->splits > 1)
         return role != RAPT_ROLE_OUT && role != RAPT_ROLE_LSE;
@@ -191,10 +219,9 @@ static int cut_axis(const launch *l, const box *b, int axis)
     return axis;
 }
 
-static rapt_status add_step(const launch *l, const box *b, double flops, rapt_error *error)
+/* One more step, all zero. */
+static rapt_status new_step(rapt_plan *plan, rapt_step **out, rapt_error *error)
 {
-    rapt_plan *plan = l->plan;
-    const rapt_problem *p = &plan->problem;
     if (plan->step_count == plan->step_capacity) {
         uint32_t capacity = plan->step_capacity ? plan->step_capacity * 2 : 16;
         if (capacity > MAX_STEPS)
@@ -208,6 +235,18 @@ static rapt_status add_step(const launch *l, const box *b, double flops, rapt_er
     }
     rapt_step *step = &plan->steps[plan->step_count++];
     memset(step, 0, sizeof *step);
+    *out = step;
+    return RAPT_OK;
+}
+
+static rapt_status add_step(const launch *l, const box *b, double flops, rapt_error *error)
+{
+    rapt_plan *plan = l->plan;
+    const rapt_problem *p = &plan->problem;
+    rapt_step *step;
+    rapt_status status = new_step(plan, &step, error);
+    if (status != RAPT_OK)
+        return status;
     step->pipeline = l->pipeline;
     step->phase = l->phase;
     step->flops = flops < 1.8e19 ? (uint64_t)flops : UINT64_MAX;
@@ -358,7 +397,24 @@ static void fill_params(rapt_plan *plan)
         .window_left = p->window_left,
         .window_right = p->window_right,
         .sink_tokens = p->sink_tokens,
+        .x_sinks_heads = (uint32_t)p->extra[RAPT_X_SINKS].heads,
     };
+    const struct {
+        uint32_t *first, *stride_b, *stride_h;
+    } extras[RAPT_X_COUNT] = {
+        {&params.x_sinks, NULL, &params.x_sinks_stride_h},
+        {&params.x_alibi, NULL, &params.x_alibi_stride_h},
+        {&params.x_key_bias, &params.x_key_bias_stride_b, &params.x_key_bias_stride_h},
+        {&params.x_segments, &params.x_segments_stride_b, NULL},
+    };
+    params.flags |= p->extras << RAPT_PARAM_EXTRA_SHIFT;
+    for (unsigned i = 0; i < RAPT_X_COUNT; i++) {
+        *extras[i].first = (uint32_t)plan->extras.place[i].first;
+        if (extras[i].stride_b != NULL)
+            *extras[i].stride_b = (uint32_t)plan->extras.place[i].stride_b;
+        if (extras[i].stride_h != NULL)
+            *extras[i].stride_h = (uint32_t)plan->extras.place[i].stride_h;
+    }
     uint32_t *strides = &params.q_stride_b; /* q, k, v, out, lse: three each, in this order */
     for (unsigned t = 0; t < RAPT_T_COUNT; t++)
         for (unsigned axis = 0; axis < 3; axis++)
@@ -412,29 +468,105 @@ static rapt_status add_workspace(rapt_plan *plan, rapt_error *error)
 {
     const rapt_problem *p = &plan->problem;
     uint64_t parts = 0, offset = 0;
-    bool fits = rapt_mul_u64(p->batch, p->heads_out, &parts) && rapt_mul_u64(parts, p->nq, &parts) &&
-                rapt_mul_u64(parts, plan->splits, &parts) && parts <= UINT32_MAX;
+    bool fits = plan->splits <= 1 ||
+                (rapt_mul_u64(p->batch, p->heads_out, &parts) && rapt_mul_u64(parts, p->nq, &parts) &&
+                 rapt_mul_u64(parts, plan->splits, &parts) && parts <= UINT32_MAX);
     const struct {
         rapt_role role;
         uint64_t floats;
     } slots[2] = {{RAPT_ROLE_PART_ACC, plan->part_stride}, {RAPT_ROLE_PART_ML, 2}};
-    for (unsigned i = 0; i < 2 && fits; i++) {
+    for (unsigned i = 0; i < 2 && fits && plan->splits > 1; i++) {
         uint64_t bytes;
         fits = rapt_mul_u64(parts, slots[i].floats * 4, &bytes) && bytes < UINT64_MAX / 4;
         if (fits) {
-            plan->slots[i] = (rapt_workspace_slot){slots[i].role, offset, bytes};
+            plan->slots[plan->slot_count++] = (rapt_workspace_slot){slots[i].role, offset, bytes};
+            plan->workspace_bytes = offset + bytes;
             offset = rapt_align_up(offset + bytes, 256);
         }
     }
     if (!fits)
         return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "%u key splits of this problem need too large a workspace",
                          plan->splits);
-    plan->slot_count = 2;
-    plan->workspace_bytes = plan->slots[1].offset + plan->slots[1].bytes;
+    if (plan->extras.packed) {
+        plan->slots[plan->slot_count++] = (rapt_workspace_slot){RAPT_ROLE_EXTRA, offset, plan->extras.words * 4};
+        plan->workspace_bytes = offset + plan->extras.words * 4;
+    }
     return RAPT_OK;
 }
 
-/* The first pipeline's row with code of the app: without cu_seqlens where there are none, and with the user's buffers. */
+/* Where kernels find the extra vectors. */
+static rapt_status place_extras(rapt_plan *plan, rapt_error *error)
+{
+    const rapt_problem *p = &plan->problem;
+    rapt_extra_layout *layout = &plan->extras;
+    memset(layout, 0, sizeof *layout);
+    unsigned count = 0;
+    for (unsigned i = 0; i < RAPT_X_COUNT; i++)
+        count += p->extra[i].bytes != 0;
+    layout->packed = count > 1;
+    const uint64_t limit = rapt_window_limit(&plan->caps, RAPT_OPERAND_STORAGE);
+    for (unsigned i = 0; i < RAPT_X_COUNT; i++) {
+        const rapt_extra *x = &p->extra[i];
+        layout->place[i].stride_b = x->stride_b;
+        layout->place[i].stride_h = x->stride_h;
+        if (!layout->packed || x->bytes == 0)
+            continue;
+        layout->place[i].first = layout->words;
+        layout->place[i].stride_b = x->batch > 1 ? x->heads * x->count : 0; /* sizes are 2^30 x 2^20 at most */
+        layout->place[i].stride_h = x->heads > 1 ? x->count : 0;
+        uint64_t words;
+        if (!rapt_mul_u64(x->batch * x->heads, x->count, &words) || words > limit / 4 ||
+            (layout->words += words) > limit / 4 || x->bytes > limit)
+            return rapt_fail(error, RAPT_ERROR_UNSUPPORTED,
+                             "%s spans %llu bytes that must be packed with other vectors; this device binds %llu at once",
+                             rapt_role_name((rapt_role)(RAPT_ROLE_SINKS + i)), (unsigned long long)x->bytes,
+                             (unsigned long long)limit);
+    }
+    return RAPT_OK;
+}
+
+/* The steps that pack them. */
+static rapt_status add_packs(rapt_plan *plan, uint8_t pipeline, rapt_error *error)
+{
+    const rapt_problem *p = &plan->problem;
+    const rapt_kernel_row *row = plan->pipelines[pipeline].row;
+    for (unsigned i = 0; i < RAPT_X_COUNT; i++) {
+        const rapt_extra *x = &p->extra[i];
+        const uint64_t words = x->bytes != 0 ? x->batch * x->heads * x->count : 0;
+        const uint64_t most = (uint64_t)plan->caps.max_groups[0] * row->rows_per_tile;
+        for (uint64_t word = 0; word < words; word += most) {
+            rapt_step *step;
+            rapt_status status = new_step(plan, &step, error);
+            if (status != RAPT_OK)
+                return status;
+            step->pipeline = pipeline;
+            rapt_attention_push push = {.rows = (uint32_t)RAPT_MIN(most, words - word),
+                                        .row0 = (uint32_t)word,
+                                        .key0 = (uint32_t)plan->extras.place[i].first,
+                                        .key1 = (uint32_t)x->count,
+                                        .tiles = (uint32_t)x->heads,
+                                        .split0 = (uint32_t)x->stride_b,
+                                        .bh0 = (uint32_t)x->stride_h};
+            memcpy(step->push, &push, sizeof push);
+            step->groups[0] = (uint32_t)rapt_div_up(push.rows, row->rows_per_tile);
+            step->groups[1] = step->groups[2] = 1;
+            for (uint32_t k = 0; k < row->operand_count; k++) {
+                const unsigned role = row->operands[k].role;
+                rapt_window *window = &step->windows[k];
+                if (role == RAPT_ROLE_EXTRA)
+                    window->bytes = plan->extras.words * 4;
+                else if (role == RAPT_ROLE_SINKS + i)
+                    window->bytes = x->bytes;
+                else
+                    window->first = UINT64_MAX;
+            }
+        }
+    }
+    return RAPT_OK;
+}
+
+/* The first pipeline's row with code of the app: without cu_seqlens and extra vectors where there are none, and with the
+ * user's buffers. */
 static void add_user_code(rapt_plan *plan, const rapt_kernel_row *base)
 {
     const rapt_problem *p = &plan->problem;
@@ -447,7 +579,7 @@ static void add_user_code(rapt_plan *plan, const rapt_kernel_row *base)
         return;
     uint16_t count = 0;
     for (uint32_t i = 0; i < base->operand_count; i++)
-        if (p->varlen || (base->operands[i].role != RAPT_ROLE_CU_Q && base->operands[i].role != RAPT_ROLE_CU_K))
+        if (!rapt_role_left_out(p, (rapt_role)base->operands[i].role))
             plan->user_operands[count++] = base->operands[i];
     for (uint32_t i = 0; i < p->user_count; i++)
         plan->user_operands[count++] = (rapt_kernel_operand){
@@ -486,30 +618,47 @@ static rapt_status try_plan(rapt_plan *plan, const rapt_kernel_table *table, con
     plan->part_stride = (uint32_t)rapt_align_up(p->head_dim_v, 4);
     plan->slot_count = 0;
     plan->workspace_bytes = 0;
+    status = place_extras(plan, error);
+    if (status == RAPT_OK)
+        status = add_workspace(plan, error);
+    if (status != RAPT_OK)
+        return status;
     if (plan->splits > 1) {
         status = rapt_select_merge(p, &plan->caps, table, verdicts, plan->candidates, &merge, error);
-        if (status == RAPT_OK)
-            status = add_workspace(plan, error);
         if (status != RAPT_OK)
             return status;
         plan->pipelines[plan->pipeline_count] = (rapt_plan_pipeline){.row = merge.row, .base = merge.row};
         memcpy(plan->pipelines[plan->pipeline_count++].constants, merge.constants, sizeof merge.constants);
     }
+    if (plan->extras.packed) {
+        rapt_plan_pipeline *pack = &plan->pipelines[plan->pipeline_count++];
+        memset(pack, 0, sizeof *pack);
+        status = rapt_select_pack(&plan->caps, table, verdicts, plan->candidates, &pack->row, error);
+        if (status != RAPT_OK)
+            return status;
+        pack->base = pack->row;
+    }
     if (p->empty)
         return RAPT_OK;
+    if (plan->extras.packed) {
+        status = add_packs(plan, (uint8_t)(plan->pipeline_count - 1), error);
+        if (status != RAPT_OK)
+            return status;
+    }
+    const uint8_t phase = plan->extras.packed;
     double slice_flops = plan->flops_per_second * (double)p->slice_ms * 1e-3;
     uint64_t bh;
     if (!rapt_mul_u64(p->batch, p->heads_out, &bh) || bh > UINT32_MAX)
         return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "batch %llu times %llu heads is more than 2^32",
                          (unsigned long long)p->batch, (unsigned long long)p->heads_out);
-    launch attend = {plan, 0, 0, plan->pipelines[0].row, main.group, main.row->rows_per_tile, false, slice_flops, unfit};
+    launch attend = {plan, 0, phase, plan->pipelines[0].row, main.group, main.row->rows_per_tile, false, slice_flops, unfit};
     box whole = {{0}, {p->batch, p->heads_out / main.group, rapt_div_up(p->nq * main.group, main.row->rows_per_tile),
                        plan->splits}};
     status = add_box(&attend, &whole, need_splits, error);
     if (status != RAPT_OK || *need_splits || plan->splits <= 1)
         return status;
     bool merge_unfit;
-    launch combine = {plan, 1, 1, merge.row, 1, 1, true, slice_flops, &merge_unfit};
+    launch combine = {plan, 1, (uint8_t)(phase + 1), merge.row, 1, 1, true, slice_flops, &merge_unfit};
     box rows = {{0}, {p->batch, p->heads_out, p->nq, plan->splits}};
     return add_box(&combine, &rows, need_splits, error);
 }

@@ -11,7 +11,7 @@
 #define RAPT_PUSH_WORDS 16
 #define RAPT_MAX_OPERANDS 14
 #define RAPT_MAX_CONSTANTS 16
-#define RAPT_MAX_PIPELINES 2
+#define RAPT_MAX_PIPELINES 3 /* the main one, a merge, a pack */
 
 /* What this device has shown so far. */
 typedef enum rapt_verdict_kind {
@@ -51,6 +51,11 @@ static inline uint32_t rapt_problem_form(const rapt_problem *p)
     return (p->score_mod || p->mask_mod ? RAPT_FORM_USER : 0) | (p->score_mod ? RAPT_FORM_SCORE : 0) |
            (p->mask_mod ? RAPT_FORM_MASK : 0);
 }
+/* Whether kernels with code of an app are compiled without this operand, for buffers of the user to have its place. */
+static inline bool rapt_role_left_out(const rapt_problem *p, rapt_role role)
+{
+    return (!p->varlen && (role == RAPT_ROLE_CU_Q || role == RAPT_ROLE_CU_K)) || (!p->extras && role == RAPT_ROLE_EXTRA);
+}
 
 /* The part of a tensor or workspace slot that a step may touch, in bytes from its start; what is bound covers it. */
 typedef struct rapt_window {
@@ -85,6 +90,15 @@ typedef struct rapt_candidate {
     char reason[120]; /* "" : eligible */
 } rapt_candidate;
 
+/* How kernels find the extra vectors in the operand that holds them: the only one itself, or all of them packed. */
+typedef struct rapt_extra_layout {
+    bool packed;
+    uint64_t words; /* packed: of all together */
+    struct {
+        uint64_t first, stride_b, stride_h; /* words */
+    } place[RAPT_X_COUNT];
+} rapt_extra_layout;
+
 struct rapt_plan {
     rapt_allocator allocator;
     struct rapt_device *device; /* NULL: planned for a snapshot only */
@@ -96,12 +110,13 @@ struct rapt_plan {
     rapt_step *steps;
     uint32_t step_count, step_capacity;
     uint32_t slice_count, phase_count;
-    rapt_workspace_slot slots[2];
+    rapt_workspace_slot slots[3]; /* those of partial results, if any, come first */
     uint32_t slot_count;
     uint64_t workspace_bytes;
     uint32_t group, splits, split_keys, part_stride;
     uint64_t first_key; /* no query sees a key before it */
     bool aligned;
+    rapt_extra_layout extras;
     bool has_tuned; /* there is one for this problem; taken if its row accepts */
     rapt_tuned tuned;
     struct rapt_user_code *user_code; /* owned (api/plan.c); NULL without */
@@ -172,6 +187,10 @@ rapt_status rapt_select_row(const rapt_problem *problem, const rapt_caps *caps, 
 rapt_status rapt_select_merge(const rapt_problem *problem, const rapt_caps *caps, const rapt_kernel_table *table,
                               const rapt_verdicts *verdicts, rapt_candidate *candidates, rapt_choice *choice,
                               rapt_error *error);
+
+/* The row that packs extra vectors. */
+rapt_status rapt_select_pack(const rapt_caps *caps, const rapt_kernel_table *table, const rapt_verdicts *verdicts,
+                             rapt_candidate *candidates, const rapt_kernel_row **row, rapt_error *error);
 
 /* Bytes that one binding of this operand kind may cover on this device, less the slack that alignment may cost. */
 uint64_t rapt_window_limit(const rapt_caps *caps, rapt_operand_kind kind);

@@ -1,6 +1,8 @@
 /* Selection: an ordered list of predicates over the rows of the kernel table, each of which says why it refuses. */
 #include "plan/plan.h"
 
+#include "common/attention_params.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -85,8 +87,7 @@ static bool buffers_fit(const rapt_kernel_row *row, const rapt_problem *p, const
     uint32_t storage = user ? p->user_count : 0;
     for (uint32_t i = 0; i < row->operand_count; i++)
         if (row->operands[i].kind == RAPT_OPERAND_STORAGE) {
-            const uint8_t role = row->operands[i].role;
-            if (user && !p->varlen && (role == RAPT_ROLE_CU_Q || role == RAPT_ROLE_CU_K))
+            if (user && rapt_role_left_out(p, (rapt_role)row->operands[i].role))
                 continue; /* left out: see rapt_plan.user_row */
             bool twice = false; /* two roles may share a binding: only one is bound */
             for (uint32_t j = 0; j < i; j++)
@@ -171,11 +172,14 @@ static uint32_t constant_value(const rapt_kernel_constant *c, const rapt_problem
     case RAPT_CONST_NQ_IS_ONE:
         return p->nq == 1;
     case RAPT_CONST_WHOLE_KEYS:
-        return !p->causal && !p->window && !p->varlen && !p->mask_mod && p->nk % choice->row->keys_per_tile == 0;
+        return !p->causal && !p->window && !p->varlen && !p->mask_mod && !(p->extras >> RAPT_X_SEGMENTS & 1) &&
+               p->nk % choice->row->keys_per_tile == 0;
     case RAPT_CONST_WINDOW:
         return p->window;
     case RAPT_CONST_SOFT_CAP:
         return p->soft_cap > 0.0f;
+    case RAPT_CONST_EXTRAS:
+        return p->extras << RAPT_PARAM_EXTRA_SHIFT;
     }
     return 0;
 }
@@ -269,6 +273,12 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
         REFUSE("has no form for windows");
     if (p->soft_cap > 0.0f && !merge && !(row->supports & RAPT_ROW_SOFT_CAP))
         REFUSE("has no soft cap");
+    if (p->extras != 0 && !merge && !(row->supports & RAPT_ROW_EXTRAS))
+        REFUSE("has no form for sinks, ALiBi, key biases and segments");
+    for (unsigned i = 0; i < RAPT_X_COUNT; i++)
+        if (p->extra[i].usage != 0 && !(p->extra[i].usage & RAPT_BUFFER_STORAGE))
+            REFUSE("needs the storage usage on the buffer of %s, which is not declared",
+                   rapt_role_name((rapt_role)(RAPT_ROLE_SINKS + i)));
     if (p->score_mod && !merge && !rapt_family_has_score_mod((rapt_family)row->family))
         REFUSE("has no place for a score_mod");
     if (p->mask_mod && !merge && !rapt_family_has_mask_mod((rapt_family)row->family))
@@ -286,7 +296,8 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
     choice->group = 1;
     if (!merge) {
         /* Pack the heads of a group as rows of one tile while the queries are few. */
-        if ((row->supports & RAPT_ROW_GROUP) && p->bounded_q && p->nq <= 16 && p->heads_q > p->heads_kv)
+        const bool biased_by_head = p->extra[RAPT_X_KEY_BIAS].stride_h != 0; /* a workgroup reads those of one head */
+        if ((row->supports & RAPT_ROW_GROUP) && !biased_by_head && p->bounded_q && p->nq <= 16 && p->heads_q > p->heads_kv)
             choice->group = (uint32_t)p->group;
         if (row->nq_max != 0 && !p->bounded_q)
             REFUSE("is for short queries: give max_seqlen_q");
@@ -331,7 +342,7 @@ static bool judge(const rapt_problem *problem, const rapt_caps *caps, const rapt
         const rapt_kernel_row *row = &table->rows[i];
         rapt_candidate *c = &candidates[i];
         if ((row->family == RAPT_FAMILY_MERGE) != merge || row->family == RAPT_FAMILY_PEAK ||
-            c->unfit)
+            row->family == RAPT_FAMILY_MAP || c->unfit)
             continue;
         rapt_choice choice;
         *c = (rapt_candidate){.row = row, .score = row->score[caps->device_class]};
@@ -392,4 +403,30 @@ rapt_status rapt_select_merge(const rapt_problem *problem, const rapt_caps *caps
     if (!judge(problem, caps, table, verdicts, NULL, true, 1, candidates, choice))
         return refused(problem, table, candidates, true, error);
     return RAPT_OK;
+}
+
+rapt_status rapt_select_pack(const rapt_caps *caps, const rapt_kernel_table *table, const rapt_verdicts *verdicts,
+                             rapt_candidate *candidates, const rapt_kernel_row **row, rapt_error *error)
+{
+    const char *reason = "is not built in";
+    for (uint32_t i = 0; i < table->row_count; i++) {
+        if (table->rows[i].family != RAPT_FAMILY_MAP)
+            continue;
+        rapt_candidate *c = &candidates[i];
+        const char *why = NULL;
+        *row = &table->rows[i];
+        *c = (rapt_candidate){.row = *row, .score = (*row)->score[caps->device_class]};
+        const rapt_plan_pipeline pipeline = {.row = *row, .base = *row};
+        bool bad = !device_accepts(*row, caps, c->reason, sizeof c->reason);
+        if (!bad && verdicts != NULL && verdicts->lookup != NULL &&
+            verdicts->lookup(verdicts->user, &pipeline, &why) == RAPT_VERDICT_BAD) {
+            bad = true;
+            snprintf(c->reason, sizeof c->reason, "is refused on this device and driver: %s", why ? why : "it failed");
+        }
+        c->chosen = !bad;
+        if (!bad)
+            return RAPT_OK;
+        reason = c->reason;
+    }
+    return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "the kernel that packs sinks, ALiBi, key biases and segments %s", reason);
 }

@@ -7,7 +7,7 @@
 bool rapt_tuning_key(const rapt_problem *p, const rapt_caps *caps, rapt_hash *key)
 {
     /* The lengths are the batch's own where no bound is given. */
-    if (p->user_code.lo != 0 || p->user_code.hi != 0) /* whose results only the app can tell right */
+    if (!rapt_problem_is_plain(p)) /* no proof of results knows the rest */
         return false;
     if (p->empty || (!p->batch_tuned && !(p->bounded_q && p->bounded_k)))
         return false;

@@ -95,14 +95,16 @@ class AttentionDesc(c.Structure):
         ("max_seqlen_q", c_uint64), ("max_seqlen_k", c_uint64), ("kernel", c_char_p), ("key_splits", c_uint32),
         ("slice_ms", c_float), ("window_left", c_int64), ("window_right", c_int64), ("sink_tokens", c_uint64),
         ("soft_cap", c_float), ("score_mod", c_char_p * 4), ("mask_mod", c_char_p * 4), ("user", UserBuffer * 4),
-        ("user_constants", c_float * 16),
+        ("user_constants", c_float * 16), ("sinks", Tensor), ("alibi", Tensor), ("key_bias", Tensor),
+        ("segments", Tensor),
     ]  # fmt: skip
 
 
 class AttentionArgs(c.Structure):
     _fields_ = [
         ("struct_size", c_uint32), ("q", Slot), ("k", Slot), ("v", Slot), ("out", Slot), ("lse", Slot),
-        ("cu_seqlens_q", Slot), ("cu_seqlens_k", Slot), ("workspace", Slot), ("user", Slot * 4),
+        ("cu_seqlens_q", Slot), ("cu_seqlens_k", Slot), ("workspace", Slot), ("user", Slot * 4), ("sinks", Slot),
+        ("alibi", Slot), ("key_bias", Slot), ("segments", Slot),
     ]  # fmt: skip
 
 
