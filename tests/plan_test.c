@@ -521,6 +521,15 @@ static void bad_problems_are_refused_by_name(void **state)
     REFUSED("window_right", (d.flags = RAPT_ATTENTION_WINDOW, d.window_right = INT64_MAX));
     REFUSED("soft_cap", d.soft_cap = -1);
     REFUSED("soft_cap", d.soft_cap = NAN);
+#define VECTOR(n) {.dtype = RAPT_F32, .rank = 1, .size = {n}, .stride = {1}}
+    REFUSED("sinks is f16", d.sinks = (rapt_tensor){.dtype = RAPT_F16});
+    REFUSED("sinks: must be", d.sinks = (rapt_tensor)VECTOR(3));
+    REFUSED("alibi: rank 2", (d.alibi = (rapt_tensor)VECTOR(4), d.alibi.rank = 2));
+    REFUSED("alibi: align 2", (d.alibi = (rapt_tensor)VECTOR(d.q.size[1]), d.alibi.align = 2));
+    REFUSED("at most 2^29", (d.alibi = (rapt_tensor)VECTOR(d.q.size[1]), d.causal_offset = 1ll << 30));
+    REFUSED("key_bias: rank 1", d.key_bias = (rapt_tensor)VECTOR(4));
+    REFUSED("segments is f32", d.segments = (rapt_tensor)VECTOR(4));
+#undef VECTOR
     REFUSED("lse is f16", (d.lse.dtype = RAPT_F16, d.lse.rank = 3, d.lse.size[0] = 2));
 #undef REFUSED
     rapt_caps caps;

@@ -94,24 +94,29 @@ class Tensor:
         return (b, n, h, d), values
 
 
-def attend(q, keys, values, scale, cap=None, mod=None):
+def attend(q, keys, values, scale, cap=None, biases=None, sink=-math.inf, mod=None):
     """One row: output and LSE."""
-    if not keys:
-        return [0.0] * len(values[0]) if values else [], -math.inf
     scores = [scale * sum(a * b for a, b in zip(q, k)) for k in keys]
     if cap is not None:
         scores = [cap * math.tanh(s / cap) for s in scores]
+    if biases is not None:
+        scores = [s + b for s, b in zip(scores, biases)]
     if mod is not None:
         scores = [mod(s, n) for n, s in enumerate(scores)]
-    top = max(scores)
+    top = max([sink, *scores])
+    if top == -math.inf:
+        return [0.0] * len(values[0]) if values else [], -math.inf
+    if not keys:
+        return [], sink
     weights = [math.exp(s - top) for s in scores]
-    total = sum(weights)
+    total = sum(weights) + math.exp(sink - top)
     out = [sum(w * v[e] for w, v in zip(weights, values)) / total for e in range(len(values[0]))]
     return out, top + math.log(total)
 
 
 def reference(q, k, v, causal=False, offset=0, scale=None, cu_q=None, cu_k=None, window=(-1, -1), sinks=0, cap=None,
-              score=None, mask=None):
+              score=None, mask=None, slopes=None, key_bias=None, segments=None, sink_logits=None):
+    """key_bias(b, h, j), segments[b][j]."""
     batch, q_heads, nq, d = q.shape
     kv_heads, nk, dv = k.shape[1], k.shape[2], v.shape[3]
     scale = 1 / math.sqrt(d) if scale is None else scale
@@ -129,8 +134,14 @@ def reference(q, k, v, causal=False, offset=0, scale=None, cu_q=None, cu_k=None,
                 seen = [first + j for j in range(length_k) if (not causal or j <= p) and
                         (j < sinks or ((left < 0 or j >= p - left) and (right < 0 or j <= p + right))) and
                         (mask is None or mask(b + s, h, i - cu_q[s], j))]
+                if segments is not None:
+                    mine = first + p - offset
+                    seen = [j for j in seen if mine >= first and segments[b][j] == segments[b][mine]]
+                biases = [(key_bias(b, h, j) if key_bias else 0) - (slopes[h] * abs(p - (j - first)) if slopes else 0) for j in seen]
+                sink = sink_logits[g * len(sink_logits) // heads] if sink_logits else -math.inf
                 mod = score and (lambda x, n: score(x, b + s, h, i - cu_q[s], seen[n] - first))
-                o, l = attend(q.row(b, h, i), [k.row(b, h_kv, j) for j in seen], [v.row(b, h_kv, j) for j in seen], scale, cap, mod)
+                o, l = attend(q.row(b, h, i), [k.row(b, h_kv, j) for j in seen], [v.row(b, h_kv, j) for j in seen], scale, cap,
+                              biases, sink, mod)
                 out += o if seen else [0.0] * dv
                 lse.append(l)
     return Tensor((batch, heads, nq, dv), out), lse
@@ -159,6 +170,9 @@ class Case(unittest.TestCase):
     def write(self, name, data):
         Path(self.path(name)).write_bytes(data)
         return self.path(name)
+
+    def file(self, name, descr, shape, values):
+        return self.write(name, npy_bytes(descr, shape, values))
 
     def tensor(self, name, t, descr="<f4", layout="bhnd"):
         shape, values = t.bnhd() if layout == "bnhd" else (t.shape, t.values)
@@ -457,6 +471,50 @@ class WithDevice(Case):
         good = self.write("good.glsl", SCORE_MOD % b"score")
         four = ",".join(f"a{n}=" + self.write("f.npy", npy_bytes("<f4", (2,), [1, 2])) for n in range(4))
         self.fails(REFUSED, "needs 9 storage buffers", *base, "--score-mod", good, "--user", four, "--caps", "floor")
+
+    def test_sinks(self):
+        q, k, v = self.random(13, 2, 4, 2, 6, 9, 8)
+        logits = [0.5, -1.0, 3.0, 0.0]
+        self.attention(q, k, v, "--sinks", self.file("s.npy", "<f4", (4,), logits), "--causal", causal=True, sink_logits=logits)
+        self.attention(q, k, v, "--sinks", self.path("s.npy"), "--causal", "--causal-offset", "-6", causal=True, offset=-6,
+                       sink_logits=logits)  # rows that see no key
+        q, k, v = self.random(14, 1, 2, 4, 5, 9, 8)
+        self.attention(q, k, v, "--sinks", self.file("t.npy", "<f4", (2,), logits[:2]), sink_logits=logits[:2])
+
+    def test_alibi(self):
+        q, k, v = self.random(15, 1, 4, 2, 7, 11, 8)
+        slopes = [0.5, 0.25, 0.125, 1.0]
+        option = ["--alibi", self.file("a.npy", "<f4", (4,), slopes)]
+        self.attention(q, k, v, *option, slopes=slopes)
+        self.attention(q, k, v, *option, "--causal", "--causal-offset", "-2", causal=True, offset=-2, slopes=slopes)
+        self.attention(q, k, v, *option, "--causal-offset", "3", offset=3, slopes=slopes)
+
+    def test_key_bias(self):
+        q, k, v = self.random(16, 2, 4, 2, 6, 9, 8)
+        rng = random.Random(3)
+        for batch, heads in ((1, 1), (2, 4), (1, 4), (2, 1)):
+            bias = [f32(rng.gauss(0, 1)) if n % 7 else -math.inf for n in range(batch * heads * 9)]
+            option = ["--bias-key", self.file("b.npy", "<f4", (batch, heads, 9), bias)]
+            self.attention(q, k, v, *option, "--softcap", "1.5", cap=1.5,
+                           key_bias=lambda b, h, j: bias[(b % batch * heads + h % heads) * 9 + j])  # fmt: skip
+
+    def test_segments(self):
+        q, k, v = self.random(17, 2, 2, 1, 7, 10, 8)
+        segments = [[0, 0, 0, 1, 1, 1, 1, 2, 2, 2], [5, 5, -1, 5, -1, -1, 5, 7, 5, 7]]
+        option = ["--segments", self.file("g.npy", "<i4", (2, 10), segments[0] + segments[1])]
+        self.attention(q, k, v, *option, segments=segments)
+        self.attention(q, k, v, *option, "--causal", "--sinks", self.file("s.npy", "<f4", (2,), [1.0, -2.0]), causal=True,
+                       segments=segments, sink_logits=[1.0, -2.0])
+
+    def test_vectors_of_wrong_shapes(self):
+        q, k, v = self.random(18, 1, 4, 2, 5, 6, 8)
+        base = ["run", "attention", *self.inputs(q, k, v), "--out", self.path("o.npy")]
+        self.fails(BAD_INPUT, "--sinks", *base, "--sinks", self.file("x.npy", "<f4", (4, 1), [0] * 4))
+        self.fails(BAD_INPUT, "sinks", *base, "--sinks", self.file("x.npy", "<f4", (3,), [0] * 3))
+        self.fails(BAD_INPUT, "--alibi", *base, "--alibi", self.file("x.npy", "<i4", (4,), [0] * 4))
+        self.fails(BAD_INPUT, "alibi", *base, "--alibi", self.file("x.npy", "<f4", (2,), [0] * 2))
+        self.fails(BAD_INPUT, "key_bias", *base, "--bias-key", self.file("x.npy", "<f4", (1, 1, 5), [0] * 5))
+        self.fails(BAD_INPUT, "segments", *base, "--segments", self.file("x.npy", "<i4", (2, 6), [0] * 12))
 
     def test_offset_alone_changes_nothing(self):
         self.attention(*self.random(5, 1, 1, 1, 4, 4, 8), "--causal-offset", "-2")

@@ -120,15 +120,27 @@ static rapt_attention_desc take_desc(input *in, char kernel[80])
         }
         if (more & 2)
             d.soft_cap = d.scale;
+        if (more & 4)
+            d.sinks = (rapt_tensor){.dtype = RAPT_F32, .rank = 1, .size = {more & 8 ? hq : heads}, .stride = {1}};
+        if (more & 16)
+            d.alibi = (rapt_tensor){.dtype = RAPT_F32, .rank = 1, .size = {hq}, .stride = {(int64_t)take_byte(in)}};
+        if (more & 32)
+            d.key_bias = (rapt_tensor){.dtype = RAPT_F32,
+                                       .rank = 3,
+                                       .size = {more & 8 ? 1 : batch, more & 64 ? 1 : hq, nk},
+                                       .stride = {(int64_t)take_number(in), (int64_t)take_number(in), 1}};
+        if (more & 128)
+            d.segments = (rapt_tensor){
+                .dtype = RAPT_I32, .rank = 2, .size = {batch, nk}, .stride = {(int64_t)nk, 1}};
     }
     if (what & 128) {
         const uint8_t row = take_byte(in);
         snprintf(kernel, 80, "%s", row < table->row_count ? table->rows[row].name : "no such kernel");
         d.kernel = kernel;
     }
-    rapt_tensor *const tensors[] = {&d.q, &d.k, &d.v, &d.out, &d.lse};
+    rapt_tensor *const tensors[] = {&d.q, &d.k, &d.v, &d.out, &d.lse, &d.sinks, &d.alibi, &d.key_bias, &d.segments};
     for (unsigned changes = take_byte(in) % 8; changes > 0; changes--) {
-        rapt_tensor *t = tensors[take_byte(in) % 5];
+        rapt_tensor *t = tensors[take_byte(in) % RAPT_COUNT(tensors)];
         const uint8_t member = take_byte(in) % 12;
         const uint64_t value = take_number(in);
         if (member < 4)
@@ -152,9 +164,13 @@ static void check_row(const rapt_plan *plan, const rapt_kernel_row *row)
     const rapt_problem *p = &plan->problem;
     const rapt_caps *caps = &plan->caps;
     MUST((row->features & ~caps->features) == 0);
-    MUST(row->dtypes >> p->dtype & 1);
     MUST(row->local_size <= caps->max_invocations && row->shared_bytes <= caps->max_shared_bytes);
     MUST(RAPT_PUSH_WORDS * 4 <= caps->max_push_bytes);
+    if (row->family == RAPT_FAMILY_MAP) {
+        MUST(plan->extras.packed);
+        return;
+    }
+    MUST(row->dtypes >> p->dtype & 1);
     MUST(p->head_dim_v >= row->head_dim_v_min && p->head_dim_v <= row->head_dim_v_max);
     MUST(plan->aligned || (row->supports & RAPT_ROW_UNALIGNED));
     if (row->family == RAPT_FAMILY_MERGE)
@@ -163,6 +179,7 @@ static void check_row(const rapt_plan *plan, const rapt_kernel_row *row)
     MUST(!p->causal || (row->supports & RAPT_ROW_CAUSAL));
     MUST(!p->window || (row->supports & RAPT_ROW_WINDOW));
     MUST(p->soft_cap == 0 || (row->supports & RAPT_ROW_SOFT_CAP));
+    MUST(p->extras == 0 || (row->supports & RAPT_ROW_EXTRAS));
     MUST(!p->varlen || (row->supports & RAPT_ROW_VARLEN));
     MUST(plan->splits == 1 || (row->supports & RAPT_ROW_PARTIAL));
     MUST(plan->group == 1 || (row->supports & RAPT_ROW_GROUP));
@@ -181,6 +198,11 @@ static void check_window(const rapt_plan *plan, const rapt_kernel_operand *op, c
         whole = p->bytes[tensor];
     else if (op->role == RAPT_ROLE_CU_Q || op->role == RAPT_ROLE_CU_K)
         whole = (p->batch + 1) * 4;
+    else if (op->role >= RAPT_ROLE_SINKS && op->role <= RAPT_ROLE_SEGMENTS)
+        whole = p->extra[op->role - RAPT_ROLE_SINKS].bytes;
+    else if (op->role == RAPT_ROLE_EXTRA && !plan->extras.packed)
+        for (unsigned x = 0; x < RAPT_X_COUNT; x++) /* the only one */
+            whole += p->extra[x].bytes;
     for (uint32_t i = 0; i < plan->slot_count; i++)
         if (plan->slots[i].role == (rapt_role)op->role)
             whole = plan->slots[i].bytes;
@@ -194,13 +216,14 @@ static void check_steps(const rapt_plan *plan)
     const rapt_kernel_row *row = plan->pipelines[0].row;
     const uint64_t tiles = rapt_div_up(p->nq * plan->group, row->rows_per_tile);
     const uint64_t bh = p->batch * (p->heads_out / plan->group);
-    uint64_t groups = 0, merged = 0;
+    uint64_t groups = 0, merged = 0, packed = 0;
     uint32_t slice = 0, phase = 0;
     for (uint32_t i = 0; i < plan->step_count; i++) {
         const rapt_step *s = &plan->steps[i];
         rapt_attention_push push;
         memcpy(&push, s->push, sizeof push);
-        MUST(s->pipeline < plan->pipeline_count && s->phase == s->pipeline);
+        const bool packs = plan->extras.packed && s->pipeline == plan->pipeline_count - 1;
+        MUST(s->pipeline < plan->pipeline_count && s->phase == (packs ? 0 : s->pipeline + plan->extras.packed));
         for (int axis = 0; axis < 3; axis++)
             MUST(s->groups[axis] >= 1 && s->groups[axis] <= plan->caps.max_groups[axis]);
         MUST(s->slice == slice || (i > 0 && s->slice == slice + 1));
@@ -210,6 +233,10 @@ static void check_steps(const rapt_plan *plan)
         const rapt_kernel_row *r = plan->pipelines[s->pipeline].row;
         for (uint32_t k = 0; k < r->operand_count; k++)
             check_window(plan, &r->operands[k], &s->windows[k]);
+        if (packs) {
+            packed += push.rows;
+            continue;
+        }
         if (s->pipeline == 1) {
             MUST((uint64_t)push.row0 + push.rows <= p->batch * p->heads_out * p->nq);
             MUST(rapt_div_up(push.rows, r->rows_per_tile) == s->groups[0]);
@@ -223,18 +250,19 @@ static void check_steps(const rapt_plan *plan)
     }
     MUST(groups == bh * tiles * plan->splits);
     MUST(merged == (plan->splits > 1 ? p->batch * p->heads_out * p->nq : 0));
+    MUST(packed == plan->extras.words);
     MUST(plan->slice_count == slice + 1 && plan->phase_count == phase + 1);
 }
 
 static void check_plan(const rapt_plan *plan)
 {
     const rapt_problem *p = &plan->problem;
-    MUST(plan->pipeline_count == (plan->splits > 1 ? 2 : 1));
+    MUST(plan->pipeline_count == 1u + (plan->splits > 1) + plan->extras.packed);
     for (uint32_t i = 0; i < plan->pipeline_count; i++)
         check_row(plan, plan->pipelines[i].row);
     MUST(p->group % plan->group == 0);
     MUST(plan->workspace_bytes <= INT64_MAX);
-    MUST((plan->splits > 1) == (plan->workspace_bytes > 0) || p->empty);
+    MUST((plan->splits > 1 || plan->extras.packed) == (plan->workspace_bytes > 0) || p->empty);
     uint64_t end = 0;
     for (uint32_t i = 0; i < plan->slot_count; i++) {
         MUST(plan->slots[i].offset >= end);
@@ -274,7 +302,7 @@ static rapt_kernel_table take_table(input *in, rapt_kernel_row *rows)
     table.rows = rows;
     table.row_count = 0;
     for (uint32_t i = 0; i < all->row_count; i++)
-        if (salt == 255 || all->rows[i].family == RAPT_FAMILY_MERGE || (i + salt) % 16 == 0)
+        if (salt == 255 || all->rows[i].family == RAPT_FAMILY_MERGE || all->rows[i].family == RAPT_FAMILY_MAP || (i + salt) % 16 == 0)
             rows[table.row_count++] = all->rows[i];
     return table;
 }

@@ -19,7 +19,7 @@ typedef struct run {
     tool_device device;
     rapt_plan *plan;
     rapt_binding *binding;
-    rapt_buffer *q, *k, *v, *out, *lse, *cu_q, *cu_k, *user[RAPT_USER_BUFFERS];
+    rapt_buffer *q, *k, *v, *out, *lse, *cu_q, *cu_k, *sinks, *alibi, *key_bias, *segments, *user[RAPT_USER_BUFFERS];
     rapt_plan_info info;
     cJSON *json;
     int64_t repeats;
@@ -28,7 +28,8 @@ typedef struct run {
 static void run_close(run *r)
 {
     rapt_binding_destroy(&r->binding);
-    rapt_buffer **const buffers[] = {&r->q, &r->k, &r->v, &r->out, &r->lse, &r->cu_q, &r->cu_k};
+    rapt_buffer **const buffers[] = {&r->q,    &r->k,     &r->v,     &r->out,      &r->lse,     &r->cu_q,
+                                     &r->cu_k, &r->sinks, &r->alibi, &r->key_bias, &r->segments};
     for (size_t n = 0; n < TOOL_COUNT(buffers); n++)
         rapt_buffer_destroy(buffers[n]);
     for (size_t n = 0; n < RAPT_USER_BUFFERS; n++)
@@ -88,6 +89,10 @@ static rapt_status bind(run *r, rapt_error *error)
         {NULL, d->lse.dtype ? rapt_tensor_bytes(&d->lse) : 0, d->lse.dtype ? &r->lse : NULL},
         {r->problem.cu_q.data, r->problem.cu_q.count * 4, d->sequences > 0 ? &r->cu_q : NULL},
         {r->problem.cu_k.data, r->problem.cu_k.count * 4, d->sequences > 0 ? &r->cu_k : NULL},
+        {r->problem.sinks.data, r->problem.sinks.count * 4, r->o->problem.sinks ? &r->sinks : NULL},
+        {r->problem.alibi.data, r->problem.alibi.count * 4, r->o->problem.alibi ? &r->alibi : NULL},
+        {r->problem.key_bias.data, r->problem.key_bias.count * 4, r->o->problem.key_bias ? &r->key_bias : NULL},
+        {r->problem.segments.data, r->problem.segments.count * 4, r->o->problem.segments ? &r->segments : NULL},
     };
     for (size_t n = 0; n < TOOL_COUNT(tensors); n++) {
         if (!tensors[n].buffer)
@@ -104,6 +109,10 @@ static rapt_status bind(run *r, rapt_error *error)
     args.lse.buffer = r->lse;
     args.cu_seqlens_q.buffer = r->cu_q;
     args.cu_seqlens_k.buffer = r->cu_k;
+    args.sinks.buffer = r->sinks;
+    args.alibi.buffer = r->alibi;
+    args.key_bias.buffer = r->key_bias;
+    args.segments.buffer = r->segments;
     for (size_t n = 0; n < RAPT_USER_BUFFERS && d->user[n].name; n++) {
         const rapt_status status = upload(r, r->problem.user.files[n].data, d->user[n].count * 4, &r->user[n], error);
         if (status != RAPT_OK)
@@ -279,11 +288,12 @@ static const char text[] =
     "kv heads the output has kv_heads heads, head g being query head\n"
     "floor(g * q_heads / kv_heads) on kv head g. Query i of Nq stands at key position\n"
     "p = i + (Nk - Nq) + causal offset; --causal shows it keys j <= p, --window L,R those of\n"
-    "p - L to p + R; both together what both show. Scores are scaled, then capped\n"
-    "(--softcap), then changed by --score-mod, then masked: all rules of\n"
-    "visibility, --mask-mod among them, hold at once. A row that sees no key gives 0 and LSE\n"
-    "-inf. With --cu-seqlens-q and -k the batch is 1, the sequence axis is\n"
-    "packed, and each sequence is aligned by itself.\n"
+    "p - L to p + R, --segments those of its own segment; together what all show. Scores\n"
+    "are scaled, then capped (--softcap), then biased (--bias-key, --alibi), then changed by\n"
+    "--score-mod, then masked: all rules of visibility, --mask-mod among them, hold at once.\n"
+    "A row that sees no key gives 0 and LSE -inf (with --sinks: its sink's logit). With\n"
+    "--cu-seqlens-q and -k the batch is 1, the sequence axis is packed, and each sequence\n"
+    "is aligned by itself.\n"
     "\n"
     "The output has Q's layout and is stored in the type computed from: float16 for f16,\n"
     "else float32 (bf16 rounds float32 files and writes float32).";
@@ -292,6 +302,7 @@ static const char *const examples[] = {
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --causal --causal-offset -5 --lse L.npy",
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --causal --window 1024 --sink-tokens 4",
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --score-mod alibi.glsl --user slopes=S.npy",
+    "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --causal --alibi slopes.npy --sinks S.npy",
     "rapt run attention --q m.safetensors:q --k m.safetensors:k --v m.safetensors:v --out O.npy --time 20",
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --dtype f16 --caps no-subgroup --explain",
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --cu-seqlens-q A.npy --cu-seqlens-k B.npy",

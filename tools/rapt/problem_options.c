@@ -11,7 +11,8 @@
 
 void tool_problem_free(tool_problem *p)
 {
-    tensor_file *files[] = {&p->q, &p->k, &p->v, &p->cu_q, &p->cu_k};
+    tensor_file *files[] = {&p->q,     &p->k,     &p->v,        &p->cu_q,    &p->cu_k,
+                            &p->sinks, &p->alibi, &p->key_bias, &p->segments};
     for (size_t n = 0; n < TOOL_COUNT(files); n++)
         tensor_file_free(files[n]);
     tool_user_free(&p->user);
@@ -187,8 +188,8 @@ static bool parse_numbers(const tool_problem_options *o, rapt_attention_desc *d,
     if (o->causal_offset &&
         !tool_integer("--causal-offset", o->causal_offset, INT64_MIN, INT64_MAX, &d->causal_offset, error))
         return false;
-    if (o->causal_offset && !o->causal && !o->window)
-        fprintf(stderr, "rapt: note: --causal-offset has no effect without --causal or --window\n");
+    if (o->causal_offset && !o->causal && !o->window && !o->alibi)
+        fprintf(stderr, "rapt: note: --causal-offset has no effect without --causal, --window or --alibi\n");
     if (!parse_window(o, d, error))
         return false;
     if (o->soft_cap) {
@@ -275,6 +276,37 @@ static bool read_sequences(const tool_problem_options *o, tool_problem *p, rapt_
     return true;
 }
 
+/* One of the vectors beside the tensors, whose shape the library judges. */
+static bool read_extra(const char *option, const char *path, rapt_dtype dtype, uint32_t rank, tensor_file *t,
+                       rapt_tensor *out, rapt_error *error)
+{
+    if (!path)
+        return true;
+    if (!tensor_file_read(path, t, error))
+        return false;
+    if (t->dtype != dtype || t->rank != rank)
+        return tool_fail(error, RAPT_ERROR_INVALID, "%s %s: %s with %u axes; %s with %u %s needed", option, path,
+                         rapt_dtype_name(t->dtype), t->rank, dtype == RAPT_I32 ? "int32" : "float32", rank,
+                         rank == 1 ? "is" : "are");
+    *out = (rapt_tensor){.dtype = dtype, .rank = rank};
+    int64_t stride = 1;
+    for (uint32_t axis = rank; axis-- > 0;) {
+        out->size[axis] = t->shape[axis];
+        out->stride[axis] = stride;
+        stride *= (int64_t)(t->shape[axis] > 0 ? t->shape[axis] : 1);
+    }
+    return true;
+}
+
+static bool read_extras(const tool_problem_options *o, tool_problem *p, rapt_error *error)
+{
+    rapt_attention_desc *d = &p->desc;
+    return read_extra("--sinks", o->sinks, RAPT_F32, 1, &p->sinks, &d->sinks, error) &&
+           read_extra("--alibi", o->alibi, RAPT_F32, 1, &p->alibi, &d->alibi, error) &&
+           read_extra("--bias-key", o->key_bias, RAPT_F32, 3, &p->key_bias, &d->key_bias, error) &&
+           read_extra("--segments", o->segments, RAPT_I32, 2, &p->segments, &d->segments, error);
+}
+
 bool tool_problem_make(const tool_problem_options *o, bool want_lse, tool_problem *p, rapt_error *error)
 {
     *p = (tool_problem){.desc = RAPT_ATTENTION_DESC_INIT};
@@ -299,7 +331,7 @@ bool tool_problem_make(const tool_problem_options *o, bool want_lse, tool_proble
     }
     if (dtype == RAPT_DTYPE_NONE)
         dtype = p->file_dtype;
-    if (!describe(p, size, dtype, want_lse, error) || !read_sequences(o, p, error))
+    if (!describe(p, size, dtype, want_lse, error) || !read_sequences(o, p, error) || !read_extras(o, p, error))
         return false;
     return o->shape ||
            (convert(&p->q, dtype, error) && convert(&p->k, dtype, error) && convert(&p->v, dtype, error));
@@ -311,7 +343,11 @@ rapt_check_inputs tool_problem_inputs(const tool_problem *p)
                                .k = p->k.data,
                                .v = p->v.data,
                                .cu_seqlens_q = p->cu_q.data,
-                               .cu_seqlens_k = p->cu_k.data};
+                               .cu_seqlens_k = p->cu_k.data,
+                               .sinks = p->sinks.data,
+                               .alibi = p->alibi.data,
+                               .key_bias = p->key_bias.data,
+                               .segments = p->segments.data};
 }
 
 double tool_problem_flops(const tool_problem *p)
@@ -319,6 +355,8 @@ double tool_problem_flops(const tool_problem *p)
     const rapt_check_inputs in = tool_problem_inputs(p);
     return 2.0 * (double)(p->desc.q.size[3] + p->desc.v.size[3]) * rapt_check_attention_pairs(&p->desc, &in);
 }
+
+static const char *const extra_names[] = {"sinks", "alibi", "bias_key", "segments"};
 
 cJSON *tool_problem_json(const tool_problem *p)
 {
@@ -346,6 +384,10 @@ cJSON *tool_problem_json(const tool_problem *p)
     }
     if (d->soft_cap > 0)
         tool_json_number(o, "softcap", (double)d->soft_cap);
+    const rapt_tensor *extras[] = {&d->sinks, &d->alibi, &d->key_bias, &d->segments};
+    for (size_t n = 0; n < TOOL_COUNT(extras); n++)
+        if (extras[n]->dtype != RAPT_DTYPE_NONE)
+            cJSON_AddBoolToObject(o, extra_names[n], true);
     tool_user_json(d, o);
     cJSON_AddNumberToObject(o, "scale",
                             d->flags & RAPT_ATTENTION_SCALE ? (double)d->scale
@@ -357,7 +399,7 @@ cJSON *tool_problem_json(const tool_problem *p)
 void tool_problem_line(const tool_problem *p, char *text, size_t capacity)
 {
     const rapt_attention_desc *d = &p->desc;
-    char user[64] = "", causal[48] = "", window[96] = "", cap[32] = "", sequences[48] = "", dim_v[32] = "";
+    char user[64] = "", causal[48] = "", window[96] = "", cap[32] = "", extras[64] = "", sequences[48] = "", dim_v[32] = "";
     if (d->flags & RAPT_ATTENTION_CAUSAL)
         snprintf(causal, sizeof causal, ", causal%+" PRId64, d->causal_offset);
     if (d->flags & RAPT_ATTENTION_WINDOW)
@@ -365,6 +407,10 @@ void tool_problem_line(const tool_problem *p, char *text, size_t capacity)
                  d->window_right, d->sink_tokens);
     if (d->soft_cap > 0)
         snprintf(cap, sizeof cap, ", soft cap %g", (double)d->soft_cap);
+    const rapt_tensor *all[] = {&d->sinks, &d->alibi, &d->key_bias, &d->segments};
+    for (size_t n = 0; n < TOOL_COUNT(all); n++)
+        if (all[n]->dtype != RAPT_DTYPE_NONE)
+            snprintf(extras + strlen(extras), sizeof extras - strlen(extras), ", %s", extra_names[n]);
     if (d->score_mod[0] || d->mask_mod[0])
         snprintf(user, sizeof user, "%s%s", d->score_mod[0] ? ", score_mod" : "", d->mask_mod[0] ? ", mask_mod" : "");
     if (d->sequences > 0)
@@ -373,7 +419,7 @@ void tool_problem_line(const tool_problem *p, char *text, size_t capacity)
         snprintf(dim_v, sizeof dim_v, "/%" PRIu64, d->v.size[3]);
     snprintf(text, capacity,
              "problem: batch %" PRIu64 ", %" PRIu64 " query heads, %" PRIu64 " kv heads, %" PRIu64
-             " queries, %" PRIu64 " keys, head_dim %" PRIu64 "%s, %s%s%s%s%s%s",
+             " queries, %" PRIu64 " keys, head_dim %" PRIu64 "%s, %s%s%s%s%s%s%s",
              d->q.size[0], d->q.size[1], d->k.size[1], d->q.size[2], d->k.size[2], d->q.size[3], dim_v,
-             rapt_dtype_name(d->q.dtype), causal, window, cap, user, sequences);
+             rapt_dtype_name(d->q.dtype), causal, window, cap, extras, user, sequences);
 }

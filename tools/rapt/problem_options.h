@@ -16,6 +16,7 @@ typedef struct tool_problem_options {
     const char *layout, *dtype, *scale, *causal_offset, *kernel, *key_splits;
     const char *window, *sink_tokens, *soft_cap;
     tool_user_options user;
+    const char *sinks, *alibi, *key_bias, *segments; /* files */
     bool causal;
 } tool_problem_options;
 
@@ -27,6 +28,19 @@ typedef struct tool_problem_options {
          "sequences of different lengths, packed along the sequence axis of one\n"                           \
          "batch: int32, rising from 0 to the packed length of the queries",                                  \
          &(o).cu_q, NULL},                                                                                   \
+        {"--sinks", "FILE",                                                                                  \
+         "a logit per head that joins the softmax without a value: float32\n"                                \
+         "(query heads) or (output heads)",                                                                  \
+         &(o).sinks, NULL},                                                                                  \
+        {"--alibi", "FILE", "slopes, float32 (query heads): scores get -slope * |p - j|", &(o).alibi, NULL}, \
+        {"--bias-key", "FILE",                                                                               \
+         "added to the scores of each key: float32 (batch or 1, query heads or 1,\n"                         \
+         "keys); -inf: the key has no weight",                                                               \
+         &(o).key_bias, NULL},                                                                               \
+        {"--segments", "FILE",                                                                               \
+         "int32 (batch, keys): a query sees keys of its own segment; the last Nq\n"                          \
+         "entries are the queries'",                                                                         \
+         &(o).segments, NULL},                                                                               \
     {                                                                                                        \
         "--cu-seqlens-k", "FILE", "the same for keys and values; as many entries", &(o).cu_k, NULL           \
     }
@@ -83,6 +97,7 @@ typedef struct tool_problem {
     tool_user user;                  /* what desc's snippets and user buffers point into */
     rapt_attention_desc desc;        /* dense tensors in the layout asked for */
     tensor_file q, k, v, cu_q, cu_k; /* q, k, v: of desc's dtype; without data when given by shape */
+    tensor_file sinks, alibi, key_bias, segments;
     rapt_dtype file_dtype;
     bool bnhd;
 } tool_problem;
