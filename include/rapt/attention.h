@@ -16,6 +16,19 @@ typedef enum rapt_attention_flags {
     RAPT_ATTENTION_WINDOW = 8,      /* only keys p - window_left <= j <= p + window_right, and the first sink_tokens */
 } rapt_attention_flags;
 
+/* From scores s to weights. Those with a denominator are sums over the visible keys, and lse is its logarithm; the others
+ * have none, and lse is 0. */
+typedef enum rapt_link {
+    RAPT_LINK_SOFTMAX = 0, /* exp(s) / sum exp(s) */
+    RAPT_LINK_OFFBYONE,    /* exp(s) / (1 + sum exp(s)): a sink of logit 0; not with `sinks` */
+    RAPT_LINK_SIGNED,      /* sign(s) exp(|s|) / sum exp(|s|) (Cog Attention, arXiv:2411.07176); sinks are positive */
+    RAPT_LINK_SIGMOID,     /* 1 / (1 + exp(-s)) (arXiv:2409.04431, whose bias -log(nk) key_bias can add) */
+    RAPT_LINK_LAPLACE,     /* (1 + erf((s - m) / (d sqrt(2)))) / 2, m = sqrt(1/2), d = sqrt(1/(4 pi)) (Mega, arXiv:2209.10655) */
+    RAPT_LINK_RELU,        /* max(s, 0) */
+    RAPT_LINK_NONE,        /* s */
+    RAPT_LINK_COUNT
+} rapt_link;
+
 /* O = softmax(scale * Q K^T + mask) V
  *
  * q    (batch, q_heads,  nq, head_dim_qk)   f32, f16 or bf16; q, k and v share one dtype
@@ -38,7 +51,7 @@ typedef enum rapt_attention_flags {
  * head_dim_qk and head_dim_v: 1 to 576, independent of each other.
  *
  * Order of effects: scale, soft cap, biases (key bias, ALiBi), score_mod, masks (causality, window, segments, mask_mod: a
- * key is visible where all of them show it), softmax. With packed sequences the key axes of key_bias and segments are
+ * key is visible where all of them show it), link. With packed sequences the key axes of key_bias and segments are
  * packed as k's is.
  *
  * score_mod is GLSL with the function
@@ -94,6 +107,7 @@ typedef struct rapt_attention_desc {
     const char *score_mod[RAPT_USER_MODS], *mask_mod[RAPT_USER_MODS];
     rapt_user_buffer user[RAPT_USER_BUFFERS];
     float user_constants[RAPT_USER_CONSTANTS]; /* user_f(i); new values need no new compilation */
+    rapt_link link;         /* not softmax: rows of 16-bit matrix units are refused */
     /* Absent while their dtype is RAPT_DTYPE_NONE: */
     rapt_tensor sinks;    /* (q_heads or max(q_heads, kv_heads)) float32: a logit per head that joins the softmax without
                            * a value, and so counts in the lse (StreamingLLM's zero sink; gpt-oss). A row that sees no key

@@ -44,13 +44,16 @@ layout(constant_id = 9) const uint WHOLE_KEYS = 0; // every row sees every key o
 layout(constant_id = 10) const uint WINDOW = 0;
 layout(constant_id = 11) const uint SOFT_CAP = 0;
 layout(constant_id = 12) const uint EXTRAS_ = 0;
+layout(constant_id = 13) const uint LINK_ = 0;
 #define IS_WINDOW (WINDOW != 0u)
 #define IS_SOFT_CAP (SOFT_CAP != 0u)
 #define EXTRAS EXTRAS_
+#define LINK LINK_
 #define NO_KV_BUFFERS
 #include "common/buffers.glsl"
 #include "hook/walk.glsl"
 #include "hook/mask.glsl"
+#include "hook/link.glsl"
 #include "hook/score.glsl"
 #include "hook/finish.glsl"
 #include "hook/user.glsl"
@@ -139,7 +142,7 @@ void main()
     float q_read[DIM_QK * ROWS];
     RowLimits start, count, limit, sinks, segment; // see Sight; count = limit - start
     RowLimits place; // see RowBias
-    Rows slope, m = Rows(MAXIMUM_START), l = Rows(0.0);
+    Rows slope, m, l;
     uint key_bias_at = 0u;
     [[unroll]] for (uint r = 0u; r < ROWS; r++) {
         uint row = min(row0 + r * ROW_LANES + lane, rows - 1u);
@@ -155,10 +158,8 @@ void main()
             ROW(slope, r) = bias.slope;
             key_bias_at = bias.key_bias_at; // of all rows: with such biases heads share a workgroup only if they share these
         }
-        if (IS_SINKS) {
-            ROW(m, r) = sink_maximum(w, row_head(w, row));
-            ROW(l, r) = strand == 0u ? sink_sum(ROW(m, r)) : 0.0;
-        }
+        ROW(m, r) = start_maximum(w, row_head(w, row));
+        ROW(l, r) = strand == 0u ? start_sum(w, ROW(m, r)) : 0.0;
     }
     [[dont_unroll]] for (uint r = 0u; r < ROWS && !idle; r++) {
         uint row = min(row0 + r * ROW_LANES + lane, rows - 1u);
@@ -252,13 +253,24 @@ void main()
             s[c] = mix(Rows(NEG_INF), s[c], seen[c]);
         }
 
+        Rows shape[KEYS]; // signs, or weights
+        if (IS_SHAPED) {
+            [[unroll]] for (uint c = 0u; c < KEYS; c++) {
+                const RowFlags none = SAME(s[c], Rows(NEG_INF));
+                [[unroll]] for (uint r = 0u; r < ROWS; r++)
+                    ROW(shape[c], r) = IS_SIGNED ? sign(ROW(s[c], r)) : link_weight(ROW(s[c], r));
+                shape[c] = mix(shape[c], Rows(0.0), none);
+                s[c] = mix(abs(s[c]), s[c], none);
+            }
+        }
+
         // Follow the maximum, each row for itself.
         Rows top = s[0];
         [[unroll]] for (uint c = 1u; c < KEYS; c++)
             top = max(top, s[c]);
         const Rows grown = top - m;
         const RowFlags grows = LESS(Rows(RESCALE_STEP), grown);
-        if (ANY(grows)) {
+        if (!IS_ADDITIVE && ANY(grows)) {
             const Rows shrink = mix(Rows(1.0), exp2(-grown), grows); // 1.0 leaves a row's bits alone
             m = mix(m, top, grows);
             l *= shrink;
@@ -278,7 +290,10 @@ void main()
 #endif
             if (IS_KEY_BIAS)
                 s[c] = mix(s[c], Rows(0.0), no_weight);
-            l += s[c];
+            if (!IS_ADDITIVE)
+                l += s[c];
+            if (IS_SHAPED)
+                s[c] = IS_SIGNED ? s[c] * shape[c] : shape[c];
         }
 
         if (!IS_WHOLE && !ALL_SEE(block)) { // some row does not see some key of this block
@@ -299,7 +314,7 @@ void main()
                         Texel t = fetch_v(again, span * SPAN + lane * TEXEL);
                         [[unroll]] for (uint i = 0u; i < min(SPAN, DIM_V - span * SPAN); i++)
 #if USER_MASK // of a key that a row sees the weight is 0 only where it makes no difference
-                            acc[span * SPAN + i] += mix(Rows(0.0), weight * BROADCAST(t, i), LESS(Rows(0.0), weight));
+                            acc[span * SPAN + i] += mix(weight * BROADCAST(t, i), Rows(0.0), SAME(weight, Rows(0.0)));
 #else
                             acc[span * SPAN + i] += mix(Rows(0.0), weight * BROADCAST(t, i),
                                                         SEES(key0 + c * STRANDS));

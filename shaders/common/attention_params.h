@@ -39,6 +39,15 @@
 #define RAPT_PARAM_KEY_BIAS 16384u /* a number per key, added to its scores; -inf hides the key */
 #define RAPT_PARAM_SEGMENTS 32768u /* only keys of the query's own segment are visible */
 #define RAPT_PARAM_EXTRAS 61440u
+/* Links: from scores to weights. */
+#define RAPT_PARAM_LINK_SHIFT 16
+#define RAPT_PARAM_LINK_MASK 15u
+#define RAPT_PARAM_LINK_OFFBYONE 1u
+#define RAPT_PARAM_LINK_SIGNED 2u
+#define RAPT_PARAM_LINK_SIGMOID 3u /* from here on: without a denominator */
+#define RAPT_PARAM_LINK_LAPLACE 4u
+#define RAPT_PARAM_LINK_RELU 5u
+#define RAPT_PARAM_LINK_NONE 6u
 
 /* Fixed bindings of set 0. 8 storage buffers at most: that is the floor of what devices offer. */
 #define RAPT_BIND_PARAMS 0
@@ -101,8 +110,8 @@
     RAPT_UINT x_key_bias_stride_h; /* of query heads */                                                      \
     RAPT_UINT x_segments;                                                                                    \
     RAPT_UINT x_segments_stride_b;                                                                           \
-    RAPT_FLOAT link_a;                                                                                       \
-    RAPT_FLOAT link_b;                                                                                       \
+    RAPT_UINT unused0;                                                                                       \
+    RAPT_UINT unused1;                                                                                       \
     RAPT_LANES(lane); /* 0, 1, .. 15 read from memory, for shuffles a compiler must not fold */
 
 /* Behind them, and known to kernels with code of the app only. */

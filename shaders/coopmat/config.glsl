@@ -14,6 +14,7 @@ layout(constant_id = 7) const bool is_soft_cap = false;
 #define IS_WINDOW false // which a row's limit alone cannot say
 #define IS_SOFT_CAP is_soft_cap
 #define EXTRAS 0u
+#define LINK 0u
 #define IS_VARLEN is_varlen
 #define IS_PARTIAL is_partial
 #define GROUP group

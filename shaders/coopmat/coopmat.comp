@@ -35,6 +35,7 @@
 #include "common/buffers.glsl"
 #include "hook/walk.glsl"
 #include "hook/mask.glsl"
+#include "hook/link.glsl"
 #include "hook/score.glsl"
 #include "hook/finish.glsl"
 #include "coopmat/stage.glsl"

@@ -1,6 +1,5 @@
 // Hook "finish": from the running state (m, l, acc) of a row to its output and log-sum-exp, or to a partial result.
 // m is in units of log2: weights are exp2(score * log2(e) - m).
-const float LN2 = 0.69314718055994531;
 
 // What the accumulator is multiplied by. A row that saw no key has l = 0 and gives 0.
 float finish_factor(float l) { return l == 0.0 ? 0.0 : 1.0 / l; }

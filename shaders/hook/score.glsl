@@ -3,13 +3,12 @@
 #ifndef IS_SOFT_CAP
 #define IS_SOFT_CAP ((p.flags & RAPT_PARAM_SOFT_CAP) != 0u)
 #endif
-// Whether scores are anything but scaled dot products.
+// Whether scores are anything but scaled dot products, or weights anything but their exponentials.
 #if defined(USER_CODE) && USER_SCORE // see hook/user.glsl
 #define IS_SCORED true
 #else
-#define IS_SCORED (IS_SOFT_CAP ? true : IS_BIASED) // (not ||: see walk.glsl)
+#define IS_SCORED (IS_SOFT_CAP ? true : IS_BIASED ? true : IS_SHAPED) // (not ||: see walk.glsl)
 #endif
-const float LOG2_E = 1.44269504088896341;
 
 // To single precision (relative error 2e-7): 1 - 2 / (exp(2 x) + 1) alone would lose small ones, so below 0.6 it is an odd
 // polynomial, fitted to minimal relative error there.
@@ -56,17 +55,3 @@ float score_bias(float score, RowBias b, uint key)
         score -= b.slope * float(abs(int(b.place - key)));
     return score;
 }
-
-// The state that a row begins with: a sink is a key without a value, seen by the first split alone.
-float sink_maximum(Walk w, uint head)
-{
-    float maximum = MAXIMUM_START;
-    if (IS_SINKS) {
-        uint sink = head * p.x_sinks_heads / p.heads_out;
-        float logit = EXTRA_NUMBER(pc.x_base + p.x_sinks + sink * p.x_sinks_stride_h) * LOG2_E;
-        if (w.split == 0u)
-            maximum = max(logit, MAXIMUM_START);
-    }
-    return maximum;
-}
-float sink_sum(float maximum) { return maximum > MAXIMUM_START ? 1.0 : 0.0; }

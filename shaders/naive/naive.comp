@@ -12,6 +12,7 @@ layout(constant_id = 1) const uint ALIGNED_ = 0;
 #include "common/buffers.glsl"
 #include "hook/walk.glsl"
 #include "hook/mask.glsl"
+#include "hook/link.glsl"
 #include "hook/score.glsl"
 #include "hook/finish.glsl"
 #include "hook/user.glsl"
@@ -30,7 +31,7 @@ void main()
     vec4 acc[DIM_V / 4u];
     for (uint d = 0u; d < DIM_V / 4u; d++)
         acc[d] = vec4(0.0);
-    float m = sink_maximum(w, head), l = sink_sum(m);
+    float m = start_maximum(w, head), l = start_sum(w, m);
     RowBias bias = row_bias(w, head, query);
     Sight range = sight(w, query);
     for (uint key = w.key_begin; key < sight_end(range); key++) {
@@ -54,10 +55,13 @@ void main()
 #endif
         if (IS_KEY_BIAS && score == NEG_INF)
             continue;
-        float top = max(m, score);
-        float keep = exp2(m - top), weight = exp2(score - top);
+        float logit = IS_SIGNED ? abs(score) : score;
+        float top = IS_ADDITIVE ? m : max(m, logit);
+        float keep = exp2(m - top), weight = exp2(logit - top);
         m = top;
-        l = l * keep + weight;
+        l = IS_ADDITIVE ? l : l * keep + weight;
+        if (IS_SHAPED)
+            weight = IS_SIGNED ? sign(score) * weight : link_weight(score);
         for (uint d = 0u; d < DIM_V / 4u; d++)
             acc[d] = acc[d] * keep + weight * load_v4(v_at + d * 4u, min(HEAD_DIM_V - d * 4u, 4u));
     }

@@ -35,6 +35,7 @@
 #include "common/buffers.glsl"
 #include "hook/walk.glsl"
 #include "hook/mask.glsl"
+#include "hook/link.glsl"
 #include "hook/score.glsl"
 #include "hook/finish.glsl"
 #include "hook/user.glsl"
@@ -45,7 +46,7 @@
 #define WEIGHT_PITCH (LANES + 1)
 
 // In a tile that some row sees only in part, what stands in place of the weight of a key that the row does not see.
-const float HIDDEN = -1.0;
+const float HIDDEN = -3.0e38;
 
 uint lane, lane_group;       // this lane's place in its row, and the row group it works on
 uint q_row[LANE_ROWS];       // where its rows of q start
@@ -115,12 +116,8 @@ void main()
     float m[LANE_ROWS]; // running maximum, the same in all lanes of a row
     float l[LANE_ROWS]; // running sum of this lane's weights; summed over the lanes at the end
     [[unroll]] for (uint r = 0; r < LANE_ROWS; r++) {
-        m[r] = MAXIMUM_START;
-        l[r] = 0.0;
-        if (IS_SINKS) {
-            m[r] = sink_maximum(w, row_head(w, min(row0 + tile_row(r), rows - 1u)));
-            l[r] = lane == 0u ? sink_sum(m[r]) : 0.0;
-        }
+        m[r] = start_maximum(w, row_head(w, min(row0 + tile_row(r), rows - 1u)));
+        l[r] = lane == 0u ? start_sum(w, m[r]) : 0.0;
         [[unroll]] for (uint j = 0; j < COLUMNS; j++)
             acc[r * COLUMNS + j] = vec4(0.0);
     }
@@ -174,6 +171,15 @@ void main()
 #endif
         }
 
+        float shape[LANE_ROWS * 4]; // signs, or weights
+        if (IS_SHAPED) {
+            [[unroll]] for (uint i = 0; i < LANE_ROWS * 4; i++) {
+                bool none = s[i] == NEG_INF;
+                shape[i] = none ? 0.0 : IS_SIGNED ? sign(s[i]) : link_weight(s[i]);
+                s[i] = none ? s[i] : abs(s[i]);
+            }
+        }
+
         // Running maxima. A row's maximum is renewed only when it is exceeded by more than RESCALE_ABOVE: weights then
         // stay below 2^RESCALE_ABOVE, and most tiles need not rescale what was accumulated. Each row decides by itself;
         // the vote only skips work that would multiply by one.
@@ -181,6 +187,8 @@ void main()
         float excess = NEG_INF;
         [[unroll]] for (uint r = 0; r < LANE_ROWS; r++) {
             tile_max[r] = max(max(s[r * 4], s[r * 4 + 1]), max(s[r * 4 + 2], s[r * 4 + 3]));
+            if (IS_ADDITIVE)
+                tile_max[r] = 0.0; // which m is
             excess = max(excess, fma(tile_max[r], scale, -m[r]));
         }
         if (any_lane(excess > RESCALE_ABOVE)) {
@@ -205,7 +213,12 @@ void main()
                 [[unroll]] for (uint c = 0; c < 4; c++)
                     weight[c] = s[r * 4 + c] == NEG_INF ? 0.0 : weight[c];
             }
-            l[r] += weight.x + weight.y + weight.z + weight.w;
+            if (!IS_ADDITIVE)
+                l[r] += weight.x + weight.y + weight.z + weight.w;
+            if (IS_SHAPED) {
+                [[unroll]] for (uint c = 0; c < 4; c++)
+                    weight[c] = IS_SIGNED ? weight[c] * shape[r * 4 + c] : shape[r * 4 + c];
+            }
             weights[tile_row(r) * WEIGHT_PITCH + lane] = weight;
         }
         if (!whole) {

@@ -119,6 +119,7 @@ static void make_case(const rapt_plan *plan, unsigned shrink, probe_case *c)
         d->sink_tokens = 2;
     }
     d->soft_cap = p->soft_cap > 0.0f ? 2.0f : 0.0f;
+    d->link = (rapt_link)p->link;
     make_extras(plan, c, tokens_k);
     d->score_mod[0] = p->score_mod ? probe_score_mod : NULL;
     d->mask_mod[0] = p->mask_mod ? probe_mask_mod : NULL;
@@ -173,6 +174,21 @@ static uint64_t result_rows(const probe_case *c)
     return c->heads_out * c->desc.q.size[2];
 }
 
+/* Weights of links without a denominator; see rapt_link. */
+static double additive_weight(rapt_link link, double s)
+{
+    switch (link) {
+    case RAPT_LINK_SIGMOID:
+        return 1 / (1 + exp(-s));
+    case RAPT_LINK_LAPLACE: /* sqrt(1/2), and 1 / sqrt(2 / (4 pi)) */
+        return 0.5 + 0.5 * erf((s - 0.70710678118654752) * 2.5066282746310005);
+    case RAPT_LINK_RELU:
+        return fmax(s, 0);
+    default:
+        return s;
+    }
+}
+
 /* Compares one output row with the definition. Returns the worst error as a share of the tolerance; NaN counts as
  * infinite. */
 static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, uint64_t query)
@@ -189,9 +205,12 @@ static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, ui
     const uint64_t head_q = head * c->heads_q / c->heads_out;
     const int64_t place = (int64_t)query + (int64_t)c->nk - (int64_t)c->nq;
     const bool sinks = d->sinks.dtype != RAPT_DTYPE_NONE, segments = d->segments.dtype != RAPT_DTYPE_NONE;
-    const double sink = sinks ? (double)extra_number(RAPT_X_SINKS, head_q) : -INFINITY;
-    uint64_t visible = sinks;
-    if (sinks)
+    const bool additive = d->link >= RAPT_LINK_SIGMOID, is_signed = d->link == RAPT_LINK_SIGNED;
+    const double sink = sinks                                ? (double)extra_number(RAPT_X_SINKS, head_q)
+                        : d->link == RAPT_LINK_OFFBYONE ? 0
+                                                             : -INFINITY;
+    uint64_t visible = !isinf(sink) || additive;
+    if (!isinf(sink))
         max = sink;
     for (uint64_t j = 0; j < c->nk; j++) {
         scores[j] = -INFINITY;
@@ -212,11 +231,17 @@ static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, ui
             scores[j] -= (double)extra_number(RAPT_X_ALIBI, head_q) * fabs((double)(place - (int64_t)j));
         if (d->score_mod[0] != NULL)
             scores[j] = probe_score(scores[j], sequence, head, query, j);
-        max = fmax(max, scores[j]);
+        max = fmax(max, is_signed ? fabs(scores[j]) : scores[j]);
     }
-    for (uint64_t j = 0; j < c->nk; j++)
-        sum += scores[j] = exp(scores[j] - max);
-    sum += sinks ? exp(sink - max) : 0;
+    if (additive)
+        max = 0; /* and the denominator is 1 */
+    for (uint64_t j = 0; j < c->nk; j++) {
+        const double s = scores[j];
+        scores[j] = isinf(s) ? 0 : additive ? additive_weight(d->link, s) : exp((is_signed ? fabs(s) : s) - max);
+        sum += scores[j];
+        scores[j] *= is_signed && s <= 0 ? (s < 0 ? -1 : 0) : 1;
+    }
+    sum = additive ? 1 : sum + (isinf(sink) ? 0 : exp(sink - max));
     /* f16 matrices round the weights to 11 bits; storage rounds the output. */
     double unit = dtype == RAPT_BF16 ? 0x1p-8 : dtype == RAPT_F16 ? 0x1p-10 : 0x1p-15;
     uint64_t row = head * d->q.size[2] + qrow;

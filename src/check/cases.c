@@ -173,6 +173,31 @@ static const rapt_case named[] = {
     {"sinks-alibi", SHAPE(1, 4, 2, 33, 33, 64, 64), BF16, CAUSAL(0), .sinks = 1, .alibi = true, .groups = QUICK},
     {"alibi-segments-varlen", SHAPE(1, 2, 2, 120, 140, 32, 32), F32, .alibi = true, .segments = 2, .sequences = 3,
      .length_q = {80, 25, 15}, .length_k = {90, 20, 30}, .input = RAPT_INPUT_POISONED, .groups = QUICK},
+    /* links */
+    {"link-offbyone", SHAPE(1, 2, 2, 40, 70, 64, 64), F32, CAUSAL(-32), .link = RAPT_LINK_OFFBYONE, .groups = CORE},
+    {"link-offbyone-decode-f16", SHAPE(1, 8, 2, 1, 777, 128, 128), F16, .link = RAPT_LINK_OFFBYONE, .key_splits = 3,
+     .groups = QUICK},
+    {"link-signed", SHAPE(1, 2, 2, 40, 70, 64, 64), F32, .link = RAPT_LINK_SIGNED, .groups = CORE},
+    {"link-signed-poison-f16", SHAPE(1, 4, 2, 70, 90, 64, 64), F16, CAUSAL(-9), .link = RAPT_LINK_SIGNED, .sinks = 1,
+     .input = RAPT_INPUT_POISONED, .groups = CORE},
+    {"link-signed-decode", SHAPE(1, 8, 2, 1, 777, 128, 128), F32, .link = RAPT_LINK_SIGNED, .key_bias = 3,
+     .key_splits = 3, .groups = CORE},
+    {"link-sigmoid", SHAPE(1, 2, 2, 40, 70, 64, 64), F32, .link = RAPT_LINK_SIGMOID, .groups = CORE},
+    {"link-sigmoid-poison-bf16", SHAPE(1, 4, 2, 70, 90, 64, 64), BF16, CAUSAL(-9), .link = RAPT_LINK_SIGMOID,
+     .input = RAPT_INPUT_POISONED, .groups = CORE},
+    {"link-sigmoid-decode", SHAPE(1, 8, 2, 1, 777, 128, 128), F32, .link = RAPT_LINK_SIGMOID, .key_bias = 3,
+     .key_splits = 3, .groups = CORE},
+    {"link-laplace", SHAPE(1, 2, 2, 40, 70, 64, 64), F32, .link = RAPT_LINK_LAPLACE, .groups = CORE},
+    {"link-laplace-f16", SHAPE(1, 4, 2, 70, 50, 64, 64), F16, CAUSAL(0), .link = RAPT_LINK_LAPLACE, .alibi = true,
+     .groups = QUICK},
+    {"link-relu", SHAPE(1, 2, 2, 40, 70, 64, 64), F32, CAUSAL(0), .link = RAPT_LINK_RELU, .soft_cap = 3, .groups = CORE},
+    {"link-relu-varlen", SHAPE(1, 4, 2, 100, 130, 64, 64), F32, .link = RAPT_LINK_RELU, .sequences = 5,
+     .length_q = {1, 33, 0, 60, 6}, .length_k = {64, 33, 5, 0, 28}, .groups = QUICK},
+    {"link-none", SHAPE(1, 2, 2, 40, 70, 64, 64), F32, .link = RAPT_LINK_NONE, .groups = CORE},
+    {"link-none-poison", SHAPE(1, 4, 2, 70, 90, 64, 64), F32, CAUSAL(-9), WINDOW(40, -1, 3), .link = RAPT_LINK_NONE,
+     .segments = 2, .input = RAPT_INPUT_POISONED, .groups = QUICK},
+    {"link-none-split", SHAPE(1, 2, 2, 33, 200, 64, 64), F16, CAUSAL(0), .link = RAPT_LINK_NONE, .key_splits = 2,
+     .groups = QUICK},
     /* nothing at all */
     {"no-queries", SHAPE(2, 3, 3, 0, 5, 8, 8), F32, .groups = QUICK},
     {"no-keys", SHAPE(2, 3, 3, 5, 0, 8, 8), F32, .groups = CORE},
@@ -288,8 +313,8 @@ static void name_case(rapt_case *c)
                  (long long)c->window_right, (unsigned long long)c->sink_tokens, (long long)c->causal_offset);
     if (c->soft_cap > 0)
         snprintf(cap, sizeof cap, "-cap%g", (double)c->soft_cap);
-    if (c->sinks || c->alibi || c->key_bias || c->segments)
-        snprintf(extras, sizeof extras, "-x%u%u%u%u", c->sinks, c->alibi, c->key_bias, c->segments);
+    if (c->sinks || c->alibi || c->key_bias || c->segments || c->link)
+        snprintf(extras, sizeof extras, "-x%u%u%u%u%u", c->sinks, c->alibi, c->key_bias, c->segments, (unsigned)c->link);
     if (c->key_splits > 0)
         snprintf(split, sizeof split, "-s%u", c->key_splits);
     if (c->sequences > 0)
@@ -430,6 +455,10 @@ static rapt_case mixed_case(rapt_random *r)
         c.key_bias = rapt_random_below(r, 2) ? (uint8_t)rapt_random_below(r, 4) : 0;
         c.segments = rapt_random_below(r, 3) == 0 ? 1 + (uint8_t)rapt_random_below(r, 4) : 0;
     }
+    if (rapt_random_below(r, 4) == 0) {
+        c.link = (rapt_link)rapt_random_below(r, RAPT_LINK_COUNT);
+        c.sinks = c.link == RAPT_LINK_SOFTMAX || c.link == RAPT_LINK_SIGNED ? c.sinks : 0;
+    }
     return c;
 }
 
@@ -522,7 +551,7 @@ static bool one_length_is_exact(const rapt_case *c, uint64_t nk)
 
 bool rapt_case_is_exact(const rapt_case *c)
 {
-    if (c->input != RAPT_INPUT_EXACT || c->soft_cap > 0 || c->sinks || c->alibi || c->key_bias)
+    if (c->input != RAPT_INPUT_EXACT || c->soft_cap > 0 || c->link || c->sinks || c->alibi || c->key_bias)
         return false;
     if (c->sequences == 0)
         return one_length_is_exact(c, c->nk);

@@ -170,7 +170,7 @@ static bool find_row(const problem *p, uint64_t b, uint64_t g, uint64_t i, row *
     r->head = h;
     r->query = place;
     const rapt_attention_desc *d = p->desc;
-    r->sink = -INFINITY;
+    r->sink = d->link == RAPT_LINK_OFFBYONE ? 0 : -INFINITY;
     if (d->sinks.dtype != RAPT_DTYPE_NONE)
         r->sink = (double)p->in->sinks[(int64_t)(g * d->sinks.size[0] / heads) * d->sinks.stride[0]];
     r->slope = d->alibi.dtype != RAPT_DTYPE_NONE ? (double)p->in->alibi[(int64_t)h * d->alibi.stride[0]] : 0;
@@ -183,6 +183,72 @@ static bool find_row(const problem *p, uint64_t b, uint64_t g, uint64_t i, row *
         r->segments = p->in->segments + (int64_t)b * d->segments.stride[0] + key0;
     r->segment_key = (int64_t)place + (int64_t)nk - (int64_t)nq;
     return true;
+}
+
+/* The weight of a score where the link has no denominator; the formulas of rapt_link. */
+static double additive_weight(rapt_link link, double s)
+{
+    const double m = sqrt(0.5), d = sqrt(1 / (4 * 3.14159265358979323846));
+    switch (link) {
+    case RAPT_LINK_SIGMOID:
+        return 1 / (1 + exp(-s));
+    case RAPT_LINK_LAPLACE:
+        return 0.5 * (1 + erf((s - m) / (d * sqrt(2))));
+    case RAPT_LINK_RELU:
+        return fmax(s, 0);
+    default:
+        return s;
+    }
+}
+static float additive_weight_f32(rapt_link link, float s)
+{
+    const float m = sqrtf(0.5f), d = sqrtf(1 / (4 * 3.14159265f));
+    switch (link) {
+    case RAPT_LINK_SIGMOID:
+        return 1 / (1 + expf(-s));
+    case RAPT_LINK_LAPLACE:
+        return 0.5f * (1 + erff((s - m) / (d * sqrtf(2))));
+    case RAPT_LINK_RELU:
+        return fmaxf(s, 0);
+    default:
+        return s;
+    }
+}
+
+/* Links without a denominator: out = sum of weight(s_j) v_j, lse = 0. Keys whose bias is -inf have no weight. */
+static void add_up_f64(const problem *p, const row *r, const double *s, double *out, double *lse)
+{
+    const uint64_t dim_v = p->desc->v.size[3];
+    for (uint64_t e = 0; e < dim_v; e++)
+        out[e] = 0;
+    for (uint64_t j = 0; j < r->keys; j++)
+        if (row_sees(p, r, j) && s[j] > -INFINITY)
+            for (uint64_t e = 0; e < dim_v; e++)
+                out[e] += additive_weight(p->desc->link, s[j]) * (double)r->v[j * dim_v + e];
+    *lse = 0;
+}
+static void add_up_f32(const problem *p, const row *r, const float *s, float *acc, double *out, double *lse)
+{
+    const uint64_t dim_v = p->desc->v.size[3];
+    for (uint64_t e = 0; e < dim_v; e++)
+        acc[e] = 0;
+    for (uint64_t j = 0; j < r->keys; j++)
+        if (row_sees(p, r, j) && s[j] > -INFINITY)
+            for (uint64_t e = 0; e < dim_v; e++)
+                acc[e] += additive_weight_f32(p->desc->link, s[j]) * r->v[j * dim_v + e];
+    for (uint64_t e = 0; e < dim_v; e++)
+        out[e] = (double)rapt_check_round(p->desc->q.dtype, acc[e]);
+    *lse = 0;
+}
+
+/* With the signed link, weights are sign(s) exp(|s|). A bias of -inf still means no weight. */
+static double exponent(const rapt_attention_desc *d, double s)
+{
+    return d->link == RAPT_LINK_SIGNED && s > -INFINITY ? fabs(s) : s;
+}
+static double factor(const rapt_attention_desc *d, double s)
+{
+    return d->link != RAPT_LINK_SIGNED ? 1 : s > 0 ? 1 : s < 0 ? -1 : 0;
 }
 
 /* out = softmax(s) V over the visible keys, lse = log(sum(exp(s))), of the scores s = cap(scale * q K^T) + biases; a sink
@@ -203,15 +269,20 @@ static void attend_f64(const problem *p, const row *r, double *s, double *out, d
             s[j] = (double)p->desc->soft_cap * tanh(s[j] / (double)p->desc->soft_cap);
         s[j] += (r->key_bias ? (double)r->key_bias[j] : 0) - r->slope * fabs((double)(r->place - (int64_t)j));
         s[j] = score_of(p, r, j, s[j]);
-        largest = fmax(largest, s[j]);
+        largest = fmax(largest, exponent(p->desc, s[j]));
+    }
+    if (p->desc->link >= RAPT_LINK_SIGMOID) {
+        add_up_f64(p, r, s, out, lse);
+        return;
     }
     for (uint64_t e = 0; e < dim_v; e++)
         out[e] = 0;
     for (uint64_t j = 0; j < r->keys && largest > -INFINITY; j++) {
         if (!row_sees(p, r, j))
             continue;
-        const double weight = exp(s[j] - largest);
+        double weight = exp(exponent(p->desc, s[j]) - largest);
         sum += weight;
+        weight *= factor(p->desc, s[j]);
 #pragma omp simd
         for (uint64_t e = 0; e < dim_v; e++)
             out[e] += weight * (double)r->v[j * dim_v + e];
@@ -242,17 +313,22 @@ static void attend_f32(const problem *p, const row *r, bool half_weights, float 
         s[j] += r->key_bias ? r->key_bias[j] : 0;
         s[j] -= (float)r->slope * fabsf((float)(r->place - (int64_t)j));
         s[j] = (float)score_of(p, r, j, (double)s[j]);
-        largest = fmaxf(largest, s[j]);
+        largest = fmaxf(largest, (float)exponent(p->desc, (double)s[j]));
+    }
+    if (p->desc->link >= RAPT_LINK_SIGMOID) {
+        add_up_f32(p, r, s, acc, out, lse);
+        return;
     }
     for (uint64_t e = 0; e < dim_v; e++)
         acc[e] = 0;
     for (uint64_t j = 0; j < r->keys && largest > -INFINITY; j++) {
         if (!row_sees(p, r, j))
             continue;
-        float weight = expf(s[j] - largest);
+        float weight = expf((float)exponent(p->desc, (double)s[j]) - largest);
         if (half_weights)
             weight = rapt_check_round(p->desc->q.dtype, weight);
         sum += weight;
+        weight *= (float)factor(p->desc, (double)s[j]);
         for (uint64_t e = 0; e < dim_v; e++)
             acc[e] += weight * r->v[j * dim_v + e];
     }

@@ -183,6 +183,7 @@ static void describe(rapt_check_problem *p)
         d->sink_tokens = c->sink_tokens;
     }
     d->soft_cap = c->soft_cap;
+    d->link = c->link;
     if (p->user) {
         memcpy(d->score_mod, p->user->score_text, sizeof d->score_mod);
         memcpy(d->mask_mod, p->user->mask_text, sizeof d->mask_mod);

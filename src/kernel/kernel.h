@@ -63,6 +63,7 @@ typedef enum rapt_constant_source {
     RAPT_CONST_WHOLE_KEYS, /* 1: every row sees every key of every tile of keys: nothing to mask */
     RAPT_CONST_WINDOW,     /* 0 or 1 */
     RAPT_CONST_SOFT_CAP,   /* 0 or 1 */
+    RAPT_CONST_LINK,       /* rapt_link */
     RAPT_CONST_EXTRAS,     /* bits of RAPT_PARAM_EXTRAS */
 } rapt_constant_source;
 
@@ -83,6 +84,7 @@ enum {
     RAPT_ROW_BENCH_ONLY = 32, /* never chosen, only forced: the naive yardstick */
     RAPT_ROW_WINDOW = 64,
     RAPT_ROW_SOFT_CAP = 128,
+    RAPT_ROW_LINKS = 512,
     RAPT_ROW_EXTRAS = 256, /* sinks, ALiBi, key biases, segments */
 };
 

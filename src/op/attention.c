@@ -6,6 +6,13 @@
 static const char *const tensor_names[RAPT_T_COUNT] = {"q", "k", "v", "out", "lse"};
 static const char *const axis_names[4] = {"batch", "heads", "sequence", "head_dim"};
 
+const char *rapt_link_name(uint32_t link)
+{
+    static const char *const names[] = {"softmax", "offbyone", "signed", "sigmoid", "laplace", "relu", "none"};
+    _Static_assert(RAPT_COUNT(names) == RAPT_LINK_COUNT, "a link has no name");
+    return link < RAPT_LINK_COUNT ? names[link] : "unknown";
+}
+
 /* Saturating arithmetic for counts that are only reported. */
 static uint64_t sat_mul(uint64_t a, uint64_t b)
 {
@@ -70,7 +77,7 @@ double rapt_problem_score(const rapt_problem *p, double scaled)
 
 bool rapt_problem_is_plain(const rapt_problem *p)
 {
-    return p->extras == 0 && !p->score_mod && !p->mask_mod;
+    return p->extras == 0 && p->link == RAPT_LINK_SOFTMAX && !p->score_mod && !p->mask_mod;
 }
 
 uint64_t rapt_first_visible_key(const rapt_problem *p)
@@ -420,6 +427,13 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
     if (!isfinite(p->soft_cap) || p->soft_cap < 0.0f)
         return rapt_fail(error, RAPT_ERROR_INVALID, "soft_cap %g, must be positive, or 0 for none",
                          (double)p->soft_cap);
+    if ((unsigned)desc->link >= RAPT_LINK_COUNT)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "link is %u, of %u links", (unsigned)desc->link,
+                         (unsigned)RAPT_LINK_COUNT);
+    p->link = desc->link;
+    if (desc->sinks.dtype != RAPT_DTYPE_NONE && p->link != RAPT_LINK_SOFTMAX && p->link != RAPT_LINK_SIGNED)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "sinks join a denominator of their own: not with link %s",
+                         rapt_link_name(p->link));
     status = check_user(desc, p, error);
     if (status != RAPT_OK)
         return status;

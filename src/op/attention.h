@@ -41,6 +41,7 @@ typedef struct rapt_problem {
     int32_t window_left, window_right;  /* -1: unbounded */
     uint32_t sink_tokens;
     float soft_cap; /* 0: none */
+    uint32_t link;   /* rapt_link */
     uint32_t extras; /* bit per RAPT_X_* */
     rapt_extra extra[RAPT_X_COUNT];
     bool score_mod, mask_mod;
@@ -60,6 +61,9 @@ typedef struct rapt_problem {
     uint64_t flops, bytes_read, bytes_written;
 } rapt_problem;
 
+/* "softmax", "offbyone", ..: as the tool names them. */
+const char *rapt_link_name(uint32_t link);
+
 /* Fills `problem`. RAPT_ERROR_INVALID says which tensor, axis and value. */
 rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem *problem, rapt_error *error);
 
@@ -70,8 +74,8 @@ uint64_t rapt_visible_pairs(const rapt_problem *masks, uint64_t nq, uint64_t nk,
  * a scaled score; before extra vectors and code of an app. The definition, for probes and proofs. */
 bool rapt_problem_sees(const rapt_problem *problem, int64_t place, int64_t key);
 double rapt_problem_score(const rapt_problem *problem, double scaled);
-/* Whether a problem is its shapes and numbers alone: no vectors beside the tensors, no code of an app. Only such ones are
- * tuned and recorded. */
+/* Whether a problem is its shapes and numbers alone: no vectors beside the tensors, no code of an app, and softmax. Only such
+ * ones are tuned and recorded. */
 bool rapt_problem_is_plain(const rapt_problem *problem);
 /* The first key that some query of a dense problem sees, sinks aside. */
 uint64_t rapt_first_visible_key(const rapt_problem *problem);

@@ -10,6 +10,9 @@
 _Static_assert(sizeof(rapt_attention_push) == RAPT_PUSH_WORDS * 4, "rapt_step.push is a rapt_attention_push");
 _Static_assert(sizeof(rapt_attention_params) <= sizeof(((rapt_plan *)0)->params), "rapt_plan.params is large enough");
 
+_Static_assert((int)RAPT_PARAM_LINK_NONE == RAPT_LINK_NONE && (int)RAPT_PARAM_LINK_SIGMOID == RAPT_LINK_SIGMOID,
+               "kernels number the links as the library does");
+
 #define MAX_STEPS (1u << 20)
 #define LOG2_E 1.44269504088896341f
 
@@ -407,7 +410,7 @@ static void fill_params(rapt_plan *plan)
         {&params.x_key_bias, &params.x_key_bias_stride_b, &params.x_key_bias_stride_h},
         {&params.x_segments, &params.x_segments_stride_b, NULL},
     };
-    params.flags |= p->extras << RAPT_PARAM_EXTRA_SHIFT;
+    params.flags |= p->extras << RAPT_PARAM_EXTRA_SHIFT | p->link << RAPT_PARAM_LINK_SHIFT;
     for (unsigned i = 0; i < RAPT_X_COUNT; i++) {
         *extras[i].first = (uint32_t)plan->extras.place[i].first;
         if (extras[i].stride_b != NULL)

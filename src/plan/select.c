@@ -178,6 +178,8 @@ static uint32_t constant_value(const rapt_kernel_constant *c, const rapt_problem
         return p->window;
     case RAPT_CONST_SOFT_CAP:
         return p->soft_cap > 0.0f;
+    case RAPT_CONST_LINK:
+        return p->link;
     case RAPT_CONST_EXTRAS:
         return p->extras << RAPT_PARAM_EXTRA_SHIFT;
     }
@@ -273,6 +275,8 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
         REFUSE("has no form for windows");
     if (p->soft_cap > 0.0f && !merge && !(row->supports & RAPT_ROW_SOFT_CAP))
         REFUSE("has no soft cap");
+    if (p->link != RAPT_LINK_SOFTMAX && !merge && !(row->supports & RAPT_ROW_LINKS))
+        REFUSE("has no link but softmax");
     if (p->extras != 0 && !merge && !(row->supports & RAPT_ROW_EXTRAS))
         REFUSE("has no form for sinks, ALiBi, key biases and segments");
     for (unsigned i = 0; i < RAPT_X_COUNT; i++)

@@ -120,6 +120,8 @@ static rapt_attention_desc take_desc(input *in, char kernel[80])
         }
         if (more & 2)
             d.soft_cap = d.scale;
+        if (more & 2)
+            d.link = (rapt_link)(take_byte(in) % 9);
         if (more & 4)
             d.sinks = (rapt_tensor){.dtype = RAPT_F32, .rank = 1, .size = {more & 8 ? hq : heads}, .stride = {1}};
         if (more & 16)
@@ -179,6 +181,7 @@ static void check_row(const rapt_plan *plan, const rapt_kernel_row *row)
     MUST(!p->causal || (row->supports & RAPT_ROW_CAUSAL));
     MUST(!p->window || (row->supports & RAPT_ROW_WINDOW));
     MUST(p->soft_cap == 0 || (row->supports & RAPT_ROW_SOFT_CAP));
+    MUST(p->link == RAPT_LINK_SOFTMAX || (row->supports & RAPT_ROW_LINKS));
     MUST(p->extras == 0 || (row->supports & RAPT_ROW_EXTRAS));
     MUST(!p->varlen || (row->supports & RAPT_ROW_VARLEN));
     MUST(plan->splits == 1 || (row->supports & RAPT_ROW_PARTIAL));

@@ -180,6 +180,9 @@ static bool parse_window(const tool_problem_options *o, rapt_attention_desc *d, 
     return true;
 }
 
+static const char *const link_names[RAPT_LINK_COUNT] = {"softmax", "offbyone", "signed", "sigmoid",
+                                                        "laplace", "relu",     "none"};
+
 static bool parse_numbers(const tool_problem_options *o, rapt_attention_desc *d, rapt_error *error)
 {
     int64_t splits = 0;
@@ -200,6 +203,11 @@ static bool parse_numbers(const tool_problem_options *o, rapt_attention_desc *d,
         if (!(d->soft_cap > 0) || !isfinite(d->soft_cap))
             return invalid(error, "--softcap '%.40s': must be positive, within single precision", o->soft_cap);
     }
+    for (; o->link && strcmp(o->link, link_names[d->link]) != 0; d->link++)
+        if (d->link == RAPT_LINK_COUNT - 1)
+            return invalid(error,
+                           "--link '%.40s': softmax, offbyone, signed, sigmoid, laplace, relu or none is needed",
+                           o->link);
     if (o->key_splits && !tool_integer("--key-splits", o->key_splits, 0, 1 << 20, &splits, error))
         return false;
     d->key_splits = (uint32_t)splits;
@@ -384,6 +392,8 @@ cJSON *tool_problem_json(const tool_problem *p)
     }
     if (d->soft_cap > 0)
         tool_json_number(o, "softcap", (double)d->soft_cap);
+    if (d->link != RAPT_LINK_SOFTMAX)
+        cJSON_AddStringToObject(o, "link", link_names[d->link]);
     const rapt_tensor *extras[] = {&d->sinks, &d->alibi, &d->key_bias, &d->segments};
     for (size_t n = 0; n < TOOL_COUNT(extras); n++)
         if (extras[n]->dtype != RAPT_DTYPE_NONE)
@@ -407,6 +417,8 @@ void tool_problem_line(const tool_problem *p, char *text, size_t capacity)
                  d->window_right, d->sink_tokens);
     if (d->soft_cap > 0)
         snprintf(cap, sizeof cap, ", soft cap %g", (double)d->soft_cap);
+    if (d->link != RAPT_LINK_SOFTMAX)
+        snprintf(extras, sizeof extras, ", link %s", link_names[d->link]);
     const rapt_tensor *all[] = {&d->sinks, &d->alibi, &d->key_bias, &d->segments};
     for (size_t n = 0; n < TOOL_COUNT(all); n++)
         if (all[n]->dtype != RAPT_DTYPE_NONE)

@@ -14,7 +14,7 @@
 typedef struct tool_problem_options {
     const char *q, *k, *v, *cu_q, *cu_k, *shape;
     const char *layout, *dtype, *scale, *causal_offset, *kernel, *key_splits;
-    const char *window, *sink_tokens, *soft_cap;
+    const char *window, *sink_tokens, *soft_cap, *link;
     tool_user_options user;
     const char *sinks, *alibi, *key_bias, *segments; /* files */
     bool causal;
@@ -59,6 +59,10 @@ typedef struct tool_problem_options {
          &(o).window, NULL},                                                                                 \
         {"--sink-tokens", "N", "the first N keys are exempt from --window", &(o).sink_tokens, NULL},         \
         {"--softcap", "X", "scaled scores s become X * tanh(s / X)", &(o).soft_cap, NULL},                   \
+        {"--link", "NAME",                                                                                   \
+         "from scores to weights: softmax (the default), offbyone, signed, sigmoid,\n"                      \
+         "laplace, relu, none",                                                                              \
+         &(o).link, NULL},                                                                                   \
         TOOL_OPTIONS_USER((o).user),                                                                         \
         {"--scale", "X", "scores are X * q.k; default 1/sqrt(head_dim)", &(o).scale, NULL},                  \
         {"--kernel", "NAME",                                                                                 \
