@@ -26,6 +26,8 @@ typedef enum rapt_link {
     RAPT_LINK_LAPLACE,     /* (1 + erf((s - m) / (d sqrt(2)))) / 2, m = sqrt(1/2), d = sqrt(1/(4 pi)) (Mega, arXiv:2209.10655) */
     RAPT_LINK_RELU,        /* max(s, 0) */
     RAPT_LINK_NONE,        /* s */
+    RAPT_LINK_CLIPPED,     /* clip((zeta - gamma) softmax(s) + gamma, 0, 1) (arXiv:2306.12929); in two passes over the
+                            * keys, which are not split; lse is softmax's */
     RAPT_LINK_COUNT
 } rapt_link;
 
@@ -108,6 +110,7 @@ typedef struct rapt_attention_desc {
     rapt_user_buffer user[RAPT_USER_BUFFERS];
     float user_constants[RAPT_USER_CONSTANTS]; /* user_f(i); new values need no new compilation */
     rapt_link link;         /* not softmax: rows of 16-bit matrix units are refused */
+    float link_gamma, link_zeta; /* with RAPT_LINK_CLIPPED: at most 0, at least 1 */
     /* Absent while their dtype is RAPT_DTYPE_NONE: */
     rapt_tensor sinks;    /* (q_heads or max(q_heads, kv_heads)) float32: a logit per head that joins the softmax without
                            * a value, and so counts in the lse (StreamingLLM's zero sink; gpt-oss). A row that sees no key

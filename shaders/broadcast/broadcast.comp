@@ -158,7 +158,7 @@ void main()
             ROW(slope, r) = bias.slope;
             key_bias_at = bias.key_bias_at; // of all rows: with such biases heads share a workgroup only if they share these
         }
-        ROW(m, r) = start_maximum(w, row_head(w, row));
+        ROW(m, r) = start_maximum(w, row_head(w, row), row_query(row));
         ROW(l, r) = strand == 0u ? start_sum(w, ROW(m, r)) : 0.0;
     }
     [[dont_unroll]] for (uint r = 0u; r < ROWS && !idle; r++) {
@@ -258,7 +258,7 @@ void main()
             [[unroll]] for (uint c = 0u; c < KEYS; c++) {
                 const RowFlags none = SAME(s[c], Rows(NEG_INF));
                 [[unroll]] for (uint r = 0u; r < ROWS; r++)
-                    ROW(shape[c], r) = IS_SIGNED ? sign(ROW(s[c], r)) : link_weight(ROW(s[c], r));
+                    ROW(shape[c], r) = IS_SIGNED ? sign(ROW(s[c], r)) : link_weight(ROW(s[c], r), ROW(m, r));
                 shape[c] = mix(shape[c], Rows(0.0), none);
                 s[c] = mix(abs(s[c]), s[c], none);
             }

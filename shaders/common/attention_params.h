@@ -48,6 +48,7 @@
 #define RAPT_PARAM_LINK_LAPLACE 4u
 #define RAPT_PARAM_LINK_RELU 5u
 #define RAPT_PARAM_LINK_NONE 6u
+#define RAPT_PARAM_LINK_CLIPPED 7u /* the second pass; the first is softmax */
 
 /* Fixed bindings of set 0. 8 storage buffers at most: that is the floor of what devices offer. */
 #define RAPT_BIND_PARAMS 0
@@ -110,8 +111,8 @@
     RAPT_UINT x_key_bias_stride_h; /* of query heads */                                                      \
     RAPT_UINT x_segments;                                                                                    \
     RAPT_UINT x_segments_stride_b;                                                                           \
-    RAPT_UINT unused0;                                                                                       \
-    RAPT_UINT unused1;                                                                                       \
+    RAPT_FLOAT link_gamma;                                                                                   \
+    RAPT_FLOAT link_range; /* zeta - gamma */                                                                \
     RAPT_LANES(lane); /* 0, 1, .. 15 read from memory, for shuffles a compiler must not fold */
 
 /* Behind them, and known to kernels with code of the app only. */

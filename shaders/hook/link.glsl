@@ -2,18 +2,21 @@
 //
 // Softmax and its kin keep a running maximum m and a sum l of weights exp2(logit - m). Links without a denominator
 // (IS_ADDITIVE) leave m at 0 and l at 1, in the first split: partial results then simply add up in the merge, and the
-// output is the accumulator itself. A kernel may define LINK (a specialization constant); else it is read from the parameters.
+// output is the accumulator itself. The clipped link is one of them, whose second pass finds softmax's log-sum-exp in m. A kernel may define LINK (a specialization constant); else it is read from the parameters.
 #ifndef LINK
 #define LINK (p.flags >> RAPT_PARAM_LINK_SHIFT & RAPT_PARAM_LINK_MASK)
 #endif
 #define IS_OFFBYONE (LINK == RAPT_PARAM_LINK_OFFBYONE)
 #define IS_SIGNED (LINK == RAPT_PARAM_LINK_SIGNED)
+#define IS_CLIPPED (LINK == RAPT_PARAM_LINK_CLIPPED)
 #define IS_ADDITIVE (LINK >= RAPT_PARAM_LINK_SIGMOID)
 #define IS_SHAPED (LINK >= RAPT_PARAM_LINK_SIGNED) // weights are not exp2(logit - m)
 
 // The m and l that a row begins with. A sink is a key without a value, seen by the first split alone.
-float start_maximum(Walk w, uint head)
+float start_maximum(Walk w, uint head, uint query)
 {
+    if (IS_CLIPPED) // m is the log-sum-exp that the first pass left
+        return max(lse_or_ml[lse_index(w, head, query)] * LOG2_E, MAXIMUM_START);
     if (IS_ADDITIVE)
         return 0.0;
     float maximum = MAXIMUM_START;
@@ -26,7 +29,12 @@ float start_maximum(Walk w, uint head)
     }
     return maximum;
 }
-float start_sum(Walk w, float maximum) { return w.split == 0u && maximum > MAXIMUM_START ? 1.0 : 0.0; }
+float start_sum(Walk w, float maximum)
+{
+    if (IS_CLIPPED)
+        return 1.0;
+    return w.split == 0u && maximum > MAXIMUM_START ? 1.0 : 0.0;
+}
 
 // To single precision (absolute error 1.4e-7): polynomials fitted below 1, and of log2(1 - erf) up to 4.
 float erf_exact(float x)
@@ -51,8 +59,10 @@ float erf_exact(float x)
 }
 
 // The weight of a logit, with IS_ADDITIVE.
-float link_weight(float logit)
+float link_weight(float logit, float m)
 {
+    if (IS_CLIPPED)
+        return clamp(p.link_range * exp2(logit - m) + p.link_gamma, 0.0, 1.0);
     float s = logit * LN2;
     if (LINK == RAPT_PARAM_LINK_SIGMOID)
         return 1.0 / (1.0 + exp2(-logit));

@@ -8,6 +8,8 @@
 layout(local_size_x = 64) in;
 layout(constant_id = 0) const uint HEAD_DIM_V = 64;
 layout(constant_id = 1) const uint ALIGNED_ = 0;
+layout(constant_id = 2) const uint LINK_ = 0;
+#define LINK LINK_
 #define ALIGNED (ALIGNED_ != 0u)
 #include "common/buffers.glsl"
 #include "hook/walk.glsl"
@@ -31,7 +33,7 @@ void main()
     vec4 acc[DIM_V / 4u];
     for (uint d = 0u; d < DIM_V / 4u; d++)
         acc[d] = vec4(0.0);
-    float m = start_maximum(w, head), l = start_sum(w, m);
+    float m = start_maximum(w, head, query), l = start_sum(w, m);
     RowBias bias = row_bias(w, head, query);
     Sight range = sight(w, query);
     for (uint key = w.key_begin; key < sight_end(range); key++) {
@@ -61,7 +63,7 @@ void main()
         m = top;
         l = IS_ADDITIVE ? l : l * keep + weight;
         if (IS_SHAPED)
-            weight = IS_SIGNED ? sign(score) * weight : link_weight(score);
+            weight = IS_SIGNED ? sign(score) * weight : link_weight(score, m);
         for (uint d = 0u; d < DIM_V / 4u; d++)
             acc[d] = acc[d] * keep + weight * load_v4(v_at + d * 4u, min(HEAD_DIM_V - d * 4u, 4u));
     }

@@ -116,7 +116,8 @@ void main()
     float m[LANE_ROWS]; // running maximum, the same in all lanes of a row
     float l[LANE_ROWS]; // running sum of this lane's weights; summed over the lanes at the end
     [[unroll]] for (uint r = 0; r < LANE_ROWS; r++) {
-        m[r] = start_maximum(w, row_head(w, min(row0 + tile_row(r), rows - 1u)));
+        uint row = min(row0 + tile_row(r), rows - 1u);
+        m[r] = start_maximum(w, row_head(w, row), row_query(row));
         l[r] = lane == 0u ? start_sum(w, m[r]) : 0.0;
         [[unroll]] for (uint j = 0; j < COLUMNS; j++)
             acc[r * COLUMNS + j] = vec4(0.0);
@@ -175,7 +176,7 @@ void main()
         if (IS_SHAPED) {
             [[unroll]] for (uint i = 0; i < LANE_ROWS * 4; i++) {
                 bool none = s[i] == NEG_INF;
-                shape[i] = none ? 0.0 : IS_SIGNED ? sign(s[i]) : link_weight(s[i]);
+                shape[i] = none ? 0.0 : IS_SIGNED ? sign(s[i]) : link_weight(s[i], m[i / 4]);
                 s[i] = none ? s[i] : abs(s[i]);
             }
         }
@@ -188,7 +189,7 @@ void main()
         [[unroll]] for (uint r = 0; r < LANE_ROWS; r++) {
             tile_max[r] = max(max(s[r * 4], s[r * 4 + 1]), max(s[r * 4 + 2], s[r * 4 + 3]));
             if (IS_ADDITIVE)
-                tile_max[r] = 0.0; // which m is
+                tile_max[r] = m[r]; // which stays
             excess = max(excess, fma(tile_max[r], scale, -m[r]));
         }
         if (any_lane(excess > RESCALE_ABOVE)) {

@@ -83,7 +83,7 @@ rapt_status rapt_attention_bind(rapt_plan *plan, const rapt_attention_args *args
         {"cu_seqlens_q", RAPT_ROLE_CU_Q, &args->cu_seqlens_q, cu_bytes, 4, false},
         {"cu_seqlens_k", RAPT_ROLE_CU_K, &args->cu_seqlens_k, cu_bytes, 4, false},
         {"out", RAPT_ROLE_OUT, &args->out, p->bytes[RAPT_T_OUT], p->align[RAPT_T_OUT], true},
-        {"lse", RAPT_ROLE_LSE, &args->lse, p->lse ? p->bytes[RAPT_T_LSE] : 0, p->align[RAPT_T_LSE], true},
+        {"lse", RAPT_ROLE_LSE, &args->lse, p->lse && !p->lse_hidden ? p->bytes[RAPT_T_LSE] : 0, p->align[RAPT_T_LSE], true},
         {"sinks", RAPT_ROLE_SINKS, &args->sinks, p->extra[RAPT_X_SINKS].bytes, 4, false},
         {"alibi", RAPT_ROLE_ALIBI, &args->alibi, p->extra[RAPT_X_ALIBI].bytes, 4, false},
         {"key_bias", RAPT_ROLE_KEY_BIAS, &args->key_bias, p->extra[RAPT_X_KEY_BIAS].bytes, 4, false},

@@ -196,6 +196,13 @@ static const rapt_case named[] = {
     {"link-none", SHAPE(1, 2, 2, 40, 70, 64, 64), F32, .link = RAPT_LINK_NONE, .groups = CORE},
     {"link-none-poison", SHAPE(1, 4, 2, 70, 90, 64, 64), F32, CAUSAL(-9), WINDOW(40, -1, 3), .link = RAPT_LINK_NONE,
      .segments = 2, .input = RAPT_INPUT_POISONED, .groups = QUICK},
+    {"link-clipped", SHAPE(1, 2, 2, 40, 70, 64, 64), F32, CAUSAL(-25), .link = RAPT_LINK_CLIPPED, .groups = CORE},
+    {"link-clipped-poison-f16", SHAPE(1, 4, 2, 70, 90, 64, 64), F16, CAUSAL(-9), .link = RAPT_LINK_CLIPPED, .sinks = 1,
+     .alibi = true, .input = RAPT_INPUT_POISONED, .groups = CORE},
+    {"link-clipped-decode", SHAPE(2, 8, 2, 1, 777, 128, 128), F32, .link = RAPT_LINK_CLIPPED, .no_lse = true,
+     .groups = CORE},
+    {"link-clipped-varlen", SHAPE(1, 4, 2, 100, 130, 64, 64), F32, .link = RAPT_LINK_CLIPPED, .no_lse = true,
+     .sequences = 5, .length_q = {1, 33, 0, 60, 6}, .length_k = {64, 33, 5, 0, 28}, .groups = QUICK},
     {"link-none-split", SHAPE(1, 2, 2, 33, 200, 64, 64), F16, CAUSAL(0), .link = RAPT_LINK_NONE, .key_splits = 2,
      .groups = QUICK},
     /* nothing at all */
@@ -458,6 +465,7 @@ static rapt_case mixed_case(rapt_random *r)
     if (rapt_random_below(r, 4) == 0) {
         c.link = (rapt_link)rapt_random_below(r, RAPT_LINK_COUNT);
         c.sinks = c.link == RAPT_LINK_SOFTMAX || c.link == RAPT_LINK_SIGNED ? c.sinks : 0;
+        c.key_splits = c.link == RAPT_LINK_CLIPPED ? 0 : c.key_splits;
     }
     return c;
 }

@@ -215,6 +215,21 @@ static float additive_weight_f32(rapt_link link, float s)
     }
 }
 
+static bool is_additive(rapt_link link)
+{
+    return link >= RAPT_LINK_SIGMOID && link != RAPT_LINK_CLIPPED;
+}
+
+/* The clipped link's weight in place of softmax's. */
+static double clip_f64(const rapt_attention_desc *d, double weight)
+{
+    return fmin(fmax(((double)d->link_zeta - (double)d->link_gamma) * weight + (double)d->link_gamma, 0), 1);
+}
+static float clip_f32(const rapt_attention_desc *d, float weight)
+{
+    return fminf(fmaxf((d->link_zeta - d->link_gamma) * weight + d->link_gamma, 0), 1);
+}
+
 /* Links without a denominator: out = sum of weight(s_j) v_j, lse = 0. Keys whose bias is -inf have no weight. */
 static void add_up_f64(const problem *p, const row *r, const double *s, double *out, double *lse)
 {
@@ -271,7 +286,7 @@ static void attend_f64(const problem *p, const row *r, double *s, double *out, d
         s[j] = score_of(p, r, j, s[j]);
         largest = fmax(largest, exponent(p->desc, s[j]));
     }
-    if (p->desc->link >= RAPT_LINK_SIGMOID) {
+    if (is_additive(p->desc->link)) {
         add_up_f64(p, r, s, out, lse);
         return;
     }
@@ -291,6 +306,12 @@ static void attend_f64(const problem *p, const row *r, double *s, double *out, d
         sum += exp(r->sink - largest);
     for (uint64_t e = 0; e < dim_v && sum > 0; e++)
         out[e] /= sum;
+    for (uint64_t e = 0; e < dim_v && p->desc->link == RAPT_LINK_CLIPPED; e++) {
+        out[e] = 0;
+        for (uint64_t j = 0; j < r->keys && sum > 0; j++)
+            if (row_sees(p, r, j))
+                out[e] += clip_f64(p->desc, exp(s[j] - largest) / sum) * (double)r->v[j * dim_v + e];
+    }
     *lse = sum > 0 ? largest + log(sum) : -INFINITY;
 }
 
@@ -315,7 +336,7 @@ static void attend_f32(const problem *p, const row *r, bool half_weights, float 
         s[j] = (float)score_of(p, r, j, (double)s[j]);
         largest = fmaxf(largest, (float)exponent(p->desc, (double)s[j]));
     }
-    if (p->desc->link >= RAPT_LINK_SIGMOID) {
+    if (is_additive(p->desc->link)) {
         add_up_f32(p, r, s, acc, out, lse);
         return;
     }
@@ -334,8 +355,15 @@ static void attend_f32(const problem *p, const row *r, bool half_weights, float 
     }
     if (r->sink > -INFINITY)
         sum += expf((float)r->sink - largest);
+    for (uint64_t e = 0; e < dim_v && p->desc->link == RAPT_LINK_CLIPPED; e++) {
+        acc[e] = 0;
+        for (uint64_t j = 0; j < r->keys && sum > 0; j++)
+            if (row_sees(p, r, j))
+                acc[e] += clip_f32(p->desc, expf(s[j] - largest) / sum) * r->v[j * dim_v + e];
+    }
+    const float divisor = p->desc->link == RAPT_LINK_CLIPPED ? 1 : sum;
     for (uint64_t e = 0; e < dim_v; e++)
-        out[e] = sum > 0 ? (double)rapt_check_round(p->desc->q.dtype, acc[e] / sum) : 0;
+        out[e] = sum > 0 ? (double)rapt_check_round(p->desc->q.dtype, acc[e] / divisor) : 0;
     *lse = sum > 0 ? (double)(largest + logf(sum)) : (double)-INFINITY;
 }
 

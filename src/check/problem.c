@@ -184,6 +184,10 @@ static void describe(rapt_check_problem *p)
     }
     d->soft_cap = c->soft_cap;
     d->link = c->link;
+    if (c->link == RAPT_LINK_CLIPPED) { /* so that some weights are clipped, but not most */
+        d->link_gamma = -0.01f;
+        d->link_zeta = 1.05f;
+    }
     if (p->user) {
         memcpy(d->score_mod, p->user->score_text, sizeof d->score_mod);
         memcpy(d->mask_mod, p->user->mask_text, sizeof d->mask_mod);

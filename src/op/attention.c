@@ -8,7 +8,7 @@ static const char *const axis_names[4] = {"batch", "heads", "sequence", "head_di
 
 const char *rapt_link_name(uint32_t link)
 {
-    static const char *const names[] = {"softmax", "offbyone", "signed", "sigmoid", "laplace", "relu", "none"};
+    static const char *const names[] = {"softmax", "offbyone", "signed", "sigmoid", "laplace", "relu", "none", "clipped"};
     _Static_assert(RAPT_COUNT(names) == RAPT_LINK_COUNT, "a link has no name");
     return link < RAPT_LINK_COUNT ? names[link] : "unknown";
 }
@@ -431,9 +431,25 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
         return rapt_fail(error, RAPT_ERROR_INVALID, "link is %u, of %u links", (unsigned)desc->link,
                          (unsigned)RAPT_LINK_COUNT);
     p->link = desc->link;
-    if (desc->sinks.dtype != RAPT_DTYPE_NONE && p->link != RAPT_LINK_SOFTMAX && p->link != RAPT_LINK_SIGNED)
+    if (desc->sinks.dtype != RAPT_DTYPE_NONE && p->link != RAPT_LINK_SOFTMAX && p->link != RAPT_LINK_SIGNED &&
+        p->link != RAPT_LINK_CLIPPED)
         return rapt_fail(error, RAPT_ERROR_INVALID, "sinks join a denominator of their own: not with link %s",
                          rapt_link_name(p->link));
+    if (p->link == RAPT_LINK_CLIPPED) {
+        p->link_gamma = desc->link_gamma;
+        p->link_zeta = desc->link_zeta;
+        if (!isfinite(p->link_gamma) || !isfinite(p->link_zeta) || p->link_gamma > 0.0f || p->link_zeta < 1.0f)
+            return rapt_fail(error, RAPT_ERROR_INVALID, "link_gamma %g and link_zeta %g: at most 0, and at least 1",
+                             (double)p->link_gamma, (double)p->link_zeta);
+        if (!p->lse) { /* what the first pass leaves to the second */
+            p->lse = p->lse_hidden = true;
+            p->stride[RAPT_T_LSE][0] = p->varlen || p->batch <= 1 ? 0 : p->heads_out * p->total_q;
+            p->stride[RAPT_T_LSE][1] = p->heads_out > 1 ? p->total_q : 0;
+            p->stride[RAPT_T_LSE][2] = p->total_q > 1;
+            p->bytes[RAPT_T_LSE] = sat_mul(sat_mul(desc->q.size[0], p->heads_out), sat_mul(p->total_q, 4));
+            p->align[RAPT_T_LSE] = 4;
+        }
+    }
     status = check_user(desc, p, error);
     if (status != RAPT_OK)
         return status;

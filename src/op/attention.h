@@ -42,6 +42,8 @@ typedef struct rapt_problem {
     uint32_t sink_tokens;
     float soft_cap; /* 0: none */
     uint32_t link;   /* rapt_link */
+    float link_gamma, link_zeta; /* 0, but of RAPT_LINK_CLIPPED */
+    bool lse_hidden; /* `lse`, but the caller does not want it: it lies in the workspace */
     uint32_t extras; /* bit per RAPT_X_* */
     rapt_extra extra[RAPT_X_COUNT];
     bool score_mod, mask_mod;

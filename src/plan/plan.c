@@ -400,6 +400,8 @@ static void fill_params(rapt_plan *plan)
         .window_left = p->window_left,
         .window_right = p->window_right,
         .sink_tokens = p->sink_tokens,
+        .link_gamma = p->link_gamma,
+        .link_range = p->link_zeta - p->link_gamma,
         .x_sinks_heads = (uint32_t)p->extra[RAPT_X_SINKS].heads,
     };
     const struct {
@@ -490,9 +492,20 @@ static rapt_status add_workspace(rapt_plan *plan, rapt_error *error)
     if (!fits)
         return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "%u key splits of this problem need too large a workspace",
                          plan->splits);
-    if (plan->extras.packed) {
-        plan->slots[plan->slot_count++] = (rapt_workspace_slot){RAPT_ROLE_EXTRA, offset, plan->extras.words * 4};
-        plan->workspace_bytes = offset + plan->extras.words * 4;
+    const struct {
+        rapt_role role;
+        uint64_t bytes;
+    } others[2] = {{RAPT_ROLE_LSE, p->lse_hidden ? p->bytes[RAPT_T_LSE] : 0},
+                   {RAPT_ROLE_EXTRA, plan->extras.packed ? plan->extras.words * 4 : 0}};
+    for (unsigned i = 0; i < RAPT_COUNT(others); i++) {
+        if (others[i].bytes == 0)
+            continue;
+        if (others[i].bytes > INT64_MAX / 4)
+            return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "%s of this problem needs too large a workspace",
+                             rapt_role_name(others[i].role));
+        plan->slots[plan->slot_count++] = (rapt_workspace_slot){others[i].role, offset, others[i].bytes};
+        plan->workspace_bytes = offset + others[i].bytes;
+        offset = rapt_align_up(plan->workspace_bytes, 256);
     }
     return RAPT_OK;
 }
@@ -633,6 +646,13 @@ static rapt_status try_plan(rapt_plan *plan, const rapt_kernel_table *table, con
         plan->pipelines[plan->pipeline_count] = (rapt_plan_pipeline){.row = merge.row, .base = merge.row};
         memcpy(plan->pipelines[plan->pipeline_count++].constants, merge.constants, sizeof merge.constants);
     }
+    const bool two_passes = p->link == RAPT_LINK_CLIPPED; /* then keys are not split */
+    if (two_passes) {
+        rapt_choose_second_pass(p, &main);
+        rapt_plan_pipeline *second = &plan->pipelines[plan->pipeline_count++];
+        *second = plan->pipelines[0]; /* with the same code of an app */
+        memcpy(second->constants, main.constants, sizeof main.constants);
+    }
     if (plan->extras.packed) {
         rapt_plan_pipeline *pack = &plan->pipelines[plan->pipeline_count++];
         memset(pack, 0, sizeof *pack);
@@ -658,6 +678,11 @@ static rapt_status try_plan(rapt_plan *plan, const rapt_kernel_table *table, con
     box whole = {{0}, {p->batch, p->heads_out / main.group, rapt_div_up(p->nq * main.group, main.row->rows_per_tile),
                        plan->splits}};
     status = add_box(&attend, &whole, need_splits, error);
+    if (status == RAPT_OK && !*need_splits && two_passes) {
+        attend.pipeline = 1;
+        attend.phase++;
+        status = add_box(&attend, &whole, need_splits, error);
+    }
     if (status != RAPT_OK || *need_splits || plan->splits <= 1)
         return status;
     bool merge_unfit;

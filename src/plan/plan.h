@@ -11,7 +11,7 @@
 #define RAPT_PUSH_WORDS 16
 #define RAPT_MAX_OPERANDS 14
 #define RAPT_MAX_CONSTANTS 16
-#define RAPT_MAX_PIPELINES 3 /* the main one, a merge, a pack */
+#define RAPT_MAX_PIPELINES 3 /* the main one, a merge or a second pass, a pack */
 
 /* What this device has shown so far. */
 typedef enum rapt_verdict_kind {
@@ -110,7 +110,7 @@ struct rapt_plan {
     rapt_step *steps;
     uint32_t step_count, step_capacity;
     uint32_t slice_count, phase_count;
-    rapt_workspace_slot slots[3]; /* those of partial results, if any, come first */
+    rapt_workspace_slot slots[4]; /* those of partial results, if any, come first */
     uint32_t slot_count;
     uint64_t workspace_bytes;
     uint32_t group, splits, split_keys, part_stride;
@@ -174,8 +174,12 @@ typedef struct rapt_choice {
     uint64_t first_key;  /* where the first split begins; a multiple of keys_per_tile */
     uint32_t split_keys; /* keys per split, a multiple of keys_per_tile */
     bool aligned;
+    bool second_pass; /* of a link that takes two */
     uint32_t constants[RAPT_MAX_CONSTANTS];
 } rapt_choice;
+
+/* Its constants for the second pass. */
+void rapt_choose_second_pass(const rapt_problem *problem, rapt_choice *choice);
 
 /* Judges every row and fills `candidates` (table->row_count entries). RAPT_ERROR_UNSUPPORTED names the best reason.
  * tuned: the measured choice, which goes first if it accepts, or NULL.

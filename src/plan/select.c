@@ -179,7 +179,7 @@ static uint32_t constant_value(const rapt_kernel_constant *c, const rapt_problem
     case RAPT_CONST_SOFT_CAP:
         return p->soft_cap > 0.0f;
     case RAPT_CONST_LINK:
-        return p->link;
+        return choice->second_pass || p->link != RAPT_LINK_CLIPPED ? p->link : RAPT_LINK_SOFTMAX;
     case RAPT_CONST_EXTRAS:
         return p->extras << RAPT_PARAM_EXTRA_SHIFT;
     }
@@ -203,7 +203,7 @@ static void choose_splits(const rapt_problem *p, const rapt_caps *caps, uint32_t
     const uint64_t nk = p->nk - choice->first_key;
     if (splits == 0) {
         splits = 1;
-        if (least > 0 && (row->supports & RAPT_ROW_PARTIAL) && p->bounded_k && p->bounded_q) {
+        if (least > 0 && p->link != RAPT_LINK_CLIPPED && (row->supports & RAPT_ROW_PARTIAL) && p->bounded_k && p->bounded_q) {
             uint32_t width = caps->compute_units ? caps->compute_units : 16;
             uint64_t want = (uint64_t)width * (caps->device_class == RAPT_CLASS_SOFTWARE ? 2 : 4);
             uint64_t tiles = rapt_div_up(p->nq * choice->group, row->rows_per_tile);
@@ -309,6 +309,9 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
             REFUSE("is for at most %llu query rows, not %llu", (unsigned long long)row->nq_max,
                    (unsigned long long)(p->nq * choice->group));
         choose_splits(p, caps, is_tuned(row, tuned) ? tuned->key_splits : 0, least_splits, choice);
+        if (choice->splits > 1 && p->link == RAPT_LINK_CLIPPED)
+            REFUSE("cannot split the keys%s with a clipped link",
+                   p->key_splits > 1 ? "" : ", as the device's buffer ranges demand,");
         if (choice->splits > 1 && !(row->supports & RAPT_ROW_PARTIAL))
             REFUSE("cannot split the keys%s", p->key_splits > 1 ? "" : ", which the device's buffer ranges demand");
     } else {
@@ -330,7 +333,14 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
             pipeline.form = rapt_problem_form(p);
             pipeline.code = p->user_code;
         }
-        if (verdicts->lookup(verdicts->user, &pipeline, &why) == RAPT_VERDICT_BAD)
+        bool bad = verdicts->lookup(verdicts->user, &pipeline, &why) == RAPT_VERDICT_BAD;
+        if (!bad && !merge && p->link == RAPT_LINK_CLIPPED) {
+            rapt_choice second = *choice;
+            rapt_choose_second_pass(p, &second);
+            memcpy(pipeline.constants, second.constants, sizeof pipeline.constants);
+            bad = verdicts->lookup(verdicts->user, &pipeline, &why) == RAPT_VERDICT_BAD;
+        }
+        if (bad)
             REFUSE("is refused on this device and driver: %s", why ? why : "its known-answer probe failed");
     }
     return true;
@@ -433,4 +443,11 @@ rapt_status rapt_select_pack(const rapt_caps *caps, const rapt_kernel_table *tab
         reason = c->reason;
     }
     return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "the kernel that packs sinks, ALiBi, key biases and segments %s", reason);
+}
+
+void rapt_choose_second_pass(const rapt_problem *problem, rapt_choice *choice)
+{
+    choice->second_pass = true;
+    for (uint32_t i = 0; i < choice->row->constant_count; i++)
+        choice->constants[i] = constant_value(&choice->row->constants[i], problem, choice);
 }

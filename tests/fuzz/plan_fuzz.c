@@ -121,7 +121,8 @@ static rapt_attention_desc take_desc(input *in, char kernel[80])
         if (more & 2)
             d.soft_cap = d.scale;
         if (more & 2)
-            d.link = (rapt_link)(take_byte(in) % 9);
+            d.link = (rapt_link)(take_byte(in) % 10);
+        d.link_zeta = 1;
         if (more & 4)
             d.sinks = (rapt_tensor){.dtype = RAPT_F32, .rank = 1, .size = {more & 8 ? hq : heads}, .stride = {1}};
         if (more & 16)
@@ -220,6 +221,7 @@ static void check_steps(const rapt_plan *plan)
     const uint64_t tiles = rapt_div_up(p->nq * plan->group, row->rows_per_tile);
     const uint64_t bh = p->batch * (p->heads_out / plan->group);
     uint64_t groups = 0, merged = 0, packed = 0;
+    const bool two_passes = p->link == RAPT_LINK_CLIPPED;
     uint32_t slice = 0, phase = 0;
     for (uint32_t i = 0; i < plan->step_count; i++) {
         const rapt_step *s = &plan->steps[i];
@@ -240,7 +242,7 @@ static void check_steps(const rapt_plan *plan)
             packed += push.rows;
             continue;
         }
-        if (s->pipeline == 1) {
+        if (s->pipeline == 1 && !two_passes) {
             MUST((uint64_t)push.row0 + push.rows <= p->batch * p->heads_out * p->nq);
             MUST(rapt_div_up(push.rows, r->rows_per_tile) == s->groups[0]);
             merged += push.rows;
@@ -251,7 +253,7 @@ static void check_steps(const rapt_plan *plan)
         MUST((uint64_t)push.bh0 + s->groups[2] <= bh);
         groups += (uint64_t)s->groups[0] * s->groups[1] * s->groups[2];
     }
-    MUST(groups == bh * tiles * plan->splits);
+    MUST(groups == bh * tiles * plan->splits * (two_passes ? 2 : 1));
     MUST(merged == (plan->splits > 1 ? p->batch * p->heads_out * p->nq : 0));
     MUST(packed == plan->extras.words);
     MUST(plan->slice_count == slice + 1 && plan->phase_count == phase + 1);
@@ -260,12 +262,14 @@ static void check_steps(const rapt_plan *plan)
 static void check_plan(const rapt_plan *plan)
 {
     const rapt_problem *p = &plan->problem;
-    MUST(plan->pipeline_count == 1u + (plan->splits > 1) + plan->extras.packed);
+    const bool two_passes = p->link == RAPT_LINK_CLIPPED;
+    MUST(plan->splits == 1 || !two_passes);
+    MUST(plan->pipeline_count == 1u + (plan->splits > 1 || two_passes) + plan->extras.packed);
     for (uint32_t i = 0; i < plan->pipeline_count; i++)
         check_row(plan, plan->pipelines[i].row);
     MUST(p->group % plan->group == 0);
     MUST(plan->workspace_bytes <= INT64_MAX);
-    MUST((plan->splits > 1 || plan->extras.packed) == (plan->workspace_bytes > 0) || p->empty);
+    MUST((plan->splits > 1 || plan->extras.packed || p->lse_hidden) == (plan->workspace_bytes > 0) || p->empty);
     uint64_t end = 0;
     for (uint32_t i = 0; i < plan->slot_count; i++) {
         MUST(plan->slots[i].offset >= end);

@@ -95,8 +95,8 @@ class AttentionDesc(c.Structure):
         ("max_seqlen_q", c_uint64), ("max_seqlen_k", c_uint64), ("kernel", c_char_p), ("key_splits", c_uint32),
         ("slice_ms", c_float), ("window_left", c_int64), ("window_right", c_int64), ("sink_tokens", c_uint64),
         ("soft_cap", c_float), ("score_mod", c_char_p * 4), ("mask_mod", c_char_p * 4), ("user", UserBuffer * 4),
-        ("user_constants", c_float * 16), ("link", c_int), ("sinks", Tensor), ("alibi", Tensor), ("key_bias", Tensor),
-        ("segments", Tensor),
+        ("user_constants", c_float * 16), ("link", c_int), ("link_gamma", c_float), ("link_zeta", c_float),
+        ("sinks", Tensor), ("alibi", Tensor), ("key_bias", Tensor), ("segments", Tensor),
     ]  # fmt: skip
 
 

@@ -181,7 +181,34 @@ static bool parse_window(const tool_problem_options *o, rapt_attention_desc *d, 
 }
 
 static const char *const link_names[RAPT_LINK_COUNT] = {"softmax", "offbyone", "signed", "sigmoid",
-                                                        "laplace", "relu",     "none"};
+                                                        "laplace", "relu",     "none",   "clipped"};
+
+/* A name; clipped:GAMMA,ZETA. */
+static bool parse_link(const tool_problem_options *o, rapt_attention_desc *d, rapt_error *error)
+{
+    if (!o->link)
+        return true;
+    char name[16] = "", gamma[32] = "";
+    const char *colon = strchr(o->link, ':');
+    snprintf(name, sizeof name, "%.*s", (int)(colon ? colon - o->link : 15), o->link);
+    while (d->link < RAPT_LINK_COUNT && strcmp(name, link_names[d->link]) != 0)
+        d->link++;
+    if (d->link == RAPT_LINK_COUNT || (colon != NULL) != (d->link == RAPT_LINK_CLIPPED))
+        return invalid(error,
+                       "--link '%.40s': softmax, offbyone, signed, sigmoid, laplace, relu, none or clipped:GAMMA,ZETA is "
+                       "needed",
+                       o->link);
+    if (!colon)
+        return true;
+    const char *comma = strchr(colon, ',');
+    double values[2];
+    snprintf(gamma, sizeof gamma, "%.*s", (int)(comma ? comma - colon - 1 : 0), colon + 1);
+    if (!comma || !tool_number("--link", gamma, &values[0], error) || !tool_number("--link", comma + 1, &values[1], error))
+        return invalid(error, "--link '%.40s': clipped:GAMMA,ZETA is needed, two numbers", o->link);
+    d->link_gamma = (float)values[0];
+    d->link_zeta = (float)values[1];
+    return true;
+}
 
 static bool parse_numbers(const tool_problem_options *o, rapt_attention_desc *d, rapt_error *error)
 {
@@ -203,11 +230,8 @@ static bool parse_numbers(const tool_problem_options *o, rapt_attention_desc *d,
         if (!(d->soft_cap > 0) || !isfinite(d->soft_cap))
             return invalid(error, "--softcap '%.40s': must be positive, within single precision", o->soft_cap);
     }
-    for (; o->link && strcmp(o->link, link_names[d->link]) != 0; d->link++)
-        if (d->link == RAPT_LINK_COUNT - 1)
-            return invalid(error,
-                           "--link '%.40s': softmax, offbyone, signed, sigmoid, laplace, relu or none is needed",
-                           o->link);
+    if (!parse_link(o, d, error))
+        return false;
     if (o->key_splits && !tool_integer("--key-splits", o->key_splits, 0, 1 << 20, &splits, error))
         return false;
     d->key_splits = (uint32_t)splits;
