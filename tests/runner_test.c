@@ -189,7 +189,8 @@ rapt_status rapt_submit(rapt_binding *b, rapt_error *error)
                                   .sinks = words(&b->args.sinks),
                                   .alibi = words(&b->args.alibi),
                                   .key_bias = words(&b->args.key_bias),
-                                  .segments = words(&b->args.segments)};
+                                  .segments = words(&b->args.segments),
+                                  .gate = words(&b->args.gate)};
     double *out = calloc(rows_total * dim, sizeof *out), *lse = calloc(rows_total, sizeof *lse);
     uint8_t *rows = calloc(rows_total, 1);
     assert_true(rapt_check_attention_f32(d, &in, 1, out, lse, rows));

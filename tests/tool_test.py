@@ -94,7 +94,15 @@ class Tensor:
         return (b, n, h, d), values
 
 
-def attend(q, keys, values, scale, cap=None, biases=None, sink=-math.inf, mod=None):
+ADDITIVE = {
+    "sigmoid": lambda s: 1 / (1 + math.exp(-s)),
+    "laplace": lambda s: 0.5 * (1 + math.erf((s - math.sqrt(0.5)) / (math.sqrt(1 / (4 * math.pi)) * math.sqrt(2)))),
+    "relu": lambda s: max(s, 0),
+    "none": lambda s: s,
+}
+
+
+def attend(q, keys, values, scale, cap=None, biases=None, sink=-math.inf, mod=None, link="softmax", clip=None):
     """One row: output and LSE."""
     scores = [scale * sum(a * b for a, b in zip(q, k)) for k in keys]
     if cap is not None:
@@ -103,6 +111,15 @@ def attend(q, keys, values, scale, cap=None, biases=None, sink=-math.inf, mod=No
         scores = [s + b for s, b in zip(scores, biases)]
     if mod is not None:
         scores = [mod(s, n) for n, s in enumerate(scores)]
+    if link in ADDITIVE:
+        weights = [ADDITIVE[link](s) for s in scores]
+        return [sum(w * v[e] for w, v in zip(weights, values)) for e in range(len(values[0]))] if values else [], 0.0
+    signs = [1] * len(scores)
+    if link == "signed":
+        signs = [(s > 0) - (s < 0) for s in scores]
+        scores = [abs(s) for s in scores]
+    if link == "offbyone":
+        sink = 0
     top = max([sink, *scores])
     if top == -math.inf:
         return [0.0] * len(values[0]) if values else [], -math.inf
@@ -110,12 +127,17 @@ def attend(q, keys, values, scale, cap=None, biases=None, sink=-math.inf, mod=No
         return [], sink
     weights = [math.exp(s - top) for s in scores]
     total = sum(weights) + math.exp(sink - top)
+    weights = [sign * w for sign, w in zip(signs, weights)]
+    if link == "clipped":
+        clipped = [min(max((clip[1] - clip[0]) * w / total + clip[0], 0), 1) for w in weights]
+        return [sum(w * v[e] for w, v in zip(clipped, values)) for e in range(len(values[0]))], top + math.log(total)
     out = [sum(w * v[e] for w, v in zip(weights, values)) / total for e in range(len(values[0]))]
     return out, top + math.log(total)
 
 
 def reference(q, k, v, causal=False, offset=0, scale=None, cu_q=None, cu_k=None, window=(-1, -1), sinks=0, cap=None,
-              score=None, mask=None, slopes=None, key_bias=None, segments=None, sink_logits=None):
+              score=None, mask=None, slopes=None, key_bias=None, segments=None, sink_logits=None, link="softmax", clip=None,
+              gate=None):
     """key_bias(b, h, j), segments[b][j]."""
     batch, q_heads, nq, d = q.shape
     kv_heads, nk, dv = k.shape[1], k.shape[2], v.shape[3]
@@ -141,7 +163,9 @@ def reference(q, k, v, causal=False, offset=0, scale=None, cu_q=None, cu_k=None,
                 sink = sink_logits[g * len(sink_logits) // heads] if sink_logits else -math.inf
                 mod = score and (lambda x, n: score(x, b + s, h, i - cu_q[s], seen[n] - first))
                 o, l = attend(q.row(b, h, i), [k.row(b, h_kv, j) for j in seen], [v.row(b, h_kv, j) for j in seen], scale, cap,
-                              biases, sink, mod)
+                              biases, sink, mod, link, clip)
+                if gate is not None and seen:
+                    o = [x / (1 + math.exp(-y)) for x, y in zip(o, gate.row(b, g, i))]
                 out += o if seen else [0.0] * dv
                 lse.append(l)
     return Tensor((batch, heads, nq, dv), out), lse
@@ -295,6 +319,8 @@ class WithoutDevice(Case):
         self.fails(BAD_INPUT, "--softcap", *base, "--softcap", "0")
         self.fails(BAD_INPUT, "--softcap", *base, "--softcap", "-3")
         self.fails(BAD_INPUT, "--softcap", *base, "--softcap", "1e99")
+        for link in ("softmin", "", "relu:1", "clipped", "clipped:1", "clipped:a,b", "clipped:-1,2,3"):
+            self.fails(BAD_INPUT, "--link", *base, "--link", link)
         self.fails(BAD_INPUT, "--scale", *base, "--scale", "much")
         self.fails(BAD_INPUT, "--time", *base, "--time", "0")
         self.fails(BAD_INPUT, "twice", *base, "--out", "p.npy")
@@ -505,6 +531,21 @@ class WithDevice(Case):
         self.attention(q, k, v, *option, segments=segments)
         self.attention(q, k, v, *option, "--causal", "--sinks", self.file("s.npy", "<f4", (2,), [1.0, -2.0]), causal=True,
                        segments=segments, sink_logits=[1.0, -2.0])
+
+    def test_links(self):
+        q, k, v = self.random(19, 1, 4, 2, 6, 9, 8)
+        for link in ("softmax", "offbyone", "signed", *ADDITIVE):
+            self.attention(q, k, v, "--link", link, "--causal", "--causal-offset", "-5", link=link, causal=True, offset=-5)
+        self.attention(q, k, v, "--link", "clipped:-0.03,1.1", "--causal", "--causal-offset", "-5", link="clipped",
+                       clip=(-0.03, 1.1), causal=True, offset=-5)
+
+    def test_gate(self):
+        q, k, v = self.random(20, 2, 4, 2, 5, 9, 8, dv=6)
+        gate = Tensor.random(random.Random(21), (2, 4, 5, 6), f32)
+        for layout in ("bhnd", "bnhd"):
+            self.attention(q, k, v, "--gate", self.tensor("g.npy", gate, "<f4", layout), layout=layout, gate=gate)
+        self.fails(BAD_INPUT, "--gate", "run", "attention", *self.inputs(q, k, v), "--out", self.path("o.npy"), "--gate",
+                   self.path("q.npy"))
 
     def test_vectors_of_wrong_shapes(self):
         q, k, v = self.random(18, 1, 4, 2, 5, 6, 8)

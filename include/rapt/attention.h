@@ -121,6 +121,8 @@ typedef struct rapt_attention_desc {
                            * weight (it is then no visible key, but its value must be finite) */
     rapt_tensor segments; /* (batch, nk) int32: a query sees keys of its own segment only. The query at index i of a
                            * sequence belongs to the segment of key i + (nk - nq); where there is no such key it sees none */
+    rapt_tensor gate;     /* like out, of its dtype: out is multiplied by 1 / (1 + exp(-gate)), in a pass of its own once it
+                           * is rounded to its dtype; lse is as without (Gated Attention, arXiv:2505.06708) */
 } rapt_attention_desc;
 #define RAPT_ATTENTION_DESC_INIT {.struct_size = sizeof(rapt_attention_desc)}
 
@@ -133,6 +135,7 @@ typedef struct rapt_attention_args {
                           * binding allocates it */
     rapt_slot user[RAPT_USER_BUFFERS]; /* as rapt_attention_desc.user has them; multiples of 4 bytes */
     rapt_slot sinks, alibi, key_bias, segments; /* those that the descriptor has; each at a multiple of 4 bytes */
+    rapt_slot gate;
 } rapt_attention_args;
 #define RAPT_ATTENTION_ARGS_INIT {.struct_size = sizeof(rapt_attention_args)}
 

@@ -113,6 +113,10 @@
     RAPT_UINT x_segments_stride_b;                                                                           \
     RAPT_FLOAT link_gamma;                                                                                   \
     RAPT_FLOAT link_range; /* zeta - gamma */                                                                \
+    RAPT_UINT g_stride_b;  /* gate */                                                                        \
+    RAPT_UINT g_stride_h;                                                                                    \
+    RAPT_UINT g_stride_s;                                                                                    \
+    RAPT_UINT unused;                                                                                        \
     RAPT_LANES(lane); /* 0, 1, .. 15 read from memory, for shuffles a compiler must not fold */
 
 /* Behind them, and known to kernels with code of the app only. */

@@ -90,6 +90,12 @@ static int32_t extra_segment(uint64_t i)
     return (int32_t)(i / 3 % 2);
 }
 
+/* Where element x of a row of the gate is, and what it holds: exact in every dtype. */
+static float gate_number(uint64_t at)
+{
+    return (float)(at * 7 % 17) / 4.0f - 2.0f;
+}
+
 /* The smallest problem that exercises tiles, tails and the plan's own constants. `shrink` halves it so many times:
  * a device that binds very little may hold no more of a tile than the plan itself touches. */
 static void make_case(const rapt_plan *plan, unsigned shrink, probe_case *c)
@@ -133,8 +139,9 @@ static void make_case(const rapt_plan *plan, unsigned shrink, probe_case *c)
     } tensors[] = {{&d->q, c->heads_q, tokens_q, p->head_dim_qk},
                    {&d->k, c->heads_kv, tokens_k, p->head_dim_qk},
                    {&d->v, c->heads_kv, tokens_k, p->head_dim_v},
-                   {&d->out, c->heads_out, tokens_q, p->head_dim_v}};
-    for (size_t i = 0; i < RAPT_COUNT(tensors); i++) {
+                   {&d->out, c->heads_out, tokens_q, p->head_dim_v},
+                   {&d->gate, c->heads_out, tokens_q, p->head_dim_v}};
+    for (size_t i = 0; i < RAPT_COUNT(tensors) - !p->gate; i++) {
         rapt_tensor *t = tensors[i].t;
         *t = rapt_tensor_bhnd(p->dtype, 1, tensors[i].heads, tensors[i].tokens, tensors[i].dim);
         /* Rows lie apart as aligned, or as unaligned, as the plan's own. */
@@ -163,7 +170,7 @@ typedef struct probe_run {
     const probe_case *c;
     const rapt_plan *plan;
     rapt_buffer *buffers[7]; /* q, k, v, out, lse, cu_seqlens, workspace */
-    rapt_buffer *extras[RAPT_X_COUNT];
+    rapt_buffer *extras[RAPT_X_COUNT], *gate;
     uint64_t bytes[7];
     uint8_t *data[5];
     float *parts;      /* the workspace */
@@ -261,6 +268,8 @@ static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, ui
         for (uint64_t j = 0; j < c->nk; j++)
             want += scores[j] * rapt_number_get(r->data[2] + (element(&d->v, kv, k0 + j) + x) * size, dtype);
         want = visible ? want / denominator : 0;
+        if (d->gate.dtype != RAPT_DTYPE_NONE)
+            want /= 1 + exp(-(double)gate_number(element(&d->gate, head, qrow) + x));
         double error = fabs(r->out[row * dim_v + x] - want) / (unit * (1 + fabs(want)));
         worst = error <= worst ? worst : error == error ? error : INFINITY;
     }
@@ -319,6 +328,10 @@ static void merge_results(probe_run *r)
         }
         for (uint64_t x = 0; x < dim && sum != 0; x++)
             r->out[row * dim + x] /= sum;
+        const rapt_tensor *gate = &c->desc.gate;
+        for (uint64_t x = 0; x < dim && gate->dtype != RAPT_DTYPE_NONE; x++)
+            r->out[row * dim + x] /=
+                1 + exp(-(double)gate_number(element(gate, head, sequence * c->begin_q + query) + x));
         r->lse[row] = sum != 0 ? (top + log2(sum)) * 0.6931471805599453 : -INFINITY;
     }
 }
@@ -345,6 +358,20 @@ static rapt_status make_extra_buffers(probe_run *r, rapt_device *device, rapt_at
             status = rapt_buffer_upload(r->extras[x], 0, words, bytes, error);
         rapt_free(&device->runtime->allocator, words, bytes);
     }
+    const rapt_tensor *gate = &r->c->desc.gate;
+    const uint64_t bytes = rapt_align_up(rapt_tensor_bytes(gate), 4), size = rapt_dtype_size(gate->dtype);
+    if (status != RAPT_OK || bytes == 0)
+        return status;
+    uint8_t *numbers = rapt_calloc(&device->runtime->allocator, bytes, 1);
+    if (numbers == NULL)
+        return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a probe");
+    for (uint64_t i = 0; (i + 1) * size <= bytes; i++)
+        rapt_number_put(numbers + i * size, gate->dtype, gate_number(i));
+    status = rapt_buffer_create(device, bytes, &r->gate, error);
+    args->gate.buffer = r->gate;
+    if (status == RAPT_OK)
+        status = rapt_buffer_upload(r->gate, 0, numbers, bytes, error);
+    rapt_free(&device->runtime->allocator, numbers, bytes);
     return status;
 }
 
@@ -407,6 +434,7 @@ static void run_free(probe_run *r, const rapt_allocator *a)
             rapt_buffer_destroy(&r->buffers[i]);
         for (unsigned x = 0; x < RAPT_X_COUNT; x++)
             rapt_buffer_destroy(&r->extras[x]);
+        rapt_buffer_destroy(&r->gate);
     }
     for (int i = 0; i < 5; i++)
         rapt_free(a, r->data[i], r->bytes[i]);

@@ -205,6 +205,14 @@ static const rapt_case named[] = {
      .sequences = 5, .length_q = {1, 33, 0, 60, 6}, .length_k = {64, 33, 5, 0, 28}, .groups = QUICK},
     {"link-none-split", SHAPE(1, 2, 2, 33, 200, 64, 64), F16, CAUSAL(0), .link = RAPT_LINK_NONE, .key_splits = 2,
      .groups = QUICK},
+    /* gates */
+    {"gate", SHAPE(2, 4, 2, 40, 70, 64, 64), F32, .gate = true, .groups = CORE},
+    {"gate-decode-f16", SHAPE(1, 8, 2, 1, 777, 128, 128), F16, .gate = true, .key_splits = 3, .groups = CORE},
+    {"gate-odd-bf16", SHAPE(2, 3, 3, 19, 23, 33, 35), BF16, CAUSAL(0), .gate = true, .layout = RAPT_LAYOUT_ODD,
+     .groups = QUICK},
+    {"gate-varlen", SHAPE(1, 4, 2, 100, 130, 64, 64), F32, .gate = true, .sinks = 1, .alibi = true, .sequences = 5,
+     .length_q = {1, 33, 0, 60, 6}, .length_k = {64, 33, 5, 0, 28}, .groups = QUICK},
+    {"gate-clipped", SHAPE(1, 2, 2, 40, 70, 64, 64), F16, .gate = true, .link = RAPT_LINK_CLIPPED, .groups = QUICK},
     /* nothing at all */
     {"no-queries", SHAPE(2, 3, 3, 0, 5, 8, 8), F32, .groups = QUICK},
     {"no-keys", SHAPE(2, 3, 3, 5, 0, 8, 8), F32, .groups = CORE},
@@ -320,8 +328,9 @@ static void name_case(rapt_case *c)
                  (long long)c->window_right, (unsigned long long)c->sink_tokens, (long long)c->causal_offset);
     if (c->soft_cap > 0)
         snprintf(cap, sizeof cap, "-cap%g", (double)c->soft_cap);
-    if (c->sinks || c->alibi || c->key_bias || c->segments || c->link)
-        snprintf(extras, sizeof extras, "-x%u%u%u%u%u", c->sinks, c->alibi, c->key_bias, c->segments, (unsigned)c->link);
+    if (c->sinks || c->alibi || c->key_bias || c->segments || c->link || c->gate)
+        snprintf(extras, sizeof extras, "-x%u%u%u%u%u%s", c->sinks, c->alibi, c->key_bias, c->segments, (unsigned)c->link,
+                 c->gate ? "g" : "");
     if (c->key_splits > 0)
         snprintf(split, sizeof split, "-s%u", c->key_splits);
     if (c->sequences > 0)
@@ -467,6 +476,7 @@ static rapt_case mixed_case(rapt_random *r)
         c.sinks = c.link == RAPT_LINK_SOFTMAX || c.link == RAPT_LINK_SIGNED ? c.sinks : 0;
         c.key_splits = c.link == RAPT_LINK_CLIPPED ? 0 : c.key_splits;
     }
+    c.gate = rapt_random_below(r, 6) == 0;
     return c;
 }
 
@@ -559,7 +569,7 @@ static bool one_length_is_exact(const rapt_case *c, uint64_t nk)
 
 bool rapt_case_is_exact(const rapt_case *c)
 {
-    if (c->input != RAPT_INPUT_EXACT || c->soft_cap > 0 || c->link || c->sinks || c->alibi || c->key_bias)
+    if (c->input != RAPT_INPUT_EXACT || c->soft_cap > 0 || c->gate || c->link || c->sinks || c->alibi || c->key_bias)
         return false;
     if (c->sequences == 0)
         return one_length_is_exact(c, c->nk);

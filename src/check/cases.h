@@ -46,7 +46,7 @@ typedef struct rapt_case {
     uint8_t sinks;    /* 1: one for each query head, 2: for each output head; 0: none */
     uint8_t key_bias; /* 1: for each batch entry and query head, 2: for each query head, 3: the same for all; 0: none */
     uint8_t segments; /* how many; 0: none */
-    bool alibi;
+    bool alibi, gate;
     rapt_link link;
     rapt_case_layout layout;
     uint32_t sequences; /* 0: dense; else batch is 1 and nq, nk are the sums of the lengths */

@@ -25,6 +25,7 @@ typedef struct row {
     double sink, slope;      /* -inf, 0: none */
     const float *key_bias;   /* of the row's keys; NULL: none */
     const int32_t *segments; /* of the row's keys; NULL: none */
+    int64_t gate_at;         /* where its gate begins */
     int64_t segment_key;     /* the key whose segment the query shares; it may not exist */
 } row;
 
@@ -178,6 +179,7 @@ static bool find_row(const problem *p, uint64_t b, uint64_t g, uint64_t i, row *
     if (d->key_bias.dtype != RAPT_DTYPE_NONE)
         r->key_bias = p->in->key_bias + (d->key_bias.size[0] > 1 ? (int64_t)b * d->key_bias.stride[0] : 0) +
                       (d->key_bias.size[1] > 1 ? (int64_t)h * d->key_bias.stride[1] : 0) + key0;
+    r->gate_at = (int64_t)b * d->gate.stride[0] + (int64_t)g * d->gate.stride[1] + (int64_t)i * d->gate.stride[2];
     r->segments = NULL;
     if (d->segments.dtype != RAPT_DTYPE_NONE)
         r->segments = p->in->segments + (int64_t)b * d->segments.stride[0] + key0;
@@ -402,6 +404,14 @@ static bool attention(const rapt_attention_desc *desc, const rapt_check_inputs *
                         attend_f32(&p, &r, precision == SINGLE_HALF_WEIGHTS, (float *)s, (float *)s + nk, out + at * dim_v, lse + at);
                     else
                         attend_f64(&p, &r, s, out + at * dim_v, lse + at);
+                    for (uint64_t e = 0; e < dim_v && desc->gate.dtype != RAPT_DTYPE_NONE; e++) {
+                        const double g_e = (double)rapt_check_load(in->gate, desc->gate.dtype, r.gate_at + (int64_t)e);
+                        double *o = &out[at * dim_v + e];
+                        if (precision == DOUBLE)
+                            *o /= 1 + exp(-g_e);
+                        else
+                            *o = (double)rapt_check_round(desc->q.dtype, (float)*o / (1 + expf((float)-g_e)));
+                    }
                 }
             }
     problem_free(&p);

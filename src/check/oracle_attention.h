@@ -11,6 +11,7 @@ typedef struct rapt_check_inputs {
     const rapt_check_user *user;                /* with desc's score_mod and mask_mod; else NULL */
     const float *sinks, *alibi, *key_bias;      /* those that the descriptor has */
     const int32_t *segments;
+    const void *gate; /* of the output's dtype */
 } rapt_check_inputs;
 
 /* What is to be expected of one output row. */

@@ -218,6 +218,10 @@ static void describe(rapt_check_problem *p)
     d->out = lay_out(c, p->heads, c->nq, c->d_v, false);
     place(p, RAPT_OP_OUT, &d->out);
     place_lse(p);
+    if (c->gate) {
+        d->gate = lay_out(c, p->heads, c->nq, c->d_v, false);
+        place(p, RAPT_OP_GATE, &d->gate);
+    }
     place_extras(p);
     place_lengths(p);
 }
@@ -432,6 +436,12 @@ static void fill_extras(rapt_check_problem *p, rapt_random *random)
             for (uint64_t j = 0; j < d->key_bias.size[2]; j++)
                 bias[(int64_t)b * d->key_bias.stride[0] + (int64_t)h * d->key_bias.stride[1] + (int64_t)j] =
                     (j + h) % 9 == 0 ? -INFINITY : (float)rapt_random_normal(random);
+    uint64_t at[4];
+    for (at[0] = 0; at[0] < d->gate.size[0]; at[0]++)
+        for (at[1] = 0; at[1] < d->gate.size[1]; at[1]++)
+            for (at[2] = 0; at[2] < d->gate.size[2]; at[2]++)
+                for (at[3] = 0; at[3] < d->gate.size[3]; at[3]++)
+                    put(p, RAPT_OP_GATE, &d->gate, at, 3 * rapt_random_normal(random));
     for (uint64_t b = 0; segments && b < d->segments.size[0]; b++)
         for (uint64_t j = 0; j < d->segments.size[1]; j++)
             segments[(int64_t)b * d->segments.stride[0] + (int64_t)j] = (int32_t)(j * j / 97 % p->c.segments) - 1;
@@ -559,6 +569,7 @@ rapt_check_inputs rapt_check_problem_inputs(const rapt_check_problem *p)
                                .alibi = data(p, RAPT_OP_ALIBI),
                                .key_bias = data(p, RAPT_OP_KEY_BIAS),
                                .segments = data(p, RAPT_OP_SEGMENTS),
+                               .gate = data(p, RAPT_OP_GATE),
                                .user = p->user};
 }
 

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-static const char *const tensor_names[RAPT_T_COUNT] = {"q", "k", "v", "out", "lse"};
+static const char *const tensor_names[RAPT_T_COUNT] = {"q", "k", "v", "out", "lse", "gate"};
 static const char *const axis_names[4] = {"batch", "heads", "sequence", "head_dim"};
 
 const char *rapt_link_name(uint32_t link)
@@ -77,7 +77,7 @@ double rapt_problem_score(const rapt_problem *p, double scaled)
 
 bool rapt_problem_is_plain(const rapt_problem *p)
 {
-    return p->extras == 0 && p->link == RAPT_LINK_SOFTMAX && !p->score_mod && !p->mask_mod;
+    return p->extras == 0 && p->link == RAPT_LINK_SOFTMAX && !p->gate && !p->score_mod && !p->mask_mod;
 }
 
 uint64_t rapt_first_visible_key(const rapt_problem *p)
@@ -175,6 +175,8 @@ static rapt_status check_shapes(const rapt_attention_desc *d, rapt_error *error)
         AGREE(l, "lse", o, "out", 1);
         AGREE(l, "lse", o, "out", 2);
     }
+    for (unsigned axis = 0; axis < 4 && d->gate.dtype != RAPT_DTYPE_NONE; axis++)
+        AGREE(&d->gate, "gate", o, "out", axis);
 #undef AGREE
     for (int i = 0; i < 2; i++) {
         uint32_t dim = (uint32_t)RAPT_MIN(i ? v->size[3] : q->size[3], UINT32_MAX);
@@ -359,7 +361,7 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
                            RAPT_ATTENTION_WINDOW;
     if (desc->flags & ~known)
         return rapt_fail(error, RAPT_ERROR_INVALID, "unknown attention flags 0x%x", desc->flags & ~known);
-    const rapt_tensor *tensors[RAPT_T_COUNT] = {&desc->q, &desc->k, &desc->v, &desc->out, &desc->lse};
+    const rapt_tensor *tensors[RAPT_T_COUNT] = {&desc->q, &desc->k, &desc->v, &desc->out, &desc->lse, &desc->gate};
     rapt_dtype dtype = desc->q.dtype;
     if (dtype != RAPT_F32 && dtype != RAPT_F16 && dtype != RAPT_BF16)
         return rapt_fail(error, RAPT_ERROR_INVALID, "q: dtype %s, must be f32, f16 or bf16", rapt_dtype_name(dtype));
@@ -368,7 +370,13 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
             return rapt_fail(error, RAPT_ERROR_INVALID, "q is %s but %s is %s: one dtype for all",
                              rapt_dtype_name(dtype), tensor_names[i], rapt_dtype_name(tensors[i]->dtype));
     p->lse = desc->lse.dtype != RAPT_DTYPE_NONE;
-    for (unsigned i = 0; i < (p->lse ? RAPT_T_COUNT : RAPT_T_LSE); i++) {
+    p->gate = desc->gate.dtype != RAPT_DTYPE_NONE;
+    if (p->gate && desc->gate.dtype != dtype)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "gate is %s, must be %s as q", rapt_dtype_name(desc->gate.dtype),
+                         rapt_dtype_name(dtype));
+    for (unsigned i = 0; i < RAPT_T_COUNT; i++) {
+        if (i >= RAPT_T_LSE && tensors[i]->dtype == RAPT_DTYPE_NONE)
+            continue;
         rapt_status status = check_tensor(tensors[i], i, error);
         if (status != RAPT_OK)
             return status;
@@ -407,7 +415,9 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
         return rapt_fail(error, RAPT_ERROR_INVALID, "max_seqlen_q and max_seqlen_k go with packed sequences");
     }
     p->group = p->heads_kv && p->heads_out % p->heads_kv == 0 ? p->heads_out / p->heads_kv : 1;
-    for (unsigned i = 0; i < (p->lse ? RAPT_T_COUNT : RAPT_T_LSE); i++) {
+    for (unsigned i = 0; i < RAPT_T_COUNT; i++) {
+        if (i >= RAPT_T_LSE && tensors[i]->dtype == RAPT_DTYPE_NONE)
+            continue;
         const rapt_tensor *t = tensors[i];
         for (unsigned axis = 0; axis < 3; axis++)
             p->stride[i][axis] = t->size[axis] > 1 ? (uint64_t)t->stride[axis] : 0;
@@ -474,7 +484,7 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
     uint64_t keys = sat_add(tensor_traffic(&desc->k), tensor_traffic(&desc->v));
     if (p->window && !p->varlen && p->nk > 0) /* those that some query sees */
         keys = (uint64_t)((double)keys * (double)visible_keys(p) / (double)p->nk);
-    p->bytes_read = sat_add(tensor_traffic(&desc->q), keys);
+    p->bytes_read = sat_add(sat_add(tensor_traffic(&desc->q), tensor_traffic(&desc->gate)), keys);
     p->bytes_written = sat_add(tensor_traffic(&desc->out), p->lse ? tensor_traffic(&desc->lse) : 0);
     return check_extras(desc, p, error);
 }

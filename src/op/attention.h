@@ -6,7 +6,7 @@
 #include <rapt/attention.h>
 
 /* Tensors of a problem, in this order everywhere. */
-enum { RAPT_T_Q, RAPT_T_K, RAPT_T_V, RAPT_T_OUT, RAPT_T_LSE, RAPT_T_COUNT };
+enum { RAPT_T_Q, RAPT_T_K, RAPT_T_V, RAPT_T_OUT, RAPT_T_LSE, RAPT_T_GATE, RAPT_T_COUNT };
 
 /* Extra vectors, in the order of RAPT_PARAM_SINKS and so on. */
 enum { RAPT_X_SINKS, RAPT_X_ALIBI, RAPT_X_KEY_BIAS, RAPT_X_SEGMENTS, RAPT_X_COUNT };
@@ -36,7 +36,7 @@ typedef struct rapt_problem {
     uint64_t bytes[RAPT_T_COUNT];     /* from the first to the end of the last element; 0: absent or empty */
     uint32_t align[RAPT_T_COUNT];     /* bytes */
     uint32_t usage[RAPT_T_COUNT];     /* rapt_buffer_usage bits */
-    bool causal, varlen, lse, batch_tuned;
+    bool causal, varlen, lse, batch_tuned, gate;
     bool window;                        /* and then: */
     int32_t window_left, window_right;  /* -1: unbounded */
     uint32_t sink_tokens;
@@ -76,7 +76,7 @@ uint64_t rapt_visible_pairs(const rapt_problem *masks, uint64_t nq, uint64_t nk,
  * a scaled score; before extra vectors and code of an app. The definition, for probes and proofs. */
 bool rapt_problem_sees(const rapt_problem *problem, int64_t place, int64_t key);
 double rapt_problem_score(const rapt_problem *problem, double scaled);
-/* Whether a problem is its shapes and numbers alone: no vectors beside the tensors, no code of an app, and softmax. Only such
+/* Whether a problem is its shapes and numbers alone: no vectors or gate beside the tensors, no code of an app, and softmax. Only such
  * ones are tuned and recorded. */
 bool rapt_problem_is_plain(const rapt_problem *problem);
 /* The first key that some query of a dense problem sees, sinks aside. */

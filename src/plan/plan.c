@@ -97,6 +97,7 @@ static unsigned role_spans(const launch *l, const box *b, rapt_role role, span s
     switch (role) {
     case RAPT_ROLE_Q:
     case RAPT_ROLE_OUT:
+    case RAPT_ROLE_GATE:
     case RAPT_ROLE_LSE:
         if (q1 <= q0 || (role == RAPT_ROLE_LSE && !p->lse))
             return 0;
@@ -105,7 +106,7 @@ static unsigned role_spans(const launch *l, const box *b, rapt_role role, span s
             h1 = h1 * p->heads_q / p->heads_out;
         }
         spans[2] = (span){q0, q1 - 1, p->stride[tensor][2], query_axis};
-        *inner = role == RAPT_ROLE_Q ? p->head_dim_qk : role == RAPT_ROLE_OUT ? p->head_dim_v : 1;
+        *inner = role == RAPT_ROLE_Q ? p->head_dim_qk : role != RAPT_ROLE_LSE ? p->head_dim_v : 1;
         break;
     case RAPT_ROLE_K:
     case RAPT_ROLE_V:
@@ -421,9 +422,12 @@ static void fill_params(rapt_plan *plan)
             *extras[i].stride_h = (uint32_t)plan->extras.place[i].stride_h;
     }
     uint32_t *strides = &params.q_stride_b; /* q, k, v, out, lse: three each, in this order */
-    for (unsigned t = 0; t < RAPT_T_COUNT; t++)
+    for (unsigned t = 0; t <= RAPT_T_LSE; t++)
         for (unsigned axis = 0; axis < 3; axis++)
             strides[t * 3 + axis] = (uint32_t)p->stride[t][axis];
+    params.g_stride_b = (uint32_t)p->stride[RAPT_T_GATE][0];
+    params.g_stride_h = (uint32_t)p->stride[RAPT_T_GATE][1];
+    params.g_stride_s = (uint32_t)p->stride[RAPT_T_GATE][2];
     for (uint32_t i = 0; i < 16; i++)
         params.lane[i] = i;
     memcpy(params.user_constants, p->user_constants, sizeof params.user_constants);
@@ -654,17 +658,22 @@ static rapt_status try_plan(rapt_plan *plan, const rapt_kernel_table *table, con
         memcpy(second->constants, main.constants, sizeof main.constants);
     }
     if (plan->extras.packed) {
-        rapt_plan_pipeline *pack = &plan->pipelines[plan->pipeline_count++];
-        memset(pack, 0, sizeof *pack);
-        status = rapt_select_pack(&plan->caps, table, verdicts, plan->candidates, &pack->row, error);
+        status = rapt_select_map(p, &plan->caps, table, verdicts, RAPT_ROLE_SINKS, main.aligned, plan->candidates,
+                                 &plan->pipelines[plan->pipeline_count++], error);
         if (status != RAPT_OK)
             return status;
-        pack->base = pack->row;
+    }
+    const uint8_t packs = (uint8_t)(plan->pipeline_count - 1);
+    if (p->gate) {
+        status = rapt_select_map(p, &plan->caps, table, verdicts, RAPT_ROLE_GATE, main.aligned, plan->candidates,
+                                 &plan->pipelines[plan->pipeline_count++], error);
+        if (status != RAPT_OK)
+            return status;
     }
     if (p->empty)
         return RAPT_OK;
     if (plan->extras.packed) {
-        status = add_packs(plan, (uint8_t)(plan->pipeline_count - 1), error);
+        status = add_packs(plan, packs, error);
         if (status != RAPT_OK)
             return status;
     }
@@ -683,12 +692,19 @@ static rapt_status try_plan(rapt_plan *plan, const rapt_kernel_table *table, con
         attend.phase++;
         status = add_box(&attend, &whole, need_splits, error);
     }
-    if (status != RAPT_OK || *need_splits || plan->splits <= 1)
+    if (status != RAPT_OK || *need_splits)
         return status;
     bool merge_unfit;
     launch combine = {plan, 1, (uint8_t)(phase + 1), merge.row, 1, 1, true, slice_flops, &merge_unfit};
     box rows = {{0}, {p->batch, p->heads_out, p->nq, plan->splits}};
-    return add_box(&combine, &rows, need_splits, error);
+    if (plan->splits > 1)
+        status = add_box(&combine, &rows, need_splits, error);
+    if (status != RAPT_OK || !p->gate)
+        return status;
+    const uint8_t last = (uint8_t)(plan->pipeline_count - 1);
+    launch gate = {plan, last, (uint8_t)(phase + 1 + (plan->splits > 1 || two_passes)), plan->pipelines[last].row, 1, 1,
+                   true, slice_flops, &merge_unfit};
+    return add_box(&gate, &rows, need_splits, error);
 }
 
 /* With as many key splits as the windows demand. *unfit: the row that was chosen cannot be cut to fit. */

@@ -11,7 +11,7 @@
 #define RAPT_PUSH_WORDS 16
 #define RAPT_MAX_OPERANDS 14
 #define RAPT_MAX_CONSTANTS 16
-#define RAPT_MAX_PIPELINES 3 /* the main one, a merge or a second pass, a pack */
+#define RAPT_MAX_PIPELINES 4 /* the main one, a merge or a second pass, a pack, a gate */
 
 /* What this device has shown so far. */
 typedef enum rapt_verdict_kind {
@@ -192,9 +192,11 @@ rapt_status rapt_select_merge(const rapt_problem *problem, const rapt_caps *caps
                               const rapt_verdicts *verdicts, rapt_candidate *candidates, rapt_choice *choice,
                               rapt_error *error);
 
-/* The row that packs extra vectors. */
-rapt_status rapt_select_pack(const rapt_caps *caps, const rapt_kernel_table *table, const rapt_verdicts *verdicts,
-                             rapt_candidate *candidates, const rapt_kernel_row **row, rapt_error *error);
+/* The row that prepares or finishes the operand `role`: RAPT_ROLE_SINKS, which stands for all extra vectors (packed), or
+ * RAPT_ROLE_GATE. `aligned`: as the main row was chosen. */
+rapt_status rapt_select_map(const rapt_problem *problem, const rapt_caps *caps, const rapt_kernel_table *table,
+                            const rapt_verdicts *verdicts, rapt_role role, bool aligned, rapt_candidate *candidates,
+                            rapt_plan_pipeline *pipeline, rapt_error *error);
 
 /* Bytes that one binding of this operand kind may cover on this device, less the slack that alignment may cost. */
 uint64_t rapt_window_limit(const rapt_caps *caps, rapt_operand_kind kind);

@@ -20,6 +20,8 @@ int rapt_role_tensor(rapt_role role)
         return RAPT_T_OUT;
     case RAPT_ROLE_LSE:
         return RAPT_T_LSE;
+    case RAPT_ROLE_GATE:
+        return RAPT_T_GATE;
     default:
         return -1;
     }
@@ -83,7 +85,7 @@ static bool device_accepts(const rapt_kernel_row *row, const rapt_caps *caps, ch
 static bool buffers_fit(const rapt_kernel_row *row, const rapt_problem *p, const rapt_caps *caps, char *reason,
                         size_t size)
 {
-    const bool user = rapt_problem_form(p) != 0 && row->family != RAPT_FAMILY_MERGE;
+    const bool user = rapt_problem_form(p) != 0 && row->family != RAPT_FAMILY_MERGE && row->family != RAPT_FAMILY_MAP;
     uint32_t storage = user ? p->user_count : 0;
     for (uint32_t i = 0; i < row->operand_count; i++)
         if (row->operands[i].kind == RAPT_OPERAND_STORAGE) {
@@ -127,7 +129,7 @@ bool rapt_problem_aligned(const rapt_problem *p)
     for (int t = RAPT_T_Q; t <= RAPT_T_OUT; t++)
         if (!role_aligned(p, t, 4))
             return false;
-    return true;
+    return !p->gate || role_aligned(p, RAPT_T_GATE, 4);
 }
 
 /* What the operands' kinds and the buffers' declared usages demand. */
@@ -279,6 +281,8 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
         REFUSE("has no link but softmax");
     if (p->extras != 0 && !merge && !(row->supports & RAPT_ROW_EXTRAS))
         REFUSE("has no form for sinks, ALiBi, key biases and segments");
+    if (p->usage[RAPT_T_GATE] != 0 && !(p->usage[RAPT_T_GATE] & RAPT_BUFFER_STORAGE))
+        REFUSE("is followed by a gate, which needs the storage usage on the buffer of gate, which is not declared");
     for (unsigned i = 0; i < RAPT_X_COUNT; i++)
         if (p->extra[i].usage != 0 && !(p->extra[i].usage & RAPT_BUFFER_STORAGE))
             REFUSE("needs the storage usage on the buffer of %s, which is not declared",
@@ -380,7 +384,7 @@ static rapt_status refused(const rapt_problem *p, const rapt_kernel_table *table
     const rapt_candidate *best = NULL;
     for (uint32_t i = 0; i < table->row_count; i++) {
         const rapt_candidate *c = &candidates[i];
-        if (c->row == NULL || (c->row->family == RAPT_FAMILY_MERGE) != merge)
+        if (c->row == NULL || (c->row->family == RAPT_FAMILY_MERGE) != merge || c->row->family == RAPT_FAMILY_MAP)
             continue;
         if (!merge && p->kernel[0] != 0) {
             if (strcmp(c->row->name, p->kernel) == 0)
@@ -419,30 +423,49 @@ rapt_status rapt_select_merge(const rapt_problem *problem, const rapt_caps *caps
     return RAPT_OK;
 }
 
-rapt_status rapt_select_pack(const rapt_caps *caps, const rapt_kernel_table *table, const rapt_verdicts *verdicts,
-                             rapt_candidate *candidates, const rapt_kernel_row **row, rapt_error *error)
+static bool has_role(const rapt_kernel_row *row, rapt_role role)
 {
-    const char *reason = "is not built in";
+    for (uint32_t i = 0; i < row->operand_count; i++)
+        if (row->operands[i].role == role)
+            return true;
+    return false;
+}
+
+rapt_status rapt_select_map(const rapt_problem *problem, const rapt_caps *caps, const rapt_kernel_table *table,
+                            const rapt_verdicts *verdicts, rapt_role role, bool aligned, rapt_candidate *candidates,
+                            rapt_plan_pipeline *pipeline, rapt_error *error)
+{
+    const char *reason = "is not built in", *why = NULL;
     for (uint32_t i = 0; i < table->row_count; i++) {
-        if (table->rows[i].family != RAPT_FAMILY_MAP)
+        const rapt_kernel_row *row = &table->rows[i];
+        if (row->family != RAPT_FAMILY_MAP || !has_role(row, role) ||
+            (role == RAPT_ROLE_GATE && !(row->dtypes >> problem->dtype & 1)))
             continue;
         rapt_candidate *c = &candidates[i];
-        const char *why = NULL;
-        *row = &table->rows[i];
-        *c = (rapt_candidate){.row = *row, .score = (*row)->score[caps->device_class]};
-        const rapt_plan_pipeline pipeline = {.row = *row, .base = *row};
-        bool bad = !device_accepts(*row, caps, c->reason, sizeof c->reason);
-        if (!bad && verdicts != NULL && verdicts->lookup != NULL &&
-            verdicts->lookup(verdicts->user, &pipeline, &why) == RAPT_VERDICT_BAD) {
-            bad = true;
+        const rapt_choice choice = {.row = row, .group = 1, .splits = 1, .aligned = aligned};
+        *pipeline = (rapt_plan_pipeline){.row = row, .base = row};
+        for (uint32_t k = 0; k < row->constant_count; k++)
+            pipeline->constants[k] = constant_value(&row->constants[k], problem, &choice);
+        *c = (rapt_candidate){.row = row, .score = row->score[caps->device_class]};
+        char blocked[sizeof c->reason - 24];
+        c->chosen = device_accepts(row, caps, c->reason, sizeof c->reason) &&
+                    buffers_fit(row, problem, caps, c->reason, sizeof c->reason);
+        if (c->chosen && verdicts != NULL && verdicts->blocked != NULL &&
+            verdicts->blocked(verdicts->user, row, blocked, sizeof blocked)) {
+            c->chosen = false;
+            snprintf(c->reason, sizeof c->reason, "is on the block list: %s", blocked);
+        }
+        if (c->chosen && verdicts != NULL && verdicts->lookup != NULL &&
+            verdicts->lookup(verdicts->user, pipeline, &why) == RAPT_VERDICT_BAD) {
+            c->chosen = false;
             snprintf(c->reason, sizeof c->reason, "is refused on this device and driver: %s", why ? why : "it failed");
         }
-        c->chosen = !bad;
-        if (!bad)
+        if (c->chosen)
             return RAPT_OK;
         reason = c->reason;
     }
-    return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "the kernel that packs sinks, ALiBi, key biases and segments %s", reason);
+    return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "the kernel for %s %s",
+                     role == RAPT_ROLE_GATE ? "gates" : "several of sinks, ALiBi, key biases and segments", reason);
 }
 
 void rapt_choose_second_pass(const rapt_problem *problem, rapt_choice *choice)

@@ -123,6 +123,8 @@ static rapt_attention_desc take_desc(input *in, char kernel[80])
         if (more & 2)
             d.link = (rapt_link)(take_byte(in) % 10);
         d.link_zeta = 1;
+        if (more & 2 && take_byte(in) & 1)
+            d.gate = shapes[forms & 1](dtype, batch, heads, nq, dim_v);
         if (more & 4)
             d.sinks = (rapt_tensor){.dtype = RAPT_F32, .rank = 1, .size = {more & 8 ? hq : heads}, .stride = {1}};
         if (more & 16)
@@ -141,7 +143,7 @@ static rapt_attention_desc take_desc(input *in, char kernel[80])
         snprintf(kernel, 80, "%s", row < table->row_count ? table->rows[row].name : "no such kernel");
         d.kernel = kernel;
     }
-    rapt_tensor *const tensors[] = {&d.q, &d.k, &d.v, &d.out, &d.lse, &d.sinks, &d.alibi, &d.key_bias, &d.segments};
+    rapt_tensor *const tensors[] = {&d.q, &d.k, &d.v, &d.out, &d.lse, &d.sinks, &d.alibi, &d.key_bias, &d.segments, &d.gate};
     for (unsigned changes = take_byte(in) % 8; changes > 0; changes--) {
         rapt_tensor *t = tensors[take_byte(in) % RAPT_COUNT(tensors)];
         const uint8_t member = take_byte(in) % 12;
@@ -170,7 +172,7 @@ static void check_row(const rapt_plan *plan, const rapt_kernel_row *row)
     MUST(row->local_size <= caps->max_invocations && row->shared_bytes <= caps->max_shared_bytes);
     MUST(RAPT_PUSH_WORDS * 4 <= caps->max_push_bytes);
     if (row->family == RAPT_FAMILY_MAP) {
-        MUST(plan->extras.packed);
+        MUST(plan->extras.packed || p->gate);
         return;
     }
     MUST(row->dtypes >> p->dtype & 1);
@@ -220,15 +222,17 @@ static void check_steps(const rapt_plan *plan)
     const rapt_kernel_row *row = plan->pipelines[0].row;
     const uint64_t tiles = rapt_div_up(p->nq * plan->group, row->rows_per_tile);
     const uint64_t bh = p->batch * (p->heads_out / plan->group);
-    uint64_t groups = 0, merged = 0, packed = 0;
+    uint64_t groups = 0, merged = 0, packed = 0, gated = 0;
     const bool two_passes = p->link == RAPT_LINK_CLIPPED;
     uint32_t slice = 0, phase = 0;
     for (uint32_t i = 0; i < plan->step_count; i++) {
         const rapt_step *s = &plan->steps[i];
         rapt_attention_push push;
         memcpy(&push, s->push, sizeof push);
-        const bool packs = plan->extras.packed && s->pipeline == plan->pipeline_count - 1;
-        MUST(s->pipeline < plan->pipeline_count && s->phase == (packs ? 0 : s->pipeline + plan->extras.packed));
+        const bool gates = p->gate && s->pipeline == plan->pipeline_count - 1;
+        const bool packs = plan->extras.packed && s->pipeline == plan->pipeline_count - 1 - p->gate;
+        MUST(s->pipeline < plan->pipeline_count);
+        MUST(s->phase == (packs ? 0u : gates ? plan->pipeline_count - 1 : s->pipeline + plan->extras.packed));
         for (int axis = 0; axis < 3; axis++)
             MUST(s->groups[axis] >= 1 && s->groups[axis] <= plan->caps.max_groups[axis]);
         MUST(s->slice == slice || (i > 0 && s->slice == slice + 1));
@@ -240,6 +244,10 @@ static void check_steps(const rapt_plan *plan)
             check_window(plan, &r->operands[k], &s->windows[k]);
         if (packs) {
             packed += push.rows;
+            continue;
+        }
+        if (gates) {
+            gated += push.rows;
             continue;
         }
         if (s->pipeline == 1 && !two_passes) {
@@ -256,6 +264,7 @@ static void check_steps(const rapt_plan *plan)
     MUST(groups == bh * tiles * plan->splits * (two_passes ? 2 : 1));
     MUST(merged == (plan->splits > 1 ? p->batch * p->heads_out * p->nq : 0));
     MUST(packed == plan->extras.words);
+    MUST(gated == (p->gate ? p->batch * p->heads_out * p->nq : 0));
     MUST(plan->slice_count == slice + 1 && plan->phase_count == phase + 1);
 }
 
@@ -264,7 +273,7 @@ static void check_plan(const rapt_plan *plan)
     const rapt_problem *p = &plan->problem;
     const bool two_passes = p->link == RAPT_LINK_CLIPPED;
     MUST(plan->splits == 1 || !two_passes);
-    MUST(plan->pipeline_count == 1u + (plan->splits > 1 || two_passes) + plan->extras.packed);
+    MUST(plan->pipeline_count == 1u + (plan->splits > 1 || two_passes) + plan->extras.packed + p->gate);
     for (uint32_t i = 0; i < plan->pipeline_count; i++)
         check_row(plan, plan->pipelines[i].row);
     MUST(p->group % plan->group == 0);

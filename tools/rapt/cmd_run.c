@@ -19,7 +19,8 @@ typedef struct run {
     tool_device device;
     rapt_plan *plan;
     rapt_binding *binding;
-    rapt_buffer *q, *k, *v, *out, *lse, *cu_q, *cu_k, *sinks, *alibi, *key_bias, *segments, *user[RAPT_USER_BUFFERS];
+    rapt_buffer *q, *k, *v, *out, *lse, *cu_q, *cu_k, *sinks, *alibi, *key_bias, *segments, *gate;
+    rapt_buffer *user[RAPT_USER_BUFFERS];
     rapt_plan_info info;
     cJSON *json;
     int64_t repeats;
@@ -29,7 +30,7 @@ static void run_close(run *r)
 {
     rapt_binding_destroy(&r->binding);
     rapt_buffer **const buffers[] = {&r->q,    &r->k,     &r->v,     &r->out,      &r->lse,     &r->cu_q,
-                                     &r->cu_k, &r->sinks, &r->alibi, &r->key_bias, &r->segments};
+                                     &r->cu_k, &r->sinks, &r->alibi, &r->key_bias, &r->segments, &r->gate};
     for (size_t n = 0; n < TOOL_COUNT(buffers); n++)
         rapt_buffer_destroy(buffers[n]);
     for (size_t n = 0; n < RAPT_USER_BUFFERS; n++)
@@ -93,6 +94,7 @@ static rapt_status bind(run *r, rapt_error *error)
         {r->problem.alibi.data, r->problem.alibi.count * 4, r->o->problem.alibi ? &r->alibi : NULL},
         {r->problem.key_bias.data, r->problem.key_bias.count * 4, r->o->problem.key_bias ? &r->key_bias : NULL},
         {r->problem.segments.data, r->problem.segments.count * 4, r->o->problem.segments ? &r->segments : NULL},
+        {r->problem.gate.data, rapt_tensor_bytes(&d->gate), r->o->problem.gate ? &r->gate : NULL},
     };
     for (size_t n = 0; n < TOOL_COUNT(tensors); n++) {
         if (!tensors[n].buffer)
@@ -113,6 +115,7 @@ static rapt_status bind(run *r, rapt_error *error)
     args.alibi.buffer = r->alibi;
     args.key_bias.buffer = r->key_bias;
     args.segments.buffer = r->segments;
+    args.gate.buffer = r->gate;
     for (size_t n = 0; n < RAPT_USER_BUFFERS && d->user[n].name; n++) {
         const rapt_status status = upload(r, r->problem.user.files[n].data, d->user[n].count * 4, &r->user[n], error);
         if (status != RAPT_OK)
@@ -291,7 +294,8 @@ static const char text[] =
     "p - L to p + R, --segments those of its own segment; together what all show. Scores\n"
     "are scaled, then capped (--softcap), then biased (--bias-key, --alibi), then changed by\n"
     "--score-mod, then masked: all rules of visibility, --mask-mod among them, hold at once.\n"
-    "A row that sees no key gives 0 and LSE -inf (with --sinks: its sink's logit). With\n"
+    "A row that sees no key gives 0 and LSE -inf (with --sinks: its sink's logit). Links\n"
+    "sigmoid, laplace, relu and none have no denominator: their LSE is 0. With\n"
     "--cu-seqlens-q and -k the batch is 1, the sequence axis is packed, and each sequence\n"
     "is aligned by itself.\n"
     "\n"

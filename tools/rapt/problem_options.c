@@ -12,7 +12,7 @@
 void tool_problem_free(tool_problem *p)
 {
     tensor_file *files[] = {&p->q,     &p->k,     &p->v,        &p->cu_q,    &p->cu_k,
-                            &p->sinks, &p->alibi, &p->key_bias, &p->segments};
+                            &p->sinks, &p->alibi, &p->key_bias, &p->segments, &p->gate};
     for (size_t n = 0; n < TOOL_COUNT(files); n++)
         tensor_file_free(files[n]);
     tool_user_free(&p->user);
@@ -330,13 +330,33 @@ static bool read_extra(const char *option, const char *path, rapt_dtype dtype, u
     return true;
 }
 
+/* In the layout and the shape of the output. */
+static bool read_gate(const tool_problem_options *o, tool_problem *p, rapt_error *error)
+{
+    rapt_attention_desc *d = &p->desc;
+    uint64_t shape[4];
+    char got[200], want[200];
+    if (!o->gate)
+        return true;
+    if (!read_one("--gate", o->gate, &p->gate, error) || !convert(&p->gate, d->out.dtype, error))
+        return false;
+    tool_problem_file_shape(&d->out, p->bnhd, shape);
+    tensor_file_shape(4, p->gate.shape, got, sizeof got);
+    tensor_file_shape(4, shape, want, sizeof want);
+    if (memcmp(shape, p->gate.shape, sizeof shape) != 0)
+        return tool_fail(error, RAPT_ERROR_INVALID, "--gate %s: shape %s; %s is needed, as the output's", o->gate, got, want);
+    d->gate = d->out;
+    return true;
+}
+
 static bool read_extras(const tool_problem_options *o, tool_problem *p, rapt_error *error)
 {
     rapt_attention_desc *d = &p->desc;
     return read_extra("--sinks", o->sinks, RAPT_F32, 1, &p->sinks, &d->sinks, error) &&
            read_extra("--alibi", o->alibi, RAPT_F32, 1, &p->alibi, &d->alibi, error) &&
            read_extra("--bias-key", o->key_bias, RAPT_F32, 3, &p->key_bias, &d->key_bias, error) &&
-           read_extra("--segments", o->segments, RAPT_I32, 2, &p->segments, &d->segments, error);
+           read_extra("--segments", o->segments, RAPT_I32, 2, &p->segments, &d->segments, error) &&
+           read_gate(o, p, error);
 }
 
 bool tool_problem_make(const tool_problem_options *o, bool want_lse, tool_problem *p, rapt_error *error)
@@ -379,7 +399,8 @@ rapt_check_inputs tool_problem_inputs(const tool_problem *p)
                                .sinks = p->sinks.data,
                                .alibi = p->alibi.data,
                                .key_bias = p->key_bias.data,
-                               .segments = p->segments.data};
+                               .segments = p->segments.data,
+                               .gate = p->gate.data};
 }
 
 double tool_problem_flops(const tool_problem *p)
@@ -388,7 +409,7 @@ double tool_problem_flops(const tool_problem *p)
     return 2.0 * (double)(p->desc.q.size[3] + p->desc.v.size[3]) * rapt_check_attention_pairs(&p->desc, &in);
 }
 
-static const char *const extra_names[] = {"sinks", "alibi", "bias_key", "segments"};
+static const char *const extra_names[] = {"sinks", "alibi", "bias_key", "segments", "gate"};
 
 cJSON *tool_problem_json(const tool_problem *p)
 {
@@ -418,7 +439,7 @@ cJSON *tool_problem_json(const tool_problem *p)
         tool_json_number(o, "softcap", (double)d->soft_cap);
     if (d->link != RAPT_LINK_SOFTMAX)
         cJSON_AddStringToObject(o, "link", link_names[d->link]);
-    const rapt_tensor *extras[] = {&d->sinks, &d->alibi, &d->key_bias, &d->segments};
+    const rapt_tensor *extras[] = {&d->sinks, &d->alibi, &d->key_bias, &d->segments, &d->gate};
     for (size_t n = 0; n < TOOL_COUNT(extras); n++)
         if (extras[n]->dtype != RAPT_DTYPE_NONE)
             cJSON_AddBoolToObject(o, extra_names[n], true);
@@ -443,7 +464,7 @@ void tool_problem_line(const tool_problem *p, char *text, size_t capacity)
         snprintf(cap, sizeof cap, ", soft cap %g", (double)d->soft_cap);
     if (d->link != RAPT_LINK_SOFTMAX)
         snprintf(extras, sizeof extras, ", link %s", link_names[d->link]);
-    const rapt_tensor *all[] = {&d->sinks, &d->alibi, &d->key_bias, &d->segments};
+    const rapt_tensor *all[] = {&d->sinks, &d->alibi, &d->key_bias, &d->segments, &d->gate};
     for (size_t n = 0; n < TOOL_COUNT(all); n++)
         if (all[n]->dtype != RAPT_DTYPE_NONE)
             snprintf(extras + strlen(extras), sizeof extras - strlen(extras), ", %s", extra_names[n]);

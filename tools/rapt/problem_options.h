@@ -16,7 +16,7 @@ typedef struct tool_problem_options {
     const char *layout, *dtype, *scale, *causal_offset, *kernel, *key_splits;
     const char *window, *sink_tokens, *soft_cap, *link;
     tool_user_options user;
-    const char *sinks, *alibi, *key_bias, *segments; /* files */
+    const char *sinks, *alibi, *key_bias, *segments, *gate; /* files */
     bool causal;
 } tool_problem_options;
 
@@ -41,6 +41,7 @@ typedef struct tool_problem_options {
          "int32 (batch, keys): a query sees keys of its own segment; the last Nq\n"                          \
          "entries are the queries'",                                                                         \
          &(o).segments, NULL},                                                                               \
+        {"--gate", "FILE", "the output is multiplied by 1 / (1 + exp(-gate)); shaped like it", &(o).gate, NULL}, \
     {                                                                                                        \
         "--cu-seqlens-k", "FILE", "the same for keys and values; as many entries", &(o).cu_k, NULL           \
     }
@@ -101,7 +102,7 @@ typedef struct tool_problem {
     tool_user user;                  /* what desc's snippets and user buffers point into */
     rapt_attention_desc desc;        /* dense tensors in the layout asked for */
     tensor_file q, k, v, cu_q, cu_k; /* q, k, v: of desc's dtype; without data when given by shape */
-    tensor_file sinks, alibi, key_bias, segments;
+    tensor_file sinks, alibi, key_bias, segments, gate;
     rapt_dtype file_dtype;
     bool bnhd;
 } tool_problem;
