@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`rapt systems` and `rapt run system` as a black box, checked against the reference of tool_test.py.
+"""`rapt systems` and `rapt run system` as a black box, checked against the reference of tool_reference.py.
 
     tests/tool_system_test.py build/tools/rapt/rapt [unittest options]
 """
@@ -11,7 +11,8 @@ import sys
 import unittest
 
 import tool_test
-from tool_test import BAD_INPUT, GOOD, Tensor, attend, npy_bytes, read_npy, reference, run
+from tool_reference import Tensor, attend, npy_bytes, read_npy, reference
+from tool_test import BAD_INPUT, GOOD, run
 
 
 class WithoutDevice(tool_test.Case):
