@@ -101,6 +101,12 @@ static void test_lines(void **state)
     same.key_splits = 2;
     open_call(&again, same, NULL);
     submit(&again, 2);
+    /* A problem that a line does not describe is left out. */
+    bound_call linked;
+    rapt_attention_desc link = rig_desc(RAPT_F32, 2, 4, 2, 3, 5, 8, true);
+    link.link = RAPT_LINK_RELU;
+    open_call(&linked, link, NULL);
+    submit(&linked, 2);
     assert_string_equal(read_text(path), "{\"rapt_record\":1}\n"); /* replaced whole, at the end */
     RIG_OK(rapt_runtime_record(the_rig.runtime, NULL, error));
     submit(&dense, 1); /* no more */
@@ -133,6 +139,7 @@ static void test_lines(void **state)
     close_call(&causal);
     close_call(&packed);
     close_call(&again);
+    close_call(&linked);
     rig_close(&the_rig);
     const char *text = read_text(path);
     assert_int_equal(count_of(text, "\n"), 2);

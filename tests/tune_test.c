@@ -418,6 +418,12 @@ static void test_stopping_and_bad_input(void **state)
     RIG_FAILS(rapt_attention_tune(dev, &d, NULL, &r, NULL, 0, error), RAPT_ERROR_INVALID, "max_seqlen");
     d = rig_desc(RAPT_F32, 1, 2, 2, 0, 40, 64, false);
     RIG_FAILS(rapt_attention_tune(dev, &d, NULL, &r, NULL, 0, error), RAPT_ERROR_INVALID, "empty");
+    d = rig_desc(RAPT_F32, 1, 2, 2, 40, 40, 64, false);
+    d.link = RAPT_LINK_RELU;
+    RIG_FAILS(rapt_attention_tune(dev, &d, NULL, &r, NULL, 0, error), RAPT_ERROR_UNSUPPORTED, "a link or a gate are not tuned");
+    d.link = RAPT_LINK_SOFTMAX;
+    d.sinks = (rapt_tensor){.dtype = RAPT_F32, .rank = 1, .size = {2}, .stride = {1}};
+    RIG_FAILS(rapt_attention_tune(dev, &d, NULL, &r, NULL, 0, error), RAPT_ERROR_UNSUPPORTED, "sinks");
     rig_close(&the_rig);
 }
 

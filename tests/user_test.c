@@ -268,6 +268,29 @@ static void test_rows(void **state)
     rig_close(&the_rig);
 }
 
+/* Code of an app beside extra vectors, and before each link; both passes of the clipped one have it, and a gate follows. */
+static void test_vectors_and_links(void **state)
+{
+    (void)state;
+    static const char *const rows[] = {NULL, "naive-f32"};
+    open_rig(NULL);
+    composition u = compose((const unsigned[]){1, 3}, 2, (const unsigned[]){3}, 1);
+    for (unsigned link = 0; link < RAPT_LINK_COUNT; link++)
+        for (unsigned i = 0; i < RAPT_COUNT(rows); i++) {
+            rapt_case c = base_case(RAPT_F32);
+            c.link = (rapt_link)link;
+            c.sinks = link == RAPT_LINK_SOFTMAX || link == RAPT_LINK_SIGNED || link == RAPT_LINK_CLIPPED;
+            c.key_bias = (uint8_t)(1 + link % 3);
+            c.segments = link % 2 ? 3 : 0;
+            c.alibi = link % 4 < 2;
+            c.gate = link > 2;
+            c.input = link < RAPT_LINK_SIGMOID && i == 0 ? RAPT_INPUT_POISONED : RAPT_INPUT_NORMAL;
+            snprintf(c.name, sizeof c.name, "score_mod, mask_mod and link %u", link);
+            assert_int_equal(rig_try_user(&the_rig, &c, &u.user, rows[i], 1).verdict, RAPT_CHECK_PASS);
+        }
+    rig_close(&the_rig);
+}
+
 /* Plans of any kind: packed sequences, split keys, every layout, lowered devices. */
 static void random_case(rapt_random *random, rapt_case *c)
 {
@@ -296,6 +319,13 @@ static void random_case(rapt_random *random, rapt_case *c)
             c->nk += c->length_k[s] = (uint32_t)rapt_random_below(random, 60);
         }
     }
+    c->link = rapt_random_below(random, 3) == 0 ? (rapt_link)rapt_random_below(random, RAPT_LINK_COUNT) : RAPT_LINK_SOFTMAX;
+    c->key_splits = c->link == RAPT_LINK_CLIPPED ? 0 : c->key_splits;
+    c->sinks = c->link == RAPT_LINK_SOFTMAX ? (uint8_t)rapt_random_below(random, 3) : 0;
+    c->key_bias = rapt_random_below(random, 3) == 0 ? (uint8_t)rapt_random_below(random, 4) : 0;
+    c->segments = rapt_random_below(random, 4) == 0 ? 3 : 0;
+    c->alibi = rapt_random_below(random, 4) == 0;
+    c->gate = rapt_random_below(random, 4) == 0;
 }
 
 static void test_random(void **state)
@@ -383,6 +413,11 @@ static void test_refusals(void **state)
         d.user[i] = (rapt_user_buffer){&"b\0c\0d"[2 * (i - 1)], RAPT_I32, 4};
     RIG_FAILS(try_plan(the_rig.device, &d, error), RAPT_ERROR_UNSUPPORTED,
               "needs 9 storage buffers with those of the user, the device has 8");
+    d.user[3].name = NULL; /* one less, but the vector of sinks */
+    d.sinks = (rapt_tensor){.dtype = RAPT_F32, .rank = 1, .size = {2}, .stride = {1}};
+    RIG_FAILS(try_plan(the_rig.device, &d, error), RAPT_ERROR_UNSUPPORTED,
+              "needs 9 storage buffers with those of the user, the device has 8");
+    d.sinks.dtype = RAPT_DTYPE_NONE;
     d.score_mod[2] = scores[0].text;
     RIG_FAILS(try_plan(the_rig.device, &d, error), RAPT_ERROR_INVALID, "score_mod[2] is given");
     d = plain_desc();
@@ -536,7 +571,7 @@ int main(void)
         cmocka_unit_test(test_each_snippet), cmocka_unit_test(test_rows),     cmocka_unit_test(test_random),
         cmocka_unit_test(test_caches),       cmocka_unit_test(test_refusals), cmocka_unit_test(test_bind),
         cmocka_unit_test(test_corpus),
-        cmocka_unit_test(test_survivors),
+        cmocka_unit_test(test_survivors),    cmocka_unit_test(test_vectors_and_links),
     };
     rig_choose(tests, RAPT_COUNT(tests));
     return cmocka_run_group_tests_name("user", tests, fill_tables, NULL);
