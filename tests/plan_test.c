@@ -528,6 +528,9 @@ static void bad_problems_are_refused_by_name(void **state)
     REFUSED("alibi: align 2", (d.alibi = (rapt_tensor)VECTOR(d.q.size[1]), d.alibi.align = 2));
     REFUSED("at most 2^29", (d.alibi = (rapt_tensor)VECTOR(d.q.size[1]), d.causal_offset = 1ll << 30));
     REFUSED("key_bias: rank 1", d.key_bias = (rapt_tensor)VECTOR(4));
+    REFUSED("bias is f16", (d.bias = rapt_tensor_bhnd(RAPT_F16, 1, 1, d.q.size[2], d.k.size[2])));
+    REFUSED("bias is (1, 1,", (d.bias = rapt_tensor_bhnd(RAPT_F32, 1, 1, d.q.size[2] + 1, d.k.size[2])));
+    REFUSED("stride 2 of head_dim", (d.bias = rapt_tensor_bhnd(RAPT_F32, 1, 1, d.q.size[2], d.k.size[2]), d.bias.stride[3] = 2));
     REFUSED("link_zeta 0.5", (d.link = RAPT_LINK_CLIPPED, d.link_zeta = 0.5f));
     REFUSED("gate is f32", (d.q.dtype = d.k.dtype = d.v.dtype = d.out.dtype = RAPT_F16, d.gate = d.out, d.gate.dtype = RAPT_F32));
     REFUSED("gate and out disagree", (d.gate = d.out, d.gate.size[2]++));

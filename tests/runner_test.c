@@ -189,6 +189,7 @@ rapt_status rapt_submit(rapt_binding *b, rapt_error *error)
                                   .sinks = words(&b->args.sinks),
                                   .alibi = words(&b->args.alibi),
                                   .key_bias = words(&b->args.key_bias),
+                                  .bias = words(&b->args.bias),
                                   .segments = words(&b->args.segments),
                                   .gate = words(&b->args.gate)};
     double *out = calloc(rows_total * dim, sizeof *out), *lse = calloc(rows_total, sizeof *lse);

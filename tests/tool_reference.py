@@ -115,9 +115,9 @@ def attend(q, keys, values, scale, cap=None, biases=None, sink=-math.inf, mod=No
 
 
 def reference(q, k, v, causal=False, offset=0, scale=None, cu_q=None, cu_k=None, window=(-1, -1), sinks=0, cap=None,
-              score=None, mask=None, slopes=None, key_bias=None, segments=None, sink_logits=None, link="softmax", clip=None,
+              score=None, mask=None, slopes=None, bias=None, key_bias=None, segments=None, sink_logits=None, link="softmax", clip=None,
               gate=None):
-    """key_bias(b, h, j), segments[b][j]."""
+    """bias(b, h, i, j), key_bias(b, h, j), segments[b][j]."""
     batch, q_heads, nq, d = q.shape
     kv_heads, nk, dv = k.shape[1], k.shape[2], v.shape[3]
     scale = 1 / math.sqrt(d) if scale is None else scale
@@ -138,7 +138,8 @@ def reference(q, k, v, causal=False, offset=0, scale=None, cu_q=None, cu_k=None,
                 if segments is not None:
                     mine = first + p - offset
                     seen = [j for j in seen if mine >= first and segments[b][j] == segments[b][mine]]
-                biases = [(key_bias(b, h, j) if key_bias else 0) - (slopes[h] * abs(p - (j - first)) if slopes else 0) for j in seen]
+                biases = [(bias(b, h, i, j) if bias else 0) + (key_bias(b, h, j) if key_bias else 0) -
+                          (slopes[h] * abs(p - (j - first)) if slopes else 0) for j in seen]
                 sink = sink_logits[g * len(sink_logits) // heads] if sink_logits else -math.inf
                 mod = score and (lambda x, n: score(x, b + s, h, i - cu_q[s], seen[n] - first))
                 o, l = attend(q.row(b, h, i), [k.row(b, h_kv, j) for j in seen], [v.row(b, h_kv, j) for j in seen], scale, cap,

@@ -372,6 +372,15 @@ class WithDevice(Case):
         self.attention(q, k, v, *option, "--causal", "--causal-offset", "-2", causal=True, offset=-2, slopes=slopes)
         self.attention(q, k, v, *option, "--causal-offset", "3", offset=3, slopes=slopes)
 
+    def test_bias(self):
+        q, k, v = self.random(22, 2, 4, 2, 6, 9, 8)
+        rng = random.Random(4)
+        for batch, heads in ((1, 1), (2, 4), (1, 4), (2, 1)):
+            bias = [f32(rng.gauss(0, 1)) if n % 7 else -math.inf for n in range(batch * heads * 54)]
+            option = ["--bias", self.file("b.npy", "<f4", (batch, heads, 6, 9), bias)]
+            self.attention(q, k, v, *option, "--softcap", "1.5", "--causal", cap=1.5, causal=True,
+                           bias=lambda b, h, i, j: bias[((b % batch * heads + h % heads) * 6 + i) * 9 + j])  # fmt: skip
+
     def test_key_bias(self):
         q, k, v = self.random(16, 2, 4, 2, 6, 9, 8)
         rng = random.Random(3)
@@ -411,6 +420,7 @@ class WithDevice(Case):
         self.fails(BAD_INPUT, "sinks", *base, "--sinks", self.file("x.npy", "<f4", (3,), [0] * 3))
         self.fails(BAD_INPUT, "--alibi", *base, "--alibi", self.file("x.npy", "<i4", (4,), [0] * 4))
         self.fails(BAD_INPUT, "alibi", *base, "--alibi", self.file("x.npy", "<f4", (2,), [0] * 2))
+        self.fails(BAD_INPUT, "bias is (1, 1, 5, 5), must be", *base, "--bias", self.file("x.npy", "<f4", (1, 1, 5, 5), [0] * 25))
         self.fails(BAD_INPUT, "key_bias", *base, "--bias-key", self.file("x.npy", "<f4", (1, 1, 5), [0] * 5))
         self.fails(BAD_INPUT, "segments", *base, "--segments", self.file("x.npy", "<i4", (2, 6), [0] * 12))
 

@@ -281,6 +281,7 @@ static void test_vectors_and_links(void **state)
             c.link = (rapt_link)link;
             c.sinks = link == RAPT_LINK_SOFTMAX || link == RAPT_LINK_SIGNED || link == RAPT_LINK_CLIPPED;
             c.key_bias = (uint8_t)(1 + link % 3);
+            c.bias = (uint8_t)(link % 4);
             c.segments = link % 2 ? 3 : 0;
             c.alibi = link % 4 < 2;
             c.gate = link > 2;
@@ -323,6 +324,7 @@ static void random_case(rapt_random *random, rapt_case *c)
     c->key_splits = c->link == RAPT_LINK_CLIPPED ? 0 : c->key_splits;
     c->sinks = c->link == RAPT_LINK_SOFTMAX ? (uint8_t)rapt_random_below(random, 3) : 0;
     c->key_bias = rapt_random_below(random, 3) == 0 ? (uint8_t)rapt_random_below(random, 4) : 0;
+    c->bias = c->sequences == 0 && rapt_random_below(random, 3) == 0 ? (uint8_t)rapt_random_below(random, 4) : 0;
     c->segments = rapt_random_below(random, 4) == 0 ? 3 : 0;
     c->alibi = rapt_random_below(random, 4) == 0;
     c->gate = rapt_random_below(random, 4) == 0;
@@ -453,7 +455,7 @@ static void compile_file(const char *path, void *user)
     const bool compiles = strncmp(text, "// passes\n", 10) == 0;
     if (compiles || strncmp(text, "// compile: ", 12) == 0) {
         char words[128] = "";
-        RIG_OK(rapt_user_code_make(&a, &d, false, false, &code, error));
+        RIG_OK(rapt_user_code_make(&a, &d, &(rapt_problem){0}, &code, error));
         RIG_OK(rapt_runtime_compiler(the_rig.runtime, &api, error));
         char defines[160];
         snprintf(defines, sizeof defines, "-DDTYPE=1 %s", code->defines);

@@ -52,7 +52,7 @@ typedef enum rapt_link {
  *
  * head_dim_qk and head_dim_v: 1 to 576, independent of each other.
  *
- * Order of effects: scale, soft cap, biases (key bias, ALiBi), score_mod, masks (causality, window, segments, mask_mod: a
+ * Order of effects: scale, soft cap, biases (dense, key bias, ALiBi), score_mod, masks (causality, window, segments, mask_mod: a
  * key is visible where all of them show it), link. With packed sequences the key axes of key_bias and segments are
  * packed as k's is.
  *
@@ -123,6 +123,8 @@ typedef struct rapt_attention_desc {
                            * sequence belongs to the segment of key i + (nk - nq); where there is no such key it sees none */
     rapt_tensor gate;     /* like out, of its dtype: out is multiplied by 1 / (1 + exp(-gate)), in a pass of its own once it
                            * is rounded to its dtype; lse is as without (Gated Attention, arXiv:2505.06708) */
+    rapt_tensor bias;     /* (batch or 1, q_heads or 1, nq, nk) float32, added to the scores; -inf: as of key_bias. Not with
+                           * packed sequences */
 } rapt_attention_desc;
 #define RAPT_ATTENTION_DESC_INIT {.struct_size = sizeof(rapt_attention_desc)}
 
@@ -135,7 +137,7 @@ typedef struct rapt_attention_args {
                           * binding allocates it */
     rapt_slot user[RAPT_USER_BUFFERS]; /* as rapt_attention_desc.user has them; multiples of 4 bytes */
     rapt_slot sinks, alibi, key_bias, segments; /* those that the descriptor has; each at a multiple of 4 bytes */
-    rapt_slot gate;
+    rapt_slot gate, bias;
 } rapt_attention_args;
 #define RAPT_ATTENTION_ARGS_INIT {.struct_size = sizeof(rapt_attention_args)}
 

@@ -144,6 +144,7 @@ void main()
     RowLimits place; // see RowBias
     Rows slope, m, l;
     uint key_bias_at = 0u;
+    uint bias_at[ROWS];
     [[unroll]] for (uint r = 0u; r < ROWS; r++) {
         uint row = min(row0 + r * ROW_LANES + lane, rows - 1u);
         Sight s = sight(w, row_query(row));
@@ -156,6 +157,7 @@ void main()
             RowBias bias = row_bias(w, row_head(w, row), row_query(row));
             ROW(place, r) = bias.place;
             ROW(slope, r) = bias.slope;
+            bias_at[r] = bias.bias_at;
             key_bias_at = bias.key_bias_at; // of all rows: with such biases heads share a workgroup only if they share these
         }
         ROW(m, r) = start_maximum(w, row_head(w, row), row_query(row));
@@ -212,6 +214,11 @@ void main()
                     ROW(s[c], r) = score_hook(ROW(s[c], r));
         }
 
+        if (IS_BIAS) {
+            [[unroll]] for (uint c = 0u; c < KEYS; c++)
+                [[unroll]] for (uint r = 0u; r < ROWS; r++)
+                    ROW(s[c], r) += DENSE_BIAS(bias_at[r] + KEY(key0 + c * STRANDS)) * LOG2_E;
+        }
         if (IS_KEY_BIAS) {
             [[unroll]] for (uint c = 0u; c < KEYS; c++)
                 s[c] += EXTRA_NUMBER(key_bias_at + KEY(key0 + c * STRANDS)) * LOG2_E;
@@ -288,7 +295,7 @@ void main()
 #if USER_SCORE // and code of an app may make such scores
             s[c] = mix(s[c], Rows(0.0), LESS(logit, Rows(-3.0e38)));
 #endif
-            if (IS_KEY_BIAS)
+            if (IS_LOW)
                 s[c] = mix(s[c], Rows(0.0), no_weight);
             if (!IS_ADDITIVE)
                 l += s[c];

@@ -33,12 +33,13 @@
 #define RAPT_PARAM_WINDOW 16u /* only the keys p - window_left .. p + window_right, and the first sink_tokens */
 #define RAPT_PARAM_SOFT_CAP 32u
 /* What lies in the extra operand: float32 vectors, and int32 segments. In this order wherever they are counted. */
+#define RAPT_PARAM_BIAS 2048u /* a number per (query, key), in an operand of its own */
 #define RAPT_PARAM_EXTRA_SHIFT 12
 #define RAPT_PARAM_SINKS 4096u     /* a logit per head that joins the softmax and has no value */
 #define RAPT_PARAM_ALIBI 8192u     /* a slope per query head: -slope * |p - j| is added to scores */
 #define RAPT_PARAM_KEY_BIAS 16384u /* a number per key, added to its scores; -inf hides the key */
 #define RAPT_PARAM_SEGMENTS 32768u /* only keys of the query's own segment are visible */
-#define RAPT_PARAM_EXTRAS 61440u
+#define RAPT_PARAM_EXTRAS 63488u /* all of these */
 /* Links: from scores to weights. */
 #define RAPT_PARAM_LINK_SHIFT 16
 #define RAPT_PARAM_LINK_MASK 15u
@@ -57,7 +58,7 @@
 #define RAPT_BIND_V 3
 #define RAPT_BIND_OUT 4  /* output, or the partial accumulators when RAPT_PARAM_PARTIAL */
 #define RAPT_BIND_LSE 5  /* log-sum-exp, or the partial (m, l) when RAPT_PARAM_PARTIAL */
-#define RAPT_BIND_CU_Q 6 /* cu_seqlens of q, int32[sequences + 1] */
+#define RAPT_BIND_CU_Q 6 /* cu_seqlens of q, int32[sequences + 1]; or the dense bias, which goes without */
 #define RAPT_BIND_CU_K 7
 #define RAPT_BIND_EXTRA 8 /* sinks, ALiBi slopes, key biases, segments: one of them, or several packed */
 #define RAPT_BIND_TEXEL_K 9 /* uniform texel buffer over K's window */
@@ -116,7 +117,11 @@
     RAPT_UINT g_stride_b;  /* gate */                                                                        \
     RAPT_UINT g_stride_h;                                                                                    \
     RAPT_UINT g_stride_s;                                                                                    \
-    RAPT_UINT unused;                                                                                        \
+    RAPT_UINT bias_stride_b;                                                                                 \
+    RAPT_UINT bias_stride_h; /* of query heads */                                                            \
+    RAPT_UINT bias_stride_q;                                                                                 \
+    RAPT_UINT unused0;                                                                                       \
+    RAPT_UINT unused1;                                                                                       \
     RAPT_LANES(lane); /* 0, 1, .. 15 read from memory, for shuffles a compiler must not fold */
 
 /* Behind them, and known to kernels with code of the app only. */

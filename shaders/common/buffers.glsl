@@ -61,6 +61,12 @@ layout(std430, set = 0, binding = RAPT_BIND_EXTRA) readonly buffer ExtraWords { 
 #define EXTRA_NUMBER(i) 0.0
 #define EXTRA_WORD(i) 0u
 #endif
+#ifndef NO_BIAS // likewise
+layout(std430, set = 0, binding = RAPT_BIND_CU_Q) readonly buffer DenseBias { float dense_bias[]; };
+#define DENSE_BIAS(i) dense_bias[i]
+#else
+#define DENSE_BIAS(i) 0.0
+#endif
 
 #if DTYPE != DTYPE_F32
 // One 16-bit element. Its word may hold an element of another row, which another invocation writes in the same

@@ -32,23 +32,28 @@ struct RowBias {
     uint place;       // the query's key position; may have wrapped around
     float slope;      // of ALiBi, in units of log2
     uint key_bias_at; // where the biases of the row's keys begin
+    uint bias_at;     // and the row of the dense bias
 };
 
 RowBias row_bias(Walk w, uint head, uint query)
 {
     uint head_q = head * p.heads_q / p.heads_out;
-    RowBias b = RowBias(query + uint(w.diagonal) - 1u, 0.0, 0u);
+    RowBias b = RowBias(query + uint(w.diagonal) - 1u, 0.0, 0u, 0u);
     if (IS_ALIBI)
         b.slope = EXTRA_NUMBER(pc.x_base + p.x_alibi + head_q * p.x_alibi_stride_h) * LOG2_E;
     if (IS_KEY_BIAS)
         b.key_bias_at = pc.x_base + p.x_key_bias + batch_or_zero(w) * p.x_key_bias_stride_b +
                         head_q * p.x_key_bias_stride_h + w.k_first;
+    if (IS_BIAS)
+        b.bias_at = pc.cq_base + w.batch * p.bias_stride_b + head_q * p.bias_stride_h + query * p.bias_stride_q;
     return b;
 }
 
 // The logit of a key that exists. -inf: the key is to have no weight.
 float score_bias(float score, RowBias b, uint key)
 {
+    if (IS_BIAS)
+        score += DENSE_BIAS(b.bias_at + key) * LOG2_E;
     if (IS_KEY_BIAS)
         score += EXTRA_NUMBER(b.key_bias_at + key) * LOG2_E;
     if (IS_ALIBI)

@@ -36,19 +36,29 @@ layout(constant_id = 31) const uint user_group = 1u;
 #define IS_ALIBI false
 #define IS_KEY_BIAS false
 #define IS_SEGMENTS false
+#define IS_BIAS false
+#define IS_LOW false // some bias may be -inf
 #define IS_BIASED false
 #elif defined(EXTRAS)
 const bool IS_SINKS = (EXTRAS & RAPT_PARAM_SINKS) != 0u;
 const bool IS_ALIBI = (EXTRAS & RAPT_PARAM_ALIBI) != 0u;
 const bool IS_KEY_BIAS = (EXTRAS & RAPT_PARAM_KEY_BIAS) != 0u;
 const bool IS_SEGMENTS = (EXTRAS & RAPT_PARAM_SEGMENTS) != 0u;
-const bool IS_BIASED = (EXTRAS & (RAPT_PARAM_ALIBI | RAPT_PARAM_KEY_BIAS)) != 0u; // (|| breaks glslang 12's constants)
+#ifdef NO_BIAS
+const bool IS_BIAS = false;
+#else
+const bool IS_BIAS = (EXTRAS & RAPT_PARAM_BIAS) != 0u;
+#endif
+const bool IS_LOW = (EXTRAS & (RAPT_PARAM_BIAS | RAPT_PARAM_KEY_BIAS)) != 0u; // (|| breaks glslang 12's constants)
+const bool IS_BIASED = (EXTRAS & (RAPT_PARAM_BIAS | RAPT_PARAM_ALIBI | RAPT_PARAM_KEY_BIAS)) != 0u;
 #else
 #define IS_SINKS ((p.flags & RAPT_PARAM_SINKS) != 0u)
 #define IS_ALIBI ((p.flags & RAPT_PARAM_ALIBI) != 0u)
 #define IS_KEY_BIAS ((p.flags & RAPT_PARAM_KEY_BIAS) != 0u)
 #define IS_SEGMENTS ((p.flags & RAPT_PARAM_SEGMENTS) != 0u)
-#define IS_BIASED (IS_ALIBI || IS_KEY_BIAS)
+#define IS_BIAS ((p.flags & RAPT_PARAM_BIAS) != 0u)
+#define IS_LOW (IS_BIAS || IS_KEY_BIAS)
+#define IS_BIASED (IS_ALIBI || IS_LOW)
 #endif
 
 struct Walk {

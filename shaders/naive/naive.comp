@@ -55,7 +55,7 @@ void main()
         if (score == NEG_INF)
             continue;
 #endif
-        if (IS_KEY_BIAS && score == NEG_INF)
+        if (IS_LOW && score == NEG_INF)
             continue;
         float logit = IS_SIGNED ? abs(score) : score;
         float top = IS_ADDITIVE ? m : max(m, logit);

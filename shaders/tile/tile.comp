@@ -210,7 +210,7 @@ void main()
             vec4 weight;
             [[unroll]] for (uint c = 0; c < 4; c++)
                 weight[c] = exp2(fma(s[r * 4 + c], scale, -m[r]));
-            if (IS_KEY_BIAS) { // exp2(-inf) need not be 0 everywhere, and a row of nothing else must come to 0
+            if (IS_LOW) { // exp2(-inf) need not be 0 everywhere, and a row of nothing else must come to 0
                 [[unroll]] for (uint c = 0; c < 4; c++)
                     weight[c] = s[r * 4 + c] == NEG_INF ? 0.0 : weight[c];
             }

@@ -76,7 +76,7 @@ rapt_status rapt_attention_bind(rapt_plan *plan, const rapt_attention_args *args
     const rapt_problem *p = &plan->problem;
     uint64_t cu_bytes = p->varlen ? (p->batch + 1) * 4 : 0;
     uint64_t workspace = args->workspace.buffer ? plan->workspace_bytes : 0;
-    const named_slot slots[9 + RAPT_X_COUNT + RAPT_USER_BUFFERS] = {
+    const named_slot slots[10 + RAPT_X_COUNT + RAPT_USER_BUFFERS] = {
         {"q", RAPT_ROLE_Q, &args->q, p->bytes[RAPT_T_Q], p->align[RAPT_T_Q], false},
         {"k", RAPT_ROLE_K, &args->k, p->bytes[RAPT_T_K], p->align[RAPT_T_K], false},
         {"v", RAPT_ROLE_V, &args->v, p->bytes[RAPT_T_V], p->align[RAPT_T_V], false},
@@ -89,6 +89,7 @@ rapt_status rapt_attention_bind(rapt_plan *plan, const rapt_attention_args *args
         {"key_bias", RAPT_ROLE_KEY_BIAS, &args->key_bias, p->extra[RAPT_X_KEY_BIAS].bytes, 4, false},
         {"segments", RAPT_ROLE_SEGMENTS, &args->segments, p->extra[RAPT_X_SEGMENTS].bytes, 4, false},
         {"gate", RAPT_ROLE_GATE, &args->gate, p->bytes[RAPT_T_GATE], p->align[RAPT_T_GATE], false},
+        {"bias", RAPT_ROLE_BIAS, &args->bias, p->bytes[RAPT_T_BIAS], RAPT_MAX(p->align[RAPT_T_BIAS], 4), false},
         {"workspace", RAPT_ROLE_PART_ACC, &args->workspace, workspace, 256, true},
         {p->user_names[0], RAPT_ROLE_USER, &args->user[0], p->user_elements[0] * 4ull, 4, false},
         {p->user_names[1], RAPT_ROLE_USER + 1, &args->user[1], p->user_elements[1] * 4ull, 4, false},

@@ -29,7 +29,7 @@ static rapt_status plan_or_refusal(rapt_device *device, const rapt_caps *caps, c
         return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a plan");
     plan->allocator = *a;
     plan->device = device;
-    status = rapt_user_code_make(&plan->allocator, desc, problem.varlen, problem.extras != 0, &plan->user_code, error);
+    status = rapt_user_code_make(&plan->allocator, desc, &problem, &plan->user_code, error);
     const rapt_compiler_api *compiler;
     if (status == RAPT_OK && plan->user_code != NULL && device != NULL) {
         status = rapt_runtime_compiler(device->runtime, &compiler, error);

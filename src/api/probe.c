@@ -73,6 +73,12 @@ static void make_extras(const rapt_plan *plan, probe_case *c, uint64_t tokens_k)
         d->segments = (rapt_tensor){.dtype = RAPT_I32, .rank = 2, .size = {1, tokens_k}, .stride = {(int64_t)tokens_k, 1}};
 }
 
+/* Element i of the dense bias, a row for each query head and query; some hide a key. */
+static float bias_number(uint64_t i)
+{
+    return i % 13 == 5 ? -INFINITY : (float)(i % 9) / 8.0f - 0.5f;
+}
+
 static const rapt_tensor *extra_tensor(const rapt_attention_desc *d, unsigned extra)
 {
     const rapt_tensor *const tensors[RAPT_X_COUNT] = {&d->sinks, &d->alibi, &d->key_bias, &d->segments};
@@ -131,6 +137,8 @@ static void make_case(const rapt_plan *plan, unsigned shrink, probe_case *c)
         d->link_zeta = 1.25f;
     }
     make_extras(plan, c, tokens_k);
+    if (p->bias)
+        d->bias = rapt_tensor_bhnd(RAPT_F32, 1, c->heads_q, tokens_q, tokens_k);
     d->score_mod[0] = p->score_mod ? probe_score_mod : NULL;
     d->mask_mod[0] = p->mask_mod ? probe_mask_mod : NULL;
     const struct {
@@ -170,7 +178,7 @@ typedef struct probe_run {
     const probe_case *c;
     const rapt_plan *plan;
     rapt_buffer *buffers[7]; /* q, k, v, out, lse, cu_seqlens, workspace */
-    rapt_buffer *extras[RAPT_X_COUNT], *gate;
+    rapt_buffer *extras[RAPT_X_COUNT], *gate, *bias;
     uint64_t bytes[7];
     uint8_t *data[5];
     float *parts;      /* the workspace */
@@ -238,6 +246,8 @@ static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, ui
         if (d->key_bias.dtype != RAPT_DTYPE_NONE)
             scores[j] += (double)extra_number(RAPT_X_KEY_BIAS,
                                               (d->key_bias.size[1] > 1 ? head_q : 0) * d->key_bias.size[2] + k0 + j);
+        if (d->bias.dtype != RAPT_DTYPE_NONE)
+            scores[j] += (double)bias_number((head_q * c->nq + query) * c->nk + j);
         if (d->alibi.dtype != RAPT_DTYPE_NONE)
             scores[j] -= (double)extra_number(RAPT_X_ALIBI, head_q) * fabs((double)(place - (int64_t)j));
         if (d->score_mod[0] != NULL)
@@ -253,6 +263,8 @@ static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, ui
         scores[j] *= is_signed && s <= 0 ? (s < 0 ? -1 : 0) : 1;
     }
     sum = additive ? 1 : sum + (isinf(sink) ? 0 : exp(sink - max));
+    if (sum == 0) /* biases hide what there was to see */
+        visible = 0;
     double denominator = sum;
     if (clipped) {
         denominator = 1;
@@ -336,6 +348,26 @@ static void merge_results(probe_run *r)
     }
 }
 
+/* A tensor, if it is there, with numbers by element index. */
+static rapt_status make_tensor_buffer(rapt_device *device, const rapt_tensor *t, float (*number)(uint64_t),
+                                      rapt_buffer **buffer, rapt_slot *slot, rapt_error *error)
+{
+    const uint64_t bytes = rapt_align_up(rapt_tensor_bytes(t), 4), size = rapt_dtype_size(t->dtype);
+    if (bytes == 0)
+        return RAPT_OK;
+    uint8_t *numbers = rapt_calloc(&device->runtime->allocator, bytes, 1);
+    if (numbers == NULL)
+        return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a probe");
+    for (uint64_t i = 0; (i + 1) * size <= bytes; i++)
+        rapt_number_put(numbers + i * size, t->dtype, number(i));
+    rapt_status status = rapt_buffer_create(device, bytes, buffer, error);
+    slot->buffer = *buffer;
+    if (status == RAPT_OK)
+        status = rapt_buffer_upload(*buffer, 0, numbers, bytes, error);
+    rapt_free(&device->runtime->allocator, numbers, bytes);
+    return status;
+}
+
 static rapt_status make_extra_buffers(probe_run *r, rapt_device *device, rapt_attention_args *args, rapt_error *error)
 {
     rapt_slot *slots[RAPT_X_COUNT] = {&args->sinks, &args->alibi, &args->key_bias, &args->segments};
@@ -358,20 +390,10 @@ static rapt_status make_extra_buffers(probe_run *r, rapt_device *device, rapt_at
             status = rapt_buffer_upload(r->extras[x], 0, words, bytes, error);
         rapt_free(&device->runtime->allocator, words, bytes);
     }
-    const rapt_tensor *gate = &r->c->desc.gate;
-    const uint64_t bytes = rapt_align_up(rapt_tensor_bytes(gate), 4), size = rapt_dtype_size(gate->dtype);
-    if (status != RAPT_OK || bytes == 0)
-        return status;
-    uint8_t *numbers = rapt_calloc(&device->runtime->allocator, bytes, 1);
-    if (numbers == NULL)
-        return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a probe");
-    for (uint64_t i = 0; (i + 1) * size <= bytes; i++)
-        rapt_number_put(numbers + i * size, gate->dtype, gate_number(i));
-    status = rapt_buffer_create(device, bytes, &r->gate, error);
-    args->gate.buffer = r->gate;
     if (status == RAPT_OK)
-        status = rapt_buffer_upload(r->gate, 0, numbers, bytes, error);
-    rapt_free(&device->runtime->allocator, numbers, bytes);
+        status = make_tensor_buffer(device, &r->c->desc.gate, gate_number, &r->gate, &args->gate, error);
+    if (status == RAPT_OK)
+        status = make_tensor_buffer(device, &r->c->desc.bias, bias_number, &r->bias, &args->bias, error);
     return status;
 }
 
@@ -435,6 +457,7 @@ static void run_free(probe_run *r, const rapt_allocator *a)
         for (unsigned x = 0; x < RAPT_X_COUNT; x++)
             rapt_buffer_destroy(&r->extras[x]);
         rapt_buffer_destroy(&r->gate);
+        rapt_buffer_destroy(&r->bias);
     }
     for (int i = 0; i < 5; i++)
         rapt_free(a, r->data[i], r->bytes[i]);

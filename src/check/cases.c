@@ -158,6 +158,13 @@ static const rapt_case named[] = {
     {"key-bias-one-key", SHAPE(1, 2, 2, 7, 6, 16, 16), F32, CAUSAL(-5), .key_bias = 3, .groups = QUICK},
     {"key-bias-varlen", SHAPE(1, 2, 2, 120, 140, 32, 32), F32, .key_bias = 2, .sequences = 3,
      .length_q = {80, 25, 15}, .length_k = {90, 20, 30}, .groups = QUICK},
+    {"bias", SHAPE(2, 4, 2, 40, 70, 64, 64), F32, .bias = 1, .groups = CORE},
+    {"bias-poison-f16", SHAPE(1, 4, 2, 70, 90, 64, 64), F16, CAUSAL(-9), .bias = 2, .input = RAPT_INPUT_POISONED,
+     .groups = CORE},
+    {"bias-all-odd", SHAPE(2, 3, 3, 40, 45, 33, 35), F32, .bias = 3, .layout = RAPT_LAYOUT_ODD, .groups = QUICK},
+    {"bias-decode", SHAPE(2, 8, 2, 2, 777, 128, 128), F32, .bias = 1, .key_splits = 3, .groups = CORE},
+    {"bias-bf16", SHAPE(1, 2, 4, 20, 50, 80, 80), BF16, .bias = 2, .groups = QUICK},
+    {"bias-large", SHAPE(1, 2, 2, 300, 400, 64, 64), F32, CAUSAL(0), .bias = 3, .groups = QUICK},
     {"segments", SHAPE(2, 2, 2, 70, 70, 64, 64), F32, .segments = 3, .input = RAPT_INPUT_POISONED, .groups = CORE},
     {"segments-causal-f16", SHAPE(1, 4, 2, 50, 90, 64, 64), F16, CAUSAL(0), .segments = 2,
      .input = RAPT_INPUT_POISONED, .groups = CORE},
@@ -167,7 +174,7 @@ static const rapt_case named[] = {
     {"segments-varlen", SHAPE(1, 2, 2, 120, 140, 32, 32), F32, CAUSAL(0), .segments = 3, .sequences = 3,
      .length_q = {80, 25, 15}, .length_k = {90, 20, 30}, .groups = QUICK},
     {"all-extras", SHAPE(2, 4, 2, 70, 90, 64, 64), F32, CAUSAL(0), WINDOW(40, -1, 3), .soft_cap = 5, .sinks = 1,
-     .alibi = true, .key_bias = 1, .segments = 2, .input = RAPT_INPUT_POISONED, .groups = CORE},
+     .alibi = true, .key_bias = 1, .bias = 1, .segments = 2, .input = RAPT_INPUT_POISONED, .groups = CORE},
     {"all-extras-decode-f16", SHAPE(2, 8, 2, 3, 500, 128, 128), F16, .sinks = 2, .alibi = true, .key_bias = 3,
      .segments = 2, .key_splits = 4, .input = RAPT_INPUT_POISONED, .groups = CORE},
     {"sinks-alibi", SHAPE(1, 4, 2, 33, 33, 64, 64), BF16, CAUSAL(0), .sinks = 1, .alibi = true, .groups = QUICK},
@@ -328,9 +335,9 @@ static void name_case(rapt_case *c)
                  (long long)c->window_right, (unsigned long long)c->sink_tokens, (long long)c->causal_offset);
     if (c->soft_cap > 0)
         snprintf(cap, sizeof cap, "-cap%g", (double)c->soft_cap);
-    if (c->sinks || c->alibi || c->key_bias || c->segments || c->link || c->gate)
-        snprintf(extras, sizeof extras, "-x%u%u%u%u%u%s", c->sinks, c->alibi, c->key_bias, c->segments, (unsigned)c->link,
-                 c->gate ? "g" : "");
+    if (c->sinks || c->alibi || c->key_bias || c->segments || c->link || c->gate || c->bias)
+        snprintf(extras, sizeof extras, "-x%u%u%u%u%u%s%s", c->sinks, c->alibi, c->key_bias, c->segments, (unsigned)c->link,
+                 c->gate ? "g" : "", c->bias ? (const char *[]){"b1", "b2", "b3"}[c->bias - 1] : "");
     if (c->key_splits > 0)
         snprintf(split, sizeof split, "-s%u", c->key_splits);
     if (c->sequences > 0)
@@ -477,6 +484,8 @@ static rapt_case mixed_case(rapt_random *r)
         c.key_splits = c.link == RAPT_LINK_CLIPPED ? 0 : c.key_splits;
     }
     c.gate = rapt_random_below(r, 6) == 0;
+    if (c.sequences == 0 && rapt_random_below(r, 4) == 0)
+        c.bias = (uint8_t)(1 + rapt_random_below(r, 3));
     return c;
 }
 
@@ -569,7 +578,7 @@ static bool one_length_is_exact(const rapt_case *c, uint64_t nk)
 
 bool rapt_case_is_exact(const rapt_case *c)
 {
-    if (c->input != RAPT_INPUT_EXACT || c->soft_cap > 0 || c->gate || c->link || c->sinks || c->alibi || c->key_bias)
+    if (c->input != RAPT_INPUT_EXACT || c->soft_cap > 0 || c->gate || c->link || c->sinks || c->alibi || c->key_bias || c->bias)
         return false;
     if (c->sequences == 0)
         return one_length_is_exact(c, c->nk);

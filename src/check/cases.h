@@ -45,6 +45,7 @@ typedef struct rapt_case {
     float soft_cap; /* 0: none */
     uint8_t sinks;    /* 1: one for each query head, 2: for each output head; 0: none */
     uint8_t key_bias; /* 1: for each batch entry and query head, 2: for each query head, 3: the same for all; 0: none */
+    uint8_t bias;     /* dense; likewise */
     uint8_t segments; /* how many; 0: none */
     bool alibi, gate;
     rapt_link link;

@@ -23,7 +23,7 @@ typedef struct row {
     uint64_t batch, head, query; /* of the query: its batch entry or sequence, its head, its place in its sequence */
     uint64_t keys;
     double sink, slope;      /* -inf, 0: none */
-    const float *key_bias;   /* of the row's keys; NULL: none */
+    const float *key_bias, *bias; /* of the row's keys; NULL: none */
     const int32_t *segments; /* of the row's keys; NULL: none */
     int64_t gate_at;         /* where its gate begins */
     int64_t segment_key;     /* the key whose segment the query shares; it may not exist */
@@ -179,6 +179,10 @@ static bool find_row(const problem *p, uint64_t b, uint64_t g, uint64_t i, row *
     if (d->key_bias.dtype != RAPT_DTYPE_NONE)
         r->key_bias = p->in->key_bias + (d->key_bias.size[0] > 1 ? (int64_t)b * d->key_bias.stride[0] : 0) +
                       (d->key_bias.size[1] > 1 ? (int64_t)h * d->key_bias.stride[1] : 0) + key0;
+    r->bias = NULL;
+    if (d->bias.dtype != RAPT_DTYPE_NONE)
+        r->bias = p->in->bias + (d->bias.size[0] > 1 ? (int64_t)b * d->bias.stride[0] : 0) +
+                  (d->bias.size[1] > 1 ? (int64_t)h * d->bias.stride[1] : 0) + (int64_t)i * d->bias.stride[2];
     r->gate_at = (int64_t)b * d->gate.stride[0] + (int64_t)g * d->gate.stride[1] + (int64_t)i * d->gate.stride[2];
     r->segments = NULL;
     if (d->segments.dtype != RAPT_DTYPE_NONE)
@@ -284,7 +288,7 @@ static void attend_f64(const problem *p, const row *r, double *s, double *out, d
         s[j] = p->scale * dot;
         if (p->desc->soft_cap > 0)
             s[j] = (double)p->desc->soft_cap * tanh(s[j] / (double)p->desc->soft_cap);
-        s[j] += (r->key_bias ? (double)r->key_bias[j] : 0) - r->slope * fabs((double)(r->place - (int64_t)j));
+        s[j] += (r->bias ? (double)r->bias[j] : 0) + (r->key_bias ? (double)r->key_bias[j] : 0) - r->slope * fabs((double)(r->place - (int64_t)j));
         s[j] = score_of(p, r, j, s[j]);
         largest = fmax(largest, exponent(p->desc, s[j]));
     }
@@ -333,6 +337,7 @@ static void attend_f32(const problem *p, const row *r, bool half_weights, float 
         s[j] = scale * dot;
         if (p->desc->soft_cap > 0)
             s[j] = p->desc->soft_cap * tanhf(s[j] / p->desc->soft_cap);
+        s[j] += r->bias ? r->bias[j] : 0;
         s[j] += r->key_bias ? r->key_bias[j] : 0;
         s[j] -= (float)r->slope * fabsf((float)(r->place - (int64_t)j));
         s[j] = (float)score_of(p, r, j, (double)s[j]);

@@ -159,6 +159,9 @@ static void place_extras(rapt_check_problem *p)
         place_extra(p, RAPT_OP_ALIBI, &d->alibi, RAPT_F32, 1, &heads[1]);
     if (c->key_bias)
         place_extra(p, RAPT_OP_KEY_BIAS, &d->key_bias, RAPT_F32, 3, bias);
+    if (c->bias)
+        place_extra(p, RAPT_OP_BIAS, &d->bias, RAPT_F32, 4,
+                    (const uint64_t[]){c->bias == 1 ? c->batch : 1, c->bias == 3 ? 1 : c->q_heads, c->nq, c->nk});
     if (c->segments)
         place_extra(p, RAPT_OP_SEGMENTS, &d->segments, RAPT_I32, 2, (const uint64_t[]){c->batch, c->nk});
 }
@@ -442,6 +445,12 @@ static void fill_extras(rapt_check_problem *p, rapt_random *random)
             for (at[2] = 0; at[2] < d->gate.size[2]; at[2]++)
                 for (at[3] = 0; at[3] < d->gate.size[3]; at[3]++)
                     put(p, RAPT_OP_GATE, &d->gate, at, 3 * rapt_random_normal(random));
+    for (at[0] = 0; at[0] < d->bias.size[0]; at[0]++)
+        for (at[1] = 0; at[1] < d->bias.size[1]; at[1]++)
+            for (at[2] = 0; at[2] < d->bias.size[2]; at[2]++)
+                for (at[3] = 0; at[3] < d->bias.size[3]; at[3]++)
+                    put(p, RAPT_OP_BIAS, &d->bias, at,
+                        (at[1] + at[2] + at[3]) % 7 == 0 ? (double)-INFINITY : rapt_random_normal(random));
     for (uint64_t b = 0; segments && b < d->segments.size[0]; b++)
         for (uint64_t j = 0; j < d->segments.size[1]; j++)
             segments[(int64_t)b * d->segments.stride[0] + (int64_t)j] = (int32_t)(j * j / 97 % p->c.segments) - 1;
@@ -501,7 +510,7 @@ static double score_bound(const rapt_check_problem *p)
         d->flags & RAPT_ATTENTION_SCALE ? fabs((double)d->scale) : 1 / sqrt((double)d->q.size[3]);
     double bound = scale * extent_of(p, RAPT_OP_Q, &d->q).row * extent_of(p, RAPT_OP_K, &d->k).row;
     const double places = (double)(p->c.nq + p->c.nk) + fabs((double)d->causal_offset);
-    bound += p->c.key_bias ? 4 : 0; /* normally distributed */
+    bound += (p->c.key_bias ? 4 : 0) + (p->c.bias ? 4 : 0); /* normally distributed */
     bound += p->c.alibi ? fmin(places, 1e6) * (double)((const float *)data(p, RAPT_OP_ALIBI))[0] : 0; /* the steepest */
     return bound;
 }
@@ -568,6 +577,7 @@ rapt_check_inputs rapt_check_problem_inputs(const rapt_check_problem *p)
                                .sinks = data(p, RAPT_OP_SINKS),
                                .alibi = data(p, RAPT_OP_ALIBI),
                                .key_bias = data(p, RAPT_OP_KEY_BIAS),
+                               .bias = data(p, RAPT_OP_BIAS),
                                .segments = data(p, RAPT_OP_SEGMENTS),
                                .gate = data(p, RAPT_OP_GATE),
                                .user = p->user};

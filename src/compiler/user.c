@@ -109,15 +109,15 @@ static rapt_status translate(const parts *p, rapt_user_code *code, bool *loops, 
     return RAPT_OK;
 }
 
-static rapt_status generate(const parts *p, rapt_user_code *code, bool with_varlen, bool with_extras, rapt_error *error)
+static rapt_status generate(const parts *p, rapt_user_code *code, const rapt_problem *problem, rapt_error *error)
 {
     bool loops = false;
     rapt_status status = translate(p, code, &loops, error);
     if (status != RAPT_OK)
         return status;
-    snprintf(code->defines, sizeof code->defines, "-DUSER_CODE=1 -DUSER_SCORE=%d -DUSER_MASK=%d -DUSER_ROLLED=%d%s%s",
-             p->score_count > 0, p->mask_count > 0, code->tokens > UNROLLED_TOKENS, with_varlen ? "" : " -DNO_VARLEN=1",
-             with_extras ? "" : " -DNO_EXTRAS=1");
+    snprintf(code->defines, sizeof code->defines, "-DUSER_CODE=1 -DUSER_SCORE=%d -DUSER_MASK=%d -DUSER_ROLLED=%d%s%s%s",
+             p->score_count > 0, p->mask_count > 0, code->tokens > UNROLLED_TOKENS, problem->varlen ? "" : " -DNO_VARLEN=1",
+             problem->extras || problem->bias ? "" : " -DNO_EXTRAS=1", problem->bias ? "" : " -DNO_BIAS=1");
     rapt_text measure = rapt_text_over(NULL, 0);
     write_code(p, code, loops, &measure);
     code->sizes[0] = measure.length + 1;
@@ -133,7 +133,7 @@ static rapt_status generate(const parts *p, rapt_user_code *code, bool with_varl
     return RAPT_OK;
 }
 
-rapt_status rapt_user_code_make(const rapt_allocator *a, const rapt_attention_desc *desc, bool with_varlen, bool with_extras,
+rapt_status rapt_user_code_make(const rapt_allocator *a, const rapt_attention_desc *desc, const rapt_problem *problem,
                                 rapt_user_code **out, rapt_error *error)
 {
     parts p = {.desc = desc};
@@ -145,7 +145,7 @@ rapt_status rapt_user_code_make(const rapt_allocator *a, const rapt_attention_de
     if (code == NULL)
         return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for generated code");
     code->allocator = a;
-    status = generate(&p, code, with_varlen, with_extras, error);
+    status = generate(&p, code, problem, error);
     if (status != RAPT_OK)
         rapt_user_code_free(&code);
     *out = code;

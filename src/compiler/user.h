@@ -5,7 +5,7 @@
 
 #include "compiler/compiler.h"
 #include "compiler/snippet.h"
-#include <rapt/attention.h>
+#include "op/attention.h"
 
 typedef struct rapt_user_code {
     const rapt_allocator *allocator;
@@ -18,9 +18,9 @@ typedef struct rapt_user_code {
     uint32_t file_count;
 } rapt_user_code;
 
-/* From the texts and user buffers of `desc`; with_varlen, with_extras: kernels may read cu_seqlens, and the
- * extra operand; else they have no buffers for them. *code is NULL where there is no text. RAPT_ERROR_INVALID: one line, "score_mod:3: ..". */
-rapt_status rapt_user_code_make(const rapt_allocator *a, const rapt_attention_desc *desc, bool with_varlen, bool with_extras,
+/* From the texts and user buffers of `desc`, whose problem is `problem`: kernels have no buffers for cu_seqlens, extra
+ * vectors and biases that it lacks. *code is NULL where there is no text. RAPT_ERROR_INVALID: one line, "score_mod:3: ..". */
+rapt_status rapt_user_code_make(const rapt_allocator *a, const rapt_attention_desc *desc, const rapt_problem *problem,
                                 rapt_user_code **code, rapt_error *error);
 void rapt_user_code_free(rapt_user_code **code);
 

@@ -25,6 +25,7 @@ typedef enum rapt_role {
     RAPT_ROLE_KEY_BIAS,
     RAPT_ROLE_SEGMENTS,
     RAPT_ROLE_GATE,
+    RAPT_ROLE_BIAS, /* dense */
     RAPT_ROLE_USER,     /* the first of RAPT_USER_BUFFERS buffers that code of the app reads */
     RAPT_ROLE_USER_1,
     RAPT_ROLE_USER_2,

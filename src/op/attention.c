@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-static const char *const tensor_names[RAPT_T_COUNT] = {"q", "k", "v", "out", "lse", "gate"};
+static const char *const tensor_names[RAPT_T_COUNT] = {"q", "k", "v", "out", "lse", "gate", "bias"};
 static const char *const axis_names[4] = {"batch", "heads", "sequence", "head_dim"};
 
 const char *rapt_link_name(uint32_t link)
@@ -77,7 +77,7 @@ double rapt_problem_score(const rapt_problem *p, double scaled)
 
 bool rapt_problem_is_plain(const rapt_problem *p)
 {
-    return p->extras == 0 && p->link == RAPT_LINK_SOFTMAX && !p->gate && !p->score_mod && !p->mask_mod;
+    return p->extras == 0 && !p->bias && p->link == RAPT_LINK_SOFTMAX && !p->gate && !p->score_mod && !p->mask_mod;
 }
 
 uint64_t rapt_first_visible_key(const rapt_problem *p)
@@ -178,6 +178,23 @@ static rapt_status check_shapes(const rapt_attention_desc *d, rapt_error *error)
     for (unsigned axis = 0; axis < 4 && d->gate.dtype != RAPT_DTYPE_NONE; axis++)
         AGREE(&d->gate, "gate", o, "out", axis);
 #undef AGREE
+    const rapt_tensor *bias = &d->bias;
+    if (bias->dtype != RAPT_DTYPE_NONE) {
+        if (bias->dtype != RAPT_F32)
+            return rapt_fail(error, RAPT_ERROR_INVALID, "bias is %s, must be f32", rapt_dtype_name(bias->dtype));
+        if (d->sequences > 0)
+            return rapt_fail(error, RAPT_ERROR_INVALID,
+                             "a dense bias does not go with packed sequences: use key_bias, alibi or score_mod");
+        if ((bias->size[0] != 1 && bias->size[0] != q->size[0]) || (bias->size[1] != 1 && bias->size[1] != q->size[1]) ||
+            bias->size[2] != q->size[2] || bias->size[3] != k->size[2])
+            return rapt_fail(error, RAPT_ERROR_INVALID,
+                             "bias is (%llu, %llu, %llu, %llu), must be (batch or 1, q_heads or 1, nq, nk) with batch %llu, "
+                             "q_heads %llu, nq %llu, nk %llu",
+                             (unsigned long long)bias->size[0], (unsigned long long)bias->size[1],
+                             (unsigned long long)bias->size[2], (unsigned long long)bias->size[3],
+                             (unsigned long long)q->size[0], (unsigned long long)q->size[1],
+                             (unsigned long long)q->size[2], (unsigned long long)k->size[2]);
+    }
     for (int i = 0; i < 2; i++) {
         uint32_t dim = (uint32_t)RAPT_MIN(i ? v->size[3] : q->size[3], UINT32_MAX);
         if (dim < 1 || dim > RAPT_MAX_HEAD_DIM)
@@ -361,7 +378,7 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
                            RAPT_ATTENTION_WINDOW;
     if (desc->flags & ~known)
         return rapt_fail(error, RAPT_ERROR_INVALID, "unknown attention flags 0x%x", desc->flags & ~known);
-    const rapt_tensor *tensors[RAPT_T_COUNT] = {&desc->q, &desc->k, &desc->v, &desc->out, &desc->lse, &desc->gate};
+    const rapt_tensor *tensors[RAPT_T_COUNT] = {&desc->q, &desc->k, &desc->v, &desc->out, &desc->lse, &desc->gate, &desc->bias};
     rapt_dtype dtype = desc->q.dtype;
     if (dtype != RAPT_F32 && dtype != RAPT_F16 && dtype != RAPT_BF16)
         return rapt_fail(error, RAPT_ERROR_INVALID, "q: dtype %s, must be f32, f16 or bf16", rapt_dtype_name(dtype));
@@ -374,6 +391,7 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
     if (p->gate && desc->gate.dtype != dtype)
         return rapt_fail(error, RAPT_ERROR_INVALID, "gate is %s, must be %s as q", rapt_dtype_name(desc->gate.dtype),
                          rapt_dtype_name(dtype));
+    p->bias = desc->bias.dtype != RAPT_DTYPE_NONE;
     for (unsigned i = 0; i < RAPT_T_COUNT; i++) {
         if (i >= RAPT_T_LSE && tensors[i]->dtype == RAPT_DTYPE_NONE)
             continue;
@@ -486,5 +504,7 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
         keys = (uint64_t)((double)keys * (double)visible_keys(p) / (double)p->nk);
     p->bytes_read = sat_add(sat_add(tensor_traffic(&desc->q), tensor_traffic(&desc->gate)), keys);
     p->bytes_written = sat_add(tensor_traffic(&desc->out), p->lse ? tensor_traffic(&desc->lse) : 0);
+    if (p->bias)
+        p->bytes_read = sat_add(p->bytes_read, tensor_traffic(&desc->bias));
     return check_extras(desc, p, error);
 }

@@ -6,7 +6,9 @@
 #include <rapt/attention.h>
 
 /* Tensors of a problem, in this order everywhere. */
-enum { RAPT_T_Q, RAPT_T_K, RAPT_T_V, RAPT_T_OUT, RAPT_T_LSE, RAPT_T_GATE, RAPT_T_COUNT };
+enum { RAPT_T_Q, RAPT_T_K, RAPT_T_V, RAPT_T_OUT, RAPT_T_LSE, RAPT_T_GATE, RAPT_T_BIAS, RAPT_T_COUNT };
+/* Bytes of an element of one of them. */
+#define RAPT_T_ELEMENT(problem, t) ((t) == RAPT_T_LSE || (t) == RAPT_T_BIAS ? 4u : rapt_dtype_size((problem)->dtype))
 
 /* Extra vectors, in the order of RAPT_PARAM_SINKS and so on. */
 enum { RAPT_X_SINKS, RAPT_X_ALIBI, RAPT_X_KEY_BIAS, RAPT_X_SEGMENTS, RAPT_X_COUNT };
@@ -46,6 +48,7 @@ typedef struct rapt_problem {
     bool lse_hidden; /* `lse`, but the caller does not want it: it lies in the workspace */
     uint32_t extras; /* bit per RAPT_X_* */
     rapt_extra extra[RAPT_X_COUNT];
+    bool bias; /* a dense one */
     bool score_mod, mask_mod;
     uint32_t user_count;                       /* user buffers that score_mod and mask_mod may read */
     uint32_t user_elements[RAPT_USER_BUFFERS]; /* of 4 bytes */

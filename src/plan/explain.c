@@ -68,6 +68,8 @@ static void explain_problem(const rapt_plan *plan, rapt_text *t)
     for (unsigned i = 0; i < RAPT_X_COUNT; i++)
         if (p->extras >> i & 1)
             rapt_text_add(t, ", %s", rapt_role_name((rapt_role)(RAPT_ROLE_SINKS + i)));
+    if (p->bias)
+        rapt_text_add(t, ", bias");
     if (p->gate)
         rapt_text_add(t, ", gate");
     if (p->score_mod || p->mask_mod)
@@ -181,14 +183,14 @@ static void explain_json(const rapt_plan *plan, rapt_text *t, const char *failur
                   ",\"masked\":%s,\"problem\":{\"op\":\"attention\",\"dtype\":\"%s\",\"batch\":%llu,\"varlen\":%s,"
                   "\"q_heads\":%llu,\"kv_heads\":%llu,\"nq\":%llu,\"nk\":%llu,\"head_dim_qk\":%u,\"head_dim_v\":%u,"
                   "\"causal\":%s,\"causal_offset\":%d,\"window\":%s,\"window_left\":%d,\"window_right\":%d,"
-                  "\"sink_tokens\":%u,\"soft_cap\":%.9g,\"link\":\"%s\",\"gate\":%s,\"sinks\":%s,\"alibi\":%s,\"key_bias\":%s,"
+                  "\"sink_tokens\":%u,\"soft_cap\":%.9g,\"link\":\"%s\",\"gate\":%s,\"bias\":%s,\"sinks\":%s,\"alibi\":%s,\"key_bias\":%s,"
                   "\"segments\":%s,\"score_mod\":%s,\"mask_mod\":%s,\"user_buffers\":%u,\"scale\":%.9g,\"lse\":%s,\"aligned\":%s}",
                   plan->caps.masked ? "true" : "false", rapt_dtype_name(p->dtype), (unsigned long long)p->batch,
                   p->varlen ? "true" : "false", (unsigned long long)p->heads_q, (unsigned long long)p->heads_kv,
                   (unsigned long long)p->nq, (unsigned long long)p->nk, p->head_dim_qk, p->head_dim_v,
                   p->causal ? "true" : "false", p->causal_offset, p->window ? "true" : "false", p->window_left,
                   p->window_right, p->sink_tokens, (double)p->soft_cap, rapt_link_name(p->link),
-                  p->gate ? "true" : "false", with_extra(p, RAPT_X_SINKS),
+                  p->gate ? "true" : "false", p->bias ? "true" : "false", with_extra(p, RAPT_X_SINKS),
                   with_extra(p, RAPT_X_ALIBI), with_extra(p, RAPT_X_KEY_BIAS), with_extra(p, RAPT_X_SEGMENTS),
                   p->score_mod ? "true" : "false", p->mask_mod ? "true" : "false", p->user_count, (double)p->scale,
                   p->lse ? "true" : "false",

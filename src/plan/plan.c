@@ -117,6 +117,14 @@ static unsigned role_spans(const launch *l, const box *b, rapt_role role, span s
         spans[2] = (span){k0, k1 - 1, p->stride[tensor][2], key_axis};
         *inner = role == RAPT_ROLE_K ? p->head_dim_qk : p->head_dim_v;
         break;
+    case RAPT_ROLE_BIAS:
+        if (k1 <= k0 || q1 <= q0)
+            return 0;
+        h0 = h0 * p->heads_q / p->heads_out;
+        h1 = h1 * p->heads_q / p->heads_out;
+        spans[2] = (span){q0, q1 - 1, p->stride[tensor][2], AXIS_TILE};
+        spans[3] = (span){k0, k1 - 1, 1, AXIS_SPLIT};
+        break;
     case RAPT_ROLE_PART_ACC:
     case RAPT_ROLE_PART_ML: {
         if (plan->splits <= 1)
@@ -152,13 +160,13 @@ static unsigned role_spans(const launch *l, const box *b, rapt_role role, span s
     uint64_t b0 = p->varlen ? 0 : b->lo[AXIS_BATCH], b1 = p->varlen ? 0 : b->hi[AXIS_BATCH] - 1;
     spans[0] = (span){b0, b1, p->stride[tensor][0], AXIS_BATCH};
     spans[1] = (span){h0, h1, p->stride[tensor][1], AXIS_GROUP};
-    return 3;
+    return role == RAPT_ROLE_BIAS ? 4 : 3;
 }
 
 static uint32_t role_element(const rapt_problem *p, rapt_role role)
 {
     int tensor = rapt_role_tensor(role);
-    return tensor >= 0 && tensor != RAPT_T_LSE ? rapt_dtype_size(p->dtype) : 4;
+    return tensor >= 0 ? RAPT_T_ELEMENT(p, tensor) : 4;
 }
 
 /* Whether this launch binds the role: partial results stand in for the output while the keys are split. */
@@ -168,6 +176,8 @@ static bool role_bound(const launch *l, rapt_role role)
         return true;
     if (role >= RAPT_ROLE_SINKS && role <= RAPT_ROLE_SEGMENTS)
         return false;
+    if (role == RAPT_ROLE_BIAS || role == RAPT_ROLE_CU_Q) /* at one binding */
+        return (role == RAPT_ROLE_BIAS) == l->plan->problem.bias;
     bool partial = role == RAPT_ROLE_PART_ACC || role == RAPT_ROLE_PART_ML;
     if (l->plan->splits > 1)
         return role != RAPT_ROLE_OUT && role != RAPT_ROLE_LSE;
@@ -413,7 +423,7 @@ static void fill_params(rapt_plan *plan)
         {&params.x_key_bias, &params.x_key_bias_stride_b, &params.x_key_bias_stride_h},
         {&params.x_segments, &params.x_segments_stride_b, NULL},
     };
-    params.flags |= p->extras << RAPT_PARAM_EXTRA_SHIFT | p->link << RAPT_PARAM_LINK_SHIFT;
+    params.flags |= (p->bias ? RAPT_PARAM_BIAS : 0) | p->extras << RAPT_PARAM_EXTRA_SHIFT | p->link << RAPT_PARAM_LINK_SHIFT;
     for (unsigned i = 0; i < RAPT_X_COUNT; i++) {
         *extras[i].first = (uint32_t)plan->extras.place[i].first;
         if (extras[i].stride_b != NULL)
@@ -428,6 +438,9 @@ static void fill_params(rapt_plan *plan)
     params.g_stride_b = (uint32_t)p->stride[RAPT_T_GATE][0];
     params.g_stride_h = (uint32_t)p->stride[RAPT_T_GATE][1];
     params.g_stride_s = (uint32_t)p->stride[RAPT_T_GATE][2];
+    params.bias_stride_b = (uint32_t)p->stride[RAPT_T_BIAS][0];
+    params.bias_stride_h = (uint32_t)p->stride[RAPT_T_BIAS][1];
+    params.bias_stride_q = (uint32_t)p->stride[RAPT_T_BIAS][2];
     for (uint32_t i = 0; i < 16; i++)
         params.lane[i] = i;
     memcpy(params.user_constants, p->user_constants, sizeof params.user_constants);

@@ -22,6 +22,8 @@ int rapt_role_tensor(rapt_role role)
         return RAPT_T_LSE;
     case RAPT_ROLE_GATE:
         return RAPT_T_GATE;
+    case RAPT_ROLE_BIAS:
+        return RAPT_T_BIAS;
     default:
         return -1;
     }
@@ -93,7 +95,8 @@ static bool buffers_fit(const rapt_kernel_row *row, const rapt_problem *p, const
                 continue; /* left out: see rapt_plan.user_row */
             bool twice = false; /* two roles may share a binding: only one is bound */
             for (uint32_t j = 0; j < i; j++)
-                twice |= row->operands[j].binding == row->operands[i].binding;
+                twice |= row->operands[j].binding == row->operands[i].binding &&
+                         !(user && rapt_role_left_out(p, (rapt_role)row->operands[j].role));
             storage += !twice;
         }
     if (storage > caps->max_storage_buffers)
@@ -115,7 +118,7 @@ static bool dim_accepts(const char *name, uint32_t dim, uint32_t min, uint32_t m
 /* Whether every base, stride and head_dim of the row's tensors is a multiple of `elements`. */
 static bool role_aligned(const rapt_problem *p, int tensor, uint32_t elements)
 {
-    uint32_t element = tensor == RAPT_T_LSE ? 4 : rapt_dtype_size(p->dtype);
+    uint32_t element = RAPT_T_ELEMENT(p, tensor);
     for (int axis = 0; axis < 3; axis++)
         if (p->stride[tensor][axis] % elements != 0)
             return false;
@@ -183,7 +186,7 @@ static uint32_t constant_value(const rapt_kernel_constant *c, const rapt_problem
     case RAPT_CONST_LINK:
         return choice->second_pass || p->link != RAPT_LINK_CLIPPED ? p->link : RAPT_LINK_SOFTMAX;
     case RAPT_CONST_EXTRAS:
-        return p->extras << RAPT_PARAM_EXTRA_SHIFT;
+        return p->extras << RAPT_PARAM_EXTRA_SHIFT | (p->bias ? RAPT_PARAM_BIAS : 0);
     }
     return 0;
 }
@@ -279,8 +282,8 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
         REFUSE("has no soft cap");
     if (p->link != RAPT_LINK_SOFTMAX && !merge && !(row->supports & RAPT_ROW_LINKS))
         REFUSE("has no link but softmax");
-    if (p->extras != 0 && !merge && !(row->supports & RAPT_ROW_EXTRAS))
-        REFUSE("has no form for sinks, ALiBi, key biases and segments");
+    if ((p->extras != 0 || p->bias) && !merge && !(row->supports & RAPT_ROW_EXTRAS))
+        REFUSE("has no form for sinks, biases, ALiBi and segments");
     if (p->usage[RAPT_T_GATE] != 0 && !(p->usage[RAPT_T_GATE] & RAPT_BUFFER_STORAGE))
         REFUSE("is followed by a gate, which needs the storage usage on the buffer of gate, which is not declared");
     for (unsigned i = 0; i < RAPT_X_COUNT; i++)

@@ -134,6 +134,11 @@ static rapt_attention_desc take_desc(input *in, char kernel[80])
                                        .rank = 3,
                                        .size = {more & 8 ? 1 : batch, more & 64 ? 1 : hq, nk},
                                        .stride = {(int64_t)take_number(in), (int64_t)take_number(in), 1}};
+        if (more & 64 && take_byte(in) & 1)
+            d.bias = (rapt_tensor){.dtype = RAPT_F32,
+                                   .rank = 4,
+                                   .size = {more & 8 ? 1 : batch, more & 32 ? 1 : hq, nq, nk},
+                                   .stride = {(int64_t)take_number(in), (int64_t)take_number(in), (int64_t)nk, 1}};
         if (more & 128)
             d.segments = (rapt_tensor){
                 .dtype = RAPT_I32, .rank = 2, .size = {batch, nk}, .stride = {(int64_t)nk, 1}};
@@ -143,7 +148,8 @@ static rapt_attention_desc take_desc(input *in, char kernel[80])
         snprintf(kernel, 80, "%s", row < table->row_count ? table->rows[row].name : "no such kernel");
         d.kernel = kernel;
     }
-    rapt_tensor *const tensors[] = {&d.q, &d.k, &d.v, &d.out, &d.lse, &d.sinks, &d.alibi, &d.key_bias, &d.segments, &d.gate};
+    rapt_tensor *const tensors[] = {&d.q, &d.k, &d.v, &d.out, &d.lse, &d.sinks, &d.alibi, &d.key_bias, &d.segments, &d.gate,
+                                    &d.bias};
     for (unsigned changes = take_byte(in) % 8; changes > 0; changes--) {
         rapt_tensor *t = tensors[take_byte(in) % RAPT_COUNT(tensors)];
         const uint8_t member = take_byte(in) % 12;
@@ -185,7 +191,7 @@ static void check_row(const rapt_plan *plan, const rapt_kernel_row *row)
     MUST(!p->window || (row->supports & RAPT_ROW_WINDOW));
     MUST(p->soft_cap == 0 || (row->supports & RAPT_ROW_SOFT_CAP));
     MUST(p->link == RAPT_LINK_SOFTMAX || (row->supports & RAPT_ROW_LINKS));
-    MUST(p->extras == 0 || (row->supports & RAPT_ROW_EXTRAS));
+    MUST((p->extras == 0 && !p->bias) || (row->supports & RAPT_ROW_EXTRAS));
     MUST(!p->varlen || (row->supports & RAPT_ROW_VARLEN));
     MUST(plan->splits == 1 || (row->supports & RAPT_ROW_PARTIAL));
     MUST(plan->group == 1 || (row->supports & RAPT_ROW_GROUP));

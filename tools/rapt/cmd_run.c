@@ -19,7 +19,7 @@ typedef struct run {
     tool_device device;
     rapt_plan *plan;
     rapt_binding *binding;
-    rapt_buffer *q, *k, *v, *out, *lse, *cu_q, *cu_k, *sinks, *alibi, *key_bias, *segments, *gate;
+    rapt_buffer *q, *k, *v, *out, *lse, *cu_q, *cu_k, *extra[TOOL_X_COUNT];
     rapt_buffer *user[RAPT_USER_BUFFERS];
     rapt_plan_info info;
     cJSON *json;
@@ -29,10 +29,11 @@ typedef struct run {
 static void run_close(run *r)
 {
     rapt_binding_destroy(&r->binding);
-    rapt_buffer **const buffers[] = {&r->q,    &r->k,     &r->v,     &r->out,      &r->lse,     &r->cu_q,
-                                     &r->cu_k, &r->sinks, &r->alibi, &r->key_bias, &r->segments, &r->gate};
+    rapt_buffer **const buffers[] = {&r->q, &r->k, &r->v, &r->out, &r->lse, &r->cu_q, &r->cu_k};
     for (size_t n = 0; n < TOOL_COUNT(buffers); n++)
         rapt_buffer_destroy(buffers[n]);
+    for (size_t n = 0; n < TOOL_X_COUNT; n++)
+        rapt_buffer_destroy(&r->extra[n]);
     for (size_t n = 0; n < RAPT_USER_BUFFERS; n++)
         rapt_buffer_destroy(&r->user[n]);
     rapt_plan_destroy(&r->plan);
@@ -90,11 +91,6 @@ static rapt_status bind(run *r, rapt_error *error)
         {NULL, d->lse.dtype ? rapt_tensor_bytes(&d->lse) : 0, d->lse.dtype ? &r->lse : NULL},
         {r->problem.cu_q.data, r->problem.cu_q.count * 4, d->sequences > 0 ? &r->cu_q : NULL},
         {r->problem.cu_k.data, r->problem.cu_k.count * 4, d->sequences > 0 ? &r->cu_k : NULL},
-        {r->problem.sinks.data, r->problem.sinks.count * 4, r->o->problem.sinks ? &r->sinks : NULL},
-        {r->problem.alibi.data, r->problem.alibi.count * 4, r->o->problem.alibi ? &r->alibi : NULL},
-        {r->problem.key_bias.data, r->problem.key_bias.count * 4, r->o->problem.key_bias ? &r->key_bias : NULL},
-        {r->problem.segments.data, r->problem.segments.count * 4, r->o->problem.segments ? &r->segments : NULL},
-        {r->problem.gate.data, rapt_tensor_bytes(&d->gate), r->o->problem.gate ? &r->gate : NULL},
     };
     for (size_t n = 0; n < TOOL_COUNT(tensors); n++) {
         if (!tensors[n].buffer)
@@ -111,11 +107,15 @@ static rapt_status bind(run *r, rapt_error *error)
     args.lse.buffer = r->lse;
     args.cu_seqlens_q.buffer = r->cu_q;
     args.cu_seqlens_k.buffer = r->cu_k;
-    args.sinks.buffer = r->sinks;
-    args.alibi.buffer = r->alibi;
-    args.key_bias.buffer = r->key_bias;
-    args.segments.buffer = r->segments;
-    args.gate.buffer = r->gate;
+    for (unsigned n = 0; n < TOOL_X_COUNT; n++) {
+        const rapt_tensor *t = tool_extra_tensor(&r->problem.desc, n);
+        if (t->dtype == RAPT_DTYPE_NONE)
+            continue;
+        const rapt_status status = upload(r, r->problem.extra[n].data, rapt_tensor_bytes(t), &r->extra[n], error);
+        if (status != RAPT_OK)
+            return status;
+        tool_extra_slot(&args, n)->buffer = r->extra[n];
+    }
     for (size_t n = 0; n < RAPT_USER_BUFFERS && d->user[n].name; n++) {
         const rapt_status status = upload(r, r->problem.user.files[n].data, d->user[n].count * 4, &r->user[n], error);
         if (status != RAPT_OK)

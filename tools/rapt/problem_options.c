@@ -4,17 +4,51 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define MAX_SIZE (1ull << 40)
 
+static const struct {
+    const char *option, *name;
+    rapt_dtype dtype; /* NONE: the output's, and shaped like it */
+    uint32_t rank;
+    size_t tensor, slot; /* in rapt_attention_desc, rapt_attention_args */
+} extras[TOOL_X_COUNT] = {
+#define EXTRA(option, name, dtype, rank, member)                                                                       \
+    {option, name, dtype, rank, offsetof(rapt_attention_desc, member), offsetof(rapt_attention_args, member)}
+    [TOOL_X_SINKS] = EXTRA("--sinks", "sinks", RAPT_F32, 1, sinks),
+    [TOOL_X_ALIBI] = EXTRA("--alibi", "alibi", RAPT_F32, 1, alibi),
+    [TOOL_X_BIAS] = EXTRA("--bias", "bias", RAPT_F32, 4, bias),
+    [TOOL_X_KEY_BIAS] = EXTRA("--bias-key", "bias_key", RAPT_F32, 3, key_bias),
+    [TOOL_X_SEGMENTS] = EXTRA("--segments", "segments", RAPT_I32, 2, segments),
+    [TOOL_X_GATE] = EXTRA("--gate", "gate", RAPT_DTYPE_NONE, 4, gate),
+#undef EXTRA
+};
+
+rapt_tensor *tool_extra_tensor(rapt_attention_desc *desc, unsigned extra)
+{
+    return (rapt_tensor *)((char *)desc + extras[extra].tensor);
+}
+
+rapt_slot *tool_extra_slot(rapt_attention_args *args, unsigned extra)
+{
+    return (rapt_slot *)((char *)args + extras[extra].slot);
+}
+
+static bool has_extra(const rapt_attention_desc *desc, unsigned extra)
+{
+    return ((const rapt_tensor *)((const char *)desc + extras[extra].tensor))->dtype != RAPT_DTYPE_NONE;
+}
+
 void tool_problem_free(tool_problem *p)
 {
-    tensor_file *files[] = {&p->q,     &p->k,     &p->v,        &p->cu_q,    &p->cu_k,
-                            &p->sinks, &p->alibi, &p->key_bias, &p->segments, &p->gate};
+    tensor_file *files[] = {&p->q, &p->k, &p->v, &p->cu_q, &p->cu_k};
     for (size_t n = 0; n < TOOL_COUNT(files); n++)
         tensor_file_free(files[n]);
+    for (size_t n = 0; n < TOOL_X_COUNT; n++)
+        tensor_file_free(&p->extra[n]);
     tool_user_free(&p->user);
 }
 
@@ -218,7 +252,7 @@ static bool parse_numbers(const tool_problem_options *o, rapt_attention_desc *d,
     if (o->causal_offset &&
         !tool_integer("--causal-offset", o->causal_offset, INT64_MIN, INT64_MAX, &d->causal_offset, error))
         return false;
-    if (o->causal_offset && !o->causal && !o->window && !o->alibi)
+    if (o->causal_offset && !o->causal && !o->window && !o->extra[TOOL_X_ALIBI])
         fprintf(stderr, "rapt: note: --causal-offset has no effect without --causal, --window or --alibi\n");
     if (!parse_window(o, d, error))
         return false;
@@ -308,55 +342,51 @@ static bool read_sequences(const tool_problem_options *o, tool_problem *p, rapt_
     return true;
 }
 
-/* One of the vectors beside the tensors, whose shape the library judges. */
-static bool read_extra(const char *option, const char *path, rapt_dtype dtype, uint32_t rank, tensor_file *t,
-                       rapt_tensor *out, rapt_error *error)
+/* Shaped like the output, in the layout of the other files. */
+static bool read_like_output(const char *option, const char *path, const tool_problem *p, tensor_file *t, rapt_error *error)
 {
-    if (!path)
-        return true;
-    if (!tensor_file_read(path, t, error))
-        return false;
-    if (t->dtype != dtype || t->rank != rank)
-        return tool_fail(error, RAPT_ERROR_INVALID, "%s %s: %s with %u axes; %s with %u %s needed", option, path,
-                         rapt_dtype_name(t->dtype), t->rank, dtype == RAPT_I32 ? "int32" : "float32", rank,
-                         rank == 1 ? "is" : "are");
-    *out = (rapt_tensor){.dtype = dtype, .rank = rank};
-    int64_t stride = 1;
-    for (uint32_t axis = rank; axis-- > 0;) {
-        out->size[axis] = t->shape[axis];
-        out->stride[axis] = stride;
-        stride *= (int64_t)(t->shape[axis] > 0 ? t->shape[axis] : 1);
-    }
-    return true;
-}
-
-/* In the layout and the shape of the output. */
-static bool read_gate(const tool_problem_options *o, tool_problem *p, rapt_error *error)
-{
-    rapt_attention_desc *d = &p->desc;
+    const rapt_tensor *out = &p->desc.out;
     uint64_t shape[4];
     char got[200], want[200];
-    if (!o->gate)
-        return true;
-    if (!read_one("--gate", o->gate, &p->gate, error) || !convert(&p->gate, d->out.dtype, error))
+    if (!read_one(option, path, t, error) || !convert(t, out->dtype, error))
         return false;
-    tool_problem_file_shape(&d->out, p->bnhd, shape);
-    tensor_file_shape(4, p->gate.shape, got, sizeof got);
+    tool_problem_file_shape(out, p->bnhd, shape);
+    tensor_file_shape(4, t->shape, got, sizeof got);
     tensor_file_shape(4, shape, want, sizeof want);
-    if (memcmp(shape, p->gate.shape, sizeof shape) != 0)
-        return tool_fail(error, RAPT_ERROR_INVALID, "--gate %s: shape %s; %s is needed, as the output's", o->gate, got, want);
-    d->gate = d->out;
-    return true;
+    return memcmp(shape, t->shape, sizeof shape) == 0 ||
+           tool_fail(error, RAPT_ERROR_INVALID, "%s %s: shape %s; %s is needed, as the output's", option, path, got, want);
 }
 
+/* The tensors beside q, k and v; the library judges their shapes. */
 static bool read_extras(const tool_problem_options *o, tool_problem *p, rapt_error *error)
 {
-    rapt_attention_desc *d = &p->desc;
-    return read_extra("--sinks", o->sinks, RAPT_F32, 1, &p->sinks, &d->sinks, error) &&
-           read_extra("--alibi", o->alibi, RAPT_F32, 1, &p->alibi, &d->alibi, error) &&
-           read_extra("--bias-key", o->key_bias, RAPT_F32, 3, &p->key_bias, &d->key_bias, error) &&
-           read_extra("--segments", o->segments, RAPT_I32, 2, &p->segments, &d->segments, error) &&
-           read_gate(o, p, error);
+    for (unsigned n = 0; n < TOOL_X_COUNT; n++) {
+        const char *path = o->extra[n], *option = extras[n].option;
+        tensor_file *t = &p->extra[n];
+        rapt_tensor *out = tool_extra_tensor(&p->desc, n);
+        if (!path)
+            continue;
+        if (extras[n].dtype == RAPT_DTYPE_NONE) {
+            if (!read_like_output(option, path, p, t, error))
+                return false;
+            *out = p->desc.out;
+            continue;
+        }
+        if (!tensor_file_read(path, t, error))
+            return false;
+        if (t->dtype != extras[n].dtype || t->rank != extras[n].rank)
+            return tool_fail(error, RAPT_ERROR_INVALID, "%s %s: %s with %u axes; %s with %u %s needed", option, path,
+                             rapt_dtype_name(t->dtype), t->rank, extras[n].dtype == RAPT_I32 ? "int32" : "float32",
+                             extras[n].rank, extras[n].rank == 1 ? "is" : "are");
+        *out = (rapt_tensor){.dtype = t->dtype, .rank = t->rank};
+        int64_t stride = 1;
+        for (uint32_t axis = t->rank; axis-- > 0;) {
+            out->size[axis] = t->shape[axis];
+            out->stride[axis] = stride;
+            stride *= (int64_t)(t->shape[axis] > 0 ? t->shape[axis] : 1);
+        }
+    }
+    return true;
 }
 
 bool tool_problem_make(const tool_problem_options *o, bool want_lse, tool_problem *p, rapt_error *error)
@@ -396,11 +426,12 @@ rapt_check_inputs tool_problem_inputs(const tool_problem *p)
                                .v = p->v.data,
                                .cu_seqlens_q = p->cu_q.data,
                                .cu_seqlens_k = p->cu_k.data,
-                               .sinks = p->sinks.data,
-                               .alibi = p->alibi.data,
-                               .key_bias = p->key_bias.data,
-                               .segments = p->segments.data,
-                               .gate = p->gate.data};
+                               .sinks = p->extra[TOOL_X_SINKS].data,
+                               .alibi = p->extra[TOOL_X_ALIBI].data,
+                               .bias = p->extra[TOOL_X_BIAS].data,
+                               .key_bias = p->extra[TOOL_X_KEY_BIAS].data,
+                               .segments = p->extra[TOOL_X_SEGMENTS].data,
+                               .gate = p->extra[TOOL_X_GATE].data};
 }
 
 double tool_problem_flops(const tool_problem *p)
@@ -408,8 +439,6 @@ double tool_problem_flops(const tool_problem *p)
     const rapt_check_inputs in = tool_problem_inputs(p);
     return 2.0 * (double)(p->desc.q.size[3] + p->desc.v.size[3]) * rapt_check_attention_pairs(&p->desc, &in);
 }
-
-static const char *const extra_names[] = {"sinks", "alibi", "bias_key", "segments", "gate"};
 
 cJSON *tool_problem_json(const tool_problem *p)
 {
@@ -439,10 +468,9 @@ cJSON *tool_problem_json(const tool_problem *p)
         tool_json_number(o, "softcap", (double)d->soft_cap);
     if (d->link != RAPT_LINK_SOFTMAX)
         cJSON_AddStringToObject(o, "link", link_names[d->link]);
-    const rapt_tensor *extras[] = {&d->sinks, &d->alibi, &d->key_bias, &d->segments, &d->gate};
-    for (size_t n = 0; n < TOOL_COUNT(extras); n++)
-        if (extras[n]->dtype != RAPT_DTYPE_NONE)
-            cJSON_AddBoolToObject(o, extra_names[n], true);
+    for (unsigned n = 0; n < TOOL_X_COUNT; n++)
+        if (has_extra(d, n))
+            cJSON_AddBoolToObject(o, extras[n].name, true);
     tool_user_json(d, o);
     cJSON_AddNumberToObject(o, "scale",
                             d->flags & RAPT_ATTENTION_SCALE ? (double)d->scale
@@ -454,7 +482,7 @@ cJSON *tool_problem_json(const tool_problem *p)
 void tool_problem_line(const tool_problem *p, char *text, size_t capacity)
 {
     const rapt_attention_desc *d = &p->desc;
-    char user[64] = "", causal[48] = "", window[96] = "", cap[32] = "", extras[64] = "", sequences[48] = "", dim_v[32] = "";
+    char user[64] = "", causal[48] = "", window[96] = "", cap[32] = "", beside[96] = "", sequences[48] = "", dim_v[32] = "";
     if (d->flags & RAPT_ATTENTION_CAUSAL)
         snprintf(causal, sizeof causal, ", causal%+" PRId64, d->causal_offset);
     if (d->flags & RAPT_ATTENTION_WINDOW)
@@ -463,11 +491,10 @@ void tool_problem_line(const tool_problem *p, char *text, size_t capacity)
     if (d->soft_cap > 0)
         snprintf(cap, sizeof cap, ", soft cap %g", (double)d->soft_cap);
     if (d->link != RAPT_LINK_SOFTMAX)
-        snprintf(extras, sizeof extras, ", link %s", link_names[d->link]);
-    const rapt_tensor *all[] = {&d->sinks, &d->alibi, &d->key_bias, &d->segments, &d->gate};
-    for (size_t n = 0; n < TOOL_COUNT(all); n++)
-        if (all[n]->dtype != RAPT_DTYPE_NONE)
-            snprintf(extras + strlen(extras), sizeof extras - strlen(extras), ", %s", extra_names[n]);
+        snprintf(beside, sizeof beside, ", link %s", link_names[d->link]);
+    for (unsigned n = 0; n < TOOL_X_COUNT; n++)
+        if (has_extra(d, n))
+            snprintf(beside + strlen(beside), sizeof beside - strlen(beside), ", %s", extras[n].name);
     if (d->score_mod[0] || d->mask_mod[0])
         snprintf(user, sizeof user, "%s%s", d->score_mod[0] ? ", score_mod" : "", d->mask_mod[0] ? ", mask_mod" : "");
     if (d->sequences > 0)
@@ -478,5 +505,5 @@ void tool_problem_line(const tool_problem *p, char *text, size_t capacity)
              "problem: batch %" PRIu64 ", %" PRIu64 " query heads, %" PRIu64 " kv heads, %" PRIu64
              " queries, %" PRIu64 " keys, head_dim %" PRIu64 "%s, %s%s%s%s%s%s%s",
              d->q.size[0], d->q.size[1], d->k.size[1], d->q.size[2], d->k.size[2], d->q.size[3], dim_v,
-             rapt_dtype_name(d->q.dtype), causal, window, cap, extras, user, sequences);
+             rapt_dtype_name(d->q.dtype), causal, window, cap, beside, user, sequences);
 }

@@ -10,13 +10,24 @@
 
 #include "check/oracle_attention.h"
 
+/* Tensors beside q, k and v, each a file of its own. */
+enum {
+    TOOL_X_SINKS,
+    TOOL_X_ALIBI,
+    TOOL_X_BIAS,
+    TOOL_X_KEY_BIAS,
+    TOOL_X_SEGMENTS,
+    TOOL_X_GATE,
+    TOOL_X_COUNT
+};
+
 /* As they stand on the command line. */
 typedef struct tool_problem_options {
     const char *q, *k, *v, *cu_q, *cu_k, *shape;
     const char *layout, *dtype, *scale, *causal_offset, *kernel, *key_splits;
     const char *window, *sink_tokens, *soft_cap, *link;
     tool_user_options user;
-    const char *sinks, *alibi, *key_bias, *segments, *gate; /* files */
+    const char *extra[TOOL_X_COUNT];
     bool causal;
 } tool_problem_options;
 
@@ -31,17 +42,23 @@ typedef struct tool_problem_options {
         {"--sinks", "FILE",                                                                                  \
          "a logit per head that joins the softmax without a value: float32\n"                                \
          "(query heads) or (output heads)",                                                                  \
-         &(o).sinks, NULL},                                                                                  \
-        {"--alibi", "FILE", "slopes, float32 (query heads): scores get -slope * |p - j|", &(o).alibi, NULL}, \
+         &(o).extra[TOOL_X_SINKS], NULL},                                                                                  \
+        {"--alibi", "FILE", "slopes, float32 (query heads): scores get -slope * |p - j|", \
+         &(o).extra[TOOL_X_ALIBI], NULL},                                                                    \
+        {"--bias", "FILE",                                                                                   \
+         "added to the scores: float32 (batch or 1, query heads or 1, queries,\n"                            \
+         "keys); -inf: the key has no weight",                                                               \
+         &(o).extra[TOOL_X_BIAS], NULL},                                                                     \
         {"--bias-key", "FILE",                                                                               \
          "added to the scores of each key: float32 (batch or 1, query heads or 1,\n"                         \
          "keys); -inf: the key has no weight",                                                               \
-         &(o).key_bias, NULL},                                                                               \
+         &(o).extra[TOOL_X_KEY_BIAS], NULL},                                                                               \
         {"--segments", "FILE",                                                                               \
          "int32 (batch, keys): a query sees keys of its own segment; the last Nq\n"                          \
          "entries are the queries'",                                                                         \
-         &(o).segments, NULL},                                                                               \
-        {"--gate", "FILE", "the output is multiplied by 1 / (1 + exp(-gate)); shaped like it", &(o).gate, NULL}, \
+         &(o).extra[TOOL_X_SEGMENTS], NULL},                                                                               \
+        {"--gate", "FILE", "the output is multiplied by 1 / (1 + exp(-gate)); shaped like it",           \
+         &(o).extra[TOOL_X_GATE], NULL},                                                                     \
     {                                                                                                        \
         "--cu-seqlens-k", "FILE", "the same for keys and values; as many entries", &(o).cu_k, NULL           \
     }
@@ -102,7 +119,7 @@ typedef struct tool_problem {
     tool_user user;                  /* what desc's snippets and user buffers point into */
     rapt_attention_desc desc;        /* dense tensors in the layout asked for */
     tensor_file q, k, v, cu_q, cu_k; /* q, k, v: of desc's dtype; without data when given by shape */
-    tensor_file sinks, alibi, key_bias, segments, gate;
+    tensor_file extra[TOOL_X_COUNT];
     rapt_dtype file_dtype;
     bool bnhd;
 } tool_problem;
@@ -116,6 +133,9 @@ void tool_problem_free(tool_problem *problem);
 rapt_check_inputs tool_problem_inputs(const tool_problem *problem);
 /* 2 * (head_dim_qk + head_dim_v) per visible pair. */
 double tool_problem_flops(const tool_problem *problem);
+/* Where one of the tensors beside them stands in a descriptor and in the arguments. */
+rapt_tensor *tool_extra_tensor(rapt_attention_desc *desc, unsigned extra);
+rapt_slot *tool_extra_slot(rapt_attention_args *args, unsigned extra);
 cJSON *tool_problem_json(const tool_problem *problem);
 void tool_problem_line(const tool_problem *problem, char *text, size_t capacity);
 
