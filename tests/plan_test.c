@@ -528,6 +528,22 @@ static void bad_problems_are_refused_by_name(void **state)
     REFUSED("alibi: align 2", (d.alibi = (rapt_tensor)VECTOR(d.q.size[1]), d.alibi.align = 2));
     REFUSED("at most 2^29", (d.alibi = (rapt_tensor)VECTOR(d.q.size[1]), d.causal_offset = 1ll << 30));
     REFUSED("key_bias: rank 1", d.key_bias = (rapt_tensor)VECTOR(4));
+    REFUSED("qk_norm_epsilon -1", (d.flags = RAPT_ATTENTION_QK_NORM, d.qk_norm_epsilon = -1));
+    REFUSED("goes with RAPT_ATTENTION_QK_NORM", d.qk_norm_epsilon = 1);
+    REFUSED("go with rope_base", d.rope_dim = 2);
+    REFUSED("rope_base 1,", d.rope_base = 1);
+    REFUSED("rope_base inf", d.rope_base = INFINITY);
+    REFUSED("rope_dim 3", (d.rope_base = 10, d.rope_dim = 3));
+    REFUSED("rope_dim 600", (d.rope_base = 10, d.rope_dim = 600));
+    REFUSED("bias_v is missing", (d.bias_u = rapt_tensor_bhnd(d.q.dtype, 1, 1, d.q.size[2], 4)));
+#define FACTORS(r) (d.bias_u = rapt_tensor_bhnd(d.q.dtype, 1, 1, d.q.size[2], r), d.bias_v = rapt_tensor_bhnd(d.q.dtype, 1, 1, d.k.size[2], r))
+    REFUSED("at most 576", FACTORS(576));
+    REFUSED("rank 0", FACTORS(0));
+    REFUSED("not both", (FACTORS(4), d.soft_cap = 2));
+    REFUSED("scale 0", (FACTORS(4), d.flags = RAPT_ATTENTION_SCALE));
+    REFUSED("bias_v is (1, 1,", (FACTORS(4), d.bias_v.size[2]++));
+    REFUSED("bias_u is i32", (FACTORS(4), d.bias_u.dtype = RAPT_I32));
+#undef FACTORS
     REFUSED("bias is f16", (d.bias = rapt_tensor_bhnd(RAPT_F16, 1, 1, d.q.size[2], d.k.size[2])));
     REFUSED("bias is (1, 1,", (d.bias = rapt_tensor_bhnd(RAPT_F32, 1, 1, d.q.size[2] + 1, d.k.size[2])));
     REFUSED("stride 2 of head_dim", (d.bias = rapt_tensor_bhnd(RAPT_F32, 1, 1, d.q.size[2], d.k.size[2]), d.bias.stride[3] = 2));

@@ -190,6 +190,8 @@ rapt_status rapt_submit(rapt_binding *b, rapt_error *error)
                                   .alibi = words(&b->args.alibi),
                                   .key_bias = words(&b->args.key_bias),
                                   .bias = words(&b->args.bias),
+                                  .bias_u = words(&b->args.bias_u),
+                                  .bias_v = words(&b->args.bias_v),
                                   .segments = words(&b->args.segments),
                                   .gate = words(&b->args.gate)};
     double *out = calloc(rows_total * dim, sizeof *out), *lse = calloc(rows_total, sizeof *lse);

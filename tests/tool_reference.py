@@ -63,6 +63,10 @@ class Tensor:
         at = ((b * heads + h) * n + i) * d
         return self.values[at : at + d]
 
+    def at(self, b, h, i):
+        """The same where batch and heads may be 1."""
+        return self.row(b % self.shape[0], h % self.shape[1], i)
+
     def rounded(self, rounding):
         return Tensor(self.shape, [rounding(x) for x in self.values])
 
@@ -114,9 +118,25 @@ def attend(q, keys, values, scale, cap=None, biases=None, sink=-math.inf, mod=No
     return out, top + math.log(total)
 
 
+def normed(x, epsilon):
+    if epsilon is None:
+        return x
+    return [a / math.sqrt(sum(b * b for b in x) / len(x) + epsilon) for a in x]
+
+
+def rotate(x, place, base, dim=None, interleaved=False):
+    """RoFormer's rotary positions."""
+    x, dim = list(x), dim or len(x)
+    for i in range(dim // 2):
+        m, n = (2 * i, 2 * i + 1) if interleaved else (i, i + dim // 2)
+        turn = complex(x[m], x[n]) * complex(math.cos(place * base ** (-2 * i / dim)), math.sin(place * base ** (-2 * i / dim)))
+        x[m], x[n] = turn.real, turn.imag
+    return x
+
+
 def reference(q, k, v, causal=False, offset=0, scale=None, cu_q=None, cu_k=None, window=(-1, -1), sinks=0, cap=None,
               score=None, mask=None, slopes=None, bias=None, key_bias=None, segments=None, sink_logits=None, link="softmax", clip=None,
-              gate=None):
+              gate=None, rope=None, norm=None, low_rank=None):
     """bias(b, h, i, j), key_bias(b, h, j), segments[b][j]."""
     batch, q_heads, nq, d = q.shape
     kv_heads, nk, dv = k.shape[1], k.shape[2], v.shape[3]
@@ -142,7 +162,11 @@ def reference(q, k, v, causal=False, offset=0, scale=None, cu_q=None, cu_k=None,
                           (slopes[h] * abs(p - (j - first)) if slopes else 0) for j in seen]
                 sink = sink_logits[g * len(sink_logits) // heads] if sink_logits else -math.inf
                 mod = score and (lambda x, n: score(x, b + s, h, i - cu_q[s], seen[n] - first))
-                o, l = attend(q.row(b, h, i), [k.row(b, h_kv, j) for j in seen], [v.row(b, h_kv, j) for j in seen], scale, cap,
+                turned = lambda x, at: rotate(normed(x, norm), at, *rope) if rope else normed(x, norm)
+                if low_rank:
+                    biases = [x + sum(u * w for u, w in zip(low_rank[0].at(b, h, i), low_rank[1].at(b, h, j)))
+                              for x, j in zip(biases, seen)]
+                o, l = attend(turned(q.row(b, h, i), p), [turned(k.row(b, h_kv, j), j - first) for j in seen], [v.row(b, h_kv, j) for j in seen], scale, cap,
                               biases, sink, mod, link, clip)
                 if gate is not None and seen:
                     o = [x / (1 + math.exp(-y)) for x, y in zip(o, gate.row(b, g, i))]

@@ -381,6 +381,30 @@ class WithDevice(Case):
             self.attention(q, k, v, *option, "--softcap", "1.5", "--causal", cap=1.5, causal=True,
                            bias=lambda b, h, i, j: bias[((b % batch * heads + h % heads) * 6 + i) * 9 + j])  # fmt: skip
 
+    def test_rope_and_qk_norm(self):
+        q, k, v = self.random(23, 2, 4, 2, 6, 9, 8)
+        self.attention(q, k, v, "--rope", "10000", rope=(10000,), tolerance=4e-6)
+        self.attention(q, k, v, "--rope", "100,4", "--causal", "--causal-offset", "1", rope=(100, 4), causal=True, offset=1, tolerance=4e-6)
+        self.attention(q, k, v, "--rope", "50.5,6,interleaved", "--qk-norm", "1e-5", rope=(50.5, 6, True), norm=1e-5, tolerance=4e-6)
+        self.attention(q, k, v, "--rope", "50,interleaved", "--softcap", "2", rope=(50, None, True), cap=2, tolerance=4e-6)
+        self.attention(q, k, v, "--qk-norm", "0.5", norm=0.5)
+        base = ["run", "attention", *self.inputs(q, k, v), "--out", self.path("o.npy")]
+        for bad in ("", "1", "0", "-3", "x", "100,3", "100,10", "100,4,5", "100,interleaved,4", "nan"):
+            self.fails(BAD_INPUT, "rope", *base, "--rope", bad)
+        self.fails(BAD_INPUT, "qk_norm_epsilon", *base, "--qk-norm", "-1")
+
+    def test_low_rank_bias(self):
+        q, k, v = self.random(24, 2, 4, 4, 6, 9, 8)
+        rng = random.Random(5)
+        for batch, heads in ((1, 1), (2, 4), (1, 4)):
+            u, w = Tensor.random(rng, (batch, heads, 6, 3)), Tensor.random(rng, (1, heads, 9, 3))
+            files = f"{self.file('u.npy', '<f4', u.shape, u.values)},{self.file('w.npy', '<f4', w.shape, w.values)}"
+            self.attention(q, k, v, "--bias-lowrank", files, "--causal", causal=True, low_rank=(u, w), tolerance=4e-6)
+        base = ["run", "attention", *self.inputs(q, k, v), "--out", self.path("o.npy")]
+        self.fails(BAD_INPUT, "--bias-lowrank", *base, "--bias-lowrank", self.path("u.npy"))
+        self.fails(BAD_INPUT, "soft_cap", *base, "--bias-lowrank", files, "--softcap", "3")
+        self.fails(BAD_INPUT, "bias_u", *base, "--bias-lowrank", ",".join(reversed(files.split(","))))
+
     def test_key_bias(self):
         q, k, v = self.random(16, 2, 4, 2, 6, 9, 8)
         rng = random.Random(3)

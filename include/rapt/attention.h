@@ -14,6 +14,8 @@ typedef enum rapt_attention_flags {
     RAPT_ATTENTION_BATCH_TUNED = 4, /* kernel and key splits may depend on batch size and sequence lengths around a
                                      * row: faster for small batches, and a row's last bits may differ between batches */
     RAPT_ATTENTION_WINDOW = 8,      /* only keys p - window_left <= j <= p + window_right, and the first sink_tokens */
+    RAPT_ATTENTION_QK_NORM = 16,    /* rows of q and k are divided by their root mean square first, see qk_norm_epsilon */
+    RAPT_ATTENTION_ROPE_INTERLEAVED = 32, /* rope turns the pairs (2i, 2i + 1) instead of (i, i + rope_dim / 2) */
 } rapt_attention_flags;
 
 /* From scores s to weights. Those with a denominator are sums over the visible keys, and lse is its logarithm; the others
@@ -52,7 +54,7 @@ typedef enum rapt_link {
  *
  * head_dim_qk and head_dim_v: 1 to 576, independent of each other.
  *
- * Order of effects: scale, soft cap, biases (dense, key bias, ALiBi), score_mod, masks (causality, window, segments, mask_mod: a
+ * Order of effects: QK-norm, rotary positions, scale, soft cap, biases (dense, low-rank, key bias, ALiBi), score_mod, masks (causality, window, segments, mask_mod: a
  * key is visible where all of them show it), link. With packed sequences the key axes of key_bias and segments are
  * packed as k's is.
  *
@@ -89,7 +91,7 @@ typedef struct rapt_attention_desc {
     uint32_t flags; /* rapt_attention_flags */
     rapt_tensor q, k, v, out, lse;
     float scale;                         /* of the scores; any finite number */
-    int64_t causal_offset;               /* without RAPT_ATTENTION_CAUSAL, _WINDOW and alibi: ignored */
+    int64_t causal_offset;               /* without RAPT_ATTENTION_CAUSAL, _WINDOW, alibi and rope: ignored */
     uint32_t sequences;                  /* 0: dense */
     uint64_t max_seqlen_q, max_seqlen_k; /* varlen: bounds on one sequence's length (0: the packed length);
                                           * rows beyond max_seqlen_q are not computed. Kernel
@@ -125,6 +127,18 @@ typedef struct rapt_attention_desc {
                            * is rounded to its dtype; lse is as without (Gated Attention, arXiv:2505.06708) */
     rapt_tensor bias;     /* (batch or 1, q_heads or 1, nq, nk) float32, added to the scores; -inf: as of key_bias. Not with
                            * packed sequences */
+    rapt_tensor bias_u, bias_v; /* both or neither, of the dtype of q: (batch or 1, q_heads or 1, nq, R) and (batch or 1,
+                           * q_heads or 1, nk, R), whose product u v^T is added to the scores without reading (nq, nk)
+                           * numbers (FlashBias, arXiv:2505.12044). head_dim_qk + R is at most 576; bias_v has one head
+                           * unless kv_heads = q_heads. Their strides of R are 1; with packed sequences they are packed too.
+                           * Not with soft_cap, which comes before biases, and scale must not be 0 */
+    /* QK-norm, rotary positions and low-rank biases rewrite q and k into the workspace, in their dtype, in a pass of its own
+     * before attention: of a key that many calls see, keep what is rewritten instead. */
+    float qk_norm_epsilon; /* with RAPT_ATTENTION_QK_NORM: x / sqrt(mean(x^2) + epsilon); at least 0 */
+    double rope_base;      /* above 1: pair i of q and k is turned by position * rope_base^(-2i / rope_dim) (RoFormer,
+                            * arXiv:2104.09864), a key's position being its index in its sequence, a query's
+                            * i + (nk - nq) + causal_offset; 0: not */
+    uint32_t rope_dim;     /* elements at the front of each row that are turned, even; 0: head_dim_qk */
 } rapt_attention_desc;
 #define RAPT_ATTENTION_DESC_INIT {.struct_size = sizeof(rapt_attention_desc)}
 
@@ -137,7 +151,7 @@ typedef struct rapt_attention_args {
                           * binding allocates it */
     rapt_slot user[RAPT_USER_BUFFERS]; /* as rapt_attention_desc.user has them; multiples of 4 bytes */
     rapt_slot sinks, alibi, key_bias, segments; /* those that the descriptor has; each at a multiple of 4 bytes */
-    rapt_slot gate, bias;
+    rapt_slot gate, bias, bias_u, bias_v;
 } rapt_attention_args;
 #define RAPT_ATTENTION_ARGS_INIT {.struct_size = sizeof(rapt_attention_args)}
 

@@ -120,6 +120,26 @@
     RAPT_UINT bias_stride_b;                                                                                 \
     RAPT_UINT bias_stride_h; /* of query heads */                                                            \
     RAPT_UINT bias_stride_q;                                                                                 \
+    RAPT_UINT source_q_stride_b; /* q, k and the factors of a low-rank bias before map/prepare.comp rewrites them */\
+    RAPT_UINT source_q_stride_h;                                                                             \
+    RAPT_UINT source_q_stride_s;                                                                             \
+    RAPT_UINT source_k_stride_b;                                                                             \
+    RAPT_UINT source_k_stride_h;                                                                             \
+    RAPT_UINT source_k_stride_s;                                                                             \
+    RAPT_UINT factor_q_stride_b;                                                                             \
+    RAPT_UINT factor_q_stride_h;                                                                             \
+    RAPT_UINT factor_q_stride_s;                                                                             \
+    RAPT_UINT factor_k_stride_b;                                                                             \
+    RAPT_UINT factor_k_stride_h;                                                                             \
+    RAPT_UINT factor_k_stride_s;                                                                             \
+    RAPT_UINT source_dim;                                                                                    \
+    RAPT_UINT factor_rank;                                                                                   \
+    RAPT_FLOAT factor_scale; /* 1 / scale */                                                                 \
+    RAPT_FLOAT norm_epsilon; /* negative: no norm */                                                         \
+    RAPT_UINT rope_dim;                                                                                      \
+    RAPT_UINT rope_interleaved;                                                                              \
+    RAPT_UINT rope_ratio_low; /* of the turns of neighbouring pairs: a 64-bit fraction */                    \
+    RAPT_UINT rope_ratio_high;                                                                               \
     RAPT_UINT unused0;                                                                                       \
     RAPT_UINT unused1;                                                                                       \
     RAPT_LANES(lane); /* 0, 1, .. 15 read from memory, for shuffles a compiler must not fold */

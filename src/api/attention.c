@@ -76,9 +76,15 @@ rapt_status rapt_attention_bind(rapt_plan *plan, const rapt_attention_args *args
     const rapt_problem *p = &plan->problem;
     uint64_t cu_bytes = p->varlen ? (p->batch + 1) * 4 : 0;
     uint64_t workspace = args->workspace.buffer ? plan->workspace_bytes : 0;
-    const named_slot slots[10 + RAPT_X_COUNT + RAPT_USER_BUFFERS] = {
-        {"q", RAPT_ROLE_Q, &args->q, p->bytes[RAPT_T_Q], p->align[RAPT_T_Q], false},
-        {"k", RAPT_ROLE_K, &args->k, p->bytes[RAPT_T_K], p->align[RAPT_T_K], false},
+    const rapt_source q = p->prepared ? p->source[0]
+                                      : (rapt_source){.bytes = p->bytes[RAPT_T_Q], .align = p->align[RAPT_T_Q]};
+    const rapt_source k = p->prepared ? p->source[1]
+                                      : (rapt_source){.bytes = p->bytes[RAPT_T_K], .align = p->align[RAPT_T_K]};
+    const named_slot slots[12 + RAPT_X_COUNT + RAPT_USER_BUFFERS] = {
+        {"q", p->prepared ? RAPT_ROLE_SOURCE_Q : RAPT_ROLE_Q, &args->q, q.bytes, q.align, false},
+        {"k", p->prepared ? RAPT_ROLE_SOURCE_K : RAPT_ROLE_K, &args->k, k.bytes, k.align, false},
+        {"bias_u", RAPT_ROLE_FACTOR_Q, &args->bias_u, p->factor[0].bytes, p->factor[0].align, false},
+        {"bias_v", RAPT_ROLE_FACTOR_K, &args->bias_v, p->factor[1].bytes, p->factor[1].align, false},
         {"v", RAPT_ROLE_V, &args->v, p->bytes[RAPT_T_V], p->align[RAPT_T_V], false},
         {"cu_seqlens_q", RAPT_ROLE_CU_Q, &args->cu_seqlens_q, cu_bytes, 4, false},
         {"cu_seqlens_k", RAPT_ROLE_CU_K, &args->cu_seqlens_k, cu_bytes, 4, false},
@@ -113,6 +119,8 @@ rapt_status rapt_attention_bind(rapt_plan *plan, const rapt_attention_args *args
             if (i != j && slots[i].output && slots[i].bytes != 0 && slots[j].bytes != 0 && overlap(&slots[i], &slots[j]))
                 return rapt_fail(error, RAPT_ERROR_INVALID, "%s and %s overlap in memory", slots[i].name,
                                  slots[j].name);
+    if (p->prepared) /* where they come to lie */
+        bound[RAPT_ROLE_Q] = bound[RAPT_ROLE_K] = bound[RAPT_ROLE_PART_ACC];
     status = check_usage(plan, bound, error);
     if (status != RAPT_OK)
         return status;

@@ -79,6 +79,16 @@ static float bias_number(uint64_t i)
     return i % 13 == 5 ? -INFINITY : (float)(i % 9) / 8.0f - 0.5f;
 }
 
+/* Element i of the factors of a low-rank bias: exact in every dtype, and so that u and v differ. */
+static float factor_u(uint64_t i)
+{
+    return (float)(i * 5 % 7) / 8.0f - 0.375f;
+}
+static float factor_v(uint64_t i)
+{
+    return (float)(i * 3 % 11) / 16.0f - 0.25f;
+}
+
 static const rapt_tensor *extra_tensor(const rapt_attention_desc *d, unsigned extra)
 {
     const rapt_tensor *const tensors[RAPT_X_COUNT] = {&d->sinks, &d->alibi, &d->key_bias, &d->segments};
@@ -137,6 +147,19 @@ static void make_case(const rapt_plan *plan, unsigned shrink, probe_case *c)
         d->link_zeta = 1.25f;
     }
     make_extras(plan, c, tokens_k);
+    if (p->norm_epsilon >= 0.0f) {
+        d->flags |= RAPT_ATTENTION_QK_NORM;
+        d->qk_norm_epsilon = 0.0625f;
+    }
+    if (p->rope_dim > 0) { /* the first pair turns a radian a key */
+        d->flags |= p->rope_interleaved ? RAPT_ATTENTION_ROPE_INTERLEAVED : 0;
+        d->rope_base = 100.0;
+        d->rope_dim = p->rope_dim;
+    }
+    if (p->rank > 0) {
+        d->bias_u = rapt_tensor_bhnd(p->dtype, 1, c->heads_q, tokens_q, p->rank);
+        d->bias_v = rapt_tensor_bhnd(p->dtype, 1, c->heads_q == c->heads_kv ? c->heads_q : 1, tokens_k, p->rank);
+    }
     if (p->bias)
         d->bias = rapt_tensor_bhnd(RAPT_F32, 1, c->heads_q, tokens_q, tokens_k);
     d->score_mod[0] = p->score_mod ? probe_score_mod : NULL;
@@ -144,8 +167,8 @@ static void make_case(const rapt_plan *plan, unsigned shrink, probe_case *c)
     const struct {
         rapt_tensor *t;
         uint64_t heads, tokens, dim;
-    } tensors[] = {{&d->q, c->heads_q, tokens_q, p->head_dim_qk},
-                   {&d->k, c->heads_kv, tokens_k, p->head_dim_qk},
+    } tensors[] = {{&d->q, c->heads_q, tokens_q, p->prepared ? p->source_dim : p->head_dim_qk},
+                   {&d->k, c->heads_kv, tokens_k, p->prepared ? p->source_dim : p->head_dim_qk},
                    {&d->v, c->heads_kv, tokens_k, p->head_dim_v},
                    {&d->out, c->heads_out, tokens_q, p->head_dim_v},
                    {&d->gate, c->heads_out, tokens_q, p->head_dim_v}};
@@ -178,15 +201,21 @@ typedef struct probe_run {
     const probe_case *c;
     const rapt_plan *plan;
     rapt_buffer *buffers[7]; /* q, k, v, out, lse, cu_seqlens, workspace */
-    rapt_buffer *extras[RAPT_X_COUNT], *gate, *bias;
+    rapt_buffer *extras[RAPT_X_COUNT], *gate, *bias, *factors[2];
     uint64_t bytes[7];
     uint8_t *data[5];
+    double *q, *k;     /* as attention sees them: (head, token, element) without gaps */
     float *parts;      /* the workspace */
     double *out, *lse; /* results: (head, query row, element) and (head, query row) */
     double *scores;
     rapt_binding *binding;
     bool submitted;
 } probe_run;
+
+static uint64_t rows_of(const rapt_tensor *t)
+{
+    return t->size[0] * t->size[1] * t->size[2];
+}
 
 static uint64_t result_rows(const probe_case *c)
 {
@@ -219,7 +248,7 @@ static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, ui
     uint64_t dim_qk = d->q.size[3], dim_v = d->v.size[3];
     uint64_t kv = head * c->heads_kv / c->heads_out;
     uint64_t qrow = sequence * c->begin_q + query, k0 = sequence * c->begin_k;
-    const uint8_t *q = r->data[0] + element(&d->q, head * c->heads_q / c->heads_out, qrow) * size;
+    const double *q = r->q + (head * c->heads_q / c->heads_out * d->q.size[2] + qrow) * dim_qk;
     double scale = 1.0 / sqrt((double)dim_qk), max = -DBL_MAX, sum = 0, worst = 0, *scores = r->scores;
     const uint64_t head_q = head * c->heads_q / c->heads_out;
     const int64_t place = (int64_t)query + (int64_t)c->nk - (int64_t)c->nq;
@@ -238,14 +267,17 @@ static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, ui
             (d->mask_mod[0] != NULL && !probe_mask(sequence, head, query, j)))
             continue;
         visible++;
-        const uint8_t *k = r->data[1] + element(&d->k, kv, k0 + j) * size;
+        const double *k = r->k + (kv * d->k.size[2] + k0 + j) * dim_qk;
         double s = 0;
         for (uint64_t x = 0; x < dim_qk; x++)
-            s += rapt_number_get(q + x * size, dtype) * rapt_number_get(k + x * size, dtype);
+            s += q[x] * k[x];
         scores[j] = rapt_problem_score(&r->plan->problem, s * scale);
         if (d->key_bias.dtype != RAPT_DTYPE_NONE)
             scores[j] += (double)extra_number(RAPT_X_KEY_BIAS,
                                               (d->key_bias.size[1] > 1 ? head_q : 0) * d->key_bias.size[2] + k0 + j);
+        for (uint64_t x = 0; x < d->bias_u.size[3]; x++)
+            scores[j] += (double)factor_u((head_q * d->q.size[2] + qrow) * d->bias_u.size[3] + x) *
+                         (double)factor_v(((d->bias_v.size[1] > 1 ? kv : 0) * d->k.size[2] + k0 + j) * d->bias_v.size[3] + x);
         if (d->bias.dtype != RAPT_DTYPE_NONE)
             scores[j] += (double)bias_number((head_q * c->nq + query) * c->nk + j);
         if (d->alibi.dtype != RAPT_DTYPE_NONE)
@@ -289,6 +321,41 @@ static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, ui
     double error = isinf(want) ? (lse == want ? 0 : INFINITY)
                                : fabs(lse - want) / (fmax(unit, 0x1p-12) * (1 + fabs(want)));
     return error <= worst ? worst : error == error ? error : INFINITY;
+}
+
+/* QK-norm and rotary positions in double precision: one row of q or k, in place. */
+static void turn_row(const rapt_attention_desc *d, double *x, int64_t place)
+{
+    const uint64_t dim = d->q.size[3], half = d->rope_dim / 2;
+    const bool interleaved = d->flags & RAPT_ATTENTION_ROPE_INTERLEAVED;
+    double squares = 0;
+    for (uint64_t i = 0; i < dim; i++)
+        squares += x[i] * x[i];
+    for (uint64_t i = 0; i < dim && (d->flags & RAPT_ATTENTION_QK_NORM); i++)
+        x[i] /= sqrt(squares / (double)dim + (double)d->qk_norm_epsilon);
+    for (uint64_t i = 0; i < half; i++) {
+        const double angle = (double)place * pow(d->rope_base, -2.0 * (double)i / d->rope_dim);
+        double *a = &x[interleaved ? 2 * i : i], *b = &x[interleaved ? 2 * i + 1 : i + half], old = *a;
+        *a = old * cos(angle) - *b * sin(angle);
+        *b = *b * cos(angle) + old * sin(angle);
+    }
+}
+
+/* q and k as attention sees them. */
+static void take_inputs(probe_run *r)
+{
+    const probe_case *c = r->c;
+    const rapt_tensor *tensors[2] = {&c->desc.q, &c->desc.k};
+    double *x = r->q;
+    for (unsigned t = 0; t < 2; t++, x = r->k)
+        for (uint64_t h = 0; h < tensors[t]->size[1]; h++)
+            for (uint64_t i = 0; i < tensors[t]->size[2]; i++, x += tensors[t]->size[3]) {
+                const uint32_t size = rapt_dtype_size(tensors[t]->dtype);
+                const uint8_t *from = r->data[t] + element(tensors[t], h, i) * size;
+                for (uint64_t e = 0; e < tensors[t]->size[3]; e++)
+                    x[e] = rapt_number_get(from + e * size, tensors[t]->dtype);
+                turn_row(&c->desc, x, (int64_t)(t ? i % c->nk : i % c->nq + c->nk) - (t ? 0 : (int64_t)c->nq));
+            }
 }
 
 static double worst_error(const probe_run *r)
@@ -393,6 +460,10 @@ static rapt_status make_extra_buffers(probe_run *r, rapt_device *device, rapt_at
     if (status == RAPT_OK)
         status = make_tensor_buffer(device, &r->c->desc.gate, gate_number, &r->gate, &args->gate, error);
     if (status == RAPT_OK)
+        status = make_tensor_buffer(device, &r->c->desc.bias_u, factor_u, &r->factors[0], &args->bias_u, error);
+    if (status == RAPT_OK)
+        status = make_tensor_buffer(device, &r->c->desc.bias_v, factor_v, &r->factors[1], &args->bias_v, error);
+    if (status == RAPT_OK)
         status = make_tensor_buffer(device, &r->c->desc.bias, bias_number, &r->bias, &args->bias, error);
     return status;
 }
@@ -418,6 +489,8 @@ static rapt_status run_make(probe_run *r, rapt_device *device, rapt_attention_ar
     enough &= (r->out = rapt_calloc(a, result_rows(c) * c->desc.v.size[3], sizeof *r->out)) != NULL;
     enough &= (r->lse = rapt_calloc(a, result_rows(c), sizeof *r->lse)) != NULL;
     enough &= (r->scores = rapt_calloc(a, c->nk, sizeof *r->scores)) != NULL;
+    enough &= (r->q = rapt_calloc(a, rows_of(&c->desc.q), c->desc.q.size[3] * sizeof *r->q)) != NULL;
+    enough &= (r->k = rapt_calloc(a, rows_of(&c->desc.k), c->desc.k.size[3] * sizeof *r->k)) != NULL;
     if (!enough)
         return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a probe");
     for (int i = 0; i < 7 && status == RAPT_OK; i++) {
@@ -437,6 +510,7 @@ static rapt_status run_make(probe_run *r, rapt_device *device, rapt_attention_ar
                             rapt_number_next(&state) * (i == 0 ? 4.0f : 1.0f));
         status = rapt_buffer_upload(r->buffers[i], 0, r->data[i], r->bytes[i], error);
     }
+    take_inputs(r);
     if (status == RAPT_OK)
         status = rapt_buffer_upload(r->buffers[5], 0, cu, sizeof cu, error);
     if (status == RAPT_OK)
@@ -458,6 +532,8 @@ static void run_free(probe_run *r, const rapt_allocator *a)
             rapt_buffer_destroy(&r->extras[x]);
         rapt_buffer_destroy(&r->gate);
         rapt_buffer_destroy(&r->bias);
+        for (unsigned i = 0; i < RAPT_COUNT(r->factors); i++)
+            rapt_buffer_destroy(&r->factors[i]);
     }
     for (int i = 0; i < 5; i++)
         rapt_free(a, r->data[i], r->bytes[i]);
@@ -465,6 +541,8 @@ static void run_free(probe_run *r, const rapt_allocator *a)
     rapt_free(a, r->out, result_rows(c) * c->desc.v.size[3] * sizeof *r->out);
     rapt_free(a, r->lse, result_rows(c) * sizeof *r->lse);
     rapt_free(a, r->scores, c->nk * sizeof *r->scores);
+    rapt_free(a, r->q, rows_of(&c->desc.q) * c->desc.q.size[3] * sizeof *r->q);
+    rapt_free(a, r->k, rows_of(&c->desc.k) * c->desc.k.size[3] * sizeof *r->k);
 }
 
 /* Runs the plan and judges. *share above 1: wrong, and then *culprit is the pipeline at fault. */

@@ -112,8 +112,8 @@ static const rapt_case named[] = {
      .input = RAPT_INPUT_EXACT, .groups = CORE},
     {"window-diagonal", SHAPE(1, 2, 2, 70, 70, 64, 64), F32, WINDOW(0, 0, 0), .groups = QUICK},
     {"window-left-only", SHAPE(1, 2, 2, 100, 100, 64, 64), F32, WINDOW(20, -1, 0), .groups = QUICK},
-    {"window-right-only", SHAPE(1, 2, 2, 100, 100, 64, 64), F16, WINDOW(-1, 20, 0), .groups = QUICK},
-    {"window-sees-all", SHAPE(1, 2, 2, 40, 40, 64, 64), F32, WINDOW(100, 100, 0), .groups = QUICK},
+    {"window-right-only", SHAPE(1, 2, 2, 100, 100, 64, 64), F16, WINDOW(-1, 20, 0), .groups = FULL},
+    {"window-sees-all", SHAPE(1, 2, 2, 40, 40, 64, 64), F32, WINDOW(100, 100, 0), .groups = FULL},
     {"window-sees-nothing", SHAPE(1, 2, 2, 40, 40, 64, 64), F32, WINDOW(5, 5, 0), .causal_offset = 1000,
      .groups = QUICK},
     {"window-sees-sinks-alone", SHAPE(1, 2, 2, 40, 90, 64, 64), F32, WINDOW(5, 5, 7), .causal_offset = INT64_MAX,
@@ -144,7 +144,7 @@ static const rapt_case named[] = {
      .length_q = {1, 33, 0, 60, 6}, .length_k = {64, 33, 5, 0, 28}, .groups = QUICK},
     {"alibi", SHAPE(1, 4, 4, 70, 70, 64, 64), F32, .alibi = true, .groups = CORE},
     {"alibi-causal-f16", SHAPE(1, 8, 2, 50, 90, 64, 64), F16, CAUSAL(-9), .alibi = true, .groups = CORE},
-    {"alibi-offset", SHAPE(1, 2, 2, 20, 30, 64, 64), F32, .causal_offset = -7, .alibi = true, .groups = QUICK},
+    {"alibi-offset", SHAPE(1, 2, 2, 20, 30, 64, 64), F32, .causal_offset = -7, .alibi = true, .groups = FULL},
     {"alibi-decode", SHAPE(1, 8, 2, 2, 500, 128, 128), F32, CAUSAL(0), .alibi = true, .key_splits = 3,
      .groups = CORE},
     {"alibi-varlen", SHAPE(1, 2, 2, 120, 140, 32, 32), F32, CAUSAL(0), .alibi = true, .sequences = 3,
@@ -155,20 +155,45 @@ static const rapt_case named[] = {
     {"key-bias-all", SHAPE(2, 3, 3, 40, 45, 33, 35), F32, .key_bias = 3, .layout = RAPT_LAYOUT_ODD, .groups = QUICK},
     {"key-bias-decode", SHAPE(2, 8, 2, 1, 777, 128, 128), F32, .key_bias = 3, .key_splits = 3, .groups = CORE},
     {"key-bias-decode-heads", SHAPE(2, 8, 2, 1, 300, 128, 128), F32, .key_bias = 1, .groups = QUICK},
-    {"key-bias-one-key", SHAPE(1, 2, 2, 7, 6, 16, 16), F32, CAUSAL(-5), .key_bias = 3, .groups = QUICK},
+    {"key-bias-one-key", SHAPE(1, 2, 2, 7, 6, 16, 16), F32, CAUSAL(-5), .key_bias = 3, .groups = FULL},
     {"key-bias-varlen", SHAPE(1, 2, 2, 120, 140, 32, 32), F32, .key_bias = 2, .sequences = 3,
      .length_q = {80, 25, 15}, .length_k = {90, 20, 30}, .groups = QUICK},
     {"bias", SHAPE(2, 4, 2, 40, 70, 64, 64), F32, .bias = 1, .groups = CORE},
     {"bias-poison-f16", SHAPE(1, 4, 2, 70, 90, 64, 64), F16, CAUSAL(-9), .bias = 2, .input = RAPT_INPUT_POISONED,
      .groups = CORE},
-    {"bias-all-odd", SHAPE(2, 3, 3, 40, 45, 33, 35), F32, .bias = 3, .layout = RAPT_LAYOUT_ODD, .groups = QUICK},
+    {"bias-all-odd", SHAPE(2, 3, 3, 40, 45, 33, 35), F32, .bias = 3, .layout = RAPT_LAYOUT_ODD, .groups = FULL},
     {"bias-decode", SHAPE(2, 8, 2, 2, 777, 128, 128), F32, .bias = 1, .key_splits = 3, .groups = CORE},
-    {"bias-bf16", SHAPE(1, 2, 4, 20, 50, 80, 80), BF16, .bias = 2, .groups = QUICK},
-    {"bias-large", SHAPE(1, 2, 2, 300, 400, 64, 64), F32, CAUSAL(0), .bias = 3, .groups = QUICK},
+    {"bias-bf16", SHAPE(1, 2, 4, 20, 50, 80, 80), BF16, .bias = 2, .groups = FULL},
+    {"bias-large", SHAPE(1, 2, 2, 300, 400, 64, 64), F32, CAUSAL(0), .bias = 3, .groups = FULL},
+    /* what rewrites q and k */
+    {"rope", SHAPE(2, 4, 2, 40, 70, 64, 64), F32, .rope = 1, .groups = CORE},
+    {"rope-half-f16", SHAPE(1, 4, 2, 70, 90, 64, 64), F16, CAUSAL(-9), .rope = 2, .input = RAPT_INPUT_POISONED,
+     .groups = CORE},
+    {"rope-interleaved", SHAPE(1, 3, 3, 40, 45, 36, 35), F32, .rope = 3, .layout = RAPT_LAYOUT_ODD, .groups = FULL},
+    {"rope-bf16", SHAPE(1, 2, 4, 50, 20, 80, 80), BF16, .rope = 1, .groups = FULL},
+    {"rope-far", SHAPE(1, 1, 1, 3, 40, 64, 64), F32, .rope = 1, .causal_offset = 1000000, .groups = FULL},
+    {"rope-varlen", SHAPE(1, 2, 2, 120, 140, 32, 32), F32, CAUSAL(0), .rope = 1, .sequences = 3,
+     .length_q = {80, 25, 15}, .length_k = {90, 20, 30}, .groups = QUICK},
+    {"rope-packed", SHAPE(2, 4, 2, 60, 60, 64, 32), F32, .rope = 1, .layout = RAPT_LAYOUT_PACKED, .groups = FULL},
+    {"qk-norm", SHAPE(2, 4, 2, 40, 70, 64, 64), F32, .qk_norm = true, .groups = CORE},
+    {"qk-norm-odd-f16", SHAPE(1, 3, 3, 40, 45, 33, 35), F16, .qk_norm = true, .layout = RAPT_LAYOUT_ODD, .groups = FULL},
+    {"qk-norm-rope-decode", SHAPE(2, 8, 2, 2, 777, 128, 128), F32, CAUSAL(0), .rope = 1, .qk_norm = true, .key_splits = 3,
+     .groups = FULL},
+    {"qk-norm-broadcast", SHAPE(2, 4, 4, 20, 30, 64, 64), F32, .qk_norm = true, .layout = RAPT_LAYOUT_BROADCAST,
+     .groups = FULL},
+    {"low-rank", SHAPE(2, 4, 4, 40, 70, 64, 64), F32, .rank = 8, .groups = CORE},
+    {"low-rank-gqa-f16", SHAPE(1, 4, 2, 70, 90, 64, 64), F16, CAUSAL(-9), .rank = 5, .input = RAPT_INPUT_POISONED,
+     .groups = QUICK},
+    {"low-rank-wide", SHAPE(1, 2, 2, 20, 30, 320, 64), F32, .rank = 200, .groups = FULL},
+    {"low-rank-bf16-odd", SHAPE(1, 2, 2, 40, 45, 33, 35), BF16, .rank = 3, .layout = RAPT_LAYOUT_ODD, .groups = FULL},
+    {"low-rank-varlen", SHAPE(1, 2, 2, 120, 140, 32, 32), F32, .rank = 4, .sequences = 3,
+     .length_q = {80, 25, 15}, .length_k = {90, 20, 30}, .groups = FULL},
+    {"all-rewritten", SHAPE(2, 4, 2, 70, 90, 64, 64), F32, CAUSAL(0), WINDOW(40, -1, 3), .rope = 2, .qk_norm = true, .rank = 6,
+     .sinks = 1, .alibi = true, .bias = 2, .gate = true, .input = RAPT_INPUT_POISONED, .groups = CORE},
     {"segments", SHAPE(2, 2, 2, 70, 70, 64, 64), F32, .segments = 3, .input = RAPT_INPUT_POISONED, .groups = CORE},
     {"segments-causal-f16", SHAPE(1, 4, 2, 50, 90, 64, 64), F16, CAUSAL(0), .segments = 2,
      .input = RAPT_INPUT_POISONED, .groups = CORE},
-    {"segments-cross", SHAPE(1, 2, 2, 60, 40, 64, 64), F32, .segments = 4, .groups = QUICK},
+    {"segments-cross", SHAPE(1, 2, 2, 60, 40, 64, 64), F32, .segments = 4, .groups = FULL},
     {"segments-decode", SHAPE(2, 8, 2, 2, 500, 128, 128), F32, .segments = 3, .key_splits = 3, .groups = QUICK},
     {"segments-exact", SHAPE(1, 2, 2, 64, 64, 32, 24), F32, .segments = 3, .input = RAPT_INPUT_EXACT, .groups = CORE},
     {"segments-varlen", SHAPE(1, 2, 2, 120, 140, 32, 32), F32, CAUSAL(0), .segments = 3, .sequences = 3,
@@ -335,9 +360,9 @@ static void name_case(rapt_case *c)
                  (long long)c->window_right, (unsigned long long)c->sink_tokens, (long long)c->causal_offset);
     if (c->soft_cap > 0)
         snprintf(cap, sizeof cap, "-cap%g", (double)c->soft_cap);
-    if (c->sinks || c->alibi || c->key_bias || c->segments || c->link || c->gate || c->bias)
-        snprintf(extras, sizeof extras, "-x%u%u%u%u%u%s%s", c->sinks, c->alibi, c->key_bias, c->segments, (unsigned)c->link,
-                 c->gate ? "g" : "", c->bias ? (const char *[]){"b1", "b2", "b3"}[c->bias - 1] : "");
+    if (c->sinks || c->alibi || c->key_bias || c->segments || c->link || c->gate || c->bias || c->rank || c->rope || c->qk_norm)
+        snprintf(extras, sizeof extras, "-x%u%u%u%u%u-%u%u%u%s%s", c->sinks, c->alibi, c->key_bias, c->segments, (unsigned)c->link,
+                 c->rank, c->rope, c->qk_norm, c->gate ? "g" : "", c->bias ? (const char *[]){"b1", "b2", "b3"}[c->bias - 1] : "");
     if (c->key_splits > 0)
         snprintf(split, sizeof split, "-s%u", c->key_splits);
     if (c->sequences > 0)
@@ -483,6 +508,12 @@ static rapt_case mixed_case(rapt_random *r)
         c.sinks = c.link == RAPT_LINK_SOFTMAX || c.link == RAPT_LINK_SIGNED ? c.sinks : 0;
         c.key_splits = c.link == RAPT_LINK_CLIPPED ? 0 : c.key_splits;
     }
+    if (rapt_random_below(r, 6) == 0 && !(c.soft_cap > 0))
+        c.rank = (uint8_t)(1 + rapt_random_below(r, 20));
+    c.rope = c.d_qk >= 4 && c.d_qk % 2 == 0 && rapt_random_below(r, 5) == 0 ? (uint8_t)(1 + rapt_random_below(r, 3)) : 0;
+    c.qk_norm = rapt_random_below(r, 8) == 0;
+    if (c.d_qk + c.rank > 576)
+        c.rank = 0;
     c.gate = rapt_random_below(r, 6) == 0;
     if (c.sequences == 0 && rapt_random_below(r, 4) == 0)
         c.bias = (uint8_t)(1 + rapt_random_below(r, 3));
@@ -578,7 +609,8 @@ static bool one_length_is_exact(const rapt_case *c, uint64_t nk)
 
 bool rapt_case_is_exact(const rapt_case *c)
 {
-    if (c->input != RAPT_INPUT_EXACT || c->soft_cap > 0 || c->gate || c->link || c->sinks || c->alibi || c->key_bias || c->bias)
+    if (c->input != RAPT_INPUT_EXACT || c->soft_cap > 0 || c->gate || c->link || c->sinks || c->alibi || c->key_bias || c->bias ||
+        c->rank || c->rope || c->qk_norm)
         return false;
     if (c->sequences == 0)
         return one_length_is_exact(c, c->nk);

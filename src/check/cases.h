@@ -46,6 +46,9 @@ typedef struct rapt_case {
     uint8_t sinks;    /* 1: one for each query head, 2: for each output head; 0: none */
     uint8_t key_bias; /* 1: for each batch entry and query head, 2: for each query head, 3: the same for all; 0: none */
     uint8_t bias;     /* dense; likewise */
+    uint8_t rank;     /* of a low-rank bias; 0: none */
+    uint8_t rope;     /* 1: of base 10000 over the whole head_dim, 2: of half of it, 3: likewise, interleaved; 0: none */
+    bool qk_norm;
     uint8_t segments; /* how many; 0: none */
     bool alibi, gate;
     rapt_link link;

@@ -5,19 +5,22 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* The inputs as exact floats without gaps, (batch, heads, sequence, head_dim), and which keys are not finite.
- */
+/* The inputs without gaps, (batch, heads, sequence, head_dim), q and k as they are multiplied, and which keys are not
+ * finite. */
 typedef struct problem {
     const rapt_attention_desc *desc;
     const rapt_check_inputs *in;
-    float *q, *k, *v;
+    double *q, *k;
+    float *v, *u_factors, *v_factors; /* factors of a low-rank bias: NULL without */
     uint8_t *bad; /* (batch, kv heads, keys): key or value holds a NaN or an infinity */
     double scale;
 } problem;
 
 /* What one output row is made of. */
 typedef struct row {
-    const float *q, *k, *v;
+    const double *q, *k;
+    const float *v;
+    const float *u_factors, *v_factors; /* of the row, and of its first key */
     const uint8_t *bad;
     int64_t place; /* of the query, as a key position */
     uint64_t batch, head, query; /* of the query: its batch entry or sequence, its head, its place in its sequence */
@@ -45,13 +48,25 @@ static float *gather(const rapt_tensor *t, const void *data)
     return out;
 }
 
-static void note_bad(uint8_t *bad, const float *data, const rapt_tensor *t)
+static double *widen(float *from, const rapt_tensor *t)
 {
-    const uint64_t keys = t->size[0] * t->size[1] * t->size[2];
-    for (uint64_t j = 0; j < keys; j++)
-        for (uint64_t e = 0; e < t->size[3]; e++)
-            if (!isfinite(data[j * t->size[3] + e]))
-                bad[j] = 1;
+    const uint64_t count = t->size[0] * t->size[1] * t->size[2] * t->size[3];
+    double *out = from ? malloc((size_t)(count + 1) * sizeof *out) : NULL;
+    for (uint64_t i = 0; out && i < count; i++)
+        out[i] = (double)from[i];
+    free(from);
+    return out;
+}
+
+static bool finite_row(const double *k, uint64_t dim_k, const float *v, uint64_t dim_v)
+{
+    for (uint64_t e = 0; e < dim_k; e++)
+        if (!isfinite(k[e]))
+            return false;
+    for (uint64_t e = 0; e < dim_v; e++)
+        if (!isfinite(v[e]))
+            return false;
+    return true;
 }
 
 static void problem_free(problem *p)
@@ -59,21 +74,30 @@ static void problem_free(problem *p)
     free(p->q);
     free(p->k);
     free(p->v);
+    free(p->u_factors);
+    free(p->v_factors);
     free(p->bad);
 }
 
 static bool problem_make(problem *p, const rapt_attention_desc *desc, const rapt_check_inputs *in)
 {
     *p = (problem){.desc = desc, .in = in};
-    p->q = gather(&desc->q, in->q);
-    p->k = gather(&desc->k, in->k);
+    p->q = widen(gather(&desc->q, in->q), &desc->q);
+    p->k = widen(gather(&desc->k, in->k), &desc->k);
+    if (desc->bias_u.dtype != RAPT_DTYPE_NONE) {
+        p->u_factors = gather(&desc->bias_u, in->bias_u);
+        p->v_factors = gather(&desc->bias_v, in->bias_v);
+        if (!p->u_factors || !p->v_factors)
+            return false;
+    }
     p->v = gather(&desc->v, in->v);
     p->bad = calloc((size_t)(desc->k.size[0] * desc->k.size[1] * desc->k.size[2]) + 1, 1);
     p->scale = desc->flags & RAPT_ATTENTION_SCALE ? (double)desc->scale : 1 / sqrt((double)desc->q.size[3]);
     if (!p->q || !p->k || !p->v || !p->bad)
         return false;
-    note_bad(p->bad, p->k, &desc->k);
-    note_bad(p->bad, p->v, &desc->v);
+    const uint64_t keys = desc->k.size[0] * desc->k.size[1] * desc->k.size[2], dim_k = desc->k.size[3], dim_v = desc->v.size[3];
+    for (uint64_t j = 0; j < keys; j++)
+        p->bad[j] = !finite_row(p->k + j * dim_k, dim_k, p->v + j * dim_v, dim_v);
     return true;
 }
 
@@ -152,6 +176,71 @@ static bool find_sequence(const problem *p, uint64_t i, uint64_t *sequence, uint
     return false;
 }
 
+/* QK-norm and rotary positions of one row, as rapt/attention.h has them; in single precision and rounded as it is stored, or
+ * in double. */
+static void turn_f64(const rapt_attention_desc *d, double *x, int64_t place)
+{
+    const uint64_t dim = d->q.size[3], dim_rope = d->rope_dim ? d->rope_dim : dim;
+    double squares = 0;
+    for (uint64_t e = 0; e < dim; e++)
+        squares += x[e] * x[e];
+    for (uint64_t e = 0; e < dim && (d->flags & RAPT_ATTENTION_QK_NORM); e++)
+        x[e] /= sqrt(squares / (double)dim + (double)d->qk_norm_epsilon);
+    for (uint64_t i = 0; i < dim_rope / 2 && d->rope_base > 0; i++) {
+        const bool interleaved = d->flags & RAPT_ATTENTION_ROPE_INTERLEAVED;
+        const uint64_t first = interleaved ? 2 * i : i, second = interleaved ? 2 * i + 1 : i + dim_rope / 2;
+        const double angle = (double)place * pow(d->rope_base, -2.0 * (double)i / (double)dim_rope);
+        const double a = x[first], b = x[second];
+        x[first] = a * cos(angle) - b * sin(angle);
+        x[second] = b * cos(angle) + a * sin(angle);
+    }
+}
+static void turn_f32(const rapt_attention_desc *d, double *x, int64_t place)
+{
+    const uint64_t dim = d->q.size[3], dim_rope = d->rope_dim ? d->rope_dim : dim;
+    float squares = 0;
+    for (uint64_t e = 0; e < dim; e++)
+        squares += (float)x[e] * (float)x[e];
+    for (uint64_t e = 0; e < dim && (d->flags & RAPT_ATTENTION_QK_NORM); e++)
+        x[e] = (double)((float)x[e] / sqrtf(squares / (float)dim + d->qk_norm_epsilon));
+    for (uint64_t i = 0; i < dim_rope / 2 && d->rope_base > 0; i++) {
+        const bool interleaved = d->flags & RAPT_ATTENTION_ROPE_INTERLEAVED;
+        const uint64_t first = interleaved ? 2 * i : i, second = interleaved ? 2 * i + 1 : i + dim_rope / 2;
+        const double angle = (double)place * pow(d->rope_base, -2.0 * (double)i / (double)dim_rope);
+        const float a = (float)x[first], b = (float)x[second], c = (float)cos(angle), s = (float)sin(angle);
+        x[first] = (double)(a * c - b * s);
+        x[second] = (double)(b * c + a * s);
+    }
+    for (uint64_t e = 0; e < dim; e++)
+        x[e] = (double)rapt_check_round(d->q.dtype, (float)x[e]);
+}
+
+/* A key's index in its sequence. */
+static uint64_t key_place(const problem *p, uint64_t j)
+{
+    for (uint32_t s = 0; s < p->desc->sequences; s++)
+        if ((int64_t)j >= p->in->cu_seqlens_k[s] && (int64_t)j < p->in->cu_seqlens_k[s + 1])
+            return j - (uint64_t)p->in->cu_seqlens_k[s];
+    return j;
+}
+
+static void turn_all(problem *p, bool single)
+{
+    const rapt_attention_desc *d = p->desc;
+    void (*const turn)(const rapt_attention_desc *, double *, int64_t) = single ? turn_f32 : turn_f64;
+    const uint64_t dim = d->q.size[3], q_rows = d->q.size[0] * d->q.size[1] * d->q.size[2],
+                   k_rows = d->k.size[0] * d->k.size[1] * d->k.size[2];
+    if (!(d->flags & RAPT_ATTENTION_QK_NORM) && d->rope_base == 0)
+        return;
+    for (uint64_t n = 0; n < q_rows; n++) {
+        uint64_t sequence, place, nq, nk, key0;
+        if (find_sequence(p, n % d->q.size[2], &sequence, &place, &nq, &nk, &key0))
+            turn(d, p->q + n * dim, place_of(d, place, nq, nk));
+    }
+    for (uint64_t n = 0; n < k_rows; n++)
+        turn(d, p->k + n * dim, (int64_t)key_place(p, n % d->k.size[2]));
+}
+
 /* Row i of output head g of batch b. */
 static bool find_row(const problem *p, uint64_t b, uint64_t g, uint64_t i, row *r)
 {
@@ -165,6 +254,14 @@ static bool find_row(const problem *p, uint64_t b, uint64_t g, uint64_t i, row *
     r->k = p->k + key * k->size[3];
     r->v = p->v + key * v->size[3];
     r->bad = p->bad + key;
+    const rapt_tensor *fu = &p->desc->bias_u, *fv = &p->desc->bias_v;
+    r->u_factors = r->v_factors = NULL;
+    if (p->u_factors) {
+        r->u_factors = p->u_factors +
+                       (((fu->size[0] > 1 ? b : 0) * fu->size[1] + (fu->size[1] > 1 ? h : 0)) * fu->size[2] + i) * fu->size[3];
+        r->v_factors = p->v_factors +
+                       (((fv->size[0] > 1 ? b : 0) * fv->size[1] + (fv->size[1] > 1 ? h : 0)) * fv->size[2] + key0) * fv->size[3];
+    }
     r->keys = nk;
     r->place = place_of(p->desc, place, nq, nk);
     r->batch = p->desc->sequences > 0 ? sequence : b;
@@ -277,6 +374,7 @@ static double factor(const rapt_attention_desc *d, double s)
 static void attend_f64(const problem *p, const row *r, double *s, double *out, double *lse)
 {
     const uint64_t dim_qk = p->desc->q.size[3], dim_v = p->desc->v.size[3];
+    const uint64_t rank = p->desc->bias_u.size[3];
     double largest = r->sink, sum = 0;
     for (uint64_t j = 0; j < r->keys; j++) {
         if (!row_sees(p, r, j))
@@ -284,10 +382,12 @@ static void attend_f64(const problem *p, const row *r, double *s, double *out, d
         double dot = 0;
 #pragma omp simd reduction(+ : dot)
         for (uint64_t e = 0; e < dim_qk; e++)
-            dot += (double)r->q[e] * (double)r->k[j * dim_qk + e];
+            dot += r->q[e] * r->k[j * dim_qk + e];
         s[j] = p->scale * dot;
         if (p->desc->soft_cap > 0)
             s[j] = (double)p->desc->soft_cap * tanh(s[j] / (double)p->desc->soft_cap);
+        for (uint64_t e = 0; r->u_factors && e < rank; e++)
+            s[j] += (double)r->u_factors[e] * (double)r->v_factors[j * rank + e];
         s[j] += (r->bias ? (double)r->bias[j] : 0) + (r->key_bias ? (double)r->key_bias[j] : 0) - r->slope * fabs((double)(r->place - (int64_t)j));
         s[j] = score_of(p, r, j, s[j]);
         largest = fmax(largest, exponent(p->desc, s[j]));
@@ -326,6 +426,7 @@ static void attend_f64(const problem *p, const row *r, double *s, double *out, d
 static void attend_f32(const problem *p, const row *r, bool half_weights, float *s, float *acc, double *out, double *lse)
 {
     const uint64_t dim_qk = p->desc->q.size[3], dim_v = p->desc->v.size[3];
+    const uint64_t rank = p->desc->bias_u.size[3];
     const float scale = (float)p->scale;
     float largest = (float)r->sink, sum = 0;
     for (uint64_t j = 0; j < r->keys; j++) {
@@ -333,7 +434,9 @@ static void attend_f32(const problem *p, const row *r, bool half_weights, float 
             continue;
         float dot = 0;
         for (uint64_t e = 0; e < dim_qk; e++)
-            dot += r->q[e] * r->k[j * dim_qk + e];
+            dot += (float)r->q[e] * (float)r->k[j * dim_qk + e];
+        for (uint64_t e = 0; r->u_factors && e < rank; e++) /* behind q, where the scale meets it */
+            dot += rapt_check_round(p->desc->q.dtype, r->u_factors[e] / scale) * r->v_factors[j * rank + e];
         s[j] = scale * dot;
         if (p->desc->soft_cap > 0)
             s[j] = p->desc->soft_cap * tanhf(s[j] / p->desc->soft_cap);
@@ -392,6 +495,8 @@ static bool attention(const rapt_attention_desc *desc, const rapt_check_inputs *
     problem p;
     double *s = malloc((size_t)(nk + dim_v + 1) * sizeof *s);
     const bool good = problem_make(&p, desc, in) && s;
+    if (good)
+        turn_all(&p, precision != DOUBLE);
     for (uint64_t b = 0; good && b < desc->q.size[0]; b++)
         for (uint64_t g = 0; g < heads; g++)
             for (uint64_t i = 0; i < nq; i++) {

@@ -9,6 +9,7 @@ typedef struct rapt_check_inputs {
     const void *q, *k, *v;
     const int32_t *cu_seqlens_q, *cu_seqlens_k; /* with desc->sequences; well-formed */
     const rapt_check_user *user;                /* with desc's score_mod and mask_mod; else NULL */
+    const void *bias_u, *bias_v;                /* of the dtype of q */
     const float *sinks, *alibi, *key_bias, *bias;      /* those that the descriptor has */
     const int32_t *segments;
     const void *gate; /* of the output's dtype */

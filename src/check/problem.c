@@ -162,6 +162,11 @@ static void place_extras(rapt_check_problem *p)
     if (c->bias)
         place_extra(p, RAPT_OP_BIAS, &d->bias, RAPT_F32, 4,
                     (const uint64_t[]){c->bias == 1 ? c->batch : 1, c->bias == 3 ? 1 : c->q_heads, c->nq, c->nk});
+    if (c->rank) {
+        place_extra(p, RAPT_OP_BIAS_U, &d->bias_u, c->dtype, 4, (const uint64_t[]){c->batch, c->q_heads, c->nq, c->rank});
+        place_extra(p, RAPT_OP_BIAS_V, &d->bias_v, c->dtype, 4,
+                    (const uint64_t[]){1, c->q_heads == c->kv_heads ? c->q_heads : 1, c->nk, c->rank});
+    }
     if (c->segments)
         place_extra(p, RAPT_OP_SEGMENTS, &d->segments, RAPT_I32, 2, (const uint64_t[]){c->batch, c->nk});
 }
@@ -184,6 +189,16 @@ static void describe(rapt_check_problem *p)
         d->window_left = c->window_left;
         d->window_right = c->window_right;
         d->sink_tokens = c->sink_tokens;
+    }
+    if (c->rope) {
+        d->causal_offset = c->causal_offset;
+        d->rope_base = c->rope == 1 ? 10000 : 37.5;
+        d->rope_dim = c->rope == 1 ? 0 : (uint32_t)(c->d_qk / 4 * 2);
+        d->flags |= c->rope == 3 ? RAPT_ATTENTION_ROPE_INTERLEAVED : 0;
+    }
+    if (c->qk_norm) {
+        d->flags |= RAPT_ATTENTION_QK_NORM;
+        d->qk_norm_epsilon = 1e-5f;
     }
     d->soft_cap = c->soft_cap;
     d->link = c->link;
@@ -445,6 +460,13 @@ static void fill_extras(rapt_check_problem *p, rapt_random *random)
             for (at[2] = 0; at[2] < d->gate.size[2]; at[2]++)
                 for (at[3] = 0; at[3] < d->gate.size[3]; at[3]++)
                     put(p, RAPT_OP_GATE, &d->gate, at, 3 * rapt_random_normal(random));
+    const rapt_tensor *factors[2] = {&d->bias_u, &d->bias_v};
+    for (int f = 0; f < 2; f++)
+        for (at[0] = 0; at[0] < factors[f]->size[0]; at[0]++)
+            for (at[1] = 0; at[1] < factors[f]->size[1]; at[1]++)
+                for (at[2] = 0; at[2] < factors[f]->size[2]; at[2]++)
+                    for (at[3] = 0; at[3] < factors[f]->size[3]; at[3]++)
+                        put(p, RAPT_OP_BIAS_U + f, factors[f], at, rapt_random_normal(random));
     for (at[0] = 0; at[0] < d->bias.size[0]; at[0]++)
         for (at[1] = 0; at[1] < d->bias.size[1]; at[1]++)
             for (at[2] = 0; at[2] < d->bias.size[2]; at[2]++)
@@ -510,7 +532,7 @@ static double score_bound(const rapt_check_problem *p)
         d->flags & RAPT_ATTENTION_SCALE ? fabs((double)d->scale) : 1 / sqrt((double)d->q.size[3]);
     double bound = scale * extent_of(p, RAPT_OP_Q, &d->q).row * extent_of(p, RAPT_OP_K, &d->k).row;
     const double places = (double)(p->c.nq + p->c.nk) + fabs((double)d->causal_offset);
-    bound += (p->c.key_bias ? 4 : 0) + (p->c.bias ? 4 : 0); /* normally distributed */
+    bound += (p->c.key_bias ? 4 : 0) + (p->c.bias ? 4 : 0) + 4 * sqrt((double)p->c.rank); /* normally distributed */
     bound += p->c.alibi ? fmin(places, 1e6) * (double)((const float *)data(p, RAPT_OP_ALIBI))[0] : 0; /* the steepest */
     return bound;
 }
@@ -578,6 +600,8 @@ rapt_check_inputs rapt_check_problem_inputs(const rapt_check_problem *p)
                                .alibi = data(p, RAPT_OP_ALIBI),
                                .key_bias = data(p, RAPT_OP_KEY_BIAS),
                                .bias = data(p, RAPT_OP_BIAS),
+                               .bias_u = data(p, RAPT_OP_BIAS_U),
+                               .bias_v = data(p, RAPT_OP_BIAS_V),
                                .segments = data(p, RAPT_OP_SEGMENTS),
                                .gate = data(p, RAPT_OP_GATE),
                                .user = p->user};

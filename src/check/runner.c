@@ -99,6 +99,8 @@ rapt_status rapt_trial_open(rapt_device *device, const rapt_check_problem *probl
     args.segments = slot(t, RAPT_OP_SEGMENTS);
     args.gate = slot(t, RAPT_OP_GATE);
     args.bias = slot(t, RAPT_OP_BIAS);
+    args.bias_u = slot(t, RAPT_OP_BIAS_U);
+    args.bias_v = slot(t, RAPT_OP_BIAS_V);
     args.workspace.buffer = t->workspace;
     for (int n = 0; n < RAPT_USER_BUFFERS; n++)
         args.user[n].buffer = t->user[n];

@@ -51,7 +51,8 @@ CLASSES = ["other", "software", "amd-rdna", "amd-gcn", "nvidia", "intel", "adren
 SAME_GPUS = {"nvk": "nvidia"}  # a class without a score of its own takes that of the other driver for its GPUs
 FAMILIES = ["tile", "broadcast", "coopmat", "decode", "merge", "naive", "peak", "map"]
 ROLES = ["none", "q", "k", "v", "out", "lse", "cu_q", "cu_k", "part_acc", "part_ml", "extra",
-         "sinks", "alibi", "key_bias", "segments", "gate", "bias"]
+         "sinks", "alibi", "key_bias", "segments", "gate", "bias", "source_q", "source_k", "factor_q",
+         "factor_k"]
 KINDS = ["storage", "r32f", "rgba32f", "rgba16f", "rg32ui", "rgba32ui", "r16f", "r16ui"]
 SOURCES = ["literal", "head_dim_qk", "head_dim_v", "causal", "varlen", "partial", "group", "aligned", "nq_is_one",
            "whole_keys", "window", "soft_cap", "link", "extras"]

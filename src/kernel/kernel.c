@@ -25,7 +25,7 @@ const char *rapt_role_name(rapt_role role)
 {
     static const char *const names[] = {"none", "q", "k", "v", "out", "lse", "cu_seqlens_q", "cu_seqlens_k",
                                         "partial accumulators", "partial sums", "the extra operand",
-                                        "sinks", "alibi", "key_bias", "segments", "gate", "bias", "user buffer 0",
+                                        "sinks", "alibi", "key_bias", "segments", "gate", "bias", "q", "k", "bias_u", "bias_v", "user buffer 0",
                                         "user buffer 1", "user buffer 2", "user buffer 3"};
     _Static_assert(RAPT_COUNT(names) == RAPT_ROLE_COUNT, "a role has no name");
     return (unsigned)role < RAPT_ROLE_COUNT ? names[role] : "unknown";

@@ -26,6 +26,10 @@ typedef enum rapt_role {
     RAPT_ROLE_SEGMENTS,
     RAPT_ROLE_GATE,
     RAPT_ROLE_BIAS, /* dense */
+    RAPT_ROLE_SOURCE_Q, /* q and k as the app has them, where they are rewritten first: q and k are then in the workspace */
+    RAPT_ROLE_SOURCE_K,
+    RAPT_ROLE_FACTOR_Q, /* factors of a low-rank bias */
+    RAPT_ROLE_FACTOR_K,
     RAPT_ROLE_USER,     /* the first of RAPT_USER_BUFFERS buffers that code of the app reads */
     RAPT_ROLE_USER_1,
     RAPT_ROLE_USER_2,

@@ -77,7 +77,7 @@ double rapt_problem_score(const rapt_problem *p, double scaled)
 
 bool rapt_problem_is_plain(const rapt_problem *p)
 {
-    return p->extras == 0 && !p->bias && p->link == RAPT_LINK_SOFTMAX && !p->gate && !p->score_mod && !p->mask_mod;
+    return p->extras == 0 && !p->bias && !p->prepared && p->link == RAPT_LINK_SOFTMAX && !p->gate && !p->score_mod && !p->mask_mod;
 }
 
 uint64_t rapt_first_visible_key(const rapt_problem *p)
@@ -93,14 +93,10 @@ static bool same_size(const rapt_tensor *t, unsigned axis, uint64_t want)
     return t->size[axis] == want;
 }
 
-/* Checks one tensor by itself: dtype, rank, strides, extent. */
-static rapt_status check_tensor(const rapt_tensor *t, unsigned which, rapt_error *error)
+rapt_status rapt_tensor_check(const rapt_tensor *t, const char *name, unsigned rank, bool is_output, rapt_error *error)
 {
-    const char *name = tensor_names[which];
-    unsigned rank = which == RAPT_T_LSE ? 3 : 4;
     if (t->rank != rank)
         return rapt_fail(error, RAPT_ERROR_INVALID, "%s: rank %u, expected %u", name, t->rank, rank);
-    bool is_output = which == RAPT_T_OUT || which == RAPT_T_LSE;
     uint64_t extent = 1;
     bool empty = false;
     for (unsigned axis = 0; axis < rank; axis++) {
@@ -359,8 +355,8 @@ static rapt_status check_extras(const rapt_attention_desc *d, rapt_problem *p, r
         p->bytes_read = sat_add(p->bytes_read, tensor_traffic(t));
     }
     const int64_t most = (int64_t)RAPT_MAX_SEQUENCE;
-    if ((p->extras >> RAPT_X_ALIBI & 1) && (d->causal_offset > most || d->causal_offset < -most))
-        return rapt_fail(error, RAPT_ERROR_INVALID, "causal_offset is %lld, at most 2^29 with alibi",
+    if (((p->extras >> RAPT_X_ALIBI & 1) || p->rope_dim > 0) && (d->causal_offset > most || d->causal_offset < -most))
+        return rapt_fail(error, RAPT_ERROR_INVALID, "causal_offset is %lld, at most 2^29 with alibi and rope",
                          (long long)d->causal_offset);
     return RAPT_OK;
 }
@@ -375,7 +371,7 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
                          "rapt_attention_desc.struct_size is %u, expected %zu (use RAPT_ATTENTION_DESC_INIT)",
                          desc->struct_size, sizeof(rapt_attention_desc));
     const uint32_t known = RAPT_ATTENTION_CAUSAL | RAPT_ATTENTION_SCALE | RAPT_ATTENTION_BATCH_TUNED |
-                           RAPT_ATTENTION_WINDOW;
+                           RAPT_ATTENTION_WINDOW | RAPT_ATTENTION_QK_NORM | RAPT_ATTENTION_ROPE_INTERLEAVED;
     if (desc->flags & ~known)
         return rapt_fail(error, RAPT_ERROR_INVALID, "unknown attention flags 0x%x", desc->flags & ~known);
     const rapt_tensor *tensors[RAPT_T_COUNT] = {&desc->q, &desc->k, &desc->v, &desc->out, &desc->lse, &desc->gate, &desc->bias};
@@ -395,7 +391,8 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
     for (unsigned i = 0; i < RAPT_T_COUNT; i++) {
         if (i >= RAPT_T_LSE && tensors[i]->dtype == RAPT_DTYPE_NONE)
             continue;
-        rapt_status status = check_tensor(tensors[i], i, error);
+        rapt_status status = rapt_tensor_check(tensors[i], tensor_names[i], i == RAPT_T_LSE ? 3 : 4,
+                                               i == RAPT_T_OUT || i == RAPT_T_LSE, error);
         if (status != RAPT_OK)
             return status;
     }
@@ -448,7 +445,8 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
     status = check_window(desc, p, error);
     if (status != RAPT_OK)
         return status;
-    const bool placed = p->causal || p->window || desc->alibi.dtype != RAPT_DTYPE_NONE;
+    const bool placed =
+        p->causal || p->window || desc->alibi.dtype != RAPT_DTYPE_NONE || desc->rope_base != 0.0;
     p->causal_offset =
         placed ? (int32_t)RAPT_MAX(-limit, RAPT_MIN(limit, desc->causal_offset)) : 0;
     p->soft_cap = desc->soft_cap;
@@ -484,6 +482,9 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
     p->scale = desc->flags & RAPT_ATTENTION_SCALE ? desc->scale : 1.0f / sqrtf((float)p->head_dim_qk);
     if (!isfinite(p->scale))
         return rapt_fail(error, RAPT_ERROR_INVALID, "scale is not finite");
+    status = rapt_problem_prepare(desc, p, error);
+    if (status != RAPT_OK)
+        return status;
     p->key_splits = desc->key_splits;
     if (desc->slice_ms < 0.0f || !isfinite(desc->slice_ms))
         return rapt_fail(error, RAPT_ERROR_INVALID, "slice_ms %g, must be positive", (double)desc->slice_ms);
@@ -498,7 +499,7 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
     uint64_t pairs = p->varlen ? sat_mul(p->total_q, p->nk)
                                : sat_mul(p->batch, rapt_visible_pairs(p, p->nq, p->nk, p->causal_offset));
     pairs = sat_mul(pairs, p->heads_out);
-    p->flops = sat_mul(pairs, 2ull * (p->head_dim_qk + p->head_dim_v));
+    p->flops = sat_mul(pairs, 2ull * ((p->prepared ? p->source_dim : p->head_dim_qk) + p->head_dim_v));
     uint64_t keys = sat_add(tensor_traffic(&desc->k), tensor_traffic(&desc->v));
     if (p->window && !p->varlen && p->nk > 0) /* those that some query sees */
         keys = (uint64_t)((double)keys * (double)visible_keys(p) / (double)p->nk);
@@ -506,5 +507,7 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
     p->bytes_written = sat_add(tensor_traffic(&desc->out), p->lse ? tensor_traffic(&desc->lse) : 0);
     if (p->bias)
         p->bytes_read = sat_add(p->bytes_read, tensor_traffic(&desc->bias));
+    if (p->rank > 0)
+        p->bytes_read = sat_add(p->bytes_read, sat_add(tensor_traffic(&desc->bias_u), tensor_traffic(&desc->bias_v)));
     return check_extras(desc, p, error);
 }

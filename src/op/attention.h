@@ -21,6 +21,13 @@ typedef struct rapt_extra {
     uint32_t usage; /* rapt_buffer_usage bits */
 } rapt_extra;
 
+/* q or k as the app has them, where they are rewritten before attention, or a factor of a low-rank bias. */
+typedef struct rapt_source {
+    uint64_t stride[3]; /* elements, of batch, head, sequence; 0 where the axis has one entry */
+    uint64_t bytes;
+    uint32_t align, usage;
+} rapt_source;
+
 /* Sequences are at most this long, so that key positions (index + nk - nq + offset) fit 32-bit integers. */
 #define RAPT_MAX_SEQUENCE (1ull << 29)
 #define RAPT_MAX_HEAD_DIM 576u
@@ -49,6 +56,14 @@ typedef struct rapt_problem {
     uint32_t extras; /* bit per RAPT_X_* */
     rapt_extra extra[RAPT_X_COUNT];
     bool bias; /* a dense one */
+    bool prepared; /* q and k are rewritten first: head_dim_qk, strides and bytes are then those of what lies in the
+                    * workspace, and of the app's: */
+    rapt_source source[2], factor[2]; /* q, k */
+    uint32_t source_dim, rank;        /* rank 0: no low-rank bias */
+    float norm_epsilon;               /* negative: no norm */
+    uint32_t rope_dim;                /* 0: none */
+    bool rope_interleaved;
+    double rope_base;
     bool score_mod, mask_mod;
     uint32_t user_count;                       /* user buffers that score_mod and mask_mod may read */
     uint32_t user_elements[RAPT_USER_BUFFERS]; /* of 4 bytes */
@@ -71,6 +86,11 @@ const char *rapt_link_name(uint32_t link);
 
 /* Fills `problem`. RAPT_ERROR_INVALID says which tensor, axis and value. */
 rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem *problem, rapt_error *error);
+
+/* A tensor by itself: rank, strides, extent; of outputs also that no two elements share a place. */
+rapt_status rapt_tensor_check(const rapt_tensor *t, const char *name, unsigned rank, bool output, rapt_error *error);
+/* Of rapt_attention_problem: whatever rewrites q and k. The problem's scale and shapes are there. */
+rapt_status rapt_problem_prepare(const rapt_attention_desc *desc, rapt_problem *problem, rapt_error *error);
 
 /* Number of (query, key) pairs of one head of one sequence that the problem's masks leave visible; the first query stands
  * at key position nk - nq + offset. */

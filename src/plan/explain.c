@@ -70,6 +70,13 @@ static void explain_problem(const rapt_plan *plan, rapt_text *t)
             rapt_text_add(t, ", %s", rapt_role_name((rapt_role)(RAPT_ROLE_SINKS + i)));
     if (p->bias)
         rapt_text_add(t, ", bias");
+    if (p->norm_epsilon >= 0.0f)
+        rapt_text_add(t, ", QK-norm with epsilon %g", (double)p->norm_epsilon);
+    if (p->rope_dim > 0)
+        rapt_text_add(t, ", rope of base %g over %u%s elements", p->rope_base, p->rope_dim,
+                      p->rope_interleaved ? " interleaved" : "");
+    if (p->rank > 0)
+        rapt_text_add(t, ", bias of rank %u behind head_dim %u", p->rank, p->source_dim);
     if (p->gate)
         rapt_text_add(t, ", gate");
     if (p->score_mod || p->mask_mod)
@@ -184,7 +191,8 @@ static void explain_json(const rapt_plan *plan, rapt_text *t, const char *failur
                   "\"q_heads\":%llu,\"kv_heads\":%llu,\"nq\":%llu,\"nk\":%llu,\"head_dim_qk\":%u,\"head_dim_v\":%u,"
                   "\"causal\":%s,\"causal_offset\":%d,\"window\":%s,\"window_left\":%d,\"window_right\":%d,"
                   "\"sink_tokens\":%u,\"soft_cap\":%.9g,\"link\":\"%s\",\"gate\":%s,\"bias\":%s,\"sinks\":%s,\"alibi\":%s,\"key_bias\":%s,"
-                  "\"segments\":%s,\"score_mod\":%s,\"mask_mod\":%s,\"user_buffers\":%u,\"scale\":%.9g,\"lse\":%s,\"aligned\":%s}",
+                  "\"segments\":%s,\"score_mod\":%s,\"mask_mod\":%s,\"user_buffers\":%u,\"scale\":%.9g,\"lse\":%s,\"aligned\":%s"
+                  ",\"qk_norm_epsilon\":%.9g,\"rope_base\":%.17g,\"rope_dim\":%u,\"rope_interleaved\":%s,\"bias_rank\":%u}",
                   plan->caps.masked ? "true" : "false", rapt_dtype_name(p->dtype), (unsigned long long)p->batch,
                   p->varlen ? "true" : "false", (unsigned long long)p->heads_q, (unsigned long long)p->heads_kv,
                   (unsigned long long)p->nq, (unsigned long long)p->nk, p->head_dim_qk, p->head_dim_v,
@@ -194,7 +202,8 @@ static void explain_json(const rapt_plan *plan, rapt_text *t, const char *failur
                   with_extra(p, RAPT_X_ALIBI), with_extra(p, RAPT_X_KEY_BIAS), with_extra(p, RAPT_X_SEGMENTS),
                   p->score_mod ? "true" : "false", p->mask_mod ? "true" : "false", p->user_count, (double)p->scale,
                   p->lse ? "true" : "false",
-                  plan->aligned ? "true" : "false");
+                  plan->aligned ? "true" : "false", (double)p->norm_epsilon, p->rope_base, p->rope_dim,
+                  p->rope_interleaved ? "true" : "false", p->rank);
     if (failure != NULL) {
         rapt_text_add(t, ",\"refused\":");
         rapt_text_add_json(t, failure);

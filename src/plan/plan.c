@@ -29,9 +29,11 @@ typedef struct launch {
     const rapt_kernel_row *row;
     uint32_t group;         /* heads per entry of AXIS_GROUP */
     uint64_t rows_per_tile; /* query rows (times group) per entry of AXIS_TILE */
-    bool merge;             /* a merge: AXIS_TILE counts queries and the grid is linear in rows */
+    bool merge;             /* a merge or a map: AXIS_TILE counts rows and the grid is linear in them */
     double slice_flops;     /* most work of one box */
     bool *unfit;            /* set when no cut makes a window fit */
+    uint64_t heads, length; /* of a merge or a map: rows are numbered (batch * heads + head) * length + index */
+    enum { NOT_PREPARED, PREPARES_Q, PREPARES_K } prepares; /* what it rewrites */
 } launch;
 
 /* An index range along one axis of a tensor: bytes or elements do not matter here. */
@@ -76,6 +78,33 @@ static unsigned extra_spans(const rapt_plan *plan, const box *b, uint64_t h0, ui
     return 0;
 }
 
+/* The same of what rewrites q or k: boxes count heads and rows of these. */
+static unsigned prepare_spans(const launch *l, const box *b, rapt_role role, span spans[4], uint64_t *inner)
+{
+    const rapt_problem *p = &l->plan->problem;
+    const unsigned side = l->prepares - PREPARES_Q;
+    const uint64_t *stride;
+    if (role == RAPT_ROLE_SOURCE_Q + side) {
+        stride = p->source[side].stride;
+        *inner = p->source_dim;
+    } else if (role == RAPT_ROLE_FACTOR_Q + side && p->rank > 0) {
+        stride = p->factor[side].stride;
+        *inner = p->rank;
+    } else if (role == RAPT_ROLE_Q + side) {
+        stride = p->stride[RAPT_T_Q + side];
+        *inner = p->head_dim_qk;
+    } else {
+        return 0;
+    }
+    for (int axis = 0; axis < 3; axis++)
+        spans[axis] = (span){b->lo[axis], b->hi[axis] - 1, stride[axis], axis};
+    if (p->varlen) {
+        spans[0] = (span){0, 0, 0, -1};
+        spans[2] = (span){0, (side ? p->total_k : p->total_q) - 1, stride[2], -1};
+    }
+    return 3;
+}
+
 /* The index ranges of a role inside a box; 0 when nothing of it is touched. `inner` elements follow the last one. */
 static unsigned role_spans(const launch *l, const box *b, rapt_role role, span spans[4], uint64_t *inner)
 {
@@ -94,6 +123,8 @@ static unsigned role_spans(const launch *l, const box *b, rapt_role role, span s
     }
     int tensor = rapt_role_tensor(role);
     *inner = 1;
+    if (l->prepares && role != RAPT_ROLE_CU_Q && role != RAPT_ROLE_CU_K)
+        return prepare_spans(l, b, role, spans, inner);
     switch (role) {
     case RAPT_ROLE_Q:
     case RAPT_ROLE_OUT:
@@ -166,12 +197,19 @@ static unsigned role_spans(const launch *l, const box *b, rapt_role role, span s
 static uint32_t role_element(const rapt_problem *p, rapt_role role)
 {
     int tensor = rapt_role_tensor(role);
+    if (role >= RAPT_ROLE_SOURCE_Q && role <= RAPT_ROLE_FACTOR_K)
+        return rapt_dtype_size(p->dtype);
     return tensor >= 0 ? RAPT_T_ELEMENT(p, tensor) : 4;
 }
 
 /* Whether this launch binds the role: partial results stand in for the output while the keys are split. */
 static bool role_bound(const launch *l, rapt_role role)
 {
+    if (l->prepares) /* either side's operands share bindings */
+        return role == RAPT_ROLE_CU_Q || role == RAPT_ROLE_CU_K ||
+               ((role - RAPT_ROLE_Q) ^ (l->prepares == PREPARES_K)) == 0 ||
+               role == (l->prepares == PREPARES_Q ? RAPT_ROLE_SOURCE_Q : RAPT_ROLE_SOURCE_K) ||
+               role == (l->prepares == PREPARES_Q ? RAPT_ROLE_FACTOR_Q : RAPT_ROLE_FACTOR_K);
     if (l->merge)
         return true;
     if (role >= RAPT_ROLE_SINKS && role <= RAPT_ROLE_SEGMENTS)
@@ -204,6 +242,9 @@ static uint64_t span_last(const span *spans, unsigned count)
 static double box_flops(const launch *l, const box *b)
 {
     const rapt_problem *p = &l->plan->problem;
+    if (l->prepares)
+        return 20.0 * p->head_dim_qk * (double)(b->hi[AXIS_TILE] - b->lo[AXIS_TILE]) *
+               (double)(b->hi[AXIS_GROUP] - b->lo[AXIS_GROUP]) * (double)(b->hi[AXIS_BATCH] - b->lo[AXIS_BATCH]);
     if (l->merge)
         return 4.0 * l->plan->splits * l->plan->part_stride * (double)(b->hi[AXIS_TILE] - b->lo[AXIS_TILE]) *
                (double)(b->hi[AXIS_GROUP] - b->lo[AXIS_GROUP]) * (double)(b->hi[AXIS_BATCH] - b->lo[AXIS_BATCH]);
@@ -268,7 +309,8 @@ static rapt_status add_step(const launch *l, const box *b, double flops, rapt_er
     uint64_t groups = p->heads_out / l->group;
     if (l->merge) {
         uint64_t rows = box_size(b, AXIS_BATCH) * box_size(b, AXIS_GROUP) * box_size(b, AXIS_TILE);
-        push.row0 = (uint32_t)((b->lo[AXIS_BATCH] * p->heads_out + b->lo[AXIS_GROUP]) * p->nq + b->lo[AXIS_TILE]);
+        push.row0 = (uint32_t)((b->lo[AXIS_BATCH] * l->heads + b->lo[AXIS_GROUP]) * l->length + b->lo[AXIS_TILE]);
+        push.split0 = l->prepares == PREPARES_K;
         push.rows = (uint32_t)rows;
         step->groups[0] = (uint32_t)rapt_div_up(rows, l->row->rows_per_tile);
         step->groups[1] = step->groups[2] = 1;
@@ -384,6 +426,28 @@ static rapt_status add_box(const launch *l, const box *b, bool *need_splits, rap
     return RAPT_OK;
 }
 
+/* Of what rewrites q and k. */
+static void fill_prepare(const rapt_problem *p, rapt_attention_params *params)
+{
+    uint32_t *source = &params->source_q_stride_b, *factor = &params->factor_q_stride_b; /* q: three, k: three */
+    for (unsigned i = 0; i < 6; i++) {
+        source[i] = (uint32_t)p->source[i / 3].stride[i % 3];
+        factor[i] = (uint32_t)p->factor[i / 3].stride[i % 3];
+    }
+    params->source_dim = p->source_dim;
+    params->factor_rank = p->rank;
+    params->factor_scale = p->rank > 0 ? 1.0f / p->scale : 0.0f;
+    params->norm_epsilon = p->norm_epsilon;
+    params->rope_dim = p->rope_dim;
+    params->rope_interleaved = p->rope_interleaved;
+    if (p->rope_dim > 0) {
+        const double ratio = pow(p->rope_base, -2.0 / p->rope_dim); /* below 1 */
+        const uint64_t bits = ratio < 1.0 ? (uint64_t)ldexp(ratio, 64) : UINT64_MAX;
+        params->rope_ratio_low = (uint32_t)bits;
+        params->rope_ratio_high = (uint32_t)(bits >> 32);
+    }
+}
+
 static void fill_params(rapt_plan *plan)
 {
     const rapt_problem *p = &plan->problem;
@@ -441,6 +505,8 @@ static void fill_params(rapt_plan *plan)
     params.bias_stride_b = (uint32_t)p->stride[RAPT_T_BIAS][0];
     params.bias_stride_h = (uint32_t)p->stride[RAPT_T_BIAS][1];
     params.bias_stride_q = (uint32_t)p->stride[RAPT_T_BIAS][2];
+    if (p->prepared)
+        fill_prepare(p, &params);
     for (uint32_t i = 0; i < 16; i++)
         params.lane[i] = i;
     memcpy(params.user_constants, p->user_constants, sizeof params.user_constants);
@@ -512,8 +578,10 @@ static rapt_status add_workspace(rapt_plan *plan, rapt_error *error)
     const struct {
         rapt_role role;
         uint64_t bytes;
-    } others[2] = {{RAPT_ROLE_LSE, p->lse_hidden ? p->bytes[RAPT_T_LSE] : 0},
-                   {RAPT_ROLE_EXTRA, plan->extras.packed ? plan->extras.words * 4 : 0}};
+    } others[4] = {{RAPT_ROLE_LSE, p->lse_hidden ? p->bytes[RAPT_T_LSE] : 0},
+                   {RAPT_ROLE_EXTRA, plan->extras.packed ? plan->extras.words * 4 : 0},
+                   {RAPT_ROLE_Q, p->prepared ? p->bytes[RAPT_T_Q] : 0},
+                   {RAPT_ROLE_K, p->prepared ? p->bytes[RAPT_T_K] : 0}};
     for (unsigned i = 0; i < RAPT_COUNT(others); i++) {
         if (others[i].bytes == 0)
             continue;
@@ -670,6 +738,13 @@ static rapt_status try_plan(rapt_plan *plan, const rapt_kernel_table *table, con
         *second = plan->pipelines[0]; /* with the same code of an app */
         memcpy(second->constants, main.constants, sizeof main.constants);
     }
+    const uint8_t prepares = (uint8_t)plan->pipeline_count;
+    if (p->prepared) {
+        status = rapt_select_map(p, &plan->caps, table, verdicts, RAPT_ROLE_SOURCE_Q, main.aligned, plan->candidates,
+                                 &plan->pipelines[plan->pipeline_count++], error);
+        if (status != RAPT_OK)
+            return status;
+    }
     if (plan->extras.packed) {
         status = rapt_select_map(p, &plan->caps, table, verdicts, RAPT_ROLE_SINKS, main.aligned, plan->candidates,
                                  &plan->pipelines[plan->pipeline_count++], error);
@@ -690,13 +765,29 @@ static rapt_status try_plan(rapt_plan *plan, const rapt_kernel_table *table, con
         if (status != RAPT_OK)
             return status;
     }
-    const uint8_t phase = plan->extras.packed;
+    const uint8_t phase = plan->extras.packed || p->prepared;
     double slice_flops = plan->flops_per_second * (double)p->slice_ms * 1e-3;
     uint64_t bh;
     if (!rapt_mul_u64(p->batch, p->heads_out, &bh) || bh > UINT32_MAX)
         return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "batch %llu times %llu heads is more than 2^32",
                          (unsigned long long)p->batch, (unsigned long long)p->heads_out);
-    launch attend = {plan, 0, phase, plan->pipelines[0].row, main.group, main.row->rows_per_tile, false, slice_flops, unfit};
+    for (unsigned side = 0; side < 2 && p->prepared; side++) {
+        const uint64_t heads = side ? p->heads_kv : p->heads_q, length = side ? p->nk : p->nq;
+        launch prepare = {plan,        prepares, 0,     plan->pipelines[prepares].row, 1, 1, true,
+                          slice_flops, unfit,    heads, length,                        side ? PREPARES_K : PREPARES_Q};
+        box all = {{0}, {p->batch, heads, length, 1}};
+        if (length > 0 && (side ? p->total_k : p->total_q) > 0)
+            status = add_box(&prepare, &all, need_splits, error);
+        if (status != RAPT_OK)
+            return status;
+    }
+    launch attend = {.plan = plan,
+                     .phase = phase,
+                     .row = plan->pipelines[0].row,
+                     .group = main.group,
+                     .rows_per_tile = main.row->rows_per_tile,
+                     .slice_flops = slice_flops,
+                     .unfit = unfit};
     box whole = {{0}, {p->batch, p->heads_out / main.group, rapt_div_up(p->nq * main.group, main.row->rows_per_tile),
                        plan->splits}};
     status = add_box(&attend, &whole, need_splits, error);
@@ -708,7 +799,8 @@ static rapt_status try_plan(rapt_plan *plan, const rapt_kernel_table *table, con
     if (status != RAPT_OK || *need_splits)
         return status;
     bool merge_unfit;
-    launch combine = {plan, 1, (uint8_t)(phase + 1), merge.row, 1, 1, true, slice_flops, &merge_unfit};
+    launch combine = {plan, 1, (uint8_t)(phase + 1), merge.row, 1, 1, true, slice_flops, &merge_unfit,
+                      p->heads_out, p->nq, NOT_PREPARED};
     box rows = {{0}, {p->batch, p->heads_out, p->nq, plan->splits}};
     if (plan->splits > 1)
         status = add_box(&combine, &rows, need_splits, error);
@@ -716,7 +808,7 @@ static rapt_status try_plan(rapt_plan *plan, const rapt_kernel_table *table, con
         return status;
     const uint8_t last = (uint8_t)(plan->pipeline_count - 1);
     launch gate = {plan, last, (uint8_t)(phase + 1 + (plan->splits > 1 || two_passes)), plan->pipelines[last].row, 1, 1,
-                   true, slice_flops, &merge_unfit};
+                   true, slice_flops, &merge_unfit, p->heads_out, p->nq, NOT_PREPARED};
     return add_box(&gate, &rows, need_splits, error);
 }
 

@@ -11,7 +11,7 @@
 #define RAPT_PUSH_WORDS 16
 #define RAPT_MAX_OPERANDS 14
 #define RAPT_MAX_CONSTANTS 16
-#define RAPT_MAX_PIPELINES 4 /* the main one, a merge or a second pass, a pack, a gate */
+#define RAPT_MAX_PIPELINES 5 /* the main one, a merge or a second pass, and maps: prepare, pack, gate */
 
 /* What this device has shown so far. */
 typedef enum rapt_verdict_kind {
@@ -111,7 +111,7 @@ struct rapt_plan {
     rapt_step *steps;
     uint32_t step_count, step_capacity;
     uint32_t slice_count, phase_count;
-    rapt_workspace_slot slots[4]; /* those of partial results, if any, come first */
+    rapt_workspace_slot slots[6]; /* those of partial results, if any, come first */
     uint32_t slot_count;
     uint64_t workspace_bytes;
     uint32_t group, splits, split_keys, part_stride;
@@ -124,7 +124,7 @@ struct rapt_plan {
     rapt_kernel_row user_row;         /* pipelines[0].row with it */
     rapt_kernel_operand user_operands[RAPT_MAX_OPERANDS];
     rapt_kernel_constant user_constants[RAPT_MAX_CONSTANTS];
-    uint8_t params[512]; /* the uniform block, as the kernels read it */
+    uint8_t params[640]; /* the uniform block, as the kernels read it */
     uint32_t params_bytes;
     rapt_candidate *candidates;
     uint32_t candidate_count;
@@ -193,8 +193,8 @@ rapt_status rapt_select_merge(const rapt_problem *problem, const rapt_caps *caps
                               const rapt_verdicts *verdicts, rapt_candidate *candidates, rapt_choice *choice,
                               rapt_error *error);
 
-/* The row that prepares or finishes the operand `role`: RAPT_ROLE_SINKS, which stands for all extra vectors (packed), or
- * RAPT_ROLE_GATE. `aligned`: as the main row was chosen. */
+/* The row that prepares or finishes the operand `role`: RAPT_ROLE_SINKS, which stands for all extra vectors (packed), RAPT_ROLE_SOURCE_Q (what
+ * rewrites q and k), or RAPT_ROLE_GATE. `aligned`: as the main row was chosen. */
 rapt_status rapt_select_map(const rapt_problem *problem, const rapt_caps *caps, const rapt_kernel_table *table,
                             const rapt_verdicts *verdicts, rapt_role role, bool aligned, rapt_candidate *candidates,
                             rapt_plan_pipeline *pipeline, rapt_error *error);

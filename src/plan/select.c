@@ -442,7 +442,7 @@ rapt_status rapt_select_map(const rapt_problem *problem, const rapt_caps *caps, 
     for (uint32_t i = 0; i < table->row_count; i++) {
         const rapt_kernel_row *row = &table->rows[i];
         if (row->family != RAPT_FAMILY_MAP || !has_role(row, role) ||
-            (role == RAPT_ROLE_GATE && !(row->dtypes >> problem->dtype & 1)))
+            (role != RAPT_ROLE_SINKS && !(row->dtypes >> problem->dtype & 1)))
             continue;
         rapt_candidate *c = &candidates[i];
         const rapt_choice choice = {.row = row, .group = 1, .splits = 1, .aligned = aligned};
@@ -468,7 +468,10 @@ rapt_status rapt_select_map(const rapt_problem *problem, const rapt_caps *caps, 
         reason = c->reason;
     }
     return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "the kernel for %s %s",
-                     role == RAPT_ROLE_GATE ? "gates" : "several of sinks, ALiBi, key biases and segments", reason);
+                     role == RAPT_ROLE_GATE       ? "gates"
+                     : role == RAPT_ROLE_SOURCE_Q ? "QK-norm, rotary positions and low-rank biases"
+                                                  : "several of sinks, ALiBi, key biases and segments",
+                     reason);
 }
 
 void rapt_choose_second_pass(const rapt_problem *problem, rapt_choice *choice)

@@ -212,7 +212,10 @@ static rapt_status write_push(rapt_binding *binding, uint32_t index, const rapt_
         if (status != RAPT_OK)
             return status;
         int tensor = rapt_role_tensor((rapt_role)op->role);
-        uint32_t element = tensor >= 0 ? RAPT_T_ELEMENT(&binding->plan->problem, tensor) : 4;
+        bool storage = op->role >= RAPT_ROLE_SOURCE_Q && op->role <= RAPT_ROLE_FACTOR_K; /* of q's dtype */
+        uint32_t element = storage       ? rapt_dtype_size(binding->plan->problem.dtype)
+                           : tensor >= 0 ? RAPT_T_ELEMENT(&binding->plan->problem, tensor)
+                                         : 4;
         uint32_t texel = rapt_operand_texel_bytes((rapt_operand_kind)op->kind);
         if (r.lead % element != 0 || (texel != 0 && r.lead % texel != 0))
             return rapt_fail(error, RAPT_ERROR_INVALID, "%s: offset is not a multiple of %u bytes",

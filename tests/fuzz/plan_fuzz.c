@@ -139,6 +139,21 @@ static rapt_attention_desc take_desc(input *in, char kernel[80])
                                    .rank = 4,
                                    .size = {more & 8 ? 1 : batch, more & 32 ? 1 : hq, nq, nk},
                                    .stride = {(int64_t)take_number(in), (int64_t)take_number(in), (int64_t)nk, 1}};
+        if (more & 4 && take_byte(in) & 1) { /* what rewrites q and k */
+            const uint8_t kinds = take_byte(in);
+            d.flags |= kinds & 1 ? RAPT_ATTENTION_QK_NORM : 0;
+            d.qk_norm_epsilon = kinds & 2 ? 1e-5f : 0;
+            if (kinds & 4) {
+                d.rope_base = (double)take_number(in);
+                d.rope_dim = (uint32_t)take_byte(in) * 2;
+                d.flags |= kinds & 8 ? RAPT_ATTENTION_ROPE_INTERLEAVED : 0;
+            }
+            if (kinds & 16) {
+                const uint64_t rank = take_byte(in);
+                d.bias_u = shapes[forms & 1](dtype, kinds & 32 ? 1 : batch, kinds & 64 ? 1 : hq, nq, rank);
+                d.bias_v = shapes[forms & 1](dtype, kinds & 64 ? 1 : batch, kinds & 128 ? 1 : hq, nk, rank);
+            }
+        }
         if (more & 128)
             d.segments = (rapt_tensor){
                 .dtype = RAPT_I32, .rank = 2, .size = {batch, nk}, .stride = {(int64_t)nk, 1}};
@@ -149,7 +164,7 @@ static rapt_attention_desc take_desc(input *in, char kernel[80])
         d.kernel = kernel;
     }
     rapt_tensor *const tensors[] = {&d.q, &d.k, &d.v, &d.out, &d.lse, &d.sinks, &d.alibi, &d.key_bias, &d.segments, &d.gate,
-                                    &d.bias};
+                                    &d.bias,   &d.bias_u, &d.bias_v};
     for (unsigned changes = take_byte(in) % 8; changes > 0; changes--) {
         rapt_tensor *t = tensors[take_byte(in) % RAPT_COUNT(tensors)];
         const uint8_t member = take_byte(in) % 12;
@@ -178,7 +193,7 @@ static void check_row(const rapt_plan *plan, const rapt_kernel_row *row)
     MUST(row->local_size <= caps->max_invocations && row->shared_bytes <= caps->max_shared_bytes);
     MUST(RAPT_PUSH_WORDS * 4 <= caps->max_push_bytes);
     if (row->family == RAPT_FAMILY_MAP) {
-        MUST(plan->extras.packed || p->gate);
+        MUST(plan->extras.packed || p->gate || p->prepared);
         return;
     }
     MUST(row->dtypes >> p->dtype & 1);
@@ -215,6 +230,10 @@ static void check_window(const rapt_plan *plan, const rapt_kernel_operand *op, c
     else if (op->role == RAPT_ROLE_EXTRA && !plan->extras.packed)
         for (unsigned x = 0; x < RAPT_X_COUNT; x++) /* the only one */
             whole += p->extra[x].bytes;
+    else if (op->role == RAPT_ROLE_SOURCE_Q || op->role == RAPT_ROLE_SOURCE_K)
+        whole = p->source[op->role - RAPT_ROLE_SOURCE_Q].bytes;
+    else if (op->role == RAPT_ROLE_FACTOR_Q || op->role == RAPT_ROLE_FACTOR_K)
+        whole = p->factor[op->role - RAPT_ROLE_FACTOR_Q].bytes;
     for (uint32_t i = 0; i < plan->slot_count; i++)
         if (plan->slots[i].role == (rapt_role)op->role)
             whole = plan->slots[i].bytes;
@@ -228,7 +247,8 @@ static void check_steps(const rapt_plan *plan)
     const rapt_kernel_row *row = plan->pipelines[0].row;
     const uint64_t tiles = rapt_div_up(p->nq * plan->group, row->rows_per_tile);
     const uint64_t bh = p->batch * (p->heads_out / plan->group);
-    uint64_t groups = 0, merged = 0, packed = 0, gated = 0;
+    uint64_t groups = 0, merged = 0, packed = 0, gated = 0, rewritten = 0;
+    const uint32_t before = plan->extras.packed || p->prepared;
     const bool two_passes = p->link == RAPT_LINK_CLIPPED;
     uint32_t slice = 0, phase = 0;
     for (uint32_t i = 0; i < plan->step_count; i++) {
@@ -238,7 +258,10 @@ static void check_steps(const rapt_plan *plan)
         const bool gates = p->gate && s->pipeline == plan->pipeline_count - 1;
         const bool packs = plan->extras.packed && s->pipeline == plan->pipeline_count - 1 - p->gate;
         MUST(s->pipeline < plan->pipeline_count);
-        MUST(s->phase == (packs ? 0u : gates ? plan->pipeline_count - 1 : s->pipeline + plan->extras.packed));
+        const bool prepares = p->prepared && s->pipeline == plan->pipeline_count - 1 - p->gate - plan->extras.packed;
+        MUST(s->phase == (packs || prepares ? 0u
+                          : gates           ? plan->pipeline_count - 1 - (plan->extras.packed && p->prepared)
+                                            : s->pipeline + before));
         for (int axis = 0; axis < 3; axis++)
             MUST(s->groups[axis] >= 1 && s->groups[axis] <= plan->caps.max_groups[axis]);
         MUST(s->slice == slice || (i > 0 && s->slice == slice + 1));
@@ -248,6 +271,10 @@ static void check_steps(const rapt_plan *plan)
         const rapt_kernel_row *r = plan->pipelines[s->pipeline].row;
         for (uint32_t k = 0; k < r->operand_count; k++)
             check_window(plan, &r->operands[k], &s->windows[k]);
+        if (prepares) {
+            rewritten += push.rows;
+            continue;
+        }
         if (packs) {
             packed += push.rows;
             continue;
@@ -270,6 +297,7 @@ static void check_steps(const rapt_plan *plan)
     MUST(groups == bh * tiles * plan->splits * (two_passes ? 2 : 1));
     MUST(merged == (plan->splits > 1 ? p->batch * p->heads_out * p->nq : 0));
     MUST(packed == plan->extras.words);
+    MUST(rewritten == (p->prepared ? p->batch * (p->heads_q * p->nq + p->heads_kv * (p->total_k ? p->nk : 0)) : 0));
     MUST(gated == (p->gate ? p->batch * p->heads_out * p->nq : 0));
     MUST(plan->slice_count == slice + 1 && plan->phase_count == phase + 1);
 }
@@ -279,12 +307,13 @@ static void check_plan(const rapt_plan *plan)
     const rapt_problem *p = &plan->problem;
     const bool two_passes = p->link == RAPT_LINK_CLIPPED;
     MUST(plan->splits == 1 || !two_passes);
-    MUST(plan->pipeline_count == 1u + (plan->splits > 1 || two_passes) + plan->extras.packed + p->gate);
+    MUST(plan->pipeline_count == 1u + (plan->splits > 1 || two_passes) + plan->extras.packed + p->prepared +
+                                     p->gate);
     for (uint32_t i = 0; i < plan->pipeline_count; i++)
         check_row(plan, plan->pipelines[i].row);
     MUST(p->group % plan->group == 0);
     MUST(plan->workspace_bytes <= INT64_MAX);
-    MUST((plan->splits > 1 || plan->extras.packed || p->lse_hidden) == (plan->workspace_bytes > 0) || p->empty);
+    MUST((plan->splits > 1 || plan->extras.packed || p->lse_hidden || (p->prepared && p->bytes[RAPT_T_Q] + p->bytes[RAPT_T_K] > 0)) == (plan->workspace_bytes > 0) || p->empty);
     uint64_t end = 0;
     for (uint32_t i = 0; i < plan->slot_count; i++) {
         MUST(plan->slots[i].offset >= end);

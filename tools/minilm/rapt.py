@@ -96,7 +96,9 @@ class AttentionDesc(c.Structure):
         ("slice_ms", c_float), ("window_left", c_int64), ("window_right", c_int64), ("sink_tokens", c_uint64),
         ("soft_cap", c_float), ("score_mod", c_char_p * 4), ("mask_mod", c_char_p * 4), ("user", UserBuffer * 4),
         ("user_constants", c_float * 16), ("link", c_int), ("link_gamma", c_float), ("link_zeta", c_float),
-        ("sinks", Tensor), ("alibi", Tensor), ("key_bias", Tensor), ("segments", Tensor), ("gate", Tensor), ("bias", Tensor),
+        ("sinks", Tensor), ("alibi", Tensor), ("key_bias", Tensor), ("segments", Tensor), ("gate", Tensor),
+        ("bias", Tensor), ("bias_u", Tensor), ("bias_v", Tensor), ("qk_norm_epsilon", c_float), ("rope_base", c_double),
+        ("rope_dim", c_uint32),
     ]  # fmt: skip
 
 
@@ -104,7 +106,8 @@ class AttentionArgs(c.Structure):
     _fields_ = [
         ("struct_size", c_uint32), ("q", Slot), ("k", Slot), ("v", Slot), ("out", Slot), ("lse", Slot),
         ("cu_seqlens_q", Slot), ("cu_seqlens_k", Slot), ("workspace", Slot), ("user", Slot * 4), ("sinks", Slot),
-        ("alibi", Slot), ("key_bias", Slot), ("segments", Slot), ("gate", Slot), ("bias", Slot),
+        ("alibi", Slot), ("key_bias", Slot), ("segments", Slot), ("gate", Slot), ("bias", Slot), ("bias_u", Slot),
+        ("bias_v", Slot),
     ]  # fmt: skip
 
 

@@ -12,8 +12,8 @@
 
 static const struct {
     const char *option, *name;
-    rapt_dtype dtype; /* NONE: the output's, and shaped like it */
-    uint32_t rank;
+    rapt_dtype dtype; /* NONE: the output's */
+    uint32_t rank;    /* 0: shaped like the output */
     size_t tensor, slot; /* in rapt_attention_desc, rapt_attention_args */
 } extras[TOOL_X_COUNT] = {
 #define EXTRA(option, name, dtype, rank, member)                                                                       \
@@ -23,7 +23,9 @@ static const struct {
     [TOOL_X_BIAS] = EXTRA("--bias", "bias", RAPT_F32, 4, bias),
     [TOOL_X_KEY_BIAS] = EXTRA("--bias-key", "bias_key", RAPT_F32, 3, key_bias),
     [TOOL_X_SEGMENTS] = EXTRA("--segments", "segments", RAPT_I32, 2, segments),
-    [TOOL_X_GATE] = EXTRA("--gate", "gate", RAPT_DTYPE_NONE, 4, gate),
+    [TOOL_X_GATE] = EXTRA("--gate", "gate", RAPT_DTYPE_NONE, 0, gate),
+    [TOOL_X_BIAS_U] = EXTRA("--bias-lowrank", "bias_u", RAPT_DTYPE_NONE, 4, bias_u),
+    [TOOL_X_BIAS_V] = EXTRA("--bias-lowrank", "bias_v", RAPT_DTYPE_NONE, 4, bias_v),
 #undef EXTRA
 };
 
@@ -244,6 +246,31 @@ static bool parse_link(const tool_problem_options *o, rapt_attention_desc *d, ra
     return true;
 }
 
+/* BASE[,DIM][,interleaved] */
+static bool parse_rope(const tool_problem_options *o, rapt_attention_desc *d, rapt_error *error)
+{
+    if (!o->rope)
+        return true;
+    char text[64];
+    snprintf(text, sizeof text, "%s", o->rope);
+    char *comma = strrchr(text, ',');
+    if (comma && strcmp(comma, ",interleaved") == 0) {
+        d->flags |= RAPT_ATTENTION_ROPE_INTERLEAVED;
+        *comma = 0;
+        comma = strrchr(text, ',');
+    }
+    int64_t dim = 0;
+    if (comma) {
+        if (!tool_integer("--rope", comma + 1, 2, 1 << 20, &dim, error))
+            return false;
+        *comma = 0;
+    }
+    d->rope_dim = (uint32_t)dim;
+    if (strlen(o->rope) >= sizeof text || !tool_number("--rope", text, &d->rope_base, error))
+        return invalid(error, "--rope '%.40s': BASE[,DIM][,interleaved] is needed", o->rope);
+    return d->rope_base > 1 || invalid(error, "--rope '%.40s': the base must be above 1", o->rope);
+}
+
 static bool parse_numbers(const tool_problem_options *o, rapt_attention_desc *d, rapt_error *error)
 {
     int64_t splits = 0;
@@ -252,8 +279,8 @@ static bool parse_numbers(const tool_problem_options *o, rapt_attention_desc *d,
     if (o->causal_offset &&
         !tool_integer("--causal-offset", o->causal_offset, INT64_MIN, INT64_MAX, &d->causal_offset, error))
         return false;
-    if (o->causal_offset && !o->causal && !o->window && !o->extra[TOOL_X_ALIBI])
-        fprintf(stderr, "rapt: note: --causal-offset has no effect without --causal, --window or --alibi\n");
+    if (o->causal_offset && !o->causal && !o->window && !o->extra[TOOL_X_ALIBI] && !o->rope)
+        fprintf(stderr, "rapt: note: --causal-offset has no effect without --causal, --window, --alibi or --rope\n");
     if (!parse_window(o, d, error))
         return false;
     if (o->soft_cap) {
@@ -264,8 +291,15 @@ static bool parse_numbers(const tool_problem_options *o, rapt_attention_desc *d,
         if (!(d->soft_cap > 0) || !isfinite(d->soft_cap))
             return invalid(error, "--softcap '%.40s': must be positive, within single precision", o->soft_cap);
     }
-    if (!parse_link(o, d, error))
+    if (!parse_link(o, d, error) || !parse_rope(o, d, error))
         return false;
+    if (o->qk_norm) {
+        double epsilon;
+        if (!tool_number("--qk-norm", o->qk_norm, &epsilon, error))
+            return false;
+        d->flags |= RAPT_ATTENTION_QK_NORM;
+        d->qk_norm_epsilon = (float)epsilon;
+    }
     if (o->key_splits && !tool_integer("--key-splits", o->key_splits, 0, 1 << 20, &splits, error))
         return false;
     d->key_splits = (uint32_t)splits;
@@ -357,27 +391,49 @@ static bool read_like_output(const char *option, const char *path, const tool_pr
            tool_fail(error, RAPT_ERROR_INVALID, "%s %s: shape %s; %s is needed, as the output's", option, path, got, want);
 }
 
+/* --bias-lowrank U,V: two paths. */
+static bool split_factors(const tool_problem_options *o, char paths[2][1024], rapt_error *error)
+{
+    const char *comma = o->low_rank ? strchr(o->low_rank, ',') : NULL;
+    if (!o->low_rank)
+        return true;
+    if (!comma || comma == o->low_rank || comma[1] == 0 || strchr(comma + 1, ',') || strlen(o->low_rank) >= 1024)
+        return invalid(error, "--bias-lowrank '%.80s': U,V is needed, two files (whose names have no comma)", o->low_rank);
+    snprintf(paths[0], 1024, "%.*s", (int)(comma - o->low_rank), o->low_rank);
+    snprintf(paths[1], 1024, "%s", comma + 1);
+    return true;
+}
+
 /* The tensors beside q, k and v; the library judges their shapes. */
 static bool read_extras(const tool_problem_options *o, tool_problem *p, rapt_error *error)
 {
+    char factors[2][1024] = {"", ""};
+    if (!split_factors(o, factors, error))
+        return false;
     for (unsigned n = 0; n < TOOL_X_COUNT; n++) {
         const char *path = o->extra[n], *option = extras[n].option;
         tensor_file *t = &p->extra[n];
         rapt_tensor *out = tool_extra_tensor(&p->desc, n);
+        if (n >= TOOL_X_BIAS_U && o->low_rank)
+            path = factors[n - TOOL_X_BIAS_U];
         if (!path)
             continue;
-        if (extras[n].dtype == RAPT_DTYPE_NONE) {
+        if (extras[n].rank == 0) {
             if (!read_like_output(option, path, p, t, error))
                 return false;
             *out = p->desc.out;
             continue;
         }
-        if (!tensor_file_read(path, t, error))
+        if (extras[n].dtype == RAPT_DTYPE_NONE) {
+            if (!read_one(option, path, t, error) || !convert(t, p->desc.q.dtype, error))
+                return false;
+        } else if (!tensor_file_read(path, t, error)) {
             return false;
-        if (t->dtype != extras[n].dtype || t->rank != extras[n].rank)
+        } else if (t->dtype != extras[n].dtype || t->rank != extras[n].rank) {
             return tool_fail(error, RAPT_ERROR_INVALID, "%s %s: %s with %u axes; %s with %u %s needed", option, path,
                              rapt_dtype_name(t->dtype), t->rank, extras[n].dtype == RAPT_I32 ? "int32" : "float32",
                              extras[n].rank, extras[n].rank == 1 ? "is" : "are");
+        }
         *out = (rapt_tensor){.dtype = t->dtype, .rank = t->rank};
         int64_t stride = 1;
         for (uint32_t axis = t->rank; axis-- > 0;) {
@@ -429,6 +485,8 @@ rapt_check_inputs tool_problem_inputs(const tool_problem *p)
                                .sinks = p->extra[TOOL_X_SINKS].data,
                                .alibi = p->extra[TOOL_X_ALIBI].data,
                                .bias = p->extra[TOOL_X_BIAS].data,
+                               .bias_u = p->extra[TOOL_X_BIAS_U].data,
+                               .bias_v = p->extra[TOOL_X_BIAS_V].data,
                                .key_bias = p->extra[TOOL_X_KEY_BIAS].data,
                                .segments = p->extra[TOOL_X_SEGMENTS].data,
                                .gate = p->extra[TOOL_X_GATE].data};
@@ -464,6 +522,13 @@ cJSON *tool_problem_json(const tool_problem *p)
         cJSON_AddNumberToObject(o, "window_right", (double)d->window_right);
         cJSON_AddNumberToObject(o, "sink_tokens", (double)d->sink_tokens);
     }
+    if (d->rope_base > 0) {
+        tool_json_number(o, "rope_base", d->rope_base);
+        cJSON_AddNumberToObject(o, "rope_dim", (double)(d->rope_dim ? d->rope_dim : d->q.size[3]));
+        cJSON_AddBoolToObject(o, "rope_interleaved", (d->flags & RAPT_ATTENTION_ROPE_INTERLEAVED) != 0);
+    }
+    if (d->flags & RAPT_ATTENTION_QK_NORM)
+        tool_json_number(o, "qk_norm", (double)d->qk_norm_epsilon);
     if (d->soft_cap > 0)
         tool_json_number(o, "softcap", (double)d->soft_cap);
     if (d->link != RAPT_LINK_SOFTMAX)
@@ -482,7 +547,7 @@ cJSON *tool_problem_json(const tool_problem *p)
 void tool_problem_line(const tool_problem *p, char *text, size_t capacity)
 {
     const rapt_attention_desc *d = &p->desc;
-    char user[64] = "", causal[48] = "", window[96] = "", cap[32] = "", beside[96] = "", sequences[48] = "", dim_v[32] = "";
+    char user[64] = "", causal[48] = "", window[96] = "", cap[32] = "", beside[192] = "", sequences[48] = "", dim_v[32] = "";
     if (d->flags & RAPT_ATTENTION_CAUSAL)
         snprintf(causal, sizeof causal, ", causal%+" PRId64, d->causal_offset);
     if (d->flags & RAPT_ATTENTION_WINDOW)
@@ -492,6 +557,10 @@ void tool_problem_line(const tool_problem *p, char *text, size_t capacity)
         snprintf(cap, sizeof cap, ", soft cap %g", (double)d->soft_cap);
     if (d->link != RAPT_LINK_SOFTMAX)
         snprintf(beside, sizeof beside, ", link %s", link_names[d->link]);
+    if (d->flags & RAPT_ATTENTION_QK_NORM)
+        snprintf(beside + strlen(beside), sizeof beside - strlen(beside), ", QK-norm %g", (double)d->qk_norm_epsilon);
+    if (d->rope_base > 0)
+        snprintf(beside + strlen(beside), sizeof beside - strlen(beside), ", rope %g", d->rope_base);
     for (unsigned n = 0; n < TOOL_X_COUNT; n++)
         if (has_extra(d, n))
             snprintf(beside + strlen(beside), sizeof beside - strlen(beside), ", %s", extras[n].name);

@@ -18,6 +18,8 @@ enum {
     TOOL_X_KEY_BIAS,
     TOOL_X_SEGMENTS,
     TOOL_X_GATE,
+    TOOL_X_BIAS_U,
+    TOOL_X_BIAS_V,
     TOOL_X_COUNT
 };
 
@@ -27,7 +29,8 @@ typedef struct tool_problem_options {
     const char *layout, *dtype, *scale, *causal_offset, *kernel, *key_splits;
     const char *window, *sink_tokens, *soft_cap, *link;
     tool_user_options user;
-    const char *extra[TOOL_X_COUNT];
+    const char *extra[TOOL_X_COUNT]; /* but those of --bias-lowrank */
+    const char *low_rank, *rope, *qk_norm;
     bool causal;
 } tool_problem_options;
 
@@ -49,6 +52,10 @@ typedef struct tool_problem_options {
          "added to the scores: float32 (batch or 1, query heads or 1, queries,\n"                            \
          "keys); -inf: the key has no weight",                                                               \
          &(o).extra[TOOL_X_BIAS], NULL},                                                                     \
+        {"--bias-lowrank", "U,V",                                                                            \
+         "U V^T is added to the scores: two files, (batch or 1, query heads or 1,\n"                          \
+         "queries, R) and (batch or 1, query heads or 1, keys, R)",                                           \
+         &(o).low_rank, NULL},                                                                               \
         {"--bias-key", "FILE",                                                                               \
          "added to the scores of each key: float32 (batch or 1, query heads or 1,\n"                         \
          "keys); -inf: the key has no weight",                                                               \
@@ -76,6 +83,12 @@ typedef struct tool_problem_options {
          "number: both sides; -1: unbounded",                                                                \
          &(o).window, NULL},                                                                                 \
         {"--sink-tokens", "N", "the first N keys are exempt from --window", &(o).sink_tokens, NULL},         \
+        {"--qk-norm", "EPS",                                                                                 \
+         "rows of Q and K are divided by sqrt(mean of squares + EPS) first", &(o).qk_norm, NULL},            \
+        {"--rope", "BASE[,DIM][,interleaved]",                                                               \
+         "rotary positions: the first DIM elements (default: all) of Q and K in\n"                           \
+         "pairs (i, i + DIM/2), interleaved: (2i, 2i + 1)",                                                   \
+         &(o).rope, NULL},                                                                                   \
         {"--softcap", "X", "scaled scores s become X * tanh(s / X)", &(o).soft_cap, NULL},                   \
         {"--link", "NAME",                                                                                   \
          "from scores to weights: softmax (the default), offbyone, signed, sigmoid,\n"                      \
