@@ -550,7 +550,8 @@ static void bad_problems_are_refused_by_name(void **state)
     REFUSED("link_zeta 0.5", (d.link = RAPT_LINK_CLIPPED, d.link_zeta = 0.5f));
     REFUSED("gate is f32", (d.q.dtype = d.k.dtype = d.v.dtype = d.out.dtype = RAPT_F16, d.gate = d.out, d.gate.dtype = RAPT_F32));
     REFUSED("gate and out disagree", (d.gate = d.out, d.gate.size[2]++));
-    REFUSED("link is 8", d.link = RAPT_LINK_COUNT);
+    REFUSED("link_alpha inf", (d.link = RAPT_LINK_AFFINE, d.link_alpha = INFINITY));
+    REFUSED("link is 9", d.link = RAPT_LINK_COUNT);
     REFUSED("not with link relu", (d.link = RAPT_LINK_RELU, d.sinks = (rapt_tensor)VECTOR(d.q.size[1])));
     REFUSED("segments is f32", d.segments = (rapt_tensor)VECTOR(4));
 #undef VECTOR

@@ -114,6 +114,8 @@ def attend(q, keys, values, scale, cap=None, biases=None, sink=-math.inf, mod=No
     if link == "clipped":
         clipped = [min(max((clip[1] - clip[0]) * w / total + clip[0], 0), 1) for w in weights]
         return [sum(w * v[e] for w, v in zip(clipped, values)) for e in range(len(values[0]))], top + math.log(total)
+    if link == "affine":
+        weights = [total * (clip[0] * w / total + clip[1]) for w in weights]
     out = [sum(w * v[e] for w, v in zip(weights, values)) / total for e in range(len(values[0]))]
     return out, top + math.log(total)
 

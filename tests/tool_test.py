@@ -176,7 +176,7 @@ class WithoutDevice(Case):
         self.fails(BAD_INPUT, "--softcap", *base, "--softcap", "0")
         self.fails(BAD_INPUT, "--softcap", *base, "--softcap", "-3")
         self.fails(BAD_INPUT, "--softcap", *base, "--softcap", "1e99")
-        for link in ("softmin", "", "relu:1", "clipped", "clipped:1", "clipped:a,b", "clipped:-1,2,3"):
+        for link in ("softmin", "", "relu:1", "clipped", "clipped:1", "clipped:a,b", "clipped:-1,2,3", "affine", "affine:1"):
             self.fails(BAD_INPUT, "--link", *base, "--link", link)
         self.fails(BAD_INPUT, "--scale", *base, "--scale", "much")
         self.fails(BAD_INPUT, "--time", *base, "--time", "0")
@@ -428,6 +428,8 @@ class WithDevice(Case):
             self.attention(q, k, v, "--link", link, "--causal", "--causal-offset", "-5", link=link, causal=True, offset=-5)
         self.attention(q, k, v, "--link", "clipped:-0.03,1.1", "--causal", "--causal-offset", "-5", link="clipped",
                        clip=(-0.03, 1.1), causal=True, offset=-5)
+        self.attention(q, k, v, "--link", "affine:1.5,-0.25", "--causal", "--causal-offset", "-5", link="affine",
+                       clip=(1.5, -0.25), causal=True, offset=-5)
 
     def test_gate(self):
         q, k, v = self.random(20, 2, 4, 2, 5, 9, 8, dv=6)

@@ -279,7 +279,7 @@ static void test_vectors_and_links(void **state)
         for (unsigned i = 0; i < RAPT_COUNT(rows); i++) {
             rapt_case c = base_case(RAPT_F32);
             c.link = (rapt_link)link;
-            c.sinks = link == RAPT_LINK_SOFTMAX || link == RAPT_LINK_SIGNED || link == RAPT_LINK_CLIPPED;
+            c.sinks = link == RAPT_LINK_SOFTMAX || link == RAPT_LINK_SIGNED || link >= RAPT_LINK_CLIPPED;
             c.key_bias = (uint8_t)(1 + link % 3);
             c.bias = (uint8_t)(link % 4);
             c.segments = link % 2 ? 3 : 0;
@@ -321,7 +321,7 @@ static void random_case(rapt_random *random, rapt_case *c)
         }
     }
     c->link = rapt_random_below(random, 3) == 0 ? (rapt_link)rapt_random_below(random, RAPT_LINK_COUNT) : RAPT_LINK_SOFTMAX;
-    c->key_splits = c->link == RAPT_LINK_CLIPPED ? 0 : c->key_splits;
+    c->key_splits = c->link >= RAPT_LINK_CLIPPED ? 0 : c->key_splits;
     c->sinks = c->link == RAPT_LINK_SOFTMAX ? (uint8_t)rapt_random_below(random, 3) : 0;
     c->key_bias = rapt_random_below(random, 3) == 0 ? (uint8_t)rapt_random_below(random, 4) : 0;
     c->bias = c->sequences == 0 && rapt_random_below(random, 3) == 0 ? (uint8_t)rapt_random_below(random, 4) : 0;

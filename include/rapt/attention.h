@@ -30,6 +30,8 @@ typedef enum rapt_link {
     RAPT_LINK_NONE,        /* s */
     RAPT_LINK_CLIPPED,     /* clip((zeta - gamma) softmax(s) + gamma, 0, 1) (arXiv:2306.12929); in two passes over the
                             * keys, which are not split; lse is softmax's */
+    RAPT_LINK_AFFINE,      /* alpha softmax(s) + beta, of visible keys (after Affine-Scaled Attention, with one alpha and beta
+                            * for all); likewise in two passes */
     RAPT_LINK_COUNT
 } rapt_link;
 
@@ -113,6 +115,7 @@ typedef struct rapt_attention_desc {
     float user_constants[RAPT_USER_CONSTANTS]; /* user_f(i); new values need no new compilation */
     rapt_link link;         /* not softmax: rows of 16-bit matrix units are refused */
     float link_gamma, link_zeta; /* with RAPT_LINK_CLIPPED: at most 0, at least 1 */
+    float link_alpha, link_beta; /* with RAPT_LINK_AFFINE */
     /* Absent while their dtype is RAPT_DTYPE_NONE: */
     rapt_tensor sinks;    /* (q_heads or max(q_heads, kv_heads)) float32: a logit per head that joins the softmax without
                            * a value, and so counts in the lse (StreamingLLM's zero sink; gpt-oss). A row that sees no key

@@ -50,6 +50,7 @@
 #define RAPT_PARAM_LINK_RELU 5u
 #define RAPT_PARAM_LINK_NONE 6u
 #define RAPT_PARAM_LINK_CLIPPED 7u /* the second pass; the first is softmax */
+#define RAPT_PARAM_LINK_AFFINE 8u  /* likewise */
 
 /* Fixed bindings of set 0. 8 storage buffers at most: that is the floor of what devices offer. */
 #define RAPT_BIND_PARAMS 0
@@ -112,8 +113,8 @@
     RAPT_UINT x_key_bias_stride_h; /* of query heads */                                                      \
     RAPT_UINT x_segments;                                                                                    \
     RAPT_UINT x_segments_stride_b;                                                                           \
-    RAPT_FLOAT link_gamma;                                                                                   \
-    RAPT_FLOAT link_range; /* zeta - gamma */                                                                \
+    RAPT_FLOAT link_offset;                                                                                  \
+    RAPT_FLOAT link_range; /* see rapt_problem */                                                                \
     RAPT_UINT g_stride_b;  /* gate */                                                                        \
     RAPT_UINT g_stride_h;                                                                                    \
     RAPT_UINT g_stride_s;                                                                                    \

@@ -1,8 +1,8 @@
 // Hook "finish": from the running state (m, l, acc) of a row to its output and log-sum-exp, or to a partial result.
 // m is in units of log2: weights are exp2(score * log2(e) - m).
 
-#ifndef IS_CLIPPED
-#define IS_CLIPPED false
+#ifndef IS_SECOND_PASS
+#define IS_SECOND_PASS false
 #endif
 
 // What the accumulator is multiplied by. A row that saw no key has l = 0 and gives 0.
@@ -35,7 +35,7 @@ void finish_store_sums(Walk w, uint head, uint query, float m, float l)
         uint at = pc.l_base + part_number(w, head, query) * 2u;
         lse_or_ml[at] = m;
         lse_or_ml[at + 1u] = l;
-    } else if (!IS_CLIPPED && (p.flags & RAPT_PARAM_LSE) != 0u) {
+    } else if (!IS_SECOND_PASS && (p.flags & RAPT_PARAM_LSE) != 0u) {
         lse_or_ml[lse_index(w, head, query)] = finish_lse(m, l);
     }
 }

@@ -2,20 +2,21 @@
 //
 // Softmax and its kin keep a running maximum m and a sum l of weights exp2(logit - m). Links without a denominator
 // (IS_ADDITIVE) leave m at 0 and l at 1, in the first split: partial results then simply add up in the merge, and the
-// output is the accumulator itself. The clipped link is one of them, whose second pass finds softmax's log-sum-exp in m. A kernel may define LINK (a specialization constant); else it is read from the parameters.
+// output is the accumulator itself. The clipped
+// and the affine link are such ones, whose second pass finds softmax's log-sum-exp in m. A kernel may define LINK (a specialization constant); else it is read from the parameters.
 #ifndef LINK
 #define LINK (p.flags >> RAPT_PARAM_LINK_SHIFT & RAPT_PARAM_LINK_MASK)
 #endif
 #define IS_OFFBYONE (LINK == RAPT_PARAM_LINK_OFFBYONE)
 #define IS_SIGNED (LINK == RAPT_PARAM_LINK_SIGNED)
-#define IS_CLIPPED (LINK == RAPT_PARAM_LINK_CLIPPED)
+#define IS_SECOND_PASS (LINK >= RAPT_PARAM_LINK_CLIPPED)
 #define IS_ADDITIVE (LINK >= RAPT_PARAM_LINK_SIGMOID)
 #define IS_SHAPED (LINK >= RAPT_PARAM_LINK_SIGNED) // weights are not exp2(logit - m)
 
 // The m and l that a row begins with. A sink is a key without a value, seen by the first split alone.
 float start_maximum(Walk w, uint head, uint query)
 {
-    if (IS_CLIPPED) // m is the log-sum-exp that the first pass left
+    if (IS_SECOND_PASS) // m is the log-sum-exp that the first pass left
         return max(lse_or_ml[lse_index(w, head, query)] * LOG2_E, MAXIMUM_START);
     if (IS_ADDITIVE)
         return 0.0;
@@ -31,7 +32,7 @@ float start_maximum(Walk w, uint head, uint query)
 }
 float start_sum(Walk w, float maximum)
 {
-    if (IS_CLIPPED)
+    if (IS_SECOND_PASS)
         return 1.0;
     return w.split == 0u && maximum > MAXIMUM_START ? 1.0 : 0.0;
 }
@@ -61,8 +62,10 @@ float erf_exact(float x)
 // The weight of a logit, with IS_ADDITIVE.
 float link_weight(float logit, float m)
 {
-    if (IS_CLIPPED)
-        return clamp(p.link_range * exp2(logit - m) + p.link_gamma, 0.0, 1.0);
+    if (IS_SECOND_PASS) {
+        float weight = p.link_range * exp2(logit - m) + p.link_offset;
+        return LINK == RAPT_PARAM_LINK_CLIPPED ? clamp(weight, 0.0, 1.0) : weight;
+    }
     float s = logit * LN2;
     if (LINK == RAPT_PARAM_LINK_SIGMOID)
         return 1.0 / (1.0 + exp2(-logit));

@@ -146,6 +146,8 @@ static void make_case(const rapt_plan *plan, unsigned shrink, probe_case *c)
         d->link_gamma = -0.02f;
         d->link_zeta = 1.25f;
     }
+    d->link_alpha = 1.5f;
+    d->link_beta = -0.0625f;
     make_extras(plan, c, tokens_k);
     if (p->norm_epsilon >= 0.0f) {
         d->flags |= RAPT_ATTENTION_QK_NORM;
@@ -253,7 +255,7 @@ static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, ui
     const uint64_t head_q = head * c->heads_q / c->heads_out;
     const int64_t place = (int64_t)query + (int64_t)c->nk - (int64_t)c->nq;
     const bool sinks = d->sinks.dtype != RAPT_DTYPE_NONE, segments = d->segments.dtype != RAPT_DTYPE_NONE;
-    const bool clipped = d->link == RAPT_LINK_CLIPPED, additive = d->link >= RAPT_LINK_SIGMOID && !clipped, is_signed = d->link == RAPT_LINK_SIGNED;
+    const bool second = rapt_link_two_passes(d->link), additive = d->link >= RAPT_LINK_SIGMOID && !second, is_signed = d->link == RAPT_LINK_SIGNED;
     const double sink = sinks                                ? (double)extra_number(RAPT_X_SINKS, head_q)
                         : d->link == RAPT_LINK_OFFBYONE ? 0
                                                              : -INFINITY;
@@ -298,11 +300,13 @@ static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, ui
     if (sum == 0) /* biases hide what there was to see */
         visible = 0;
     double denominator = sum;
-    if (clipped) {
+    if (second) {
         denominator = 1;
         for (uint64_t j = 0; j < c->nk; j++)
-            scores[j] = fmin(fmax(((double)d->link_zeta - (double)d->link_gamma) * scores[j] / sum +
-                                      (double)d->link_gamma, 0), 1);
+            scores[j] = d->link == RAPT_LINK_AFFINE
+                            ? (scores[j] > 0 ? (double)d->link_alpha * scores[j] / sum + (double)d->link_beta : 0)
+                            : fmin(fmax(((double)d->link_zeta - (double)d->link_gamma) * scores[j] / sum +
+                                            (double)d->link_gamma, 0), 1);
     }
     /* f16 matrices round the weights to 11 bits; storage rounds the output. */
     double unit = dtype == RAPT_BF16 ? 0x1p-8 : dtype == RAPT_F16 ? 0x1p-10 : 0x1p-15;
@@ -567,7 +571,7 @@ static rapt_status run_case(probe_run *r, rapt_device *device, double *share, ui
         return status;
     take_results(r);
     *share = worst_error(r);
-    if (r->plan->problem.link == RAPT_LINK_CLIPPED)
+    if (rapt_link_two_passes(r->plan->problem.link))
         *culprit = 1; /* the second pass, which is the rarer one */
     if (*share <= 1 || r->plan->splits < 2) /* what packs vectors is not told apart from what reads them */
         return RAPT_OK;

@@ -244,6 +244,8 @@ static const rapt_case named[] = {
      .groups = QUICK},
     {"gate-varlen", SHAPE(1, 4, 2, 100, 130, 64, 64), F32, .gate = true, .sinks = 1, .alibi = true, .sequences = 5,
      .length_q = {1, 33, 0, 60, 6}, .length_k = {64, 33, 5, 0, 28}, .groups = QUICK},
+    {"link-affine-poison", SHAPE(1, 4, 2, 70, 90, 64, 64), F32, CAUSAL(-9), .link = RAPT_LINK_AFFINE, .sinks = 1,
+     .input = RAPT_INPUT_POISONED, .groups = CORE},
     {"gate-clipped", SHAPE(1, 2, 2, 40, 70, 64, 64), F16, .gate = true, .link = RAPT_LINK_CLIPPED, .groups = QUICK},
     /* nothing at all */
     {"no-queries", SHAPE(2, 3, 3, 0, 5, 8, 8), F32, .groups = QUICK},
@@ -506,7 +508,7 @@ static rapt_case mixed_case(rapt_random *r)
     if (rapt_random_below(r, 4) == 0) {
         c.link = (rapt_link)rapt_random_below(r, RAPT_LINK_COUNT);
         c.sinks = c.link == RAPT_LINK_SOFTMAX || c.link == RAPT_LINK_SIGNED ? c.sinks : 0;
-        c.key_splits = c.link == RAPT_LINK_CLIPPED ? 0 : c.key_splits;
+        c.key_splits = c.link >= RAPT_LINK_CLIPPED ? 0 : c.key_splits;
     }
     if (rapt_random_below(r, 6) == 0 && !(c.soft_cap > 0))
         c.rank = (uint8_t)(1 + rapt_random_below(r, 20));

@@ -320,16 +320,24 @@ static float additive_weight_f32(rapt_link link, float s)
 
 static bool is_additive(rapt_link link)
 {
-    return link >= RAPT_LINK_SIGMOID && link != RAPT_LINK_CLIPPED;
+    return link >= RAPT_LINK_SIGMOID && link < RAPT_LINK_CLIPPED;
 }
 
-/* The clipped link's weight in place of softmax's. */
+/* The clipped and the affine link's weight in place of softmax's. */
+static bool two_passes(rapt_link link)
+{
+    return link == RAPT_LINK_CLIPPED || link == RAPT_LINK_AFFINE;
+}
 static double clip_f64(const rapt_attention_desc *d, double weight)
 {
+    if (d->link == RAPT_LINK_AFFINE)
+        return (double)d->link_alpha * weight + (double)d->link_beta;
     return fmin(fmax(((double)d->link_zeta - (double)d->link_gamma) * weight + (double)d->link_gamma, 0), 1);
 }
 static float clip_f32(const rapt_attention_desc *d, float weight)
 {
+    if (d->link == RAPT_LINK_AFFINE)
+        return d->link_alpha * weight + d->link_beta;
     return fminf(fmaxf((d->link_zeta - d->link_gamma) * weight + d->link_gamma, 0), 1);
 }
 
@@ -412,10 +420,10 @@ static void attend_f64(const problem *p, const row *r, double *s, double *out, d
         sum += exp(r->sink - largest);
     for (uint64_t e = 0; e < dim_v && sum > 0; e++)
         out[e] /= sum;
-    for (uint64_t e = 0; e < dim_v && p->desc->link == RAPT_LINK_CLIPPED; e++) {
+    for (uint64_t e = 0; e < dim_v && two_passes(p->desc->link); e++) {
         out[e] = 0;
         for (uint64_t j = 0; j < r->keys && sum > 0; j++)
-            if (row_sees(p, r, j))
+            if (row_sees(p, r, j) && s[j] > -INFINITY)
                 out[e] += clip_f64(p->desc, exp(s[j] - largest) / sum) * (double)r->v[j * dim_v + e];
     }
     *lse = sum > 0 ? largest + log(sum) : -INFINITY;
@@ -465,13 +473,13 @@ static void attend_f32(const problem *p, const row *r, bool half_weights, float 
     }
     if (r->sink > -INFINITY)
         sum += expf((float)r->sink - largest);
-    for (uint64_t e = 0; e < dim_v && p->desc->link == RAPT_LINK_CLIPPED; e++) {
+    for (uint64_t e = 0; e < dim_v && two_passes(p->desc->link); e++) {
         acc[e] = 0;
         for (uint64_t j = 0; j < r->keys && sum > 0; j++)
-            if (row_sees(p, r, j))
+            if (row_sees(p, r, j) && s[j] > -INFINITY)
                 acc[e] += clip_f32(p->desc, expf(s[j] - largest) / sum) * r->v[j * dim_v + e];
     }
-    const float divisor = p->desc->link == RAPT_LINK_CLIPPED ? 1 : sum;
+    const float divisor = two_passes(p->desc->link) ? 1 : sum;
     for (uint64_t e = 0; e < dim_v; e++)
         out[e] = sum > 0 ? (double)rapt_check_round(p->desc->q.dtype, acc[e] / divisor) : 0;
     *lse = sum > 0 ? (double)(largest + logf(sum)) : (double)-INFINITY;

@@ -202,6 +202,8 @@ static void describe(rapt_check_problem *p)
     }
     d->soft_cap = c->soft_cap;
     d->link = c->link;
+    d->link_alpha = c->link == RAPT_LINK_AFFINE ? 1.25f : 0;
+    d->link_beta = c->link == RAPT_LINK_AFFINE ? 0.01f : 0;
     if (c->link == RAPT_LINK_CLIPPED) { /* so that some weights are clipped, but not most */
         d->link_gamma = -0.01f;
         d->link_zeta = 1.05f;

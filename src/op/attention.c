@@ -8,7 +8,8 @@ static const char *const axis_names[4] = {"batch", "heads", "sequence", "head_di
 
 const char *rapt_link_name(uint32_t link)
 {
-    static const char *const names[] = {"softmax", "offbyone", "signed", "sigmoid", "laplace", "relu", "none", "clipped"};
+    static const char *const names[] = {"softmax", "offbyone", "signed", "sigmoid", "laplace", "relu", "none", "clipped",
+                                        "affine"};
     _Static_assert(RAPT_COUNT(names) == RAPT_LINK_COUNT, "a link has no name");
     return link < RAPT_LINK_COUNT ? names[link] : "unknown";
 }
@@ -458,15 +459,25 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
                          (unsigned)RAPT_LINK_COUNT);
     p->link = desc->link;
     if (desc->sinks.dtype != RAPT_DTYPE_NONE && p->link != RAPT_LINK_SOFTMAX && p->link != RAPT_LINK_SIGNED &&
-        p->link != RAPT_LINK_CLIPPED)
+        !rapt_link_two_passes(p->link))
         return rapt_fail(error, RAPT_ERROR_INVALID, "sinks join a denominator of their own: not with link %s",
                          rapt_link_name(p->link));
     if (p->link == RAPT_LINK_CLIPPED) {
-        p->link_gamma = desc->link_gamma;
-        p->link_zeta = desc->link_zeta;
-        if (!isfinite(p->link_gamma) || !isfinite(p->link_zeta) || p->link_gamma > 0.0f || p->link_zeta < 1.0f)
+        const float gamma = desc->link_gamma, zeta = desc->link_zeta;
+        if (!isfinite(gamma) || !isfinite(zeta) || gamma > 0.0f || zeta < 1.0f)
             return rapt_fail(error, RAPT_ERROR_INVALID, "link_gamma %g and link_zeta %g: at most 0, and at least 1",
-                             (double)p->link_gamma, (double)p->link_zeta);
+                             (double)gamma, (double)zeta);
+        p->link_offset = gamma;
+        p->link_range = zeta - gamma;
+    }
+    if (p->link == RAPT_LINK_AFFINE) {
+        p->link_range = desc->link_alpha;
+        p->link_offset = desc->link_beta;
+        if (!isfinite(p->link_range) || !isfinite(p->link_offset))
+            return rapt_fail(error, RAPT_ERROR_INVALID, "link_alpha %g and link_beta %g must be finite",
+                             (double)p->link_range, (double)p->link_offset);
+    }
+    if (rapt_link_two_passes(p->link)) {
         if (!p->lse) { /* what the first pass leaves to the second */
             p->lse = p->lse_hidden = true;
             p->stride[RAPT_T_LSE][0] = p->varlen || p->batch <= 1 ? 0 : p->heads_out * p->total_q;

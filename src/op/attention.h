@@ -51,7 +51,7 @@ typedef struct rapt_problem {
     uint32_t sink_tokens;
     float soft_cap; /* 0: none */
     uint32_t link;   /* rapt_link */
-    float link_gamma, link_zeta; /* 0, but of RAPT_LINK_CLIPPED */
+    float link_offset, link_range; /* of links in two passes: the weight is link_range * softmax + link_offset, and maybe clipped */
     bool lse_hidden; /* `lse`, but the caller does not want it: it lies in the workspace */
     uint32_t extras; /* bit per RAPT_X_* */
     rapt_extra extra[RAPT_X_COUNT];
@@ -83,6 +83,11 @@ typedef struct rapt_problem {
 
 /* "softmax", "offbyone", ..: as the tool names them. */
 const char *rapt_link_name(uint32_t link);
+/* Whether a link takes softmax's weights and so goes over the keys twice. */
+static inline bool rapt_link_two_passes(uint32_t link)
+{
+    return link == RAPT_LINK_CLIPPED || link == RAPT_LINK_AFFINE;
+}
 
 /* Fills `problem`. RAPT_ERROR_INVALID says which tensor, axis and value. */
 rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem *problem, rapt_error *error);

@@ -475,8 +475,8 @@ static void fill_params(rapt_plan *plan)
         .window_left = p->window_left,
         .window_right = p->window_right,
         .sink_tokens = p->sink_tokens,
-        .link_gamma = p->link_gamma,
-        .link_range = p->link_zeta - p->link_gamma,
+        .link_offset = p->link_offset,
+        .link_range = p->link_range,
         .x_sinks_heads = (uint32_t)p->extra[RAPT_X_SINKS].heads,
     };
     const struct {
@@ -731,7 +731,7 @@ static rapt_status try_plan(rapt_plan *plan, const rapt_kernel_table *table, con
         plan->pipelines[plan->pipeline_count] = (rapt_plan_pipeline){.row = merge.row, .base = merge.row};
         memcpy(plan->pipelines[plan->pipeline_count++].constants, merge.constants, sizeof merge.constants);
     }
-    const bool two_passes = p->link == RAPT_LINK_CLIPPED; /* then keys are not split */
+    const bool two_passes = rapt_link_two_passes(p->link); /* then keys are not split */
     if (two_passes) {
         rapt_choose_second_pass(p, &main);
         rapt_plan_pipeline *second = &plan->pipelines[plan->pipeline_count++];

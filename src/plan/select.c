@@ -184,7 +184,7 @@ static uint32_t constant_value(const rapt_kernel_constant *c, const rapt_problem
     case RAPT_CONST_SOFT_CAP:
         return p->soft_cap > 0.0f;
     case RAPT_CONST_LINK:
-        return choice->second_pass || p->link != RAPT_LINK_CLIPPED ? p->link : RAPT_LINK_SOFTMAX;
+        return choice->second_pass || !rapt_link_two_passes(p->link) ? p->link : RAPT_LINK_SOFTMAX;
     case RAPT_CONST_EXTRAS:
         return p->extras << RAPT_PARAM_EXTRA_SHIFT | (p->bias ? RAPT_PARAM_BIAS : 0);
     }
@@ -208,7 +208,7 @@ static void choose_splits(const rapt_problem *p, const rapt_caps *caps, uint32_t
     const uint64_t nk = p->nk - choice->first_key;
     if (splits == 0) {
         splits = 1;
-        if (least > 0 && p->link != RAPT_LINK_CLIPPED && (row->supports & RAPT_ROW_PARTIAL) && p->bounded_k && p->bounded_q) {
+        if (least > 0 && !rapt_link_two_passes(p->link) && (row->supports & RAPT_ROW_PARTIAL) && p->bounded_k && p->bounded_q) {
             uint32_t width = caps->compute_units ? caps->compute_units : 16;
             uint64_t want = (uint64_t)width * (caps->device_class == RAPT_CLASS_SOFTWARE ? 2 : 4);
             uint64_t tiles = rapt_div_up(p->nq * choice->group, row->rows_per_tile);
@@ -316,8 +316,8 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
             REFUSE("is for at most %llu query rows, not %llu", (unsigned long long)row->nq_max,
                    (unsigned long long)(p->nq * choice->group));
         choose_splits(p, caps, is_tuned(row, tuned) ? tuned->key_splits : 0, least_splits, choice);
-        if (choice->splits > 1 && p->link == RAPT_LINK_CLIPPED)
-            REFUSE("cannot split the keys%s with a clipped link",
+        if (choice->splits > 1 && rapt_link_two_passes(p->link))
+            REFUSE("cannot split the keys%s with a link of two passes",
                    p->key_splits > 1 ? "" : ", as the device's buffer ranges demand,");
         if (choice->splits > 1 && !(row->supports & RAPT_ROW_PARTIAL))
             REFUSE("cannot split the keys%s", p->key_splits > 1 ? "" : ", which the device's buffer ranges demand");
@@ -341,7 +341,7 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
             pipeline.code = p->user_code;
         }
         bool bad = verdicts->lookup(verdicts->user, &pipeline, &why) == RAPT_VERDICT_BAD;
-        if (!bad && !merge && p->link == RAPT_LINK_CLIPPED) {
+        if (!bad && !merge && rapt_link_two_passes(p->link)) {
             rapt_choice second = *choice;
             rapt_choose_second_pass(p, &second);
             memcpy(pipeline.constants, second.constants, sizeof pipeline.constants);

@@ -121,7 +121,7 @@ static rapt_attention_desc take_desc(input *in, char kernel[80])
         if (more & 2)
             d.soft_cap = d.scale;
         if (more & 2)
-            d.link = (rapt_link)(take_byte(in) % 10);
+            d.link = (rapt_link)(take_byte(in) % 11);
         d.link_zeta = 1;
         if (more & 2 && take_byte(in) & 1)
             d.gate = shapes[forms & 1](dtype, batch, heads, nq, dim_v);
@@ -249,7 +249,7 @@ static void check_steps(const rapt_plan *plan)
     const uint64_t bh = p->batch * (p->heads_out / plan->group);
     uint64_t groups = 0, merged = 0, packed = 0, gated = 0, rewritten = 0;
     const uint32_t before = plan->extras.packed || p->prepared;
-    const bool two_passes = p->link == RAPT_LINK_CLIPPED;
+    const bool two_passes = rapt_link_two_passes(p->link);
     uint32_t slice = 0, phase = 0;
     for (uint32_t i = 0; i < plan->step_count; i++) {
         const rapt_step *s = &plan->steps[i];
@@ -305,7 +305,7 @@ static void check_steps(const rapt_plan *plan)
 static void check_plan(const rapt_plan *plan)
 {
     const rapt_problem *p = &plan->problem;
-    const bool two_passes = p->link == RAPT_LINK_CLIPPED;
+    const bool two_passes = rapt_link_two_passes(p->link);
     MUST(plan->splits == 1 || !two_passes);
     MUST(plan->pipeline_count == 1u + (plan->splits > 1 || two_passes) + plan->extras.packed + p->prepared +
                                      p->gate);

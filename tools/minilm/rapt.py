@@ -96,6 +96,7 @@ class AttentionDesc(c.Structure):
         ("slice_ms", c_float), ("window_left", c_int64), ("window_right", c_int64), ("sink_tokens", c_uint64),
         ("soft_cap", c_float), ("score_mod", c_char_p * 4), ("mask_mod", c_char_p * 4), ("user", UserBuffer * 4),
         ("user_constants", c_float * 16), ("link", c_int), ("link_gamma", c_float), ("link_zeta", c_float),
+        ("link_alpha", c_float), ("link_beta", c_float),
         ("sinks", Tensor), ("alibi", Tensor), ("key_bias", Tensor), ("segments", Tensor), ("gate", Tensor),
         ("bias", Tensor), ("bias_u", Tensor), ("bias_v", Tensor), ("qk_norm_epsilon", c_float), ("rope_base", c_double),
         ("rope_dim", c_uint32),

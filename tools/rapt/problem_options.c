@@ -217,36 +217,36 @@ static bool parse_window(const tool_problem_options *o, rapt_attention_desc *d, 
 }
 
 static const char *const link_names[RAPT_LINK_COUNT] = {"softmax", "offbyone", "signed", "sigmoid",
-                                                        "laplace", "relu",     "none",   "clipped"};
+                                                        "laplace", "relu",     "none",   "clipped", "affine"};
 
-/* A name; clipped:GAMMA,ZETA. */
+/* A name; clipped:GAMMA,ZETA and affine:ALPHA,BETA. */
 static bool parse_link(const tool_problem_options *o, rapt_attention_desc *d, rapt_error *error)
 {
     if (!o->link)
         return true;
-    char name[16] = "", gamma[32] = "";
+    char name[16] = "", first[32] = "";
     const char *colon = strchr(o->link, ':');
     snprintf(name, sizeof name, "%.*s", (int)(colon ? colon - o->link : 15), o->link);
     while (d->link < RAPT_LINK_COUNT && strcmp(name, link_names[d->link]) != 0)
         d->link++;
-    if (d->link == RAPT_LINK_COUNT || (colon != NULL) != (d->link == RAPT_LINK_CLIPPED))
+    const bool numbers = d->link == RAPT_LINK_CLIPPED || d->link == RAPT_LINK_AFFINE;
+    if (d->link == RAPT_LINK_COUNT || (colon != NULL) != numbers)
         return invalid(error,
-                       "--link '%.40s': softmax, offbyone, signed, sigmoid, laplace, relu, none or clipped:GAMMA,ZETA is "
-                       "needed",
+                       "--link '%.40s': softmax, offbyone, signed, sigmoid, laplace, relu, none, clipped:GAMMA,ZETA or "
+                       "affine:ALPHA,BETA is needed",
                        o->link);
     if (!colon)
         return true;
     const char *comma = strchr(colon, ',');
     double values[2];
-    snprintf(gamma, sizeof gamma, "%.*s", (int)(comma ? comma - colon - 1 : 0), colon + 1);
-    if (!comma || !tool_number("--link", gamma, &values[0], error) || !tool_number("--link", comma + 1, &values[1], error))
-        return invalid(error, "--link '%.40s': clipped:GAMMA,ZETA is needed, two numbers", o->link);
-    d->link_gamma = (float)values[0];
-    d->link_zeta = (float)values[1];
+    snprintf(first, sizeof first, "%.*s", (int)(comma ? comma - colon - 1 : 0), colon + 1);
+    if (!comma || !tool_number("--link", first, &values[0], error) || !tool_number("--link", comma + 1, &values[1], error))
+        return invalid(error, "--link '%.40s': two numbers are needed, as in clipped:-0.03,1.03", o->link);
+    *(d->link == RAPT_LINK_CLIPPED ? &d->link_gamma : &d->link_alpha) = (float)values[0];
+    *(d->link == RAPT_LINK_CLIPPED ? &d->link_zeta : &d->link_beta) = (float)values[1];
     return true;
 }
 
-/* BASE[,DIM][,interleaved] */
 static bool parse_rope(const tool_problem_options *o, rapt_attention_desc *d, rapt_error *error)
 {
     if (!o->rope)

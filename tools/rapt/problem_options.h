@@ -92,7 +92,7 @@ typedef struct tool_problem_options {
         {"--softcap", "X", "scaled scores s become X * tanh(s / X)", &(o).soft_cap, NULL},                   \
         {"--link", "NAME",                                                                                   \
          "from scores to weights: softmax (the default), offbyone, signed, sigmoid,\n"                      \
-         "laplace, relu, none, clipped:GAMMA,ZETA",                                                                              \
+         "laplace, relu, none, clipped:GAMMA,ZETA, affine:ALPHA,BETA",                                                                              \
          &(o).link, NULL},                                                                                   \
         TOOL_OPTIONS_USER((o).user),                                                                         \
         {"--scale", "X", "scores are X * q.k; default 1/sqrt(head_dim)", &(o).scale, NULL},                  \
