@@ -33,13 +33,13 @@
 #define RAPT_PARAM_WINDOW 16u /* only the keys p - window_left .. p + window_right, and the first sink_tokens */
 #define RAPT_PARAM_SOFT_CAP 32u
 /* What lies in the extra operand: float32 vectors, and int32 segments. In this order wherever they are counted. */
-#define RAPT_PARAM_BIAS 2048u /* a number per (query, key), in an operand of its own */
+#define RAPT_PARAM_BIAS 512u /* a number per (query, key), in an operand of its own */
 #define RAPT_PARAM_EXTRA_SHIFT 12
 #define RAPT_PARAM_SINKS 4096u     /* a logit per head that joins the softmax and has no value */
 #define RAPT_PARAM_ALIBI 8192u     /* a slope per query head: -slope * |p - j| is added to scores */
 #define RAPT_PARAM_KEY_BIAS 16384u /* a number per key, added to its scores; -inf hides the key */
 #define RAPT_PARAM_SEGMENTS 32768u /* only keys of the query's own segment are visible */
-#define RAPT_PARAM_EXTRAS 63488u /* all of these */
+#define RAPT_PARAM_EXTRAS 61952u /* all of these */
 /* Links: from scores to weights. */
 #define RAPT_PARAM_LINK_SHIFT 16
 #define RAPT_PARAM_LINK_MASK 15u

@@ -215,11 +215,11 @@ static rapt_status check_shapes(const rapt_attention_desc *d, rapt_error *error)
     return RAPT_OK;
 }
 
-/* Compulsory traffic of a tensor: each distinct element once. */
+/* Compulsory traffic of a tensor: each distinct element once. 0 of one that is not there, whose rank nobody has checked. */
 static uint64_t tensor_traffic(const rapt_tensor *t)
 {
     uint64_t bytes = rapt_dtype_size(t->dtype);
-    for (unsigned axis = 0; axis < t->rank; axis++)
+    for (unsigned axis = 0; bytes > 0 && axis < t->rank; axis++)
         bytes = sat_mul(bytes, t->size[axis] > 1 && t->stride[axis] == 0 ? 1 : t->size[axis]);
     return bytes;
 }
