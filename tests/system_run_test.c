@@ -98,6 +98,9 @@ static void run_steps(run *r)
         args.lse = slot(r, &s->lse);
         args.cu_seqlens_q = slot(r, &s->cu_seqlens_q);
         args.cu_seqlens_k = slot(r, &s->cu_seqlens_k);
+        args.gate = slot(r, &s->gate);
+        args.bias_u = slot(r, &s->bias_u);
+        args.bias_v = slot(r, &s->bias_v);
         RIG_OK(rapt_attention_plan(R.device, &s->attention, &plan, error));
         RIG_OK(rapt_plan_prepare(plan, error));
         RIG_OK(rapt_plan_describe(plan, &info, error));

@@ -126,7 +126,7 @@ typedef struct rapt_attention_desc {
                            * weight (it is then no visible key, but its value must be finite) */
     rapt_tensor segments; /* (batch, nk) int32: a query sees keys of its own segment only. The query at index i of a
                            * sequence belongs to the segment of key i + (nk - nq); where there is no such key it sees none */
-    rapt_tensor gate;     /* like out, of its dtype: out is multiplied by 1 / (1 + exp(-gate)), in a pass of its own once it
+    rapt_tensor gate;     /* like out, of its dtype; its stride of head_dim may be 0, one gate for a row: out is multiplied by 1 / (1 + exp(-gate)), in a pass of its own once it
                            * is rounded to its dtype; lse is as without (Gated Attention, arXiv:2505.06708) */
     rapt_tensor bias;     /* (batch or 1, q_heads or 1, nq, nk) float32, added to the scores; -inf: as of key_bias. Not with
                            * packed sequences */

@@ -98,6 +98,7 @@ typedef struct rapt_system_step {
     const char *what; /* in a few words; valid for ever */
     rapt_attention_desc attention;
     rapt_system_operand q, k, v, out, lse, cu_seqlens_q, cu_seqlens_k;
+    rapt_system_operand gate, bias_u, bias_v;
 } rapt_system_step;
 
 /* Steps run in order, each after the one before it has ended: rapt_attention_plan, rapt_attention_bind,

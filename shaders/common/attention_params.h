@@ -141,8 +141,8 @@
     RAPT_UINT rope_interleaved;                                                                              \
     RAPT_UINT rope_ratio_low; /* of the turns of neighbouring pairs: a 64-bit fraction */                    \
     RAPT_UINT rope_ratio_high;                                                                               \
+    RAPT_UINT gate_by_row;                                                                                   \
     RAPT_UINT unused0;                                                                                       \
-    RAPT_UINT unused1;                                                                                       \
     RAPT_LANES(lane); /* 0, 1, .. 15 read from memory, for shuffles a compiler must not fold */
 
 /* Behind them, and known to kernels with code of the app only. */

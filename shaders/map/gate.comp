@@ -40,9 +40,9 @@ void main()
         if (query >= w.nq) // past the end of this sequence
             continue;
         uint d = vector * 4u, count = min(p.head_dim_v - d, 4u), at = o_row_index(w, w.head0, query);
-        vec4 gate = load_q4(pc.q_base + batch_or_zero(w) * p.g_stride_b + w.head0 * p.g_stride_h +
-                                (w.q_first + query) * p.g_stride_s + d,
-                            count);
+        uint gate_at = pc.q_base + batch_or_zero(w) * p.g_stride_b + w.head0 * p.g_stride_h +
+                       (w.q_first + query) * p.g_stride_s;
+        vec4 gate = p.gate_by_row != 0u ? vec4(LOAD_ELEMENT(q_words1, gate_at)) : load_q4(gate_at + d, count);
         finish_store4(at, d, load_out4(at + d, count) / (1.0 + exp2(-LOG2_E * gate)));
     }
 }

@@ -13,12 +13,15 @@
 
 /* ---- what oracles stand on ---- */
 
-typedef struct oracle {
+typedef struct oracle oracle;
+struct oracle {
     const rapt_check_system *p;
     rapt_check_precision precision;
     rapt_check_expected *to;
     bool failed; /* something missing */
-} oracle;
+    /* What is added to the score of query i of head h against key j; NULL: nothing. */
+    double (*bias)(struct oracle *o, uint64_t b, uint64_t h, uint64_t i, uint64_t j, double scale);
+};
 
 static double r(const oracle *o, double x)
 {
@@ -286,6 +289,8 @@ static bool rows(oracle *o, sees_fn sees, attend_fn attend, double cap)
         for (uint64_t j = 0; j < nk; j++) {
             one.seen[j] = !sees || sees(o, g, p, (int64_t)j);
             one.s[j] = product(o, row4(q, b, h, i), row4(k, b, g, j), d, scale);
+            if (o->bias)
+                one.s[j] = r(o, one.s[j] + o->bias(o, b, h, i, j, scale));
             if (cap > 0)
                 one.s[j] = r(o, cap * r(o, tanh(r(o, one.s[j] / cap))));
             one.v[j] = row4(v, b, g, j);
@@ -485,6 +490,88 @@ static bool gemma_2(oracle *o)
     return rows(o, local_or_global, softmax, strtod(text_of(o, "soft_cap"), NULL));
 }
 
+/* ---- other scores, weights, outputs ---- */
+
+/* Cog Attention: the exponential of |s|, with the sign of s. */
+static void signed_weights(const oracle *o, const query *q)
+{
+    double top = -INFINITY, sum = 0;
+    for (uint64_t j = 0; j < q->n; j++)
+        if (q->seen[j])
+            top = fmax(top, fabs(q->s[j]));
+    for (uint64_t e = 0; e < q->d_v; e++)
+        q->out[e] = 0;
+    for (uint64_t j = 0; j < q->n; j++) {
+        if (!q->seen[j])
+            continue;
+        const double w = weight(o, exp(r(o, fabs(q->s[j]) - top))), sign = q->s[j] > 0 ? 1 : q->s[j] < 0 ? -1 : 0;
+        sum = r(o, sum + w);
+        for (uint64_t e = 0; e < q->d_v; e++)
+            q->out[e] = r(o, q->out[e] + r(o, sign * w * q->v[j][e]));
+    }
+    for (uint64_t e = 0; e < q->d_v; e++)
+        q->out[e] = sum > 0 ? stored(o, r(o, q->out[e] / sum)) : 0;
+    *q->lse = sum > 0 ? r(o, top + r(o, log(sum))) : -INFINITY;
+}
+static bool cog(oracle *o)
+{
+    return rows(o, maybe_causal, signed_weights, 0);
+}
+
+/* FlashBias: b = U W^T. In the order of the paper's equation: sqrt(d) U stands behind Q, and is stored. */
+static double product_of_factors(oracle *o, uint64_t b, uint64_t h, uint64_t i, uint64_t j, double scale)
+{
+    const rapt_check_array *u = input(o, "u"), *w = input(o, "w");
+    const double *from_u = row4(u, b, h, i), *from_w = row4(w, b, h, j);
+    double sum = 0, size = 0;
+    for (uint64_t e = 0; e < u->shape[3]; e++) {
+        sum = r(o, sum + r(o, stored(o, from_u[e] / scale) * from_w[e]));
+        size += fabs(from_u[e] * from_w[e]);
+    }
+    o->to->score = fmax(o->to->score, size);
+    return r(o, scale * sum);
+}
+static bool flash_bias(oracle *o)
+{
+    o->bias = product_of_factors;
+    return rows(o, maybe_causal, softmax, 0);
+}
+
+/* out * sigmoid(g), g of all of `each` elements in a row. */
+static bool gate(oracle *o, uint64_t each)
+{
+    const rapt_check_array *g = input(o, "g");
+    for (uint64_t n = 0; n < o->to->out_count && !o->failed; n++)
+        o->to->out[n] = stored(o, r(o, o->to->out[n] / r(o, 1 + r(o, exp(-g->data[n / each])))));
+    return !o->failed;
+}
+static bool gated_attention(oracle *o)
+{
+    return rows(o, maybe_causal, softmax, 0) && gate(o, 1);
+}
+
+/* Quantizable Transformers, section 4: clip((zeta - gamma) softmax(s) + gamma, 0, 1), or a gate. */
+static void clipped(const oracle *o, const query *q)
+{
+    oracle *with = (oracle *)o; /* to read parameters, which may note that one is missing */
+    const double gamma = strtod(text_of(with, "gamma"), NULL), zeta = strtod(text_of(with, "zeta"), NULL);
+    softmax(o, q);
+    for (uint64_t e = 0; e < q->d_v; e++) {
+        double sum = 0;
+        for (uint64_t j = 0; j < q->n; j++)
+            if (q->seen[j])
+                sum = r(o, sum + r(o, fmin(fmax(r(o, r(o, (zeta - gamma) * r(o, exp(q->s[j] - *q->lse))) + gamma), 0), 1) *
+                                          q->v[j][e]));
+        q->out[e] = stored(o, sum);
+    }
+}
+static bool quantizable(oracle *o)
+{
+    if (whole(o, "gated") == 0)
+        return rows(o, maybe_causal, clipped, 0);
+    return rows(o, maybe_causal, softmax, 0) && gate(o, input(o, "v")->shape[3]);
+}
+
 /* Block-Attention, section 2: a token of a passage sees that passage up to itself; one of the last block
  * everything up to itself. */
 static bool in_block(oracle *o, uint64_t kv, int64_t p, int64_t j)
@@ -569,6 +656,10 @@ static const struct {
     {"Block-Attention for RAG", block_attention},
     {"DuoAttention", duo},
     {"Gemma 2 (logit soft cap)", gemma_2},
+    {"Cog Attention (negative weights)", cog},
+    {"FlashBias", flash_bias},
+    {"Gated Attention (post-SDPA sigmoid gate)", gated_attention},
+    {"Clipped softmax / gated attention (Quantizable Transformers)", quantizable},
     {"FLARE", flare},
 };
 

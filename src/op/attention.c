@@ -96,6 +96,7 @@ static bool same_size(const rapt_tensor *t, unsigned axis, uint64_t want)
 
 rapt_status rapt_tensor_check(const rapt_tensor *t, const char *name, unsigned rank, bool is_output, rapt_error *error)
 {
+    const bool is_gate = name == tensor_names[RAPT_T_GATE];
     if (t->rank != rank)
         return rapt_fail(error, RAPT_ERROR_INVALID, "%s: rank %u, expected %u", name, t->rank, rank);
     uint64_t extent = 1;
@@ -114,7 +115,7 @@ rapt_status rapt_tensor_check(const rapt_tensor *t, const char *name, unsigned r
     }
     if (!rapt_mul_u64(extent, rapt_dtype_size(t->dtype), &extent) || extent > INT64_MAX)
         return rapt_fail(error, RAPT_ERROR_INVALID, "%s: the extent overflows 63 bits", name);
-    if (rank == 4 && t->size[3] > 1 && t->stride[3] != 1)
+    if (rank == 4 && t->size[3] > 1 && t->stride[3] != 1 && !(is_gate && t->stride[3] == 0))
         return rapt_fail(error, RAPT_ERROR_INVALID, "%s: stride %lld of head_dim, must be 1", name,
                          (long long)t->stride[3]);
     if (t->align != 0 && !rapt_is_pow2(t->align))
@@ -385,6 +386,7 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
                              rapt_dtype_name(dtype), tensor_names[i], rapt_dtype_name(tensors[i]->dtype));
     p->lse = desc->lse.dtype != RAPT_DTYPE_NONE;
     p->gate = desc->gate.dtype != RAPT_DTYPE_NONE;
+    p->gate_by_row = p->gate && desc->gate.stride[3] == 0;
     if (p->gate && desc->gate.dtype != dtype)
         return rapt_fail(error, RAPT_ERROR_INVALID, "gate is %s, must be %s as q", rapt_dtype_name(desc->gate.dtype),
                          rapt_dtype_name(dtype));

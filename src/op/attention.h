@@ -55,6 +55,7 @@ typedef struct rapt_problem {
     bool lse_hidden; /* `lse`, but the caller does not want it: it lies in the workspace */
     uint32_t extras; /* bit per RAPT_X_* */
     rapt_extra extra[RAPT_X_COUNT];
+    bool gate_by_row; /* one for a row of the output */
     bool bias; /* a dense one */
     bool prepared; /* q and k are rewritten first: head_dim_qk, strides and bytes are then those of what lies in the
                     * workspace, and of the app's: */

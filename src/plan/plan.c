@@ -137,7 +137,9 @@ static unsigned role_spans(const launch *l, const box *b, rapt_role role, span s
             h1 = h1 * p->heads_q / p->heads_out;
         }
         spans[2] = (span){q0, q1 - 1, p->stride[tensor][2], query_axis};
-        *inner = role == RAPT_ROLE_Q ? p->head_dim_qk : role != RAPT_ROLE_LSE ? p->head_dim_v : 1;
+        *inner = role == RAPT_ROLE_Q                                                ? p->head_dim_qk
+                 : role == RAPT_ROLE_LSE || (role == RAPT_ROLE_GATE && p->gate_by_row) ? 1
+                                                                                     : p->head_dim_v;
         break;
     case RAPT_ROLE_K:
     case RAPT_ROLE_V:
@@ -502,6 +504,7 @@ static void fill_params(rapt_plan *plan)
     params.g_stride_b = (uint32_t)p->stride[RAPT_T_GATE][0];
     params.g_stride_h = (uint32_t)p->stride[RAPT_T_GATE][1];
     params.g_stride_s = (uint32_t)p->stride[RAPT_T_GATE][2];
+    params.gate_by_row = p->gate_by_row;
     params.bias_stride_b = (uint32_t)p->stride[RAPT_T_BIAS][0];
     params.bias_stride_h = (uint32_t)p->stride[RAPT_T_BIAS][1];
     params.bias_stride_q = (uint32_t)p->stride[RAPT_T_BIAS][2];

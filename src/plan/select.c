@@ -132,7 +132,7 @@ bool rapt_problem_aligned(const rapt_problem *p)
     for (int t = RAPT_T_Q; t <= RAPT_T_OUT; t++)
         if (!role_aligned(p, t, 4))
             return false;
-    return !p->gate || role_aligned(p, RAPT_T_GATE, 4);
+    return !p->gate || p->gate_by_row || role_aligned(p, RAPT_T_GATE, 4);
 }
 
 /* What the operands' kinds and the buffers' declared usages demand. */

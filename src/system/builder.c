@@ -301,6 +301,14 @@ static bool number(rapt_system_builder *b, const char *name, const char *text, f
     return true;
 }
 
+bool rapt_system_number(rapt_system_builder *b, const char *name, float *out)
+{
+    const char *text = setting(b, name);
+    if (!text)
+        return true;
+    return text[0] ? number(b, name, text, out) : missing(b, name);
+}
+
 bool rapt_system_common(rapt_system_builder *b, rapt_attention_desc *d)
 {
     const char *scale = setting(b, "scale"), *cap = setting(b, "soft_cap");
@@ -349,7 +357,10 @@ rapt_system_step *rapt_system_step_add(rapt_system_builder *b, const char *what,
                             .out = out.at,
                             .lse = lse ? lse->at : absent,
                             .cu_seqlens_q = absent,
-                            .cu_seqlens_k = absent};
+                            .cu_seqlens_k = absent,
+                            .gate = absent,
+                            .bias_u = absent,
+                            .bias_v = absent};
     s->attention.struct_size = sizeof s->attention;
     s->attention.q = q.tensor;
     s->attention.k = k.tensor;

@@ -57,6 +57,8 @@ bool rapt_system_integer(rapt_system_builder *b, const char *name, int64_t low, 
 bool rapt_system_list(rapt_system_builder *b, const char *name, int64_t high, int64_t *out, uint32_t capacity,
                       uint32_t *count); /* 0 to `high` each, rising */
 
+bool rapt_system_number(rapt_system_builder *b, const char *name, float *out);
+
 /* Parameters that many systems share, into a descriptor: causal (0 or 1), scale ("1/sqrt(d)" or a number),
  * key_splits. */
 bool rapt_system_common(rapt_system_builder *b, rapt_attention_desc *d);
@@ -88,5 +90,9 @@ bool rapt_system_capped(rapt_system_builder *b);
 bool rapt_system_duo(rapt_system_builder *b);
 bool rapt_system_blocks(rapt_system_builder *b);
 bool rapt_system_latent(rapt_system_builder *b);
+bool rapt_system_signed(rapt_system_builder *b);
+bool rapt_system_low_rank(rapt_system_builder *b);
+bool rapt_system_gated(rapt_system_builder *b);
+bool rapt_system_quantizable(rapt_system_builder *b);
 
 #endif

@@ -225,6 +225,9 @@ static rapt_status run_step(run *r, uint32_t n, rapt_error *error)
     args.lse = slot(r, &step->lse);
     args.cu_seqlens_q = slot(r, &step->cu_seqlens_q);
     args.cu_seqlens_k = slot(r, &step->cu_seqlens_k);
+    args.gate = slot(r, &step->gate);
+    args.bias_u = slot(r, &step->bias_u);
+    args.bias_v = slot(r, &step->bias_v);
     rapt_status status = rapt_attention_bind(s->plan, &args, &s->binding, error);
     const double start = tool_now_ns();
     if (status == RAPT_OK)
