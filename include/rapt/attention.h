@@ -35,6 +35,22 @@ typedef enum rapt_link {
     RAPT_LINK_COUNT
 } rapt_link;
 
+/* Neighbourhoods of a grid (NATTEN, arXiv:2204.07143; strides: GNA, arXiv:2504.16922): the sequence is a grid of 1 to 3 axes,
+ * flattened with the last axis fastest, and a query sees keys of a window around it, along each axis. For an axis of length
+ * n, kernel size K, dilation d, stride s, and the query at x: it sees keys of its own group x mod d, whose m places are
+ * numbered y = floor(x / d). Queries of a block of s places share the window of its leader
+ * c = min(floor(y / s) s + floor(s / 2), m - 1): K keys from clamp(c - floor(K / 2), 0, m - K). Along a causal axis
+ * c = min(floor(y / s) s + s - 1, m - 1), and the keys are those of max(0, c - K + 1) .. c that are <= y. */
+#define RAPT_GRID_MAX_RANK 3
+typedef struct rapt_grid {
+    uint32_t rank;                             /* axes, at most 3; 0: no grid */
+    uint32_t size[RAPT_GRID_MAX_RANK];         /* of each axis, the slowest first; their product is nq and nk */
+    uint32_t kernel_size[RAPT_GRID_MAX_RANK];  /* K >= 1; K d <= n */
+    uint32_t dilation[RAPT_GRID_MAX_RANK];     /* 0: 1 */
+    uint32_t stride[RAPT_GRID_MAX_RANK];       /* at most K; 0: 1 */
+    uint32_t causal;                           /* bit per axis, bit 0 the first */
+} rapt_grid;
+
 /* O = softmax(scale * Q K^T + mask) V
  *
  * q    (batch, q_heads,  nq, head_dim_qk)   f32, f16 or bf16; q, k and v share one dtype
@@ -142,6 +158,8 @@ typedef struct rapt_attention_desc {
                             * arXiv:2104.09864), a key's position being its index in its sequence, a query's
                             * i + (nk - nq) + causal_offset; 0: not */
     uint32_t rope_dim;     /* elements at the front of each row that are turned, even; 0: head_dim_qk */
+    rapt_grid grid;       /* neighbourhoods; nq and nk are then equal. Not with packed sequences, RAPT_ATTENTION_CAUSAL,
+                           * RAPT_ATTENTION_WINDOW and alibi, and keys are not split */
 } rapt_attention_desc;
 #define RAPT_ATTENTION_DESC_INIT {.struct_size = sizeof(rapt_attention_desc)}
 

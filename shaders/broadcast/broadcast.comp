@@ -18,7 +18,9 @@
 // Every loop is unrolled, except the one over blocks of KEYS keys and those at the rim, which are rolled on purpose:
 // unrolled storage-buffer accesses take these devices' compilers seconds.
 //
-// LANES, ROW_LANES, ROWS (1 to 4) and TEXEL_KIND are defines. (As a specialization constant LANES is miscompiled by
+// With GRID, rows and keys are places of boxes of a grid: hook/grid.glsl.
+//
+// LANES, ROW_LANES, ROWS (1 to 4), TEXEL_KIND and GRID are defines. (As a specialization constant LANES is miscompiled by
 // lavapipe 25.0.)
 #include "common/attention_params.h"
 #include "common/io.glsl"
@@ -49,6 +51,10 @@ layout(constant_id = 13) const uint LINK_ = 0;
 #define IS_SOFT_CAP (SOFT_CAP != 0u)
 #define EXTRAS EXTRAS_
 #define LINK LINK_
+#ifdef GRID
+layout(constant_id = 14) const uint GRID_RANK = 2;
+#define GRID_ROWS (LANES * ROWS)
+#endif
 #define NO_KV_BUFFERS
 #include "common/buffers.glsl"
 #include "hook/walk.glsl"
@@ -118,8 +124,25 @@ const float RESCALE_STEP = 10.0;
 #define SEES(key)                                                                                              \
     (IS_SEGMENTS ? BOTH(SEES_PLACE(key), SAME(segment, RowLimits(key_segment(w, KEY(key))))) : SEES_PLACE(key))
 
+// Key c of a block, and which rows see it. A grid's keys are kept in arrays, as they are counted on from one to the next.
+#ifdef GRID
+#define SEES_ALONG(axis, c) LESS(RowLimits(key[c][axis]) - grid_start[axis], grid_count[axis])
+#define SEES_GRID(c)                                                                                           \
+    (GRID_RANK == 1u   ? SEES_ALONG(2, c)                                                                      \
+     : GRID_RANK == 2u ? BOTH(SEES_ALONG(1, c), SEES_ALONG(2, c))                                              \
+                       : BOTH(SEES_ALONG(0, c), BOTH(SEES_ALONG(1, c), SEES_ALONG(2, c))))
+#define TOKEN(c) token[c]
+#define USER_KEY(c) token[c]
+#define SEES_KEY(c)                                                                                            \
+    (IS_SEGMENTS ? BOTH(SEES_GRID(c), SAME(segment, RowLimits(key_segment(w, token[c])))) : SEES_GRID(c))
+#else
+#define TOKEN(c) KEY(key0 + (c) * STRANDS)
+#define USER_KEY(c) (key0 + (c) * STRANDS)
+#define SEES_KEY(c) SEES(key0 + (c) * STRANDS)
+#endif
+
 // Whether all rows see all keys of a block.
-#if USER_MASK
+#if USER_MASK || defined(GRID)
 #define ALL_SEE(block) false
 #else
 #define ALL_SEE(block) all_see(first, last, block, BLOCK)
@@ -135,8 +158,13 @@ void main()
         tile = mirror_tile(tile, pc.tiles);
     const uint row0 = (pc.tile0 + tile) * (ROW_LANES * ROWS);
     const uint rows = walk_rows(w);
+#ifdef GRID
+    grid_begin(pc.tile0 + tile);
+    const bool idle = grid.idle;
+#else
     // Past the end of a short sequence. No early return: these devices would then mask everything after it.
     const bool idle = row0 >= rows;
+#endif
 
     // Rows beyond the last one repeat it and are not stored.
     float q_read[DIM_QK * ROWS];
@@ -145,14 +173,27 @@ void main()
     Rows slope, m, l;
     uint key_bias_at = 0u;
     uint bias_at[ROWS];
+#ifdef GRID
+    RowLimits grid_start[3], grid_count[3]; // the windows, as places in the box of keys
+#endif
     [[unroll]] for (uint r = 0u; r < ROWS; r++) {
         uint row = min(row0 + r * ROW_LANES + lane, rows - 1u);
+#ifdef GRID
+        Window window = grid_window(grid_place(row));
+        [[unroll]] for (uint axis = 3u - GRID_RANK; axis < 3u; axis++) {
+            ROW(grid_start[axis], r) = window.begin[axis] - grid.key_first[axis];
+            ROW(grid_count[axis], r) = window.end[axis] - window.begin[axis];
+        }
+        if (IS_SEGMENTS)
+            ROW(segment, r) = key_segment(w, row_query(row));
+#else
         Sight s = sight(w, row_query(row));
         ROW(start, r) = s.start;
         ROW(count, r) = s.limit - s.start;
         ROW(limit, r) = s.limit;
         ROW(sinks, r) = s.sinks;
         ROW(segment, r) = s.segment;
+#endif
         if (IS_BIASED) {
             RowBias bias = row_bias(w, row_head(w, row), row_query(row));
             ROW(place, r) = bias.place;
@@ -186,18 +227,31 @@ void main()
     [[unroll]] for (uint e = 0u; e < ROW_LANES; e++)
         source[e] = strand * ROW_LANES + p.lane[e >> 2][e & 3u];
 
+#ifdef GRID
+    const uint end = idle ? 0u : grid.volume;
+    uvec3 next_key = uvec3(0u);
+    [[dont_unroll]] for (uint block = 0u; block < end; block += BLOCK) {
+        uvec3 key[KEYS];
+        uint token[KEYS];
+        [[unroll]] for (uint c = 0u; c < KEYS; c++) {
+            key[c] = next_key;
+            token[c] = grid_key_token(next_key);
+            grid_advance(next_key);
+        }
+#else
     // Keys that some row of the tile sees end at `end`.
     const Sight first = sight(w, row_query(row0)), last = sight(w, row_query(min(row0 + ROW_LANES * ROWS, rows) - 1u));
     const uint end = idle ? w.key_begin : sight_end(last);
     [[dont_unroll]] for (uint block = next_tile(w, first, last, w.key_begin, BLOCK); block < end;
                          block = next_tile(w, first, last, block + BLOCK, BLOCK)) {
         const uint key0 = block + strand; // this strand's keys: key0 + c * STRANDS
+#endif
         Rows s[KEYS]; // scores, then weights
         RowFlags seen[KEYS];
         uint at[KEYS];
         [[unroll]] for (uint c = 0u; c < KEYS; c++) {
             s[c] = Rows(0.0);
-            at[c] = k_row_index(w, KEY(key0 + c * STRANDS));
+            at[c] = k_row_index(w, TOKEN(c));
         }
         [[unroll]] for (uint span = 0u; span < SPANS_QK; span++) {
             Texel k[KEYS];
@@ -217,21 +271,23 @@ void main()
         if (IS_BIAS) {
             [[unroll]] for (uint c = 0u; c < KEYS; c++)
                 [[unroll]] for (uint r = 0u; r < ROWS; r++)
-                    ROW(s[c], r) += DENSE_BIAS(bias_at[r] + KEY(key0 + c * STRANDS)) * LOG2_E;
+                    ROW(s[c], r) += DENSE_BIAS(bias_at[r] + TOKEN(c)) * LOG2_E;
         }
         if (IS_KEY_BIAS) {
             [[unroll]] for (uint c = 0u; c < KEYS; c++)
-                s[c] += EXTRA_NUMBER(key_bias_at + KEY(key0 + c * STRANDS)) * LOG2_E;
+                s[c] += EXTRA_NUMBER(key_bias_at + TOKEN(c)) * LOG2_E;
         }
+#ifndef GRID
         if (IS_ALIBI) {
             [[unroll]] for (uint c = 0u; c < KEYS; c++)
                 s[c] -= slope * DISTANCE(place, RowLimits(key0 + c * STRANDS));
         }
+#endif
 
 #if USER_SCORE
         USER_LOOP for (uint c = 0u; c < KEYS; c++)
             USER_LOOP for (uint r = 0u; r < ROWS; r++)
-                ROW(s[c], r) = user_score_hook(w, min(row0 + r * ROW_LANES + lane, rows - 1u), key0 + c * STRANDS,
+                ROW(s[c], r) = user_score_hook(w, min(row0 + r * ROW_LANES + lane, rows - 1u), USER_KEY(c),
                                                ROW(s[c], r));
 #endif
 
@@ -239,7 +295,7 @@ void main()
         // to keep the scores of several keys in progress above, and the accumulators below in one stretch.
         Texel v[KEYS * SPANS_V];
         [[unroll]] for (uint c = 0u; c < KEYS; c++) {
-            at[c] = v_row_index(w, KEY(key0 + c * STRANDS));
+            at[c] = v_row_index(w, TOKEN(c));
             [[unroll]] for (uint span = 0u; span < SPANS_V; span++)
                 v[c * SPANS_V + span] = fetch_v(at[c], span * SPAN + lane * TEXEL);
         }
@@ -248,12 +304,12 @@ void main()
         RowFlags shown[KEYS];
         USER_LOOP for (uint c = 0u; c < KEYS; c++)
             USER_LOOP for (uint r = 0u; r < ROWS; r++)
-                ROW(shown[c], r) = user_sees(w, min(row0 + r * ROW_LANES + lane, rows - 1u), key0 + c * STRANDS);
+                ROW(shown[c], r) = user_sees(w, min(row0 + r * ROW_LANES + lane, rows - 1u), USER_KEY(c));
 #endif
 
         // No branch for blocks that all rows see: what a branch may change is blended lane by lane after it.
         [[unroll]] for (uint c = 0u; c < KEYS && !IS_WHOLE; c++) {
-            seen[c] = SEES(key0 + c * STRANDS);
+            seen[c] = SEES_KEY(c);
 #if USER_MASK
             seen[c] = BOTH(seen[c], shown[c]);
 #endif
@@ -316,11 +372,18 @@ void main()
                     Rows weight = s[0];
                     [[unroll]] for (uint i = 1u; i < KEYS; i++)
                         weight = c == i ? s[i] : weight;
+#ifdef GRID
+                    uint key_token = token[0];
+                    [[unroll]] for (uint i = 1u; i < KEYS; i++)
+                        key_token = c == i ? token[i] : key_token;
+                    uint again = v_row_index(w, key_token);
+#else
                     uint again = v_row_index(w, KEY(key0 + c * STRANDS));
+#endif
                     [[unroll]] for (uint span = 0u; span < SPANS_V; span++) {
                         Texel t = fetch_v(again, span * SPAN + lane * TEXEL);
                         [[unroll]] for (uint i = 0u; i < min(SPAN, DIM_V - span * SPAN); i++)
-#if USER_MASK // of a key that a row sees the weight is 0 only where it makes no difference
+#if USER_MASK || defined(GRID) // of a key that a row sees the weight is 0 only where it makes no difference
                             acc[span * SPAN + i] += mix(weight * BROADCAST(t, i), Rows(0.0), SAME(weight, Rows(0.0)));
 #else
                             acc[span * SPAN + i] += mix(Rows(0.0), weight * BROADCAST(t, i),
@@ -361,7 +424,7 @@ void main()
     }
     [[dont_unroll]] for (uint r = 0u; r < ROWS; r++) {
         uint row = row0 + r * ROW_LANES + lane;
-        if (row < rows && strand == 0u) {
+        if (ROW_EXISTS(row, rows) && strand == 0u) {
             uint head = row_head(w, row), query = row_query(row);
             finish_store_sums(w, head, query, m_of[r], l_of[r]);
             float factor = IS_PARTIAL ? 1.0 : finish_factor(l_of[r]);

@@ -25,6 +25,10 @@
 #define RAPT_LANES(name) uint32_t name[16]
 #endif
 
+#if defined(GRID) && !defined(NO_VARLEN)
+#define NO_VARLEN
+#endif
+
 /* AttentionParams.flags */
 #define RAPT_PARAM_CAUSAL 1u  /* key j is visible to the query at position p when j <= p */
 #define RAPT_PARAM_VARLEN 2u  /* b is a sequence; cu_seqlens give its rows in the packed axes */
@@ -147,7 +151,7 @@
 
 /* Behind them, and known to kernels with code of the app only. */
 #ifdef VULKAN
-#ifdef USER_CODE
+#if defined(USER_CODE) || defined(GRID)
 #define RAPT_ATTENTION_USER_FIELDS                                                                           \
     vec4 user_constants[4];                                                                                  \
     uvec4 user_base; /* element of each window where the buffer begins */                                    \
@@ -159,6 +163,24 @@
 #define RAPT_ATTENTION_USER_FIELDS                                                                           \
     float user_constants[16];                                                                                \
     uint32_t user_base[4], user_last[4];
+#endif
+
+/* Behind those, and known to kernels for neighbourhoods of a grid only: by axis, the slowest first; see hook/grid.glsl. */
+#if !defined(VULKAN)
+#define RAPT_ATTENTION_GRID_FIELDS                                                                           \
+    uint32_t grid_size[3], grid_causal, grid_kernel[3], unused_kernel, grid_dilation[3], unused_dilation,    \
+        grid_stride[3], unused_stride, grid_box[3], unused_box, grid_tiles[3], unused_tiles;
+#elif defined(GRID)
+#define RAPT_ATTENTION_GRID_FIELDS                                                                           \
+    uvec3 grid_size;                                                                                         \
+    uint grid_causal;    /* bit per axis */                                                                  \
+    uvec3 grid_kernel;   /* size of the window */                                                            \
+    uvec3 grid_dilation;                                                                                     \
+    uvec3 grid_stride;                                                                                       \
+    uvec3 grid_box;      /* queries of a tile */                                                             \
+    uvec3 grid_tiles;    /* in a group */
+#else
+#define RAPT_ATTENTION_GRID_FIELDS
 #endif
 
 #define RAPT_ATTENTION_PUSH_FIELDS                                                                           \
@@ -184,12 +206,13 @@
 #ifdef VULKAN
 #define RAPT_DECLARE_ATTENTION_PARAMS                                                                        \
     layout(std140, set = 0, binding = RAPT_BIND_PARAMS)                                                      \
-        uniform AttentionParams{RAPT_ATTENTION_PARAMS_FIELDS RAPT_ATTENTION_USER_FIELDS} p;                                             \
+        uniform AttentionParams{RAPT_ATTENTION_PARAMS_FIELDS RAPT_ATTENTION_USER_FIELDS RAPT_ATTENTION_GRID_FIELDS} p;                                             \
     layout(push_constant, std430) uniform AttentionPush{RAPT_ATTENTION_PUSH_FIELDS} pc;
 #else
 typedef struct rapt_attention_params {
     RAPT_ATTENTION_PARAMS_FIELDS
     RAPT_ATTENTION_USER_FIELDS
+    RAPT_ATTENTION_GRID_FIELDS
 } rapt_attention_params;
 typedef struct rapt_attention_push {
     RAPT_ATTENTION_PUSH_FIELDS

@@ -7,6 +7,16 @@
 //
 // A kernel may define IS_CAUSAL, IS_WINDOW, IS_VARLEN, IS_PARTIAL, EXTRAS and GROUP (constants, specialization constants);
 // else they are read from the parameters.
+#ifdef GRID // see hook/grid.glsl: one dense sequence, whose keys are not split
+#undef IS_CAUSAL
+#define IS_CAUSAL false
+#undef IS_WINDOW
+#define IS_WINDOW false
+#undef IS_PARTIAL
+#define IS_PARTIAL false
+#undef GROUP
+#define GROUP 1u
+#endif
 #ifndef IS_CAUSAL
 #define IS_CAUSAL ((p.flags & RAPT_PARAM_CAUSAL) != 0u)
 #endif
@@ -136,9 +146,15 @@ Walk walk_begin(uint bh, uint split)
     return w;
 }
 
+#ifdef GRID
+#include "hook/grid.glsl"
+#define ROW_EXISTS(row, rows) row_exists(row, rows)
+#else
 // Rows of this workgroup's head group.
 uint walk_rows(Walk w) { return w.nq * GROUP; }
 uint row_query(uint row) { return row / GROUP; }
+#define ROW_EXISTS(row, rows) row < rows
+#endif
 uint row_head(Walk w, uint row) { return w.head0 + row % GROUP; }
 
 // The keys that a query sees: [start, limit), and without a window start is key_begin; with one also those below `sinks`.

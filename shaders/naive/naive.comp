@@ -11,6 +11,10 @@ layout(constant_id = 1) const uint ALIGNED_ = 0;
 layout(constant_id = 2) const uint LINK_ = 0;
 #define LINK LINK_
 #define ALIGNED (ALIGNED_ != 0u)
+#ifdef GRID
+layout(constant_id = 3) const uint GRID_RANK = 2;
+#define GRID_ROWS 64u
+#endif
 #include "common/buffers.glsl"
 #include "hook/walk.glsl"
 #include "hook/mask.glsl"
@@ -24,9 +28,17 @@ const uint DIM_V = (HEAD_DIM_V + 3u) & ~3u;
 void main()
 {
     Walk w = walk_begin(pc.bh0 + gl_WorkGroupID.z, pc.split0 + gl_WorkGroupID.y);
+#ifdef GRID
+    grid_begin(pc.tile0 + gl_WorkGroupID.x);
+#endif
     uint row = (pc.tile0 + gl_WorkGroupID.x) * gl_WorkGroupSize.x + gl_LocalInvocationID.x;
+#ifdef GRID
+    if (!row_exists(row, 0u))
+        return;
+#else
     if (row >= walk_rows(w))
         return;
+#endif
     uint head = row_head(w, row), query = row_query(row);
     uint q_at = q_row_index(w, head, query);
 
@@ -35,10 +47,18 @@ void main()
         acc[d] = vec4(0.0);
     float m = start_maximum(w, head, query), l = start_sum(w, m);
     RowBias bias = row_bias(w, head, query);
+#ifdef GRID
+    Window window = grid_window(grid_place(row));
+    for (uvec3 place = window.begin; place.x < window.end.x; place = grid_next(window, place)) {
+        uint key = grid_token_of(place);
+        if (IS_SEGMENTS && key_segment(w, key) != key_segment(w, query))
+            continue;
+#else
     Sight range = sight(w, query);
     for (uint key = w.key_begin; key < sight_end(range); key++) {
         if (!sees(w, range, key))
             continue;
+#endif
 #if USER_MASK
         if (!user_sees(w, row, key))
             continue;

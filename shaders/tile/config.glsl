@@ -12,6 +12,10 @@ layout(constant_id = 9) const bool is_window = false;
 layout(constant_id = 10) const bool is_soft_cap = false;
 layout(constant_id = 11) const uint extras = 0;
 layout(constant_id = 12) const uint link = 0;
+#ifdef GRID
+layout(constant_id = 13) const uint GRID_RANK = 2;
+#define GRID_ROWS TILE_ROWS
+#endif
 layout(constant_id = 7) const uint QK_STEPS = 1; // vec4 steps in the body of the loop along q and k
 layout(constant_id = 8) const uint PV_STEPS = 1; // vec4s of weights in the body of the loop along the keys; 1, 2, 4
 #define IS_CAUSAL is_causal

@@ -7,7 +7,11 @@ void tile_scores(uint key0, uint last_key, inout float s[LANE_ROWS * 4])
 {
     uint k_row[4];
     [[unroll]] for (uint c = 0; c < 4; c++)
+#ifdef GRID
+        k_row[c] = k_start + KEY_TOKEN(lane + LANES * c) * units(p.k_stride_s);
+#else
         k_row[c] = k_start + min(key0 + lane + LANES * c, last_key) * units(p.k_stride_s);
+#endif
     [[dont_unroll]] for (uint step = 0; step < QK_VECS; step += QK_STEPS) {
         [[unroll]] for (uint u = 0; u < QK_STEPS; u++) {
             uint d = step + u;
@@ -40,9 +44,13 @@ void tile_output(uint key0, uint visible, bool masked)
             [[unroll]] for (uint r = 0; r < LANE_ROWS; r++)
                 weight[r] = weights[tile_row(r) * WEIGHT_PITCH + slot0 + u];
             [[unroll]] for (uint c = 0; c < 4; c++) {
+#ifdef GRID
+                uint row = v_start + KEY_TOKEN(slot0 + u + LANES * c) * v_step;
+#else
                 uint row = v_row + c * (LANES * v_step);
                 if (masked)
                     row = v_start + (key0 + min(slot0 + u + LANES * c, visible - 1u)) * v_step;
+#endif
                 [[unroll]] for (uint j = 0; j < COLUMNS; j++) {
                     if (LANES * j < V_VECS) {
                         vec4 v = load_v(row, v_column(lane, j));

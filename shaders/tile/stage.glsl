@@ -24,6 +24,15 @@ shared vec4 pool[SCORE_POOL > OUTPUT_POOL ? SCORE_POOL : OUTPUT_POOL];
 uint stage_vec() { return gl_LocalInvocationIndex % CHUNK; }
 uint stage_row(uint copy) { return gl_LocalInvocationIndex / CHUNK + STAGE_ROWS * copy; }
 
+// Where the key that is copied in turn i begins, and a key's value.
+#ifdef GRID
+#define STAGED_KEY(i) k_start + KEY_TOKEN(stage_row(i)) * k_step
+#define STAGED_VALUE(key) v_start + KEY_TOKEN(key) * v_step
+#else
+#define STAGED_KEY(i) tile + min(offset + i * STAGE_ROWS * k_step, last_offset)
+#define STAGED_VALUE(key) v_row + key * v_step
+#endif
+
 // s = Q K^T, unscaled. Keys past the end repeat the last one; their scores are masked later.
 void tile_scores(uint key0, uint last_key, inout float s[LANE_ROWS * 4])
 {
@@ -39,7 +48,7 @@ void tile_scores(uint key0, uint last_key, inout float s[LANE_ROWS * 4])
         [[unroll]] for (uint i = 0; i < STAGE_K_COPIES; i++)
             if (TILE_KEYS % STAGE_ROWS == 0 || stage_row(i) < TILE_KEYS)
                 pool[K_POOL + stage_row(i) * STAGE_PITCH + stage_vec()] =
-                    inside ? load_k(tile + min(offset + i * STAGE_ROWS * k_step, last_offset), d) : vec4(0.0);
+                    inside ? load_k(STAGED_KEY(i), d) : vec4(0.0);
         barrier();
         [[dont_unroll]] for (uint step = 0; step < CHUNK; step += QK_STEPS) {
             [[unroll]] for (uint u = 0; u < QK_STEPS; u++) {
@@ -78,9 +87,11 @@ void tile_output(uint key0, uint visible, bool masked)
             uint n = i * WG_SIZE + gl_LocalInvocationIndex;
             uint row = n / V_POOL_COLUMNS; // number 4 * slot + c
             uint key = slot0 + row / 4u + LANES * (row % 4u);
+#ifndef GRID
             if (masked)
                 key = min(key, visible - 1u);
-            pool[V_POOL + n] = load_v(v_row + key * v_step, min(n % V_POOL_COLUMNS, V_VECS - 1u));
+#endif
+            pool[V_POOL + n] = load_v(STAGED_VALUE(key), min(n % V_POOL_COLUMNS, V_VECS - 1u));
         }
         barrier();
         [[dont_unroll]] for (uint step = 0; step < V_SLOTS; step += PV_STEPS) {

@@ -20,6 +20,7 @@
 //   D_QK, D_V      most head_dim of q and k, and of v and out
 //   STAGE          0: q, k and v straight from memory (direct.glsl); 1: through shared memory (stage.glsl)
 //   REDUCE         0: through shared memory, no subgroup operations; 1: subgroup shuffles (reduce.glsl)
+//   GRID           defined: rows and keys are places of boxes of a grid (hook/grid.glsl)
 //   REDUCE_LOOP    defined, with REDUCE 0: in a loop that is not unrolled
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -72,6 +73,15 @@ vec4 add_seen(float weight, vec4 v, vec4 sum)
     return mix(fma(vec4(weight), v, sum), sum, bvec4(weight == HIDDEN));
 }
 
+#ifdef GRID
+#include "tile/grid.glsl"
+#else
+#define KEY_TOKEN(i) min(key0 + i, w.key_end - 1u)
+#define USER_KEY(i) key0 + i
+#define ALL_SEE(key0) all_see(first, last, key0, TILE_KEYS)
+#define SEES(r, c) sees(w, row_sight, key0 + lane + LANES * c)
+#endif
+
 #include "tile/reduce.glsl"
 #if STAGE
 #include "tile/stage.glsl"
@@ -89,8 +99,15 @@ void main()
     // The last query tiles see the most keys: they start first.
     uint tile = pc.tile0 + (IS_CAUSAL ? pc.tiles - 1u - gl_WorkGroupID.x : gl_WorkGroupID.x);
     uint row0 = tile * TILE_ROWS;
+#ifdef GRID
+    grid_begin(tile);
+    if (grid.idle)
+        return;
+    grid_load_rows(w, row0);
+#else
     if (row0 >= rows)
         return;
+#endif
 
     // Rows past the end compute the last row again and write nothing.
     [[unroll]] for (uint r = 0; r < LANE_ROWS; r++) {
@@ -105,8 +122,12 @@ void main()
 #endif
     k_start = units(k_row_index(w, 0u));
     v_start = units(v_row_index(w, 0u));
+#ifdef GRID
+    uint some_row_sees = grid.volume;
+#else
     Sight first = sight(w, row_query(row0)), last = sight(w, row_query(min(row0 + TILE_ROWS, rows) - 1u));
     uint some_row_sees = sight_end(last);
+#endif
 
     // A scale that is not positive would turn the maximum around; such scores are scaled early, and so are those that a hook
     // changes.
@@ -123,12 +144,17 @@ void main()
             acc[r * COLUMNS + j] = vec4(0.0);
     }
 
+#ifdef GRID
+    [[dont_unroll]] for (uint key0 = 0u; key0 < some_row_sees; key0 += TILE_KEYS) {
+        grid_load_keys(w, key0);
+#else
     [[dont_unroll]] for (uint key0 = next_tile(w, first, last, w.key_begin, TILE_KEYS); key0 < some_row_sees;
                          key0 = next_tile(w, first, last, key0 + TILE_KEYS, TILE_KEYS)) {
+#endif
 #if USER_MASK
         const bool whole = false;
 #else
-        bool whole = all_see(first, last, key0, TILE_KEYS) && (IS_SCORED || p.scale_log2 > 0.0);
+        bool whole = ALL_SEE(key0) && (IS_SCORED || p.scale_log2 > 0.0);
 #endif
 
         float s[LANE_ROWS * 4];
@@ -144,7 +170,7 @@ void main()
                 uint row = min(row0 + tile_row(r), rows - 1u);
                 RowBias bias = row_bias(w, row_head(w, row), row_query(row));
                 [[unroll]] for (uint c = 0; c < 4; c++)
-                    s[r * 4 + c] = score_bias(s[r * 4 + c], bias, min(key0 + lane + LANES * c, w.key_end - 1u));
+                    s[r * 4 + c] = score_bias(s[r * 4 + c], bias, KEY_TOKEN(lane + LANES * c));
             }
         }
 
@@ -152,22 +178,24 @@ void main()
         USER_LOOP for (uint r = 0; r < LANE_ROWS; r++) {
             uint row = min(row0 + tile_row(r), rows - 1u);
             USER_LOOP for (uint c = 0; c < 4; c++)
-                s[r * 4 + c] = user_score_hook(w, row, key0 + lane + LANES * c, s[r * 4 + c]);
+                s[r * 4 + c] = user_score_hook(w, row, USER_KEY(lane + LANES * c), s[r * 4 + c]);
         }
 #endif
 
         if (!whole) {
             float early_scale = IS_SCORED || late ? 1.0 : p.scale_log2;
             [[unroll]] for (uint r = 0; r < LANE_ROWS; r++) {
+#ifndef GRID
                 Sight row_sight = sight(w, row_query(min(row0 + tile_row(r), rows - 1u)));
+#endif
                 [[unroll]] for (uint c = 0; c < 4; c++)
-                    s[r * 4 + c] = mask_score(s[r * 4 + c] * early_scale, sees(w, row_sight, key0 + lane + LANES * c));
+                    s[r * 4 + c] = mask_score(s[r * 4 + c] * early_scale, SEES(r, c));
             }
 #if USER_MASK
             USER_LOOP for (uint r = 0; r < LANE_ROWS; r++) {
                 uint row = min(row0 + tile_row(r), rows - 1u);
                 USER_LOOP for (uint c = 0; c < 4; c++)
-                    s[r * 4 + c] = user_sees(w, row, key0 + lane + LANES * c) ? s[r * 4 + c] : NEG_INF;
+                    s[r * 4 + c] = user_sees(w, row, USER_KEY(lane + LANES * c)) ? s[r * 4 + c] : NEG_INF;
             }
 #endif
         }
@@ -224,13 +252,15 @@ void main()
         }
         if (!whole) {
             [[unroll]] for (uint r = 0; r < LANE_ROWS; r++) {
+#ifndef GRID
                 Sight row_sight = sight(w, row_query(min(row0 + tile_row(r), rows - 1u)));
+#endif
                 vec4 weight = weights[tile_row(r) * WEIGHT_PITCH + lane];
                 [[unroll]] for (uint c = 0; c < 4; c++)
 #if USER_MASK // asked once; a score of -inf has no part in the sum either way
                     weight[c] = s[r * 4 + c] == NEG_INF ? HIDDEN : weight[c];
 #else
-                    weight[c] = sees(w, row_sight, key0 + lane + LANES * c) ? weight[c] : HIDDEN;
+                    weight[c] = SEES(r, c) ? weight[c] : HIDDEN;
 #endif
                 weights[tile_row(r) * WEIGHT_PITCH + lane] = weight;
             }
@@ -246,7 +276,7 @@ void main()
     row_sum(l, lane, lane_group);
     [[unroll]] for (uint r = 0; r < LANE_ROWS; r++) {
         uint row = row0 + tile_row(r);
-        if (row < rows) {
+        if (ROW_EXISTS(row, rows)) {
             uint head = row_head(w, row), query = row_query(row);
             if (lane == 0u)
                 finish_store_sums(w, head, query, m[r], l[r]);

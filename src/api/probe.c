@@ -112,6 +112,32 @@ static float gate_number(uint64_t at)
     return (float)(at * 7 % 17) / 4.0f - 2.0f;
 }
 
+/* A grid of the plan's rank and causal axes, of some tiles with borders, dilation and blocks; or one whose every query sees
+ * all keys, in whole tiles of them. */
+static void make_grid(const rapt_plan *plan, unsigned shrink, bool whole, probe_case *c)
+{
+    const rapt_grid *own = &plan->problem.grid;
+    const rapt_kernel_row *row = plan->pipelines[0].row;
+    rapt_grid *g = &c->desc.grid;
+    if (own->rank == 0)
+        return;
+    g->rank = own->rank;
+    g->causal = whole ? 0 : own->causal >> (RAPT_GRID_AXES - own->rank);
+    c->nq = 1;
+    for (uint32_t axis = 0; axis < g->rank; axis++) {
+        const bool last = axis + 1 == g->rank;
+        const uint32_t rows = RAPT_MAX(row->rows_per_tile >> shrink, 2);
+        g->size[axis] = whole ? (last ? row->keys_per_tile * (uint32_t)rapt_div_up(rows, row->keys_per_tile) : 2)
+                        : last ? rows / g->rank + 9
+                               : 5;
+        g->kernel_size[axis] = whole ? g->size[axis] : last ? 4 : 3;
+        g->dilation[axis] = last && !whole ? 2 : 1;
+        g->stride[axis] = last && !whole ? 3 : 1;
+        c->nq *= g->size[axis];
+    }
+    c->nk = c->nq;
+}
+
 /* The smallest problem that exercises tiles, tails and the plan's own constants. `shrink` halves it so many times:
  * a device that binds very little may hold no more of a tile than the plan itself touches. */
 static void make_case(const rapt_plan *plan, unsigned shrink, probe_case *c)
@@ -129,6 +155,7 @@ static void make_case(const rapt_plan *plan, unsigned shrink, probe_case *c)
     c->nk = RAPT_MAX((2ull * row->keys_per_tile + 3) >> shrink, 1);
     if (whole_keys(plan))
         c->nk = RAPT_MAX(c->nk / row->keys_per_tile, 1) * row->keys_per_tile;
+    make_grid(plan, shrink, whole_keys(plan), c);
     c->begin_q = p->varlen ? c->nq : 0;
     c->begin_k = p->varlen ? c->nk : 0;
     uint64_t tokens_q = c->nq * c->sequences, tokens_k = c->nk * c->sequences;

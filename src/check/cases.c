@@ -1,5 +1,7 @@
 #include "cases.h"
 
+#include "cases_grid.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -354,12 +356,14 @@ typedef struct list {
 
 static void name_case(rapt_case *c)
 {
-    char mask[32] = "", window[80] = "", cap[24] = "", extras[32] = "", split[16] = "", varlen[16] = "", dv[16] = "";
+    char mask[32] = "", grid[100] = "", window[80] = "", cap[24] = "", extras[32] = "", split[16] = "", varlen[16] = "", dv[16] = "";
     if (c->causal)
         snprintf(mask, sizeof mask, "-causal%+lld", (long long)c->causal_offset);
     if (c->window)
         snprintf(window, sizeof window, "-w%lld,%lld,%llu%+lld", (long long)c->window_left,
                  (long long)c->window_right, (unsigned long long)c->sink_tokens, (long long)c->causal_offset);
+    if (c->grid.rank > 0)
+        rapt_grid_case_name(&c->grid, grid, sizeof grid);
     if (c->soft_cap > 0)
         snprintf(cap, sizeof cap, "-cap%g", (double)c->soft_cap);
     if (c->sinks || c->alibi || c->key_bias || c->segments || c->link || c->gate || c->bias || c->rank || c->rope || c->qk_norm)
@@ -371,9 +375,9 @@ static void name_case(rapt_case *c)
         snprintf(varlen, sizeof varlen, "-v%u", c->sequences);
     if (c->d_v != c->d_qk)
         snprintf(dv, sizeof dv, "V%u", (unsigned)c->d_v);
-    snprintf(c->name, sizeof c->name, "B%uH%uK%uD%u%sQ%uN%u%s%s%s%s%s%s%s-%s-%s", (unsigned)c->batch,
+    snprintf(c->name, sizeof c->name, "B%uH%uK%uD%u%sQ%uN%u%s%s%s%s%s%s%s%s-%s-%s", (unsigned)c->batch,
              (unsigned)c->q_heads, (unsigned)c->kv_heads, (unsigned)c->d_qk, dv, (unsigned)c->nq,
-             (unsigned)c->nk, dtype_name(c->dtype), mask, window, cap, extras, varlen, split, rapt_case_layout_name(c->layout),
+             (unsigned)c->nk, dtype_name(c->dtype), grid, mask, window, cap, extras, varlen, split, rapt_case_layout_name(c->layout),
              rapt_case_input_name(c->input));
 }
 
@@ -530,6 +534,8 @@ rapt_case *rapt_cases(uint32_t groups, const char *filter, size_t *count)
         return NULL;
     for (size_t n = 0; n < COUNT(named); n++)
         add(&l, named[n]);
+    for (size_t n = 0; n < rapt_grid_case_count; n++)
+        add(&l, rapt_grid_cases[n]);
     sweep_head_dims(&l);
     sweep_lengths(&l);
     sweep_heads(&l);
@@ -537,6 +543,11 @@ rapt_case *rapt_cases(uint32_t groups, const char *filter, size_t *count)
     for (unsigned n = 0; n < 400; n++) {
         rapt_case c = mixed_case(&r);
         c.groups = n < 24 ? QUICK : FULL;
+        add(&l, c);
+    }
+    for (unsigned n = 0; n < 200; n++) {
+        rapt_case c = rapt_grid_case_random(&r);
+        c.groups = n < 12 ? QUICK : FULL;
         add(&l, c);
     }
     if (l.failed) {
@@ -605,7 +616,7 @@ static bool one_length_is_exact(const rapt_case *c, uint64_t nk)
     uint64_t bits = 0;
     while ((1ull << bits) < nk)
         bits++;
-    const bool uniform = !c->causal && !c->window && !c->segments && nk <= 128 && (nk & (nk - 1)) == 0;
+    const bool uniform = !c->causal && c->grid.rank == 0 && !c->window && !c->segments && nk <= 128 && (nk & (nk - 1)) == 0;
     return 2 * bits <= c->d_qk || uniform;
 }
 

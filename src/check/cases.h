@@ -52,6 +52,7 @@ typedef struct rapt_case {
     uint8_t segments; /* how many; 0: none */
     bool alibi, gate;
     rapt_link link;
+    rapt_grid grid; /* rank 0: none */
     rapt_case_layout layout;
     uint32_t sequences; /* 0: dense; else batch is 1 and nq, nk are the sums of the lengths */
     uint32_t length_q[RAPT_CASE_SEQUENCES], length_k[RAPT_CASE_SEQUENCES];

@@ -1,6 +1,7 @@
 #include "oracle_attention.h"
 
 #include "half.h"
+#include "oracle_grid.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -109,6 +110,8 @@ static uint64_t heads_out(const rapt_attention_desc *d)
 /* Whether the query at position p sees key j. */
 static bool sees(const rapt_attention_desc *d, int64_t p, int64_t j)
 {
+    if (d->grid.rank > 0)
+        return rapt_check_grid_sees(&d->grid, (uint64_t)p, (uint64_t)j);
     if ((d->flags & RAPT_ATTENTION_CAUSAL) && j > p)
         return false;
     if (!(d->flags & RAPT_ATTENTION_WINDOW) || (uint64_t)j < d->sink_tokens)
@@ -120,6 +123,8 @@ static bool sees(const rapt_attention_desc *d, int64_t p, int64_t j)
  * from overflowing. */
 static int64_t place_of(const rapt_attention_desc *d, uint64_t i, uint64_t nq, uint64_t nk)
 {
+    if (d->grid.rank > 0) /* which has no offset */
+        return (int64_t)i;
     const int64_t far = (int64_t)1 << 40;
     const int64_t offset = d->causal_offset > far ? far : d->causal_offset < -far ? -far : d->causal_offset;
     return (int64_t)i + (int64_t)nk - (int64_t)nq + offset;

@@ -200,6 +200,7 @@ static void describe(rapt_check_problem *p)
         d->flags |= RAPT_ATTENTION_QK_NORM;
         d->qk_norm_epsilon = 1e-5f;
     }
+    d->grid = c->grid;
     d->soft_cap = c->soft_cap;
     d->link = c->link;
     d->link_alpha = c->link == RAPT_LINK_AFFINE ? 1.25f : 0;
@@ -404,13 +405,13 @@ static bool hidden_by_user(const rapt_check_problem *p, const span *s, uint64_t 
     return true;
 }
 
-/* Whether key j is out of sight of the first half of the queries; with a window, of the second quarter, so that there are
+/* Whether key j is out of sight of the first half of the queries; with a window or a grid, of the second quarter, so that there are
  * such keys on both sides of it. */
 static bool out_of_sight(const rapt_check_problem *p, const span *s, uint64_t j)
 {
     if (hidden_by_user(p, s, j))
         return true;
-    for (uint64_t i = p->c.window ? s->nq / 4 : 0; i <= s->nq / 2; i++)
+    for (uint64_t i = p->c.window || p->c.grid.rank > 0 ? s->nq / 4 : 0; i <= s->nq / 2; i++)
         if (sees(p, s, i, j))
             return false;
     return true;

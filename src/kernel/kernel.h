@@ -71,6 +71,7 @@ typedef enum rapt_constant_source {
     RAPT_CONST_SOFT_CAP,   /* 0 or 1 */
     RAPT_CONST_LINK,       /* rapt_link */
     RAPT_CONST_EXTRAS,     /* bits of RAPT_PARAM_EXTRAS */
+    RAPT_CONST_GRID_RANK,  /* axes of the grid */
 } rapt_constant_source;
 
 typedef struct rapt_kernel_constant {
@@ -92,6 +93,7 @@ enum {
     RAPT_ROW_SOFT_CAP = 128,
     RAPT_ROW_LINKS = 512,
     RAPT_ROW_EXTRAS = 256, /* sinks, ALiBi, key biases, segments */
+    RAPT_ROW_GRID = 1 << 14, /* neighbourhoods of a grid, and nothing else */
 };
 
 typedef enum rapt_family {

@@ -63,6 +63,8 @@ uint64_t rapt_visible_pairs(const rapt_problem *m, uint64_t nq, uint64_t nk, int
 
 bool rapt_problem_sees(const rapt_problem *p, int64_t place, int64_t key)
 {
+    if (p->grid.rank > 0)
+        return rapt_grid_sees(&p->grid, (uint64_t)place, (uint64_t)key);
     if (p->causal && key > place)
         return false;
     if (!p->window || key < (int64_t)p->sink_tokens)
@@ -78,7 +80,8 @@ double rapt_problem_score(const rapt_problem *p, double scaled)
 
 bool rapt_problem_is_plain(const rapt_problem *p)
 {
-    return p->extras == 0 && !p->bias && !p->prepared && p->link == RAPT_LINK_SOFTMAX && !p->gate && !p->score_mod && !p->mask_mod;
+    return p->extras == 0 && !p->bias && !p->prepared && p->link == RAPT_LINK_SOFTMAX && !p->gate && !p->score_mod &&
+           !p->mask_mod && p->grid.rank == 0;
 }
 
 uint64_t rapt_first_visible_key(const rapt_problem *p)
@@ -265,6 +268,25 @@ static rapt_status check_window(const rapt_attention_desc *desc, rapt_problem *p
     return RAPT_OK;
 }
 
+/* The grid, and what does not go with one. */
+static rapt_status check_grid(const rapt_attention_desc *desc, rapt_problem *p, rapt_error *error)
+{
+    if (desc->grid.rank == 0)
+        return RAPT_OK;
+    const char *other = desc->sequences > 0                     ? "packed sequences"
+                        : desc->flags & RAPT_ATTENTION_CAUSAL   ? "RAPT_ATTENTION_CAUSAL (it has causal axes of its own)"
+                        : desc->flags & RAPT_ATTENTION_WINDOW   ? "RAPT_ATTENTION_WINDOW"
+                        : desc->alibi.dtype != RAPT_DTYPE_NONE  ? "alibi"
+                        : desc->key_splits > 1                  ? "key_splits"
+                                                                : NULL;
+    if (other != NULL)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "a grid does not go with %s", other);
+    if (p->nq != p->nk)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "with a grid nq and nk are equal, not %llu and %llu",
+                         (unsigned long long)p->nq, (unsigned long long)p->nk);
+    return rapt_grid_check(&desc->grid, p->nq, &p->grid, error);
+}
+
 /* What code of the app reads, where there is such code. */
 static rapt_status check_user(const rapt_attention_desc *desc, rapt_problem *p, rapt_error *error)
 {
@@ -448,6 +470,9 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
     status = check_window(desc, p, error);
     if (status != RAPT_OK)
         return status;
+    status = check_grid(desc, p, error);
+    if (status != RAPT_OK)
+        return status;
     const bool placed =
         p->causal || p->window || desc->alibi.dtype != RAPT_DTYPE_NONE || desc->rope_base != 0.0;
     p->causal_offset =
@@ -510,6 +535,7 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
     }
 
     uint64_t pairs = p->varlen ? sat_mul(p->total_q, p->nk)
+                     : p->grid.rank > 0 ? sat_mul(p->batch, rapt_grid_pairs(&p->grid))
                                : sat_mul(p->batch, rapt_visible_pairs(p, p->nq, p->nk, p->causal_offset));
     pairs = sat_mul(pairs, p->heads_out);
     p->flops = sat_mul(pairs, 2ull * ((p->prepared ? p->source_dim : p->head_dim_qk) + p->head_dim_v));

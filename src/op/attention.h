@@ -2,8 +2,7 @@
 #ifndef RAPT_OP_ATTENTION_H
 #define RAPT_OP_ATTENTION_H
 
-#include "base/base.h"
-#include <rapt/attention.h>
+#include "op/grid.h"
 
 /* Tensors of a problem, in this order everywhere. */
 enum { RAPT_T_Q, RAPT_T_K, RAPT_T_V, RAPT_T_OUT, RAPT_T_LSE, RAPT_T_GATE, RAPT_T_BIAS, RAPT_T_COUNT };
@@ -46,6 +45,7 @@ typedef struct rapt_problem {
     uint32_t align[RAPT_T_COUNT];     /* bytes */
     uint32_t usage[RAPT_T_COUNT];     /* rapt_buffer_usage bits */
     bool causal, varlen, lse, batch_tuned, gate;
+    rapt_grid grid; /* see op/grid.h */
     bool window;                        /* and then: */
     int32_t window_left, window_right;  /* -1: unbounded */
     uint32_t sink_tokens;

@@ -115,6 +115,11 @@ static unsigned role_spans(const launch *l, const box *b, rapt_role role, span s
     uint64_t k0 = plan->first_key + b->lo[AXIS_SPLIT] * plan->split_keys;
     uint64_t k1 = RAPT_MIN(p->nk, plan->first_key + b->hi[AXIS_SPLIT] * plan->split_keys);
     int query_axis = AXIS_TILE, key_axis = AXIS_SPLIT;
+    if (p->grid.rank > 0 && !l->merge) { /* a tile's places lie anywhere */
+        q0 = 0;
+        q1 = p->nq;
+        query_axis = -1;
+    }
     if (p->varlen) { /* where a sequence lies is known on the device only */
         q0 = k0 = 0;
         q1 = p->total_q;
@@ -250,14 +255,19 @@ static double box_flops(const launch *l, const box *b)
     if (l->merge)
         return 4.0 * l->plan->splits * l->plan->part_stride * (double)(b->hi[AXIS_TILE] - b->lo[AXIS_TILE]) *
                (double)(b->hi[AXIS_GROUP] - b->lo[AXIS_GROUP]) * (double)(b->hi[AXIS_BATCH] - b->lo[AXIS_BATCH]);
+    const double others = (double)((b->hi[AXIS_GROUP] - b->lo[AXIS_GROUP]) * l->group) *
+                          (double)(b->hi[AXIS_BATCH] - b->lo[AXIS_BATCH]) * 2.0 * (p->head_dim_qk + p->head_dim_v);
+    if (p->grid.rank > 0) { /* what is computed, not what is seen; alike in all tiles, about */
+        const rapt_grid_tiling *t = &l->plan->grid;
+        return (double)t->key_tiles * l->row->keys_per_tile * l->row->rows_per_tile *
+               (double)(b->hi[AXIS_TILE] - b->lo[AXIS_TILE]) / (double)t->tile_count * others;
+    }
     uint64_t q0 = queries_begin(l, b), q1 = queries_end(l, b);
     int64_t shift = (int64_t)p->causal_offset - (int64_t)p->nq;
     double pairs = (double)rapt_visible_pairs(p, q1, p->nk, shift + (int64_t)q1) -
                    (double)rapt_visible_pairs(p, q0, p->nk, shift + (int64_t)q0);
     pairs *= (double)(b->hi[AXIS_SPLIT] - b->lo[AXIS_SPLIT]) / l->plan->splits;
-    pairs *= (double)((b->hi[AXIS_GROUP] - b->lo[AXIS_GROUP]) * l->group) *
-             (double)(b->hi[AXIS_BATCH] - b->lo[AXIS_BATCH]);
-    return pairs * 2.0 * (p->head_dim_qk + p->head_dim_v);
+    return pairs * others;
 }
 
 static uint64_t box_size(const box *b, int axis)
@@ -512,6 +522,13 @@ static void fill_params(rapt_plan *plan)
         fill_prepare(p, &params);
     for (uint32_t i = 0; i < 16; i++)
         params.lane[i] = i;
+    memcpy(params.grid_size, p->grid.size, sizeof p->grid.size);
+    memcpy(params.grid_kernel, p->grid.kernel_size, sizeof p->grid.kernel_size);
+    memcpy(params.grid_dilation, p->grid.dilation, sizeof p->grid.dilation);
+    memcpy(params.grid_stride, p->grid.stride, sizeof p->grid.stride);
+    memcpy(params.grid_box, plan->grid.box, sizeof plan->grid.box);
+    memcpy(params.grid_tiles, plan->grid.tiles, sizeof plan->grid.tiles);
+    params.grid_causal = p->grid.causal;
     memcpy(params.user_constants, p->user_constants, sizeof params.user_constants);
     for (uint32_t i = 0; i < p->user_count; i++)
         params.user_last[i] = p->user_elements[i] - 1;
@@ -719,6 +736,7 @@ static rapt_status try_plan(rapt_plan *plan, const rapt_kernel_table *table, con
     plan->split_keys = main.split_keys;
     plan->first_key = main.first_key;
     plan->aligned = main.aligned;
+    plan->grid = main.grid;
     plan->part_stride = (uint32_t)rapt_align_up(p->head_dim_v, 4);
     plan->slot_count = 0;
     plan->workspace_bytes = 0;
@@ -793,6 +811,8 @@ static rapt_status try_plan(rapt_plan *plan, const rapt_kernel_table *table, con
                      .unfit = unfit};
     box whole = {{0}, {p->batch, p->heads_out / main.group, rapt_div_up(p->nq * main.group, main.row->rows_per_tile),
                        plan->splits}};
+    if (p->grid.rank > 0)
+        whole.hi[AXIS_TILE] = main.grid.tile_count;
     status = add_box(&attend, &whole, need_splits, error);
     if (status == RAPT_OK && !*need_splits && two_passes) {
         attend.pipeline = 1;

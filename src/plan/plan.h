@@ -5,6 +5,7 @@
 
 #include "kernel/kernel.h"
 #include "op/attention.h"
+#include "plan/grid.h"
 #include <rapt/plan.h>
 #include <rapt/tune.h>
 
@@ -117,6 +118,7 @@ struct rapt_plan {
     uint32_t group, splits, split_keys, part_stride;
     uint64_t first_key; /* no query sees a key before it */
     bool aligned;
+    rapt_grid_tiling grid; /* of a grid */
     rapt_extra_layout extras;
     bool has_tuned; /* there is one for this problem; taken if its row accepts */
     rapt_tuned tuned;
@@ -175,6 +177,7 @@ typedef struct rapt_choice {
     uint64_t first_key;  /* where the first split begins; a multiple of keys_per_tile */
     uint32_t split_keys; /* keys per split, a multiple of keys_per_tile */
     bool aligned;
+    rapt_grid_tiling grid; /* of a grid */
     bool second_pass; /* of a link that takes two */
     uint32_t constants[RAPT_MAX_CONSTANTS];
 } rapt_choice;

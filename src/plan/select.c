@@ -176,7 +176,11 @@ static uint32_t constant_value(const rapt_kernel_constant *c, const rapt_problem
         return choice->aligned;
     case RAPT_CONST_NQ_IS_ONE:
         return p->nq == 1;
+    case RAPT_CONST_GRID_RANK:
+        return p->grid.rank;
     case RAPT_CONST_WHOLE_KEYS:
+        if (p->grid.rank > 0)
+            return choice->grid.whole && !p->mask_mod && !(p->extras >> RAPT_X_SEGMENTS & 1);
         return !p->causal && !p->window && !p->varlen && !p->mask_mod && !(p->extras >> RAPT_X_SEGMENTS & 1) &&
                p->nk % choice->row->keys_per_tile == 0;
     case RAPT_CONST_WINDOW:
@@ -294,6 +298,10 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
         REFUSE("has no place for a score_mod");
     if (p->mask_mod && !merge && !rapt_family_has_mask_mod((rapt_family)row->family))
         REFUSE("has no place for a mask_mod");
+    if (p->grid.rank > 0 && !merge && !(row->supports & RAPT_ROW_GRID))
+        REFUSE("has no form for neighbourhoods of a grid");
+    if (p->grid.rank == 0 && (row->supports & RAPT_ROW_GRID))
+        REFUSE("is for neighbourhoods of a grid");
     if (p->varlen && !(row->supports & RAPT_ROW_VARLEN))
         REFUSE("has no form for packed sequences");
     if (!operands_accept(row, p, reason, size))
@@ -321,6 +329,10 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
                    p->key_splits > 1 ? "" : ", as the device's buffer ranges demand,");
         if (choice->splits > 1 && !(row->supports & RAPT_ROW_PARTIAL))
             REFUSE("cannot split the keys%s", p->key_splits > 1 ? "" : ", which the device's buffer ranges demand");
+        if (p->grid.rank > 0)
+            rapt_grid_tile(&p->grid, row->rows_per_tile, row->keys_per_tile, &choice->grid);
+        if (choice->grid.tile_count > UINT32_MAX / row->rows_per_tile)
+            REFUSE("numbers at most 2^32 places of query tiles, and this grid has more");
     } else {
         choice->splits = 2;
     }

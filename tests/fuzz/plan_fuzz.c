@@ -75,6 +75,38 @@ static rapt_caps take_caps(input *in)
     return caps;
 }
 
+/* A grid, mostly of as many places as the sequence then has. */
+static void take_grid(input *in, rapt_attention_desc *d)
+{
+    const uint8_t what = take_byte(in);
+    uint64_t places = 1;
+    d->grid.rank = what & 3 ? what & 3 : 4;
+    for (uint32_t axis = 0; axis < RAPT_GRID_MAX_RANK; axis++) {
+        d->grid.size[axis] = (uint32_t)take_number(in);
+        d->grid.kernel_size[axis] = (uint32_t)take_number(in);
+        if (what & 4)
+            d->grid.dilation[axis] = (uint32_t)take_number(in);
+        if (what & 8)
+            d->grid.stride[axis] = (uint32_t)take_number(in);
+        if (what & 16) { /* so that they go together */
+            d->grid.kernel_size[axis] = d->grid.kernel_size[axis] % RAPT_MAX(d->grid.size[axis], 1) + 1;
+            d->grid.dilation[axis] = d->grid.dilation[axis] % (d->grid.size[axis] / d->grid.kernel_size[axis] + 1);
+            d->grid.stride[axis] %= d->grid.kernel_size[axis] + 1;
+        }
+        places *= axis < d->grid.rank ? d->grid.size[axis] : 1;
+    }
+    d->grid.causal = what >> 5;
+    if (what & 128) {
+        d->q.size[2] = d->k.size[2] = d->v.size[2] = d->out.size[2] = d->lse.size[2] = places;
+        d->flags &= ~(uint32_t)(RAPT_ATTENTION_CAUSAL | RAPT_ATTENTION_WINDOW);
+        d->window_left = d->window_right = 0;
+        d->sink_tokens = 0;
+        d->sequences = 0;
+        d->max_seqlen_q = d->max_seqlen_k = 0;
+        d->key_splits = 0;
+    }
+}
+
 /* Shapes that fit together, then some members are made others. */
 static rapt_attention_desc take_desc(input *in, char kernel[80])
 {
@@ -157,9 +189,11 @@ static rapt_attention_desc take_desc(input *in, char kernel[80])
         if (more & 128)
             d.segments = (rapt_tensor){
                 .dtype = RAPT_I32, .rank = 2, .size = {batch, nk}, .stride = {(int64_t)nk, 1}};
+        if (forms >> 7 & 1)
+            take_grid(in, &d);
     }
     if (what & 128) {
-        const uint8_t row = take_byte(in);
+        const uint64_t row = take_bytes(in, 2) % (table->row_count + 1);
         snprintf(kernel, 80, "%s", row < table->row_count ? table->rows[row].name : "no such kernel");
         d.kernel = kernel;
     }
@@ -208,6 +242,7 @@ static void check_row(const rapt_plan *plan, const rapt_kernel_row *row)
     MUST(p->link == RAPT_LINK_SOFTMAX || (row->supports & RAPT_ROW_LINKS));
     MUST((p->extras == 0 && !p->bias) || (row->supports & RAPT_ROW_EXTRAS));
     MUST(!p->varlen || (row->supports & RAPT_ROW_VARLEN));
+    MUST((p->grid.rank > 0) == ((row->supports & RAPT_ROW_GRID) != 0));
     MUST(plan->splits == 1 || (row->supports & RAPT_ROW_PARTIAL));
     MUST(plan->group == 1 || (row->supports & RAPT_ROW_GROUP));
     MUST(p->kernel[0] == '\0' || strcmp(p->kernel, row->name) == 0);
@@ -245,7 +280,7 @@ static void check_steps(const rapt_plan *plan)
 {
     const rapt_problem *p = &plan->problem;
     const rapt_kernel_row *row = plan->pipelines[0].row;
-    const uint64_t tiles = rapt_div_up(p->nq * plan->group, row->rows_per_tile);
+    const uint64_t tiles = p->grid.rank > 0 ? plan->grid.tile_count : rapt_div_up(p->nq * plan->group, row->rows_per_tile);
     const uint64_t bh = p->batch * (p->heads_out / plan->group);
     uint64_t groups = 0, merged = 0, packed = 0, gated = 0, rewritten = 0;
     const uint32_t before = plan->extras.packed || p->prepared;
@@ -294,6 +329,7 @@ static void check_steps(const rapt_plan *plan)
         MUST((uint64_t)push.bh0 + s->groups[2] <= bh);
         groups += (uint64_t)s->groups[0] * s->groups[1] * s->groups[2];
     }
+    MUST(p->grid.rank == 0 || (tiles * row->rows_per_tile >= p->nq && plan->splits == 1));
     MUST(groups == bh * tiles * plan->splits * (two_passes ? 2 : 1));
     MUST(merged == (plan->splits > 1 ? p->batch * p->heads_out * p->nq : 0));
     MUST(packed == plan->extras.words);

@@ -88,6 +88,13 @@ class UserBuffer(c.Structure):
     _fields_ = [("name", c_char_p), ("dtype", c_int), ("count", c_uint64)]
 
 
+class Grid(c.Structure):
+    _fields_ = [
+        ("rank", c_uint32), ("size", c_uint32 * 3), ("kernel_size", c_uint32 * 3), ("dilation", c_uint32 * 3),
+        ("stride", c_uint32 * 3), ("causal", c_uint32),
+    ]  # fmt: skip
+
+
 class AttentionDesc(c.Structure):
     _fields_ = [
         ("struct_size", c_uint32), ("flags", c_uint32), ("q", Tensor), ("k", Tensor), ("v", Tensor), ("out", Tensor),
@@ -100,6 +107,7 @@ class AttentionDesc(c.Structure):
         ("sinks", Tensor), ("alibi", Tensor), ("key_bias", Tensor), ("segments", Tensor), ("gate", Tensor),
         ("bias", Tensor), ("bias_u", Tensor), ("bias_v", Tensor), ("qk_norm_epsilon", c_float), ("rope_base", c_double),
         ("rope_dim", c_uint32),
+        ("grid", Grid),
     ]  # fmt: skip
 
 
