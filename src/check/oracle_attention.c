@@ -568,8 +568,8 @@ bool rapt_check_attention_sees(const rapt_attention_desc *desc, uint64_t i, uint
 double rapt_check_attention_pairs(const rapt_attention_desc *desc, const rapt_check_inputs *in)
 {
     const problem p = {.desc = desc, .in = in};
-    double pairs = 0;
-    for (uint64_t i = 0; i < desc->q.size[2]; i++) {
+    double pairs = desc->grid.rank > 0 ? rapt_check_grid_pairs(&desc->grid) : 0;
+    for (uint64_t i = 0; i < desc->q.size[2] && desc->grid.rank == 0; i++) {
         uint64_t sequence, place, nq, nk, key0;
         if (find_sequence(&p, i, &sequence, &place, &nq, &nk, &key0))
             pairs += (double)visible_keys(desc, place_of(desc, place, nq, nk), nk);

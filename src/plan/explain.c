@@ -53,6 +53,8 @@ static void explain_problem(const rapt_plan *plan, rapt_text *t)
     rapt_text_add(t, ", heads %llu:%llu, nq %llu, nk %llu, head_dim %u/%u%s", (unsigned long long)p->heads_q,
                   (unsigned long long)p->heads_kv, (unsigned long long)p->nq, (unsigned long long)p->nk,
                   p->head_dim_qk, p->head_dim_v, p->causal ? ", causal" : "");
+    if (p->grid.rank > 0)
+        rapt_grid_describe(&p->grid, false, t);
     if (p->causal && p->causal_offset != 0)
         rapt_text_add(t, " with offset %d", p->causal_offset);
     if (p->window)
@@ -132,6 +134,9 @@ static void explain_text(const rapt_plan *plan, rapt_text *t, const char *failur
         rapt_text_add(t, "tiles    %u rows x %u keys, %u head%s packed, %u key split%s of %u\n",
                       plan->pipelines[0].row->rows_per_tile, plan->pipelines[0].row->keys_per_tile, plan->group,
                       plan->group == 1 ? "" : "s", plan->splits, plan->splits == 1 ? "" : "s", plan->split_keys);
+        if (plan->problem.grid.rank > 0)
+            rapt_grid_explain(&plan->problem.grid, &plan->grid, plan->pipelines[0].row->rows_per_tile,
+                              plan->pipelines[0].row->keys_per_tile, false, t);
         rapt_text_add(t, "memory   workspace %llu bytes, parameters %llu bytes\n",
                       (unsigned long long)info.workspace_bytes, (unsigned long long)info.parameter_bytes);
         rapt_text_add(t, "work     %s%.4g Gflop, %.4g MB read, %.4g MB written\n",
@@ -192,7 +197,7 @@ static void explain_json(const rapt_plan *plan, rapt_text *t, const char *failur
                   "\"causal\":%s,\"causal_offset\":%d,\"window\":%s,\"window_left\":%d,\"window_right\":%d,"
                   "\"sink_tokens\":%u,\"soft_cap\":%.9g,\"link\":\"%s\",\"gate\":%s,\"bias\":%s,\"sinks\":%s,\"alibi\":%s,\"key_bias\":%s,"
                   "\"segments\":%s,\"score_mod\":%s,\"mask_mod\":%s,\"user_buffers\":%u,\"scale\":%.9g,\"lse\":%s,\"aligned\":%s"
-                  ",\"qk_norm_epsilon\":%.9g,\"rope_base\":%.17g,\"rope_dim\":%u,\"rope_interleaved\":%s,\"bias_rank\":%u}",
+                  ",\"qk_norm_epsilon\":%.9g,\"rope_base\":%.17g,\"rope_dim\":%u,\"rope_interleaved\":%s,\"bias_rank\":%u",
                   plan->caps.masked ? "true" : "false", rapt_dtype_name(p->dtype), (unsigned long long)p->batch,
                   p->varlen ? "true" : "false", (unsigned long long)p->heads_q, (unsigned long long)p->heads_kv,
                   (unsigned long long)p->nq, (unsigned long long)p->nk, p->head_dim_qk, p->head_dim_v,
@@ -204,6 +209,12 @@ static void explain_json(const rapt_plan *plan, rapt_text *t, const char *failur
                   p->lse ? "true" : "false",
                   plan->aligned ? "true" : "false", (double)p->norm_epsilon, p->rope_base, p->rope_dim,
                   p->rope_interleaved ? "true" : "false", p->rank);
+    if (p->grid.rank > 0) {
+        rapt_text_add(t, ",\"grid\":{");
+        rapt_grid_describe(&p->grid, true, t);
+        rapt_text_add(t, "}");
+    }
+    rapt_text_add(t, "}");
     if (failure != NULL) {
         rapt_text_add(t, ",\"refused\":");
         rapt_text_add_json(t, failure);
@@ -227,6 +238,12 @@ static void explain_json(const rapt_plan *plan, rapt_text *t, const char *failur
                           s->groups[2], s->slice, s->phase, (unsigned long long)s->flops);
         }
         rapt_text_add(t, "]");
+        if (p->grid.rank > 0) {
+            rapt_text_add(t, ",\"grid\":{");
+            rapt_grid_explain(&p->grid, &plan->grid, plan->pipelines[0].row->rows_per_tile,
+                              plan->pipelines[0].row->keys_per_tile, true, t);
+            rapt_text_add(t, "}");
+        }
     }
     explain_tuned_json(plan, t);
     rapt_text_add(t, ",\"candidates\":[");

@@ -23,4 +23,12 @@ void rapt_grid_tile(const rapt_grid *grid, uint32_t rows, uint32_t keys_per_tile
 void rapt_grid_tile_as(const rapt_grid *grid, const uint32_t box[RAPT_GRID_AXES], uint32_t keys_per_tile,
                        rapt_grid_tiling *out);
 
+/* What a tiling comes to, with `rows` queries and `keys_per_tile` keys a tile: a line of text, or members of a JSON object.
+ * Its speed-up bound is against the same kernel with all keys, by the tiles that both visit; that of pairs is what computing
+ * only what is seen would give. */
+void rapt_grid_explain(const rapt_grid *grid, const rapt_grid_tiling *tiling, uint32_t rows, uint32_t keys_per_tile,
+                       bool json, rapt_text *text);
+/* The grid itself: ", grid 64x64, kernel 7x7, .." or the members of a JSON object. */
+void rapt_grid_describe(const rapt_grid *grid, bool json, rapt_text *text);
+
 #endif

@@ -91,8 +91,35 @@ int tool_explain_command(int argc, char **argv)
         "rapt explain --shape 1,32,8,1,16384,128 --dtype f16 --json",
         "rapt explain --shape 1,8,8,1024,1024,576,512 --caps floor",
         "rapt explain --q Q.npy --k K.npy --v V.npy --causal --kernel NAME",
+        "rapt explain neighborhood --shape 1,8,8,64,64,64 --kernel-size 7x7",
         NULL,
     };
+    const tool_option grid_options[] = {
+        {"--shape", "B,HQ,HKV,X[,Y[,Z]],D[,DV]",
+         "batch, query heads, kv heads, axes of the grid, head_dim of Q and K, and\nof V (default: the same)",
+         &o.problem.shape, NULL},
+        {"--q", "FILE", "queries: npy file, or FILE.safetensors:NAME", &o.problem.q, NULL},
+        {"--k", "FILE", "keys", &o.problem.k, NULL},
+        {"--v", "FILE", "values", &o.problem.v, NULL},
+        {"--lse", NULL, "the LSE is wanted too", NULL, &o.lse},
+        TOOL_OPTIONS_NEIGHBORHOOD(o.problem),
+        {"--no-device", NULL, "plan for the least that rapt runs on (and --caps), without a device", NULL,
+         &o.no_device},
+        TOOL_OPTIONS_DEVICE(o.device),
+        {"--json", NULL, "as JSON on standard output", NULL, &o.json},
+        {NULL, NULL, NULL, NULL, NULL},
+    };
+    static const char *const grid_examples[] = {
+        "rapt explain neighborhood --shape 1,8,8,64,64,64 --kernel-size 7x7",
+        "rapt explain neighborhood --shape 1,8,8,30,48,80,128 --kernel-size 18x24x24 --stride 16x8x8 --json",
+        NULL,
+    };
+    const tool_usage grid_usage = {
+        "rapt explain neighborhood --shape B,HQ,HKV,X[,Y[,Z]],D[,DV] --kernel-size KxK [options]",
+        "Plans neighborhood attention and tells which kernel would run, how it tiles the grid, how\n"
+        "many tiles of keys it visits, and how much faster than attention of all keys it could be.\n"
+        "Nothing runs. See rapt run neighborhood --help.",
+        grid_examples, grid_options};
     const tool_usage usage = {
         "rapt explain [attention] --shape B,HQ,HKV,NQ,NK,D[,DV] [options]",
         "Plans attention for a shape, or for files, and tells which kernel would run, with what\n"
@@ -102,10 +129,13 @@ int tool_explain_command(int argc, char **argv)
     const char *words[1];
     size_t count;
     int code;
-    if (!tool_arguments(argc, argv, &usage, words, 1, &count, &code))
+    o.problem.grid.used = argc > 1 && strcmp(argv[1], "neighborhood") == 0;
+    if (!tool_arguments(argc, argv, o.problem.grid.used ? &grid_usage : &usage, words, 1, &count, &code))
         return code;
-    if (count == 1 && strcmp(words[0], "attention") != 0)
-        return tool_error(TOOL_BAD_INPUT, "unknown operator '%.60s'; attention is what there is", words[0]);
+    if (count == 1 && !o.problem.grid.used && strcmp(words[0], "attention") != 0)
+        return tool_error(TOOL_BAD_INPUT, "unknown operator '%.60s'; attention and neighborhood are what there is", words[0]);
+    if (!o.problem.shape && !o.problem.q && o.problem.grid.used)
+        return tool_error(TOOL_BAD_INPUT, "--shape B,HQ,HKV,X[,Y[,Z]],D[,DV] is missing (or --q, --k and --v)");
     if (!o.problem.shape && !o.problem.q)
         return tool_error(TOOL_BAD_INPUT, "--shape B,HQ,HKV,NQ,NK,D[,DV] is missing (or --q, --k and --v)");
     tool_problem problem = {0};

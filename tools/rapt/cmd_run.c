@@ -143,20 +143,20 @@ static int write_results(run *r)
 {
     const rapt_attention_desc *d = &r->problem.desc;
     rapt_error error = {0};
-    uint64_t shape[4];
-    tool_problem_file_shape(&d->out, r->problem.bnhd, shape);
-    if (!tool_save(r->out, &d->out, 4, shape, r->o->out, &error) ||
-        (r->o->lse && !tool_save(r->lse, &d->lse, 3, d->lse.size, r->o->lse, &error)))
+    uint64_t shape[TENSOR_FILE_RANK], lse_shape[TENSOR_FILE_RANK];
+    const uint32_t rank = tool_problem_out_shape(&r->problem, shape), lse_rank = tool_problem_lse_shape(&r->problem, lse_shape);
+    if (!tool_save(r->out, &d->out, rank, shape, r->o->out, &error) ||
+        (r->o->lse && !tool_save(r->lse, &d->lse, lse_rank, lse_shape, r->o->lse, &error)))
         return tool_report(&error);
     char text[160];
-    tensor_file_shape(4, shape, text, sizeof text);
+    tensor_file_shape(rank, shape, text, sizeof text);
     const char *type = d->out.dtype == RAPT_F16 ? "float16" : "float32";
     if (r->o->json) {
         cJSON *out = cJSON_AddObjectToObject(r->json, "out");
         cJSON_AddStringToObject(out, "file", r->o->out);
         cJSON_AddStringToObject(out, "dtype", type);
         cJSON *axes = cJSON_AddArrayToObject(out, "shape");
-        for (int axis = 0; axis < 4; axis++)
+        for (uint32_t axis = 0; axis < rank; axis++)
             cJSON_AddItemToArray(axes, cJSON_CreateNumber((double)shape[axis]));
         if (r->o->lse)
             cJSON_AddStringToObject(r->json, "lse", r->o->lse);
@@ -310,7 +310,31 @@ static const char *const examples[] = {
     "rapt run attention --q m.safetensors:q --k m.safetensors:k --v m.safetensors:v --out O.npy --time 20",
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --dtype f16 --caps no-subgroup --explain",
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --cu-seqlens-q A.npy --cu-seqlens-k B.npy",
+    "rapt run neighborhood --help",
     "rapt run system --help",
+    NULL,
+};
+
+static const char grid_text[] =
+    "Neighborhood attention (NATTEN; with strides GNA): O = softmax(scale * Q K^T) V where a\n"
+    "query sees keys of a window around it, along each axis of a grid.\n"
+    "\n"
+    "Files are as of rapt run attention, with one to three axes in place of the sequence:\n"
+    "(batch, heads, X[, Y[, Z]], head_dim); the grid of the keys is that of the queries.\n"
+    "\n"
+    "Along an axis of n places with kernel size K, dilation d and stride s, the query at x sees\n"
+    "keys of its group x mod d, whose m places are numbered y = floor(x / d). It has the window\n"
+    "of c = min(floor(y / s) s + floor(s / 2), m - 1): K keys from clamp(c - floor(K / 2), 0, m - K).\n"
+    "Along a causal axis c = min(floor(y / s) s + s - 1, m - 1), and it sees the keys\n"
+    "max(0, c - K + 1) .. c that are <= y. K d <= n and s <= K. In snippets, q and k are indices of\n"
+    "the flattened grid, the last axis fastest.\n"
+    "\n"
+    "The LSE is (batch, heads, X[, Y[, Z]]).";
+static const char *const grid_examples[] = {
+    "rapt run neighborhood --q Q.npy --k K.npy --v V.npy --out O.npy --kernel-size 7x7",
+    "rapt run neighborhood --q Q.npy --k K.npy --v V.npy --out O.npy --kernel-size 13 --dilation 4 --lse L.npy",
+    "rapt run neighborhood --q Q.npy --k K.npy --v V.npy --out O.npy --kernel-size 8x8x4 --stride 4x4x4 --causal 0",
+    "rapt explain neighborhood --shape 1,8,8,64,64,64 --kernel-size 7x7",
     NULL,
 };
 
@@ -330,6 +354,21 @@ int tool_run(int argc, char **argv)
         {"--json", NULL, "everything as JSON on standard output", NULL, &o.json},
         {NULL, NULL, NULL, NULL, NULL},
     };
+    const tool_option grid_options[] = {
+        {"--q", "FILE", "queries: npy file, or FILE.safetensors:NAME", &o.problem.q, NULL},
+        {"--k", "FILE", "keys", &o.problem.k, NULL},
+        {"--v", "FILE", "values", &o.problem.v, NULL},
+        {"--out", "FILE", "where the output goes (npy)", &o.out, NULL},
+        {"--lse", "FILE", "also write the natural log of the sum of exp(score)", &o.lse, NULL},
+        TOOL_OPTIONS_NEIGHBORHOOD(o.problem),
+        TOOL_OPTIONS_DEVICE(o.device),
+        {"--explain", NULL, "tell why this kernel was chosen and the others were not", NULL, &o.explain},
+        {"--time", "N", "then run N times more: device and wall time, TFLOP/s, GB/s", &o.time, NULL},
+        {"--json", NULL, "everything as JSON on standard output", NULL, &o.json},
+        {NULL, NULL, NULL, NULL, NULL},
+    };
+    const tool_usage grid_usage = {"rapt run neighborhood --q FILE --k FILE --v FILE --out FILE --kernel-size KxK [options]",
+                                   grid_text, grid_examples, grid_options};
     const tool_usage usage = {"rapt run attention --q FILE --k FILE --v FILE --out FILE [options]", text,
                               examples, options};
     const char *words[1];
@@ -337,12 +376,14 @@ int tool_run(int argc, char **argv)
     int code;
     if (argc > 1 && strcmp(argv[1], "system") == 0)
         return tool_run_system(argc - 1, argv + 1);
-    if (!tool_arguments(argc, argv, &usage, words, 1, &count, &code))
+    o.problem.grid.used = argc > 1 && strcmp(argv[1], "neighborhood") == 0;
+    if (!tool_arguments(argc, argv, o.problem.grid.used ? &grid_usage : &usage, words, 1, &count, &code))
         return code;
     if (count == 0)
-        return tool_error(TOOL_BAD_INPUT, "which operator? rapt run attention .., or rapt run system NAME ..");
-    if (strcmp(words[0], "attention") != 0)
-        return tool_error(TOOL_BAD_INPUT, "unknown operator '%.60s'; attention, or system NAME, is what there is", words[0]);
+        return tool_error(TOOL_BAD_INPUT, "which operator? rapt run attention .., neighborhood .., or system NAME ..");
+    if (!o.problem.grid.used && strcmp(words[0], "attention") != 0)
+        return tool_error(TOOL_BAD_INPUT, "unknown operator '%.60s'; attention, neighborhood, or system NAME, is what there is",
+                          words[0]);
     if (!o.out)
         return tool_error(TOOL_BAD_INPUT, "--out FILE is missing");
     if (o.lse && strcmp(o.lse, o.out) == 0)

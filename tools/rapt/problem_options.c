@@ -54,12 +54,36 @@ void tool_problem_free(tool_problem *p)
     tool_user_free(&p->user);
 }
 
-void tool_problem_file_shape(const rapt_tensor *t, bool bnhd, uint64_t shape[4])
+/* As four axes. */
+static void file_shape(const rapt_tensor *t, bool bnhd, uint64_t shape[4])
 {
     shape[0] = t->size[0];
     shape[1] = t->size[bnhd ? 2 : 1];
     shape[2] = t->size[bnhd ? 1 : 2];
     shape[3] = t->size[3];
+}
+
+/* The grid's axes in place of the sequence's, which is `sequence`. */
+static uint32_t with_grid(const rapt_grid *g, uint32_t sequence, uint32_t rank, uint64_t shape[TENSOR_FILE_RANK])
+{
+    if (g->rank == 0)
+        return rank;
+    memmove(shape + sequence + g->rank, shape + sequence + 1, (rank - sequence - 1) * sizeof *shape);
+    for (uint32_t axis = 0; axis < g->rank; axis++)
+        shape[sequence + axis] = g->size[axis];
+    return rank + g->rank - 1;
+}
+
+uint32_t tool_problem_out_shape(const tool_problem *p, uint64_t shape[TENSOR_FILE_RANK])
+{
+    file_shape(&p->desc.out, p->bnhd, shape);
+    return with_grid(&p->desc.grid, p->bnhd ? 1 : 2, 4, shape);
+}
+
+uint32_t tool_problem_lse_shape(const tool_problem *p, uint64_t shape[TENSOR_FILE_RANK])
+{
+    memcpy(shape, p->desc.lse.size, 3 * sizeof *shape);
+    return with_grid(&p->desc.grid, 2, 3, shape);
 }
 
 static bool invalid(rapt_error *error, const char *text, const char *what)
@@ -69,7 +93,7 @@ static bool invalid(rapt_error *error, const char *text, const char *what)
 
 /* ---- reading ---- */
 
-static bool read_one(const char *option, const char *path, tensor_file *t, rapt_error *error)
+static bool read_one(const char *option, const char *path, tool_problem *p, tensor_file *t, rapt_error *error)
 {
     if (!path)
         return tool_fail(error, RAPT_ERROR_INVALID, "%s FILE is missing", option);
@@ -77,6 +101,8 @@ static bool read_one(const char *option, const char *path, tensor_file *t, rapt_
         return false;
     char shape[200];
     tensor_file_shape(t->rank, t->shape, shape, sizeof shape);
+    if (p->desc.grid.rank > 0 && !tool_grid_flatten(option, path, p->bnhd, &p->desc.grid, t, error))
+        return false;
     if (t->rank != 4)
         return tool_fail(error, RAPT_ERROR_INVALID,
                          "%s %s: shape %s has %u axes; 4 are needed, (batch, heads, sequence, head_dim)",
@@ -139,17 +165,19 @@ static bool shapes_from_files(const tool_problem_options *o, tool_problem *p, ui
     return true;
 }
 
-static bool shapes_from_option(const char *text, uint64_t size[7], rapt_error *error)
+static bool shapes_from_option(const char *text, rapt_grid *g, uint64_t size[7], rapt_error *error)
 {
     size_t count = 0;
     const char *at = text;
-    for (; count < 7; count++) {
+    uint64_t given[8];
+    const size_t axes = g->rank > 0 ? g->rank : 2, least = axes + 4; /* without DV */
+    for (; count < least + 1; count++) {
         char *end;
         if (*at < '0' || *at > '9')
             break;
-        size[count] = strtoull(at, &end, 10);
+        given[count] = strtoull(at, &end, 10);
         at = end;
-        if (size[count] > MAX_SIZE)
+        if (given[count] > MAX_SIZE)
             break;
         if (*at != ',') {
             count++;
@@ -157,12 +185,21 @@ static bool shapes_from_option(const char *text, uint64_t size[7], rapt_error *e
         }
         at++;
     }
-    if (*at != 0 || count < 6 || at[-1] == ',')
+    if ((*at != 0 || count < least || at[-1] == ',') && g->rank > 0)
+        return tool_fail(error, RAPT_ERROR_INVALID,
+                         "--shape '%.80s': with --kernel-size for %u axes, %zu or %zu whole numbers B,HQ,HKV,%s,D[,DV] are "
+                         "needed",
+                         text, g->rank, least, least + 1, (const char *[]){"X", "X,Y", "X,Y,Z"}[g->rank - 1]);
+    if (*at != 0 || count < least || at[-1] == ',')
         return tool_fail(
             error, RAPT_ERROR_INVALID,
             "--shape '%.80s': six or seven whole numbers B,HQ,HKV,NQ,NK,D[,DV] up to 2^40 are needed", text);
-    if (count == 6)
-        size[6] = size[5];
+    memcpy(size, given, 5 * sizeof *size);
+    size[5] = given[least - 1];
+    size[6] = given[count - 1];
+    if (g->rank > 0 && !tool_grid_sizes("--shape", given + 3, g, &size[3], error))
+        return false;
+    size[4] = g->rank > 0 ? size[3] : size[4];
     return true;
 }
 
@@ -335,7 +372,7 @@ static bool describe(tool_problem *p, const uint64_t size[7], rapt_dtype dtype, 
     const rapt_tensor *tensors[] = {&d->q, &d->k, &d->v, &d->out};
     for (size_t n = 0; n < TOOL_COUNT(tensors); n++) {
         uint64_t shape[4], count;
-        tool_problem_file_shape(tensors[n], p->bnhd, shape);
+        file_shape(tensors[n], p->bnhd, shape);
         if (!tensor_file_count(n == 3 ? "the output" : "the problem", 4, shape, &count, error))
             return false;
     }
@@ -377,14 +414,14 @@ static bool read_sequences(const tool_problem_options *o, tool_problem *p, rapt_
 }
 
 /* Shaped like the output, in the layout of the other files. */
-static bool read_like_output(const char *option, const char *path, const tool_problem *p, tensor_file *t, rapt_error *error)
+static bool read_like_output(const char *option, const char *path, tool_problem *p, tensor_file *t, rapt_error *error)
 {
     const rapt_tensor *out = &p->desc.out;
     uint64_t shape[4];
     char got[200], want[200];
-    if (!read_one(option, path, t, error) || !convert(t, out->dtype, error))
+    if (!read_one(option, path, p, t, error) || !convert(t, out->dtype, error))
         return false;
-    tool_problem_file_shape(out, p->bnhd, shape);
+    file_shape(out, p->bnhd, shape);
     tensor_file_shape(4, t->shape, got, sizeof got);
     tensor_file_shape(4, shape, want, sizeof want);
     return memcmp(shape, t->shape, sizeof shape) == 0 ||
@@ -425,7 +462,12 @@ static bool read_extras(const tool_problem_options *o, tool_problem *p, rapt_err
             continue;
         }
         if (extras[n].dtype == RAPT_DTYPE_NONE) {
-            if (!read_one(option, path, t, error) || !convert(t, p->desc.q.dtype, error))
+            if (!tensor_file_read(path, t, error))
+                return false;
+            if (t->dtype == RAPT_I32 || t->rank != extras[n].rank)
+                return tool_fail(error, RAPT_ERROR_INVALID, "%s %s: %s with %u axes; a float type with %u is needed", option,
+                                 path, rapt_dtype_name(t->dtype), t->rank, extras[n].rank);
+            if (!convert(t, p->desc.q.dtype, error))
                 return false;
         } else if (!tensor_file_read(path, t, error)) {
             return false;
@@ -453,17 +495,19 @@ bool tool_problem_make(const tool_problem_options *o, bool want_lse, tool_proble
         return invalid(error, "--layout '%.40s': bhnd or bnhd is needed", o->layout);
     p->bnhd = o->layout && strcmp(o->layout, "bnhd") == 0;
     rapt_dtype dtype = RAPT_DTYPE_NONE;
+    if (o->grid.used && !tool_grid_parse(&o->grid, &p->desc.grid, error))
+        return false;
     if (!parse_numbers(o, &p->desc, error) || !tool_user_make(&o->user, &p->user, &p->desc, error) || (o->dtype && !parse_dtype(o->dtype, &dtype, error)))
         return false;
     if (o->shape) {
         if (o->q || o->k || o->v)
             return invalid(error, "%s: either --shape or files, not both", "--shape");
-        if (!shapes_from_option(o->shape, size, error))
+        if (!shapes_from_option(o->shape, &p->desc.grid, size, error))
             return false;
         p->file_dtype = dtype != RAPT_DTYPE_NONE ? dtype : RAPT_F32;
     } else {
-        if (!read_one("--q", o->q, &p->q, error) || !read_one("--k", o->k, &p->k, error) ||
-            !read_one("--v", o->v, &p->v, error) || !shapes_from_files(o, p, size, error))
+        if (!read_one("--q", o->q, p, &p->q, error) || !read_one("--k", o->k, p, &p->k, error) ||
+            !read_one("--v", o->v, p, &p->v, error) || !shapes_from_files(o, p, size, error))
             return false;
         p->file_dtype = p->q.dtype;
     }
@@ -522,6 +566,8 @@ cJSON *tool_problem_json(const tool_problem *p)
         cJSON_AddNumberToObject(o, "window_right", (double)d->window_right);
         cJSON_AddNumberToObject(o, "sink_tokens", (double)d->sink_tokens);
     }
+    if (d->grid.rank > 0)
+        tool_grid_json(&d->grid, o);
     if (d->rope_base > 0) {
         tool_json_number(o, "rope_base", d->rope_base);
         cJSON_AddNumberToObject(o, "rope_dim", (double)(d->rope_dim ? d->rope_dim : d->q.size[3]));
@@ -547,12 +593,14 @@ cJSON *tool_problem_json(const tool_problem *p)
 void tool_problem_line(const tool_problem *p, char *text, size_t capacity)
 {
     const rapt_attention_desc *d = &p->desc;
-    char user[64] = "", causal[48] = "", window[96] = "", cap[32] = "", beside[192] = "", sequences[48] = "", dim_v[32] = "";
+    char user[64] = "", grid[200] = "", causal[48] = "", window[96] = "", cap[32] = "", beside[192] = "", sequences[48] = "", dim_v[32] = "";
     if (d->flags & RAPT_ATTENTION_CAUSAL)
         snprintf(causal, sizeof causal, ", causal%+" PRId64, d->causal_offset);
     if (d->flags & RAPT_ATTENTION_WINDOW)
         snprintf(window, sizeof window, ", window %" PRId64 ",%" PRId64 ", %" PRIu64 " sink tokens", d->window_left,
                  d->window_right, d->sink_tokens);
+    if (d->grid.rank > 0)
+        tool_grid_line(&d->grid, grid, sizeof grid);
     if (d->soft_cap > 0)
         snprintf(cap, sizeof cap, ", soft cap %g", (double)d->soft_cap);
     if (d->link != RAPT_LINK_SOFTMAX)
@@ -572,7 +620,7 @@ void tool_problem_line(const tool_problem *p, char *text, size_t capacity)
         snprintf(dim_v, sizeof dim_v, "/%" PRIu64, d->v.size[3]);
     snprintf(text, capacity,
              "problem: batch %" PRIu64 ", %" PRIu64 " query heads, %" PRIu64 " kv heads, %" PRIu64
-             " queries, %" PRIu64 " keys, head_dim %" PRIu64 "%s, %s%s%s%s%s%s%s",
+             " queries, %" PRIu64 " keys, head_dim %" PRIu64 "%s, %s%s%s%s%s%s%s%s",
              d->q.size[0], d->q.size[1], d->k.size[1], d->q.size[2], d->k.size[2], d->q.size[3], dim_v,
-             rapt_dtype_name(d->q.dtype), causal, window, cap, beside, user, sequences);
+             rapt_dtype_name(d->q.dtype), grid, causal, window, cap, beside, user, sequences);
 }

@@ -4,6 +4,7 @@
 #define RAPT_TOOL_PROBLEM_OPTIONS_H
 
 #include "args.h"
+#include "grid_options.h"
 #include "tensor_file.h"
 #include "tool.h"
 #include "user_options.h"
@@ -31,6 +32,7 @@ typedef struct tool_problem_options {
     tool_user_options user;
     const char *extra[TOOL_X_COUNT]; /* but those of --bias-lowrank */
     const char *low_rank, *rope, *qk_norm;
+    tool_grid_options grid;
     bool causal;
 } tool_problem_options;
 
@@ -103,6 +105,28 @@ typedef struct tool_problem_options {
         "--key-splits", "N", "cut the keys into about N parts and merge; default: chosen", &(o).key_splits,  \
             NULL                                                                                             \
     }
+/* What goes with a grid. */
+#define TOOL_OPTIONS_NEIGHBORHOOD(o)                                                                         \
+    TOOL_OPTIONS_GRID((o).grid),                                                                             \
+        {"--scale", "X", "scores are X * q.k; default 1/sqrt(head_dim)", &(o).scale, NULL},                  \
+        {"--softcap", "X", "scaled scores s become X * tanh(s / X)", &(o).soft_cap, NULL},                   \
+        {"--sinks", "FILE",                                                                                  \
+         "a logit per head that joins the softmax without a value: float32\n"                                \
+         "(query heads) or (output heads)",                                                                  \
+         &(o).sinks, NULL},                                                                                  \
+        {"--gate", "FILE", "the output is multiplied by 1 / (1 + exp(-gate)); shaped like it", &(o).gate, NULL}, \
+        {"--link", "NAME", "from scores to weights, as of rapt run attention", &(o).link, NULL},             \
+        TOOL_OPTIONS_USER((o).user),                                                                         \
+        {"--layout", "bhnd|bnhd",                                                                            \
+         "axes of the files: (batch, heads, X[, Y[, Z]], head_dim), the default, or\n"                       \
+         "(batch, X[, Y[, Z]], heads, head_dim)",                                                            \
+         &(o).layout, NULL},                                                                                 \
+        {"--dtype", "f32|f16|bf16", "type to store and compute from; default: that of the files",            \
+         &(o).dtype, NULL},                                                                                  \
+    {                                                                                                        \
+        "--kernel", "NAME",                                                                                  \
+            "force this kernel row (see rapt compile --list); refused where it\ncannot run", &(o).kernel, NULL \
+    }
 #define TOOL_OPTIONS_SHAPE(o)                                                                                \
     {                                                                                                        \
         "--shape", "B,HQ,HKV,NQ,NK,D[,DV]",                                                                  \
@@ -152,7 +176,8 @@ rapt_slot *tool_extra_slot(rapt_attention_args *args, unsigned extra);
 cJSON *tool_problem_json(const tool_problem *problem);
 void tool_problem_line(const tool_problem *problem, char *text, size_t capacity);
 
-/* The axes of `t` as a file of this layout has them. */
-void tool_problem_file_shape(const rapt_tensor *t, bool bnhd, uint64_t shape[4]);
+/* The axes of the output, or of the LSE, as files have them; returns how many. */
+uint32_t tool_problem_out_shape(const tool_problem *problem, uint64_t shape[TENSOR_FILE_RANK]);
+uint32_t tool_problem_lse_shape(const tool_problem *problem, uint64_t shape[TENSOR_FILE_RANK]);
 
 #endif
