@@ -49,6 +49,11 @@ static const rapt_case cases[] = {
     {"no-keys-f16-odd", SHAPE(1, 2, 1, 3, 0, 5, 7), .dtype = RAPT_F16, .layout = RAPT_LAYOUT_ODD},
     {"no-batch", SHAPE(0, 3, 3, 5, 5, 8, 8), .dtype = RAPT_F32},
     {"no-lse", SHAPE(1, 2, 2, 33, 33, 64, 64), .dtype = RAPT_F32, .no_lse = true},
+    {"grid", SHAPE(1, 2, 2, 130, 130, 64, 64), .dtype = RAPT_F32, .grid = {2, {10, 13}, {5, 4}}, .input = RAPT_INPUT_POISONED},
+    {"grid-f16", SHAPE(2, 4, 2, 126, 126, 40, 64), .dtype = RAPT_F16, .grid = {3, {3, 6, 7}, {3, 3, 3}, {1, 2, 2}, {2, 1, 3}, 5},
+     .input = RAPT_INPUT_POISONED},
+    {"grid-bf16-odd", SHAPE(1, 2, 2, 90, 90, 33, 31), .dtype = RAPT_BF16, .grid = {1, {90}, {7}, {4}, {2}},
+     .layout = RAPT_LAYOUT_ODD},
 };
 
 /* The layers report through the runtime's log; what they had to say is this test's message. */
@@ -148,6 +153,10 @@ static void test_rows(void **state)
         c.nk = row->keys_per_tile + 9;
         if (row->nq_max != 0)
             c.nq = RAPT_MAX(1, RAPT_MIN(c.nq, row->nq_max / 2));
+        if (row->supports & RAPT_ROW_GRID) {
+            c.grid = (rapt_grid){2, {3, (uint32_t)c.nq}, {2, 3}, {1, 1}, {2, 1}, 1};
+            c.nq = c.nk = c.nq * 3;
+        }
         c.causal = (row->supports & RAPT_ROW_CAUSAL) != 0;
         const uint64_t begin = rapt_now_ns();
         rapt_result result = rig_try(&the_rig, &c, row->name, 0);

@@ -5,6 +5,7 @@
 
 #include "cases.h"
 #include "half.h"
+#include "oracle_grid.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -629,6 +630,52 @@ static bool flare(oracle *o)
     return good && !o->failed;
 }
 
+/* Comma list; one number stands for all axes. */
+static void axes_of(oracle *o, const char *name, uint32_t rank, uint32_t out[3])
+{
+    const char *at = text_of(o, name);
+    for (uint32_t axis = 0; axis < rank; axis++) {
+        char *end;
+        out[axis] = (uint32_t)strtoul(at, &end, 10);
+        at = *end == ',' ? end + 1 : at;
+    }
+}
+
+/* A place sees the keys of its neighbourhood: oracle_grid.c has the formula. */
+static bool neighborhood_sees(oracle *o, bool strides, int64_t p, int64_t j)
+{
+    rapt_grid g = {.rank = 1};
+    for (const char *at = text_of(o, "grid"); *at; at++)
+        g.rank += *at == ',';
+    axes_of(o, "grid", g.rank, g.size);
+    axes_of(o, "kernel_size", g.rank, g.kernel_size);
+    axes_of(o, "dilation", g.rank, g.dilation);
+    if (strides)
+        axes_of(o, "stride", g.rank, g.stride);
+    for (const char *at = text_of(o, "causal_axes"); *at; at++)
+        if (*at >= '0' && *at <= '2')
+            g.causal |= 1u << (*at - '0');
+    return rapt_check_grid_sees(&g, (uint64_t)p, (uint64_t)j);
+}
+static bool natten_sees(oracle *o, uint64_t kv, int64_t p, int64_t j)
+{
+    (void)kv;
+    return neighborhood_sees(o, false, p, j);
+}
+static bool gna_sees(oracle *o, uint64_t kv, int64_t p, int64_t j)
+{
+    (void)kv;
+    return neighborhood_sees(o, true, p, j);
+}
+static bool natten(oracle *o)
+{
+    return rows(o, natten_sees, softmax, 0);
+}
+static bool gna(oracle *o)
+{
+    return rows(o, gna_sees, softmax, 0);
+}
+
 /* ---- by name ---- */
 
 static const struct {
@@ -661,6 +708,8 @@ static const struct {
     {"Gated Attention (post-SDPA sigmoid gate)", gated_attention},
     {"Clipped softmax / gated attention (Quantizable Transformers)", quantizable},
     {"FLARE", flare},
+    {"Faster Neighborhood Attention (FNA / NATTEN)", natten},
+    {"Generalized Neighborhood Attention (GNA)", gna},
 };
 
 bool rapt_check_system_has_oracle(const char *name)

@@ -267,6 +267,29 @@ bool rapt_system_list(rapt_system_builder *b, const char *name, int64_t high, in
     }
 }
 
+bool rapt_system_sizes(rapt_system_builder *b, const char *name, int64_t high, uint32_t *out, uint32_t capacity,
+                       uint32_t *count)
+{
+    const char *text = setting(b, name);
+    *count = 0;
+    if (!text)
+        return true;
+    if (text[0] == 0)
+        return missing(b, name);
+    for (const char *at = text;; at++) {
+        char *end;
+        int64_t value;
+        if (!whole_number(at, &end, &value) || (*end != ',' && *end != 0) || value < 1 || value > high || *count == capacity)
+            return rapt_system_refuse(
+                b, "parameter '%s' is '%.40s'; a comma list of at most %u whole numbers from 1 to %lld is needed", name, text,
+                capacity, (long long)high);
+        out[(*count)++] = (uint32_t)value;
+        at = end;
+        if (*at == 0)
+            return true;
+    }
+}
+
 /* [-+]digits[.digits][e[-+]digits], whatever the app's locale makes of strtod. False: not of that form. */
 static bool decimal(const char *at, double *out)
 {

@@ -56,6 +56,8 @@ rapt_system_view rapt_system_axes(rapt_system_view view, const int axes[4]);
 bool rapt_system_integer(rapt_system_builder *b, const char *name, int64_t low, int64_t high, int64_t *out);
 bool rapt_system_list(rapt_system_builder *b, const char *name, int64_t high, int64_t *out, uint32_t capacity,
                       uint32_t *count); /* 0 to `high` each, rising */
+bool rapt_system_sizes(rapt_system_builder *b, const char *name, int64_t high, uint32_t *out, uint32_t capacity,
+                       uint32_t *count); /* 1 to `high` each */
 
 bool rapt_system_number(rapt_system_builder *b, const char *name, float *out);
 
@@ -94,5 +96,6 @@ bool rapt_system_signed(rapt_system_builder *b);
 bool rapt_system_low_rank(rapt_system_builder *b);
 bool rapt_system_gated(rapt_system_builder *b);
 bool rapt_system_quantizable(rapt_system_builder *b);
+bool rapt_system_neighborhood(rapt_system_builder *b);
 
 #endif
