@@ -467,6 +467,16 @@ static void case_names(void **state)
     assert_true(rapt_case_parse("B2H8D64N1024bf16", &c));
     assert_true(c.kv_heads == 8 && c.d_v == 64 && c.nq == 1024 && c.dtype == RAPT_BF16 && !c.causal);
     assert_true(rapt_case_parse("B1H8D64N1024f32cw255", &c));
+    assert_true(rapt_case_parse("B1H8D64N4096f32g64x64k7x8d2x1s4x4c2", &c) && c.grid.rank == 2 && c.grid.size[1] == 64 &&
+                c.grid.kernel_size[1] == 8 && c.grid.dilation[0] == 2 && c.grid.stride[0] == 4 && c.grid.causal == 2);
+    assert_true(rapt_case_parse("B1H8D64N60f32g3x4x5k3x1x5", &c) && c.grid.rank == 3 && c.grid.stride[2] == 1);
+    assert_false(rapt_case_parse("B1H8D64N60f32g3x4k3x1", &c)); /* of other lengths */
+    assert_false(rapt_case_parse("B1H8D64N60f32g5x12k3", &c));
+    assert_false(rapt_case_parse("B1H8D64N60f32g5x12k3x13", &c));
+    assert_false(rapt_case_parse("B1H8D64N60f32g5x12k3x3c4", &c));
+    assert_false(rapt_case_parse("B1H8D64N60f32g5x12k3x3s4x1", &c));
+    assert_false(rapt_case_parse("B1H8D64Q5N60f32g5x12k3x3", &c));
+    assert_true(rapt_case_parse("B1H8D64N1024f32cw255", &c));
     assert_true(c.causal && c.window && c.window_left == 255 && c.window_right == 255 && c.sink_tokens == 0);
     static const char *const bad[] = {"",
                                       "B1H8D64N1024f32w",

@@ -188,6 +188,30 @@ class WithDevice(Grid):
         self.assertEqual(run("run", "attention", *self.files({"q": q, "k": k, "v": v}, (48,)), "--out", dense).returncode, GOOD)
         self.close(read_npy(grid)[2], read_npy(dense)[2], 2e-6)
 
+    def test_record_and_replay(self):
+        rng = random.Random(9)
+        t = Tensor.random(rng, (1, 2, 30, 16))
+        record = self.path("record.jsonl")
+        words = ["--kernel-size", "3x4", "--stride", "2x1", "--causal", "1"]
+        r = run("run", "neighborhood", *self.files({"q": t, "k": t, "v": t}, (5, 6)), "--out", self.path("o.npy"), *words,
+                env={"RAPT_RECORD": record})
+        self.assertEqual(r.returncode, GOOD, r.stderr)
+        with open(record) as f:
+            head, line = f.read().splitlines()
+        grid = {"size": [5, 6], "kernel_size": [3, 4], "dilation": [1, 1], "stride": [2, 1], "causal": [1]}
+        self.assertEqual(json.loads(line)["grid"], grid)
+        base = ["bench", "replay", record, "--gauges", "none", "--samples", "2"]
+        r = run(*base, "--json", "-")
+        self.assertEqual(r.returncode, GOOD, r.stderr)
+        (case,) = json.loads(r.stdout)["devices"][0]["cases"]
+        self.assertEqual((case["status"], case["group"], case["grid"]), ("ok", "neighborhood", grid))
+        for key, value, words in (("size", [], "size of one to three"), ("size", [5, 6, 1, 1], "size of one to three"),
+                                  ("stride", [1], "as many numbers"), ("dilation", [1, 1.5], "is not a count"),
+                                  ("kernel_size", [3, -1], "is not a count"), ("causal", [2], "causal axis"), ("size", 7, "size of one")):
+            with open(record, "w") as f:
+                f.write(head + "\n" + json.dumps({**json.loads(line), "grid": {**grid, key: value}}) + "\n")
+            self.fails(BAD_INPUT, words, *base)
+
     def test_json_and_kernels(self):
         rng = random.Random(9)
         t = Tensor.random(rng, (1, 2, 30, 16))

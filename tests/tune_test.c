@@ -579,6 +579,37 @@ static void test_threads(void **state)
     rig_close(&the_rig);
 }
 
+/* A grid has rows of its own, and choices of its own beside those of the same tensors without one, or with another. */
+static void test_grids(void **state)
+{
+    (void)state;
+    char names[2][64];
+    rapt_attention_desc d = rig_desc(RAPT_F32, 1, 2, 2, 40, 40, 64, false);
+    rig_open(&the_rig, NULL);
+    d.grid = (rapt_grid){2, {4, 10}, {3, 5}};
+    const int kept = keep_few(&d, 1, names);
+    const rapt_tune_result r = tune(&d, NULL);
+    assert_string_equal(r.problem, "f32, heads 2:2, nq 40, nk 40, head_dim 64, grid 4x10, kernel 3x5, dilation 1x1, stride 1x1");
+    assert_string_equal(r.default_kernel, names[0]);
+    assert_non_null(find_candidate(&r, "naive-grid-f32"));
+    assert_true(kept == 1 && r.candidate_count == 2 && r.blocked == 0);
+    for (uint32_t i = 0; i < r.candidate_count; i++)
+        assert_true(candidates[i].error <= 1 && candidates[i].samples > 0);
+    rapt_problem p;
+    rapt_hash with, without, other;
+    RIG_OK(rapt_attention_problem(&d, &p, error));
+    assert_true(rapt_tuning_key(&p, rapt_device_caps(the_rig.device), &with));
+    d.grid.kernel_size[0] = 2;
+    RIG_OK(rapt_attention_problem(&d, &p, error));
+    assert_true(rapt_tuning_key(&p, rapt_device_caps(the_rig.device), &other));
+    d.grid.rank = 0;
+    RIG_OK(rapt_attention_problem(&d, &p, error));
+    assert_true(rapt_tuning_key(&p, rapt_device_caps(the_rig.device), &without));
+    assert_memory_not_equal(&with, &without, sizeof with);
+    assert_memory_not_equal(&with, &other, sizeof with);
+    rig_close(&the_rig);
+}
+
 int main(void)
 {
     struct CMUnitTest tests[] = {
@@ -586,7 +617,7 @@ int main(void)
         cmocka_unit_test(test_wrong_kernel), cmocka_unit_test(test_blocks),
         cmocka_unit_test(test_damaged_file), cmocka_unit_test(test_stopping_and_bad_input),
         cmocka_unit_test(test_shapes),       cmocka_unit_test(test_every_allocation),
-        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_threads),      cmocka_unit_test(test_grids),
     };
     return RIG_RUN("tune", tests);
 }

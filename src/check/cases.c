@@ -362,8 +362,10 @@ static void name_case(rapt_case *c)
     if (c->window)
         snprintf(window, sizeof window, "-w%lld,%lld,%llu%+lld", (long long)c->window_left,
                  (long long)c->window_right, (unsigned long long)c->sink_tokens, (long long)c->causal_offset);
-    if (c->grid.rank > 0)
-        rapt_grid_case_name(&c->grid, grid, sizeof grid);
+    if (c->grid.rank > 0) {
+        grid[0] = '-';
+        rapt_grid_case_name(&c->grid, grid + 1, sizeof grid - 1);
+    }
     if (c->soft_cap > 0)
         snprintf(cap, sizeof cap, "-cap%g", (double)c->soft_cap);
     if (c->sinks || c->alibi || c->key_bias || c->segments || c->link || c->gate || c->bias || c->rank || c->rope || c->qk_norm)
@@ -597,8 +599,10 @@ bool rapt_case_parse(const char *name, rapt_case *out)
         }
     c.causal = c.dtype != RAPT_DTYPE_NONE && *at == 'c';
     at += c.causal;
+    if (c.dtype != RAPT_DTYPE_NONE && !c.causal && (!rapt_grid_case_parse(&at, c.nk, &c.grid) || (c.grid.rank > 0 && queries)))
+        return false;
     uint64_t window;
-    if (c.dtype != RAPT_DTYPE_NONE && read_count(&at, 'w', &window) && window <= 1ul << 29) {
+    if (c.dtype != RAPT_DTYPE_NONE && c.grid.rank == 0 && read_count(&at, 'w', &window) && window <= 1ul << 29) {
         c.window = true;
         c.window_left = c.window_right = (int64_t)window;
     }

@@ -69,7 +69,9 @@ rapt_case *rapt_cases(uint32_t groups, const char *filter, size_t *count);
 
 /* Parses shape names such as B1H8K2D64N1024f32 or B1H32K8D128Q1N4096f16c: batch, query heads, [kv heads],
  * head_dim, [V head_dim], [queries], keys, f32|f16|bf16, [c for causal],
- * [w and the keys of a window before and after the query]: B1H8D64N4096f32cw255. */
+ * [w and the keys of a window before and after the query]: B1H8D64N4096f32cw255;
+ * [g and the axes of a grid, k and its kernel size, [d dilation], [s stride], [c and a bit per causal axis]]:
+ * B1H8D64N4096f32g64x64k7x7s4x4c1. */
 bool rapt_case_parse(const char *name, rapt_case *out);
 
 /* RAPT_INPUT_EXACT: either each query matches one key alone (score 0, all others -256 and less, so that their

@@ -2,6 +2,7 @@
 #include "cases_grid.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -125,5 +126,67 @@ void rapt_grid_case_name(const rapt_grid *g, char *text, size_t capacity)
     sizes_name(g, g->kernel_size, k, sizeof k);
     sizes_name(g, g->dilation, d, sizeof d);
     sizes_name(g, g->stride, s, sizeof s);
-    snprintf(text, capacity, "-g%sk%sd%ss%sc%u", n, k, d, s, g->causal);
+    int at = snprintf(text, capacity, "g%sk%s", n, k);
+    for (uint32_t axis = 0; axis < g->rank; axis++)
+        if (g->dilation[axis] > 1) {
+            at += snprintf(text + at, capacity - (size_t)at, "d%s", d);
+            break;
+        }
+    for (uint32_t axis = 0; axis < g->rank; axis++)
+        if (g->stride[axis] > 1) {
+            at += snprintf(text + at, capacity - (size_t)at, "s%s", s);
+            break;
+        }
+    if (g->causal)
+        snprintf(text + at, capacity - (size_t)at, "c%u", g->causal);
+}
+
+/* A letter, and numbers with an x between, as many as axes; *rank 0: as many as there are. */
+static bool read_sizes(const char **at, char letter, uint32_t *rank, uint32_t values[3])
+{
+    uint32_t count = 0;
+    if (**at != letter)
+        return false;
+    do {
+        char *end;
+        if ((*at)[1] < '0' || (*at)[1] > '9' || count == 3)
+            return false;
+        const unsigned long value = strtoul(*at + 1, &end, 10);
+        if (value < 1 || value > 1ul << 29)
+            return false;
+        values[count++] = (uint32_t)value;
+        *at = end;
+    } while (**at == 'x');
+    if (*rank == 0)
+        *rank = count;
+    return count == *rank;
+}
+
+bool rapt_grid_case_parse(const char **at, uint64_t places, rapt_grid *g)
+{
+    *g = (rapt_grid){0};
+    if (**at != 'g')
+        return true;
+    if (!read_sizes(at, 'g', &g->rank, g->size) || !read_sizes(at, 'k', &g->rank, g->kernel_size))
+        return false;
+    for (uint32_t axis = 0; axis < g->rank; axis++)
+        g->dilation[axis] = g->stride[axis] = 1;
+    if ((**at == 'd' && !read_sizes(at, 'd', &g->rank, g->dilation)) ||
+        (**at == 's' && !read_sizes(at, 's', &g->rank, g->stride)))
+        return false;
+    if (**at == 'c') {
+        if ((*at)[1] < '0' || (*at)[1] > '7')
+            return false;
+        g->causal = (uint32_t)((*at)[1] - '0');
+        *at += 2;
+    }
+    uint64_t count = 1;
+    for (uint32_t axis = 0; axis < g->rank; axis++) {
+        if ((uint64_t)g->kernel_size[axis] * g->dilation[axis] > g->size[axis] || g->stride[axis] > g->kernel_size[axis])
+            return false;
+        count *= g->size[axis]; /* 2^87 at most; what overflows is no length of a sequence */
+        if (count > 1u << 30)
+            return false;
+    }
+    return count == places && g->causal >> g->rank == 0;
 }

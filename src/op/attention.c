@@ -81,7 +81,7 @@ double rapt_problem_score(const rapt_problem *p, double scaled)
 bool rapt_problem_is_plain(const rapt_problem *p)
 {
     return p->extras == 0 && !p->bias && !p->prepared && p->link == RAPT_LINK_SOFTMAX && !p->gate && !p->score_mod &&
-           !p->mask_mod && p->grid.rank == 0;
+           !p->mask_mod;
 }
 
 uint64_t rapt_first_visible_key(const rapt_problem *p)

@@ -107,3 +107,34 @@ uint64_t rapt_grid_pairs(const rapt_grid *g)
     }
     return pairs;
 }
+
+void rapt_grid_add_sizes(const rapt_grid *g, const uint32_t values[RAPT_GRID_AXES], bool json, rapt_text *t)
+{
+    rapt_text_add(t, "%s", json ? "[" : "");
+    for (unsigned axis = RAPT_GRID_AXES - g->rank; axis < RAPT_GRID_AXES; axis++)
+        rapt_text_add(t, "%s%u", axis == RAPT_GRID_AXES - g->rank ? "" : json ? "," : "x", values[axis]);
+    rapt_text_add(t, "%s", json ? "]" : "");
+}
+
+void rapt_grid_describe(const rapt_grid *g, bool json, rapt_text *t)
+{
+    const struct {
+        const char *text, *json;
+        const uint32_t *values;
+    } lists[] = {{", grid ", "\"size\":", g->size},
+                 {", kernel ", ",\"kernel_size\":", g->kernel_size},
+                 {", dilation ", ",\"dilation\":", g->dilation},
+                 {", stride ", ",\"stride\":", g->stride}};
+    for (size_t i = 0; i < RAPT_COUNT(lists); i++) {
+        rapt_text_add(t, "%s", json ? lists[i].json : lists[i].text);
+        rapt_grid_add_sizes(g, lists[i].values, json, t);
+    }
+    bool any = false;
+    rapt_text_add(t, "%s", json ? ",\"causal\":[" : "");
+    for (unsigned axis = RAPT_GRID_AXES - g->rank; axis < RAPT_GRID_AXES; axis++)
+        if (g->causal >> axis & 1) {
+            rapt_text_add(t, "%s%u", any ? "," : json ? "" : ", causal axes ", axis - (RAPT_GRID_AXES - g->rank));
+            any = true;
+        }
+    rapt_text_add(t, "%s", json ? "]" : "");
+}

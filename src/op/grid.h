@@ -23,4 +23,9 @@ bool rapt_grid_sees(const rapt_grid *grid, uint64_t query, uint64_t key);
 /* (query, key) pairs of one head that are visible; saturates. */
 uint64_t rapt_grid_pairs(const rapt_grid *grid);
 
+/* In words: ", grid 64x64, kernel 7x7, .." or the members of a JSON object. */
+void rapt_grid_describe(const rapt_grid *grid, bool json, rapt_text *text);
+/* "4x8" or [4,8], of the axes that there are. */
+void rapt_grid_add_sizes(const rapt_grid *grid, const uint32_t values[RAPT_GRID_AXES], bool json, rapt_text *text);
+
 #endif

@@ -38,6 +38,11 @@ void rapt_record_line(const rapt_problem *p, uint64_t count, rapt_text *t)
                   p->causal_offset, (double)p->scale);
     if (p->window)
         rapt_text_add(t, ",\"window\":[%d,%d],\"sink_tokens\":%u", p->window_left, p->window_right, p->sink_tokens);
+    if (p->grid.rank > 0) {
+        rapt_text_add(t, ",\"grid\":{");
+        rapt_grid_describe(&p->grid, true, t);
+        rapt_text_add(t, "}");
+    }
     if (p->soft_cap > 0.0f)
         rapt_text_add(t, ",\"soft_cap\":%.9g", (double)p->soft_cap);
     add_tensor(t, "q", (uint64_t[]){batch, p->heads_q, p->total_q, p->head_dim_qk}, p->stride[RAPT_T_Q], 4);

@@ -104,38 +104,6 @@ void rapt_grid_tile(const rapt_grid *g, uint32_t rows, uint32_t keys_per_tile, r
     }
 }
 
-/* "4x8" or [4,8], of the axes that there are. */
-static void add_sizes(const rapt_grid *g, const uint32_t values[RAPT_GRID_AXES], bool json, rapt_text *t)
-{
-    rapt_text_add(t, "%s", json ? "[" : "");
-    for (unsigned axis = RAPT_GRID_AXES - g->rank; axis < RAPT_GRID_AXES; axis++)
-        rapt_text_add(t, "%s%u", axis == RAPT_GRID_AXES - g->rank ? "" : json ? "," : "x", values[axis]);
-    rapt_text_add(t, "%s", json ? "]" : "");
-}
-
-void rapt_grid_describe(const rapt_grid *g, bool json, rapt_text *t)
-{
-    const struct {
-        const char *text, *json;
-        const uint32_t *values;
-    } lists[] = {{", grid ", "\"size\":", g->size},
-                 {", kernel ", ",\"kernel_size\":", g->kernel_size},
-                 {", dilation ", ",\"dilation\":", g->dilation},
-                 {", stride ", ",\"stride\":", g->stride}};
-    for (size_t i = 0; i < RAPT_COUNT(lists); i++) {
-        rapt_text_add(t, "%s", json ? lists[i].json : lists[i].text);
-        add_sizes(g, lists[i].values, json, t);
-    }
-    bool any = false;
-    rapt_text_add(t, "%s", json ? ",\"causal\":[" : "");
-    for (unsigned axis = RAPT_GRID_AXES - g->rank; axis < RAPT_GRID_AXES; axis++)
-        if (g->causal >> axis & 1) {
-            rapt_text_add(t, "%s%u", any ? "," : json ? "" : ", causal axes ", axis - (RAPT_GRID_AXES - g->rank));
-            any = true;
-        }
-    rapt_text_add(t, "%s", json ? "]" : "");
-}
-
 void rapt_grid_explain(const rapt_grid *g, const rapt_grid_tiling *tiling, uint32_t rows, uint32_t keys_per_tile,
                        bool json, rapt_text *t)
 {
@@ -146,7 +114,7 @@ void rapt_grid_explain(const rapt_grid *g, const rapt_grid_tiling *tiling, uint3
     const double visited = key_tiles / tiles * keys_per_tile;
     if (json) {
         rapt_text_add(t, "\"query_tile\":");
-        add_sizes(g, tiling->box, true, t);
+        rapt_grid_add_sizes(g, tiling->box, true, t);
         rapt_text_add(t,
                       ",\"query_tiles\":%.17g,\"key_tile\":%u,\"key_tiles\":%.17g,\"most_key_tiles\":%llu,"
                       "\"visited_keys_per_query\":%.6g,\"seen_keys_per_query\":%.6g,\"whole_tiles\":%s,"
@@ -156,7 +124,7 @@ void rapt_grid_explain(const rapt_grid *g, const rapt_grid_tiling *tiling, uint3
         return;
     }
     rapt_text_add(t, "grid     queries in %.0f tiles of ", tiles);
-    add_sizes(g, tiling->box, false, t);
+    rapt_grid_add_sizes(g, tiling->box, false, t);
     rapt_text_add(t,
                   " visit %.0f tiles of %u keys%s: %.4g keys a query, of which it sees %.4g\n"
                   "         at most %.4gx the speed of all keys, by tiles; %.4gx, were only what is seen computed\n",

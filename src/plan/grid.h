@@ -28,7 +28,4 @@ void rapt_grid_tile_as(const rapt_grid *grid, const uint32_t box[RAPT_GRID_AXES]
  * only what is seen would give. */
 void rapt_grid_explain(const rapt_grid *grid, const rapt_grid_tiling *tiling, uint32_t rows, uint32_t keys_per_tile,
                        bool json, rapt_text *text);
-/* The grid itself: ", grid 64x64, kernel 7x7, .." or the members of a JSON object. */
-void rapt_grid_describe(const rapt_grid *grid, bool json, rapt_text *text);
-
 #endif

@@ -22,6 +22,8 @@ bool rapt_tuning_key(const rapt_problem *p, const rapt_caps *caps, rapt_hash *ke
         caps->max_shared_bytes, caps->max_invocations, caps->max_group_size[0], caps->max_storage_buffers,
         caps->max_push_bytes, caps->max_storage_range, caps->max_texel_elements, caps->coopmat_count};
     *key = rapt_hash_bytes(RAPT_HASH_INIT, words, sizeof words);
+    if (p->grid.rank > 0)
+        *key = rapt_hash_bytes(*key, &p->grid, sizeof p->grid);
     return true;
 }
 
@@ -37,6 +39,8 @@ void rapt_tuning_label(const rapt_problem *p, char *out, size_t capacity)
         rapt_text_add(&t, ", causal%+d", p->causal_offset);
     if (p->window)
         rapt_text_add(&t, ", window %d,%d after %u sink tokens", p->window_left, p->window_right, p->sink_tokens);
+    if (p->grid.rank > 0)
+        rapt_grid_describe(&p->grid, false, &t);
     if (p->soft_cap > 0.0f)
         rapt_text_add(&t, ", soft cap");
     rapt_text_add(&t, "%s%s", p->varlen ? ", packed" : "", rapt_problem_aligned(p) ? "" : ", unaligned");

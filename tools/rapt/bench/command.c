@@ -514,7 +514,8 @@ int tool_bench(int argc, char **argv)
         {"--case", "LIST",
          "comma list of case names, or shapes such as B1H8K2D64N1024f32 (batch, query\n"
          "heads, [kv heads], head_dim, [V head_dim], [Q queries], keys, dtype, c: causal,\n"
-         "w<keys>: window)",
+         "w<keys>: window, g64x64k7x7: a grid and its kernel size, then d<dilation>,\n"
+         "s<stride>, c<bits of the causal axes>)",
          &o.cases, NULL, 0},
         {"--filter", "TEXT", "only usual cases whose name contains TEXT", &o.filter, NULL, 0},
         {"--gauges", "TEXT", "only gauges of the device whose name or group contains TEXT", &o.gauges, NULL,

@@ -1,5 +1,6 @@
 /* Cases: proven, then timed in rounds that take turns. */
 #include "bench.h"
+#include "grid_options.h"
 #include "sensors.h"
 
 #include "bench/os.h"
@@ -357,6 +358,8 @@ const char *bench_case_group(const bench_case *c)
         return "varlen";
     if (c->c.nq <= 16 && c->c.nk > c->c.nq)
         return "decode";
+    if (c->c.grid.rank > 0)
+        return "neighborhood";
     if (c->c.q_heads != c->c.kv_heads)
         return "gqa";
     if (c->c.window)
@@ -443,6 +446,8 @@ cJSON *bench_case_json(const bench_device *d, const bench_case *c)
     cJSON_AddStringToObject(o, "dtype", rapt_dtype_name(c->c.dtype));
     add_shape(o, &c->c);
     cJSON_AddBoolToObject(o, "causal", c->c.causal);
+    if (c->c.grid.rank > 0)
+        tool_grid_json(&c->c.grid, o);
     if (c->c.window) {
         const int sides[] = {(int)c->c.window_left, (int)c->c.window_right};
         cJSON_AddItemToObject(o, "window", cJSON_CreateIntArray(sides, 2));

@@ -3,6 +3,8 @@
 #include "text_file.h"
 #include "tool.h"
 
+#include "check/cases_grid.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,6 +149,45 @@ static bool read_window(const line *l, replay_problem *p)
     return true;
 }
 
+/* "grid": its sizes by axis, and which are causal. Whether they go together, the library says. */
+static bool read_grid(const line *l, replay_problem *p)
+{
+    const cJSON *grid = member(l, "grid");
+    rapt_grid *g = &p->desc.grid;
+    const struct {
+        const char *name;
+        uint32_t *values;
+    } lists[] = {{"size", g->size}, {"kernel_size", g->kernel_size}, {"dilation", g->dilation}, {"stride", g->stride}};
+    if (!grid)
+        return true;
+    g->rank = (uint32_t)cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(grid, "size"));
+    if (g->rank < 1 || g->rank > RAPT_GRID_MAX_RANK)
+        return bad_member(l, "grid", "has no size of one to three axes");
+    for (size_t n = 0; n < TOOL_COUNT(lists); n++) {
+        const cJSON *list = cJSON_GetObjectItemCaseSensitive(grid, lists[n].name), *one;
+        uint32_t axis = 0;
+        if (!cJSON_IsArray(list) || cJSON_GetArraySize(list) != (int)g->rank)
+            return bad_member(l, "grid", "has not as many numbers of every kind as axes");
+        cJSON_ArrayForEach(one, list)
+        {
+            if (!cJSON_IsNumber(one) || one->valuedouble != floor(one->valuedouble) || one->valuedouble < 1 ||
+                one->valuedouble > 1 << 29)
+                return bad_member(l, "grid", "holds what is not a count from 1 to 2^29");
+            lists[n].values[axis++] = (uint32_t)one->valuedouble;
+        }
+    }
+    const cJSON *axis;
+    cJSON_ArrayForEach(axis, cJSON_GetObjectItemCaseSensitive(grid, "causal"))
+    {
+        if (!cJSON_IsNumber(axis) || axis->valuedouble != floor(axis->valuedouble) || axis->valuedouble < 0 ||
+            axis->valuedouble >= g->rank)
+            return bad_member(l, "grid", "has no such causal axis");
+        g->causal |= 1u << (uint32_t)axis->valuedouble;
+    }
+    p->c.grid = *g;
+    return true;
+}
+
 static bool read_mask(const line *l, replay_problem *p)
 {
     const cJSON *causal = member(l, "causal"), *scale = member(l, "scale");
@@ -154,7 +195,7 @@ static bool read_mask(const line *l, replay_problem *p)
     if (!cJSON_IsBool(causal))
         return bad_member(l, "causal", "is neither true nor false");
     p->c.causal = cJSON_IsTrue(causal);
-    if (!read_window(l, p) || ((p->c.causal || p->c.window) && !whole(l, "causal_offset", -WHOLE, WHOLE, &offset)))
+    if (!read_grid(l, p) || !read_window(l, p) || ((p->c.causal || p->c.window) && !whole(l, "causal_offset", -WHOLE, WHOLE, &offset)))
         return false;
     p->c.causal_offset = p->desc.causal_offset = (int64_t)offset;
     p->desc.flags |= p->c.causal ? RAPT_ATTENTION_CAUSAL : 0;
@@ -197,7 +238,9 @@ static bool agree(const line *l, const replay_problem *p)
 static void name_problem(replay_problem *p, size_t index)
 {
     rapt_case *c = &p->c;
-    char kv[16] = "", v[16] = "", q[24] = "", sequences[16] = "", window[32] = "";
+    char kv[16] = "", v[16] = "", q[24] = "", sequences[16] = "", window[32] = "", grid[100] = "";
+    if (c->grid.rank > 0)
+        rapt_grid_case_name(&c->grid, grid, sizeof grid);
     if (c->window)
         snprintf(window, sizeof window, "w%lld", (long long)(c->window_left < 0 ? c->window_right : c->window_left));
     if (c->kv_heads != c->q_heads)
@@ -208,12 +251,12 @@ static void name_problem(replay_problem *p, size_t index)
         snprintf(q, sizeof q, "Q%u", (unsigned)c->nq);
     if (c->sequences > 0)
         snprintf(sequences, sizeof sequences, "s%u", c->sequences);
-    snprintf(c->name, sizeof c->name, "%zu:B%uH%u%sD%u%s%sN%u%s%s%s%s", index + 1, (unsigned)c->batch,
+    snprintf(c->name, sizeof c->name, "%zu:B%uH%u%sD%u%s%sN%u%s%s%s%s%s", index + 1, (unsigned)c->batch,
              (unsigned)c->q_heads, kv, (unsigned)c->d_qk, v, q, (unsigned)c->nk,
              c->dtype == RAPT_F32   ? "f32"
              : c->dtype == RAPT_F16 ? "f16"
                                     : "bf16",
-             c->causal ? "c" : "", window, sequences);
+             c->causal ? "c" : "", grid, window, sequences);
 }
 
 static bool read_problem(const line *l, size_t index, replay_problem *p)
