@@ -20,7 +20,7 @@
 //
 // With GRID, rows and keys are places of boxes of a grid: hook/grid.glsl.
 //
-// LANES, ROW_LANES, ROWS (1 to 4), TEXEL_KIND and GRID are defines. (As a specialization constant LANES is miscompiled by
+// LANES, ROW_LANES, ROWS (1 to 4), TEXEL_KIND, GRID and Q_TEXELS (q too comes through a texel buffer) are defines. (As a specialization constant LANES is miscompiled by
 // lavapipe 25.0.)
 #include "common/attention_params.h"
 #include "common/io.glsl"
@@ -167,7 +167,9 @@ void main()
 #endif
 
     // Rows beyond the last one repeat it and are not stored.
+#ifndef Q_TEXELS
     float q_read[DIM_QK * ROWS];
+#endif
     RowLimits start, count, limit, sinks, segment; // see Sight; count = limit - start
     RowLimits place; // see RowBias
     Rows slope, m, l;
@@ -204,6 +206,18 @@ void main()
         ROW(m, r) = start_maximum(w, row_head(w, row), row_query(row));
         ROW(l, r) = strand == 0u ? start_sum(w, ROW(m, r)) : 0.0;
     }
+#ifdef Q_TEXELS // for tiles of few keys, beside which q counts
+    Rows q[DIM_QK];
+    [[unroll]] for (uint r = 0u; r < ROWS; r++) {
+        const uint row = min(row0 + r * ROW_LANES + lane, rows - 1u);
+        const uint q_at = q_row_index(w, row_head(w, row), row_query(row));
+        [[unroll]] for (uint d = 0u; d < DIM_QK; d += TEXEL) {
+            const Texel t = texel_of(texelFetch(texels_q, int((q_at + d) / TEXEL)));
+            [[unroll]] for (uint e = 0u; e < min(TEXEL, DIM_QK - d); e++)
+                ROW(q[d + e], r) = TEXEL_ELEMENT(t, e) * p.scale_log2;
+        }
+    }
+#else
     [[dont_unroll]] for (uint r = 0u; r < ROWS && !idle; r++) {
         uint row = min(row0 + r * ROW_LANES + lane, rows - 1u);
         uint at = q_row_index(w, row_head(w, row), row_query(row));
@@ -219,6 +233,7 @@ void main()
     [[unroll]] for (uint d = 0u; d < DIM_QK; d++)
         [[unroll]] for (uint r = 0u; r < ROWS; r++)
             ROW(q[d], r) = q_read[d * ROWS + r];
+#endif
 
     Rows acc[DIM_V];
     [[unroll]] for (uint d = 0u; d < DIM_V; d++)

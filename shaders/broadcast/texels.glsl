@@ -14,6 +14,14 @@ layout(set = 0, binding = RAPT_BIND_TEXEL_K) uniform usamplerBuffer texels_k;
 layout(set = 0, binding = RAPT_BIND_TEXEL_V) uniform usamplerBuffer texels_v;
 #endif
 
+#ifdef Q_TEXELS
+#if TEXEL_KIND == 1 || TEXEL_KIND == 4
+layout(set = 0, binding = RAPT_BIND_TEXEL_Q) uniform samplerBuffer texels_q;
+#else
+layout(set = 0, binding = RAPT_BIND_TEXEL_Q) uniform usamplerBuffer texels_q;
+#endif
+#endif
+
 // NaN or Inf. Asked of the bits: compilers turn a comparison of what was a half back into one of halves, which these
 // devices do one by one.
 bool exponent_full(vec4 x)

@@ -68,6 +68,7 @@
 #define RAPT_BIND_EXTRA 8 /* sinks, ALiBi slopes, key biases, segments: one of them, or several packed */
 #define RAPT_BIND_TEXEL_K 9 /* uniform texel buffer over K's window */
 #define RAPT_BIND_TEXEL_V 10
+#define RAPT_BIND_TEXEL_Q 11
 #define RAPT_BIND_USER 16 /* .. 19: buffers that code of the app reads */
 
 #define RAPT_ATTENTION_PARAMS_FIELDS                                                                         \

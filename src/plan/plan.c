@@ -356,6 +356,7 @@ static rapt_status add_step(const launch *l, const box *b, double flops, rapt_er
         /* Storage bindings start at an element whatever the texel; texel views likewise: kernels divide. */
         uint32_t binding = op->binding == RAPT_BIND_TEXEL_K   ? RAPT_BIND_K
                            : op->binding == RAPT_BIND_TEXEL_V ? RAPT_BIND_V
+                           : op->binding == RAPT_BIND_TEXEL_Q ? RAPT_BIND_Q
                                                               : op->binding;
         if (op->role < RAPT_ROLE_USER) /* user buffers have their bases among the parameters */
             step->push[binding - 1] = (uint32_t)(0 - first);

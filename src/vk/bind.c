@@ -227,6 +227,7 @@ static rapt_status write_push(rapt_binding *binding, uint32_t index, const rapt_
         }
         uint32_t base = op->binding == RAPT_BIND_TEXEL_K   ? RAPT_BIND_K
                         : op->binding == RAPT_BIND_TEXEL_V ? RAPT_BIND_V
+                        : op->binding == RAPT_BIND_TEXEL_Q ? RAPT_BIND_Q
                                                            : op->binding;
         binding->push[index][base - 1] += (uint32_t)(r.lead / element);
     }
