@@ -113,8 +113,9 @@ typedef struct tool_problem_options {
         {"--sinks", "FILE",                                                                                  \
          "a logit per head that joins the softmax without a value: float32\n"                                \
          "(query heads) or (output heads)",                                                                  \
-         &(o).sinks, NULL},                                                                                  \
-        {"--gate", "FILE", "the output is multiplied by 1 / (1 + exp(-gate)); shaped like it", &(o).gate, NULL}, \
+         &(o).extra[TOOL_X_SINKS], NULL},                                                                            \
+        {"--gate", "FILE", "the output is multiplied by 1 / (1 + exp(-gate)); shaped like it",           \
+         &(o).extra[TOOL_X_GATE], NULL},                                                                     \
         {"--link", "NAME", "from scores to weights, as of rapt run attention", &(o).link, NULL},             \
         TOOL_OPTIONS_USER((o).user),                                                                         \
         {"--layout", "bhnd|bnhd",                                                                            \
