@@ -566,6 +566,21 @@ static void bad_problems_are_refused_by_name(void **state)
     assert_null(plan);
 }
 
+static void refuses_block_masks_where_there_is_no_form(void **state)
+{
+    (void)state;
+    rapt_plan plan;
+    rapt_caps caps;
+    rapt_error error;
+    rapt_caps_floor(&caps);
+    rapt_attention_desc d = describe(RAPT_F32, 1, 2, 2, 30, 50, 64, 64);
+    d.block_q = d.block_k = 16;
+    d.block_mask = (rapt_tensor){.dtype = RAPT_I32, .rank = 4, .size = {1, 1, 2, 4}, .stride = {8, 8, 4, 1}};
+    assert_int_equal(make(&plan, &d, &caps, NULL, &error), RAPT_ERROR_UNSUPPORTED);
+    assert_string_equal(reason_of(&plan, "plain"), "has no form for block masks");
+    rapt_plan_clear(&plan);
+}
+
 /* ---- measured choices and the block list: inputs like any other */
 
 typedef struct measured {
@@ -714,6 +729,7 @@ int main(void)
         cmocka_unit_test(empty_problems_have_no_steps),
         cmocka_unit_test(bad_problems_are_refused_by_name),
         cmocka_unit_test(takes_what_was_measured), cmocka_unit_test(packed_choices_need_bounds),
+        cmocka_unit_test(refuses_block_masks_where_there_is_no_form),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -193,7 +193,8 @@ rapt_status rapt_submit(rapt_binding *b, rapt_error *error)
                                   .bias_u = words(&b->args.bias_u),
                                   .bias_v = words(&b->args.bias_v),
                                   .segments = words(&b->args.segments),
-                                  .gate = words(&b->args.gate)};
+                                  .gate = words(&b->args.gate),
+                                  .block_mask = words(&b->args.block_mask)};
     double *out = calloc(rows_total * dim, sizeof *out), *lse = calloc(rows_total, sizeof *lse);
     uint8_t *rows = calloc(rows_total, 1);
     assert_true(rapt_check_attention_f32(d, &in, 1, out, lse, rows));

@@ -88,6 +88,8 @@ static void npy_forms(void **state)
     } good[] = {
         {HEADER("<f2", "False", "(4,)"), RAPT_F16, 1, 4, 8},
         {HEADER("<i4", "False", "(2,)"), RAPT_I32, 1, 2, 8},
+        {HEADER("|b1", "False", "(2, 3)"), RAPT_I32, 2, 6, 6},
+        {HEADER("|u1", "False", "(5,)"), RAPT_I32, 1, 5, 5},
         {HEADER("<f4", "False", "()"), RAPT_F32, 0, 1, 4},
         {HEADER("<f4", "False", "(0,)"), RAPT_F32, 1, 0, 0},
         {HEADER("<f4", "False", "(3, 0, 1000000, 7)"), RAPT_F32, 4, 0, 0},

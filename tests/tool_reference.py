@@ -3,7 +3,7 @@ import math
 import struct
 from pathlib import Path
 
-SIZES = {"<f4": ("f", 4), "<f2": ("e", 2), "<i4": ("i", 4)}
+SIZES = {"<f4": ("f", 4), "<f2": ("e", 2), "<i4": ("i", 4), "|u1": ("B", 1), "|b1": ("?", 1)}
 
 
 # ---- files

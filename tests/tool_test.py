@@ -414,6 +414,44 @@ class WithDevice(Case):
             self.attention(q, k, v, *option, "--softcap", "1.5", cap=1.5,
                            key_bias=lambda b, h, j: bias[(b % batch * heads + h % heads) * 9 + j])  # fmt: skip
 
+    def test_block_mask(self):
+        q, k, v = self.random(5, 2, 2, 1, 7, 10, 8)
+        rng = random.Random(5)
+        for descr, size, heads, batch in (("<i4", (3, 4), 2, 2), ("|u1", (2, 5), 1, 1), ("|b1", (1, 1), 2, 1), ("<f4", (20, 3), 1, 2)):
+            lines, pitch = -(-7 // size[0]), -(-10 // size[1])
+            flags = [int(rng.random() < 0.6) for _ in range(batch * heads * lines * pitch)]
+            path = self.file("b.npy", descr, (batch, heads, lines, pitch), flags)
+
+            def shown(b, h, i, j):
+                line = (b % batch * heads + h % heads) * lines + i // size[0]
+                return flags[line * pitch + j // size[1]] != 0
+
+            options = ["--block-mask", path, "--block", f"{size[0]}x{size[1]}"]
+            self.attention(q, k, v, *options, mask=shown)
+            self.attention(q, k, v, *options, "--causal", "--window", "4,1", causal=True, window=(4, 1), mask=shown)
+        path = self.write("m.glsl", b"bool mask_mod(uint b, uint h, uint q, uint k) { return (q + k) % 3u != h; }")
+        for lists in ("choose", "never", "always"):
+            self.attention(q, k, v, "--mask-mod", path, "--tile-lists", lists, mask=lambda b, h, i, j: (i + j) % 3 != h)
+        r = run("run", "attention", *self.inputs(q, k, v), "--out", self.path("o.npy"), *options, "--json", "--explain")
+        self.assertEqual(r.returncode, GOOD, r.stderr)
+        told = json.loads(r.stdout)
+        self.assertTrue(told["problem"]["block_mask"])
+        self.assertEqual((told["problem"]["block_q"], told["problem"]["block_k"]), size)
+        self.assertGreater(told["explain"]["tile_lists"], 0)
+
+    def test_bad_block_mask(self):
+        q, k, v = self.random(6, 1, 2, 2, 6, 9, 8)
+        base = ["run", "attention", *self.inputs(q, k, v), "--out", self.path("o.npy")]
+        good = self.file("b.npy", "<i4", (1, 2, 3, 3), [1] * 18)
+        self.fails(BAD_INPUT, "--block QxK is missing", *base, "--block-mask", good)
+        self.fails(BAD_INPUT, "goes with --block-mask", *base, "--block", "2x3")
+        for block in ("", "2", "2x", "x3", "2x3x4", "0x3", "2x-3", "2X3", "2x3 ", "2x536870913"):
+            self.fails(BAD_INPUT, "--block", *base, "--block-mask", good, "--block", block)
+        self.fails(BAD_INPUT, "(1 or 1, 2 or 1, 2, 3) with blocks of 3 x 3", *base, "--block-mask", good, "--block", "3x3")
+        self.fails(BAD_INPUT, "axes", *base, "--block-mask", self.file("b.npy", "<i4", (3, 3), [1] * 9), "--block", "2x3")
+        self.fails(BAD_INPUT, "No such file", *base, "--block-mask", self.path("nowhere.npy"), "--block", "2x3")
+        self.fails(BAD_INPUT, "--tile-lists", *base, "--tile-lists", "perhaps")
+
     def test_segments(self):
         q, k, v = self.random(17, 2, 2, 1, 7, 10, 8)
         segments = [[0, 0, 0, 1, 1, 1, 1, 2, 2, 2], [5, 5, -1, 5, -1, -1, 5, 7, 5, 7]]

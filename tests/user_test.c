@@ -234,6 +234,9 @@ static void test_each_snippet(void **state)
         composition u = compose(NULL, 0, &i, 1);
         snprintf(c.name, sizeof c.name, "mask_mod %u", i);
         assert_int_equal(rig_try_user(&the_rig, &c, &u.user, NULL, 1).verdict, RAPT_CHECK_PASS);
+        u.user.tile_lists = RAPT_TILE_LISTS_ALWAYS;
+        snprintf(c.name, sizeof c.name, "mask_mod %u by lists of tiles", i);
+        assert_int_equal(rig_try_user(&the_rig, &c, &u.user, NULL, 1).verdict, RAPT_CHECK_PASS);
     }
     rig_close(&the_rig);
 }
@@ -247,6 +250,7 @@ static void test_rows(void **state)
     unsigned ran = 0;
     open_rig(NULL);
     composition u = compose((const unsigned[]){1}, 1, (const unsigned[]){4}, 1);
+    u.user.tile_lists = RAPT_TILE_LISTS_ALWAYS;
     for (uint32_t i = 0; i < table->row_count; i++) {
         const rapt_kernel_row *row = &table->rows[i];
         rapt_dtype dtype = row->dtypes >> RAPT_F32 & 1 ? RAPT_F32 : row->dtypes >> RAPT_F16 & 1 ? RAPT_F16 : RAPT_BF16;
@@ -328,6 +332,11 @@ static void random_case(rapt_random *random, rapt_case *c)
     c->segments = rapt_random_below(random, 4) == 0 ? 3 : 0;
     c->alibi = rapt_random_below(random, 4) == 0;
     c->gate = rapt_random_below(random, 4) == 0;
+    if (rapt_random_below(random, 3) == 0) {
+        c->blocks = 1 + (uint8_t)rapt_random_below(random, 3);
+        c->block_q = 1 + (uint32_t)rapt_random_below(random, 50);
+        c->block_k = 1 + (uint32_t)rapt_random_below(random, 50);
+    }
 }
 
 static void test_random(void **state)
@@ -348,6 +357,7 @@ static void test_random(void **state)
             mask[i] = (unsigned)rapt_random_below(&random, RAPT_COUNT(masks));
         }
         composition u = compose(score, score_count, mask, RAPT_MIN(mask_count, 2));
+        u.user.tile_lists = (rapt_tile_lists)rapt_random_below(&random, 3);
         const char *device = devices[rapt_random_below(&random, RAPT_COUNT(devices))];
         snprintf(c.name, sizeof c.name, "composition %u of seed %s on %s", n, seed ? seed : "20261126",
                  device ? device : "the device");

@@ -72,8 +72,8 @@ typedef struct rapt_grid {
  *
  * head_dim_qk and head_dim_v: 1 to 576, independent of each other.
  *
- * Order of effects: QK-norm, rotary positions, scale, soft cap, biases (dense, low-rank, key bias, ALiBi), score_mod, masks (causality, window, segments, mask_mod: a
- * key is visible where all of them show it), link. With packed sequences the key axes of key_bias and segments are
+ * Order of effects: QK-norm, rotary positions, scale, soft cap, biases (dense, low-rank, key bias, ALiBi), score_mod, masks
+ * (causality, window, segments, block mask, mask_mod: a key is visible where all of them show it), link. With packed sequences the key axes of key_bias and segments are
  * packed as k's is.
  *
  * score_mod is GLSL with the function
@@ -82,7 +82,8 @@ typedef struct rapt_grid {
  *     bool mask_mod(uint b, uint h, uint q, uint k)
  * true: visible; all rules of visibility hold at once, and a key that mask_mod hides is hidden as any other. b is the
  * batch entry (varlen: the sequence), h the query head, q and k the indices within their own sequence; scores are
- * natural (those of exp). Both may also be called for keys that are not visible, and nothing comes of it. Several
+ * natural (those of exp). Both may also be called for keys that are not visible, and nothing comes of it; mask_mod is called
+ * once or more often for a pair, or not at all: it must answer the same each time. Several
  * score_mods are chained in order, several mask_mods must all be true. A score of -inf has the weight 0.
  *
  * A snippet has whole functions and constants: these two and helpers, over bool, int, uint, float, their vectors,
@@ -95,6 +96,14 @@ typedef struct rapt_grid {
 #define RAPT_USER_MODS 4
 #define RAPT_USER_BUFFERS 4
 #define RAPT_USER_CONSTANTS 16
+
+/* Whether what mask_mod answers is gathered first, by tiles of queries and keys, in a pass of its own: the main pass then leaves
+ * out tiles without a visible key, and asks mask_mod only in those that are visible in part. */
+typedef enum rapt_tile_lists {
+    RAPT_TILE_LISTS_CHOOSE = 0, /* for at least 128 queries and 256 keys, if the device binds a buffer more */
+    RAPT_TILE_LISTS_NEVER,
+    RAPT_TILE_LISTS_ALWAYS,
+} rapt_tile_lists;
 
 /* A buffer that score_mod and mask_mod read as NAME(i): `float NAME(uint i)`, or int for RAPT_I32. i is clamped to
  * count - 1. Bound as rapt_attention_args.user. */
@@ -160,6 +169,15 @@ typedef struct rapt_attention_desc {
     uint32_t rope_dim;     /* elements at the front of each row that are turned, even; 0: head_dim_qk */
     rapt_grid grid;       /* neighbourhoods; nq and nk are then equal. Not with packed sequences, RAPT_ATTENTION_CAUSAL,
                            * RAPT_ATTENTION_WINDOW and alibi, and keys are not split */
+    /* Block-sparse attention: query i sees key j only if block_mask[b, h, i / block_q, j / block_k] is not 0, besides all
+     * other rules of visibility. (batch or 1, q_heads or 1, ceil(nq / block_q), ceil(nk / block_k)) int32, the last two axes
+     * without gaps; the last blocks may be cut. With packed sequences: (sequences or 1, ..), i and j within the sequence, nq and
+     * nk its bounds max_seqlen_q and max_seqlen_k. Blocks may have any size; a first pass on the device lists the tiles of
+     * the kernel's own size that are visible, and hidden ones cost nothing: neither keys nor values of theirs are read.
+     * Rows of 16-bit matrix units are refused. plan info's flops count what the other rules show. */
+    rapt_tensor block_mask;
+    uint32_t block_q, block_k;  /* 1 to 2^29, with block_mask */
+    rapt_tile_lists tile_lists; /* with mask_mod and without block_mask, which makes lists of both */
 } rapt_attention_desc;
 #define RAPT_ATTENTION_DESC_INIT {.struct_size = sizeof(rapt_attention_desc)}
 
@@ -173,6 +191,7 @@ typedef struct rapt_attention_args {
     rapt_slot user[RAPT_USER_BUFFERS]; /* as rapt_attention_desc.user has them; multiples of 4 bytes */
     rapt_slot sinks, alibi, key_bias, segments; /* those that the descriptor has; each at a multiple of 4 bytes */
     rapt_slot gate, bias, bias_u, bias_v;
+    rapt_slot block_mask; /* at a multiple of 4 bytes */
 } rapt_attention_args;
 #define RAPT_ATTENTION_ARGS_INIT {.struct_size = sizeof(rapt_attention_args)}
 

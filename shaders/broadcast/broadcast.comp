@@ -71,11 +71,13 @@ layout(constant_id = 14) const uint GRID_RANK = 2;
 #define RowLimits uint
 #define RowFlags bool
 #define ROW(v, r) v
+#define ROW_AT(v, r) v
 #define LESS(a, b) ((a) < (b))
 #define ANY(flags) flags
 #define EITHER(a, b) ((a) || (b))
 #define BOTH(a, b) ((a) && (b))
 #define SAME(a, b) ((a) == (b))
+#define DIFFERENT(a, b) ((a) != (b))
 #define DISTANCE(a, b) float(abs(int((a) - (b))))
 #else
 #if ROWS == 2
@@ -95,11 +97,13 @@ layout(constant_id = 14) const uint GRID_RANK = 2;
 #define RowFlags bvec4
 #endif
 #define ROW(v, r) v[r]
+#define ROW_AT(v, r) v[r] // r is computed
 #define LESS(a, b) lessThan(a, b)
 #define ANY(flags) any(flags)
 #define EITHER(a, b) mix(b, RowFlags(true), a)
 #define BOTH(a, b) mix(RowFlags(false), b, a)
 #define SAME(a, b) equal(a, b)
+#define DIFFERENT(a, b) notEqual(a, b)
 #define DISTANCE(a, b) Rows(abs(RowInts((a) - (b))))
 #endif
 
@@ -142,10 +146,12 @@ const float RESCALE_STEP = 10.0;
 #endif
 
 // Whether all rows see all keys of a block.
-#if USER_MASK || defined(GRID)
+#ifdef GRID
 #define ALL_SEE(block) false
+#elif USER_MASK
+#define ALL_SEE(block) (IS_LISTED ? tiles.whole : false)
 #else
-#define ALL_SEE(block) all_see(first, last, block, BLOCK)
+#define ALL_SEE(block) (IS_LISTED ? tiles.whole : all_see(first, last, block, BLOCK))
 #endif
 
 void main()
@@ -173,6 +179,7 @@ void main()
     RowLimits start, count, limit, sinks, segment; // see Sight; count = limit - start
     RowLimits place; // see RowBias
     Rows slope, m, l;
+    RowLimits line; // of the block mask
     uint key_bias_at = 0u;
     uint bias_at[ROWS];
 #ifdef GRID
@@ -196,6 +203,8 @@ void main()
         ROW(sinks, r) = s.sinks;
         ROW(segment, r) = s.segment;
 #endif
+        if (IS_BLOCKS)
+            ROW(line, r) = block_line(w, row_head(w, row), row_query(row));
         if (IS_BIASED) {
             RowBias bias = row_bias(w, row_head(w, row), row_query(row));
             ROW(place, r) = bias.place;
@@ -245,6 +254,7 @@ void main()
 #ifdef GRID
     const uint end = idle ? 0u : grid.volume;
     uvec3 next_key = uvec3(0u);
+    const TileWalk tiles = NO_TILES;
     [[dont_unroll]] for (uint block = 0u; block < end; block += BLOCK) {
         uvec3 key[KEYS];
         uint token[KEYS];
@@ -257,8 +267,9 @@ void main()
     // Keys that some row of the tile sees end at `end`.
     const Sight first = sight(w, row_query(row0)), last = sight(w, row_query(min(row0 + ROW_LANES * ROWS, rows) - 1u));
     const uint end = idle ? w.key_begin : sight_end(last);
-    [[dont_unroll]] for (uint block = next_tile(w, first, last, w.key_begin, BLOCK); block < end;
-                         block = next_tile(w, first, last, block + BLOCK, BLOCK)) {
+    TileWalk tiles = tile_walk(w, tile, idle);
+    [[dont_unroll]] for (uint block = next_tile(w, first, last, tiles, w.key_begin, BLOCK); block < end;
+                         block = next_tile(w, first, last, tiles, block + BLOCK, BLOCK)) {
         const uint key0 = block + strand; // this strand's keys: key0 + c * STRANDS
 #endif
         Rows s[KEYS]; // scores, then weights
@@ -315,16 +326,34 @@ void main()
                 v[c * SPANS_V + span] = fetch_v(at[c], span * SPAN + lane * TEXEL);
         }
 
+#ifdef GRID
+        const uint blocks_shown = 0u;
+#else
+        uint blocks_shown = 0xffffffffu; // bit c * ROWS + r: the block of key c for row r. Rolled: see the loads of q
+        if (IS_BLOCKS && !tiles.whole) {
+            [[dont_unroll]] for (uint i = 0u; i < KEYS * ROWS; i++) {
+                uint c = i / ROWS, from = ROW_AT(line, i - c * ROWS);
+                blocks_shown &= block_shows(from, KEY(key0 + c * STRANDS)) ? 0xffffffffu : ~(1u << i);
+            }
+        }
+#endif
+
 #if USER_MASK
         RowFlags shown[KEYS];
-        USER_LOOP for (uint c = 0u; c < KEYS; c++)
-            USER_LOOP for (uint r = 0u; r < ROWS; r++)
-                ROW(shown[c], r) = user_sees(w, min(row0 + r * ROW_LANES + lane, rows - 1u), USER_KEY(c));
+        [[unroll]] for (uint c = 0u; c < KEYS; c++)
+            shown[c] = RowFlags(true);
+        if (!IS_LISTED || !tiles.whole) {
+            USER_LOOP for (uint c = 0u; c < KEYS; c++)
+                USER_LOOP for (uint r = 0u; r < ROWS; r++)
+                    ROW(shown[c], r) = user_sees(w, min(row0 + r * ROW_LANES + lane, rows - 1u), USER_KEY(c));
+        }
 #endif
 
         // No branch for blocks that all rows see: what a branch may change is blended lane by lane after it.
         [[unroll]] for (uint c = 0u; c < KEYS && !IS_WHOLE; c++) {
             seen[c] = SEES_KEY(c);
+            [[unroll]] for (uint r = 0u; r < ROWS && IS_BLOCKS; r++)
+                ROW(seen[c], r) = ROW(seen[c], r) && (blocks_shown >> (c * ROWS + r) & 1u) != 0u;
 #if USER_MASK
             seen[c] = BOTH(seen[c], shown[c]);
 #endif
@@ -402,7 +431,7 @@ void main()
                             acc[span * SPAN + i] += mix(weight * BROADCAST(t, i), Rows(0.0), SAME(weight, Rows(0.0)));
 #else
                             acc[span * SPAN + i] += mix(Rows(0.0), weight * BROADCAST(t, i),
-                                                        SEES(key0 + c * STRANDS));
+                                                        IS_BLOCKS ? DIFFERENT(weight, Rows(0.0)) : SEES(key0 + c * STRANDS));
 #endif
                     }
                 }

@@ -36,6 +36,8 @@
 #define RAPT_PARAM_PARTIAL 8u /* write (m, l, acc) of each key split instead of the output */
 #define RAPT_PARAM_WINDOW 16u /* only the keys p - window_left .. p + window_right, and the first sink_tokens */
 #define RAPT_PARAM_SOFT_CAP 32u
+#define RAPT_PARAM_LISTED 1024u /* query tiles visit the tiles of keys of their lists alone; see hook/tiles.glsl */
+#define RAPT_PARAM_BLOCKS 2048u /* there is a block mask, which a key asks where its tile is not whole */
 /* What lies in the extra operand: float32 vectors, and int32 segments. In this order wherever they are counted. */
 #define RAPT_PARAM_BIAS 512u /* a number per (query, key), in an operand of its own */
 #define RAPT_PARAM_EXTRA_SHIFT 12
@@ -65,7 +67,7 @@
 #define RAPT_BIND_LSE 5  /* log-sum-exp, or the partial (m, l) when RAPT_PARAM_PARTIAL */
 #define RAPT_BIND_CU_Q 6 /* cu_seqlens of q, int32[sequences + 1]; or the dense bias, which goes without */
 #define RAPT_BIND_CU_K 7
-#define RAPT_BIND_EXTRA 8 /* sinks, ALiBi slopes, key biases, segments: one of them, or several packed */
+#define RAPT_BIND_EXTRA 8 /* sinks, ALiBi slopes, key biases, segments, block masks: one of them, or several packed, before lists of tiles */
 #define RAPT_BIND_TEXEL_K 9 /* uniform texel buffer over K's window */
 #define RAPT_BIND_TEXEL_V 10
 #define RAPT_BIND_TEXEL_Q 11
@@ -148,6 +150,18 @@
     RAPT_UINT rope_ratio_high;                                                                               \
     RAPT_UINT gate_by_row;                                                                                   \
     RAPT_UINT unused0;                                                                                       \
+    RAPT_UINT x_blocks; /* the block mask in the extra operand: (batch or sequences, query heads, queries / block_q, */ \
+    RAPT_UINT x_blocks_stride_b; /* keys / block_k) words, and the words from one line of it to the next */   \
+    RAPT_UINT x_blocks_stride_h;                                                                             \
+    RAPT_UINT x_blocks_pitch;                                                                                \
+    RAPT_UINT block_q; /* queries and keys of one block */                                                   \
+    RAPT_UINT block_k;                                                                                       \
+    RAPT_UINT x_lists; /* lists of tiles in the extra operand: (batch, head groups, query tiles), each of lists_pitch */ \
+    RAPT_UINT lists_stride_b; /* words; strides are 0 where all have the same */                              \
+    RAPT_UINT lists_stride_g;                                                                                \
+    RAPT_UINT lists_pitch;                                                                                   \
+    RAPT_UINT list_rows; /* query rows and keys of a listed tile */                                           \
+    RAPT_UINT list_keys;                                                                                     \
     RAPT_LANES(lane); /* 0, 1, .. 15 read from memory, for shuffles a compiler must not fold */
 
 /* Behind them, and known to kernels with code of the app only. */

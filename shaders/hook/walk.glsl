@@ -49,6 +49,8 @@ layout(constant_id = 31) const uint user_group = 1u;
 #define IS_BIAS false
 #define IS_LOW false // some bias may be -inf
 #define IS_BIASED false
+#define IS_LISTED false
+#define IS_BLOCKS false
 #elif defined(EXTRAS)
 const bool IS_SINKS = (EXTRAS & RAPT_PARAM_SINKS) != 0u;
 const bool IS_ALIBI = (EXTRAS & RAPT_PARAM_ALIBI) != 0u;
@@ -61,6 +63,8 @@ const bool IS_BIAS = (EXTRAS & RAPT_PARAM_BIAS) != 0u;
 #endif
 const bool IS_LOW = (EXTRAS & (RAPT_PARAM_BIAS | RAPT_PARAM_KEY_BIAS)) != 0u; // (|| breaks glslang 12's constants)
 const bool IS_BIASED = (EXTRAS & (RAPT_PARAM_BIAS | RAPT_PARAM_ALIBI | RAPT_PARAM_KEY_BIAS)) != 0u;
+const bool IS_LISTED = (EXTRAS & RAPT_PARAM_LISTED) != 0u;
+const bool IS_BLOCKS = (EXTRAS & RAPT_PARAM_BLOCKS) != 0u;
 #else
 #define IS_SINKS ((p.flags & RAPT_PARAM_SINKS) != 0u)
 #define IS_ALIBI ((p.flags & RAPT_PARAM_ALIBI) != 0u)
@@ -69,6 +73,8 @@ const bool IS_BIASED = (EXTRAS & (RAPT_PARAM_BIAS | RAPT_PARAM_ALIBI | RAPT_PARA
 #define IS_BIAS ((p.flags & RAPT_PARAM_BIAS) != 0u)
 #define IS_LOW (IS_BIAS || IS_KEY_BIAS)
 #define IS_BIASED (IS_ALIBI || IS_LOW)
+#define IS_LISTED ((p.flags & RAPT_PARAM_LISTED) != 0u)
+#define IS_BLOCKS ((p.flags & RAPT_PARAM_BLOCKS) != 0u)
 #endif
 
 struct Walk {
@@ -220,10 +226,14 @@ bool all_see(Sight first, Sight last, uint key, uint count)
     return (key >= last.start && key + count <= first.limit) || key + count <= first.sinks;
 }
 
-// The tile of `count` keys to visit when the one at `key` is next in line: over the gap between the sinks of the last query
-// and the window of the first.
-uint next_tile(Walk w, Sight first, Sight last, uint key, uint count)
+#include "hook/tiles.glsl"
+
+// The tile of `count` keys to visit when the one at `key` is next in line: the next one of the list; without a list over the
+// gap between the sinks of the last query and the window of the first.
+uint next_tile(Walk w, Sight first, Sight last, inout TileWalk tiles, uint key, uint count)
 {
+    if (IS_LISTED)
+        return listed_tile(tiles, key);
     if (IS_WINDOW && key >= last.sinks)
         key = max(key, w.key_begin + (first.start - w.key_begin) / count * count);
     return key;

@@ -55,8 +55,11 @@ void main()
             continue;
 #else
     Sight range = sight(w, query);
+    uint line = IS_BLOCKS ? block_line(w, head, query) : 0u;
     for (uint key = w.key_begin; key < sight_end(range); key++) {
         if (!sees(w, range, key))
+            continue;
+        if (IS_BLOCKS && !block_shows(line, key))
             continue;
 #endif
 #if USER_MASK

@@ -78,7 +78,7 @@ vec4 add_seen(float weight, vec4 v, vec4 sum)
 #else
 #define KEY_TOKEN(i) min(key0 + i, w.key_end - 1u)
 #define USER_KEY(i) key0 + i
-#define ALL_SEE(key0) all_see(first, last, key0, TILE_KEYS)
+#define ALL_SEE(key0) (IS_LISTED ? tiles.whole : all_see(first, last, key0, TILE_KEYS))
 #define SEES(r, c) sees(w, row_sight, key0 + lane + LANES * c)
 #endif
 
@@ -145,14 +145,16 @@ void main()
     }
 
 #ifdef GRID
+    const TileWalk tiles = NO_TILES;
     [[dont_unroll]] for (uint key0 = 0u; key0 < some_row_sees; key0 += TILE_KEYS) {
         grid_load_keys(w, key0);
 #else
-    [[dont_unroll]] for (uint key0 = next_tile(w, first, last, w.key_begin, TILE_KEYS); key0 < some_row_sees;
-                         key0 = next_tile(w, first, last, key0 + TILE_KEYS, TILE_KEYS)) {
+    TileWalk tiles = tile_walk(w, tile, false);
+    [[dont_unroll]] for (uint key0 = next_tile(w, first, last, tiles, w.key_begin, TILE_KEYS); key0 < some_row_sees;
+                         key0 = next_tile(w, first, last, tiles, key0 + TILE_KEYS, TILE_KEYS)) {
 #endif
 #if USER_MASK
-        const bool whole = false;
+        bool whole = IS_LISTED && tiles.whole && (IS_SCORED || p.scale_log2 > 0.0);
 #else
         bool whole = ALL_SEE(key0) && (IS_SCORED || p.scale_log2 > 0.0);
 #endif
@@ -190,6 +192,14 @@ void main()
 #endif
                 [[unroll]] for (uint c = 0; c < 4; c++)
                     s[r * 4 + c] = mask_score(s[r * 4 + c] * early_scale, SEES(r, c));
+            }
+            if (IS_BLOCKS) {
+                [[unroll]] for (uint r = 0; r < LANE_ROWS; r++) {
+                    uint row = min(row0 + tile_row(r), rows - 1u);
+                    uint line = block_line(w, row_head(w, row), row_query(row));
+                    [[unroll]] for (uint c = 0; c < 4; c++)
+                        s[r * 4 + c] = mask_score(s[r * 4 + c], block_shows(line, min(key0 + lane + LANES * c, w.key_end - 1u)));
+                }
             }
 #if USER_MASK
             USER_LOOP for (uint r = 0; r < LANE_ROWS; r++) {
@@ -260,7 +270,7 @@ void main()
 #if USER_MASK // asked once; a score of -inf has no part in the sum either way
                     weight[c] = s[r * 4 + c] == NEG_INF ? HIDDEN : weight[c];
 #else
-                    weight[c] = SEES(r, c) ? weight[c] : HIDDEN;
+                    weight[c] = (IS_BLOCKS ? s[r * 4 + c] != NEG_INF : SEES(r, c)) ? weight[c] : HIDDEN;
 #endif
                 weights[tile_row(r) * WEIGHT_PITCH + lane] = weight;
             }

@@ -94,6 +94,7 @@ rapt_status rapt_attention_bind(rapt_plan *plan, const rapt_attention_args *args
         {"alibi", RAPT_ROLE_ALIBI, &args->alibi, p->extra[RAPT_X_ALIBI].bytes, 4, false},
         {"key_bias", RAPT_ROLE_KEY_BIAS, &args->key_bias, p->extra[RAPT_X_KEY_BIAS].bytes, 4, false},
         {"segments", RAPT_ROLE_SEGMENTS, &args->segments, p->extra[RAPT_X_SEGMENTS].bytes, 4, false},
+        {"block_mask", RAPT_ROLE_BLOCK_MASK, &args->block_mask, p->extra[RAPT_X_BLOCKS].bytes, 4, false},
         {"gate", RAPT_ROLE_GATE, &args->gate, p->bytes[RAPT_T_GATE], p->align[RAPT_T_GATE], false},
         {"bias", RAPT_ROLE_BIAS, &args->bias, p->bytes[RAPT_T_BIAS], RAPT_MAX(p->align[RAPT_T_BIAS], 4), false},
         {"workspace", RAPT_ROLE_PART_ACC, &args->workspace, workspace, 256, true},
@@ -111,7 +112,7 @@ rapt_status rapt_attention_bind(rapt_plan *plan, const rapt_attention_args *args
         if (status != RAPT_OK)
             return status;
         bound[slots[i].role] = (rapt_bound){slots[i].slot->buffer, slots[i].slot->offset};
-        if (slots[i].role >= RAPT_ROLE_SINKS && slots[i].role <= RAPT_ROLE_SEGMENTS && !plan->extras.packed)
+        if (slots[i].role >= RAPT_ROLE_SINKS && slots[i].role <= RAPT_ROLE_BLOCK_MASK && !plan->extras.packed)
             bound[RAPT_ROLE_EXTRA] = bound[slots[i].role]; /* the only one */
     }
     for (size_t i = 0; i < RAPT_COUNT(slots); i++)

@@ -29,6 +29,8 @@ static rapt_status plan_or_refusal(rapt_device *device, const rapt_caps *caps, c
         return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a plan");
     plan->allocator = *a;
     plan->device = device;
+    if (desc->tile_lists == RAPT_TILE_LISTS_CHOOSE && !problem.blocks && !rapt_lists_fit(&problem, caps))
+        problem.mask_tiles = false;
     status = rapt_user_code_make(&plan->allocator, desc, &problem, &plan->user_code, error);
     const rapt_compiler_api *compiler;
     if (status == RAPT_OK && plan->user_code != NULL && device != NULL) {

@@ -57,6 +57,29 @@ static bool probe_mask(uint64_t b, uint64_t h, uint64_t q, uint64_t k)
     return (b + h + 2 * q + 3 * k) % 5 != 1;
 }
 
+/* Element i of the block mask: of every three blocks, one is hidden. */
+static int32_t probe_block(uint64_t i)
+{
+    return i % 3 != 1;
+}
+
+/* A block mask whose first block is the main kernel's own first tile but for a row: a whole tile, a hidden one and tiles that
+ * are visible in part. By heads as the plan's lists are. */
+static void make_blocks(const rapt_plan *plan, probe_case *c)
+{
+    const rapt_problem *p = &plan->problem;
+    const rapt_kernel_row *row = plan->pipelines[0].row;
+    rapt_attention_desc *d = &c->desc;
+    d->tile_lists = p->mask_tiles ? RAPT_TILE_LISTS_ALWAYS : RAPT_TILE_LISTS_NEVER;
+    if (!p->blocks)
+        return;
+    d->block_q = (uint32_t)RAPT_MAX(row->rows_per_tile / plan->group, 1) + 1;
+    d->block_k = RAPT_MAX(row->keys_per_tile, 3);
+    const uint64_t lines = rapt_div_up(c->nq, d->block_q), pitch = rapt_div_up(c->nk, d->block_k);
+    d->block_mask = (rapt_tensor){.dtype = RAPT_I32, .rank = 4, .size = {1, c->heads_q, lines, pitch},
+                                  .stride = {0, (int64_t)(lines * pitch), (int64_t)pitch, 1}};
+}
+
 /* The extra vectors of the plan; of key biases the form that leaves heads packed or not as the plan has them. */
 static void make_extras(const rapt_plan *plan, probe_case *c, uint64_t tokens_k)
 {
@@ -91,14 +114,14 @@ static float factor_v(uint64_t i)
 
 static const rapt_tensor *extra_tensor(const rapt_attention_desc *d, unsigned extra)
 {
-    const rapt_tensor *const tensors[RAPT_X_COUNT] = {&d->sinks, &d->alibi, &d->key_bias, &d->segments};
+    const rapt_tensor *const tensors[RAPT_X_COUNT] = {&d->sinks, &d->alibi, &d->key_bias, &d->segments, &d->block_mask};
     return tensors[extra];
 }
 
 /* Element i of an extra vector. Segments take turns of three keys. */
 static float extra_number(unsigned extra, uint64_t i)
 {
-    const float sizes[RAPT_X_COUNT] = {0.5f, 0.25f, -0.125f, 0};
+    const float sizes[RAPT_X_COUNT] = {0.5f, 0.25f, -0.125f, 0, 0};
     return sizes[extra] * (float)(i % 11 + 1);
 }
 static int32_t extra_segment(uint64_t i)
@@ -191,6 +214,7 @@ static void make_case(const rapt_plan *plan, unsigned shrink, probe_case *c)
     }
     if (p->bias)
         d->bias = rapt_tensor_bhnd(RAPT_F32, 1, c->heads_q, tokens_q, tokens_k);
+    make_blocks(plan, c);
     d->score_mod[0] = p->score_mod ? probe_score_mod : NULL;
     d->mask_mod[0] = p->mask_mod ? probe_mask_mod : NULL;
     const struct {
@@ -293,6 +317,8 @@ static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, ui
         scores[j] = -INFINITY;
         if (!rapt_problem_sees(&r->plan->problem, place, (int64_t)j) ||
             (segments && (place < 0 || extra_segment(k0 + j) != extra_segment(k0 + (uint64_t)place))) ||
+            (r->plan->problem.blocks &&
+             !probe_block(rapt_block_element(&r->plan->problem, sequence, head_q, query, j))) ||
             (d->mask_mod[0] != NULL && !probe_mask(sequence, head, query, j)))
             continue;
         visible++;
@@ -468,7 +494,8 @@ static rapt_status make_tensor_buffer(rapt_device *device, const rapt_tensor *t,
 
 static rapt_status make_extra_buffers(probe_run *r, rapt_device *device, rapt_attention_args *args, rapt_error *error)
 {
-    rapt_slot *slots[RAPT_X_COUNT] = {&args->sinks, &args->alibi, &args->key_bias, &args->segments};
+    rapt_slot *slots[RAPT_X_COUNT] = {&args->sinks, &args->alibi, &args->key_bias, &args->segments,
+                                      &args->block_mask};
     rapt_status status = RAPT_OK;
     for (unsigned x = 0; x < RAPT_X_COUNT && status == RAPT_OK; x++) {
         const uint64_t bytes = rapt_tensor_bytes(extra_tensor(&r->c->desc, x));
@@ -479,8 +506,8 @@ static rapt_status make_extra_buffers(probe_run *r, rapt_device *device, rapt_at
             return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a probe");
         for (uint64_t i = 0; i < bytes / 4; i++) {
             const float number = extra_number(x, i);
-            const int32_t segment = extra_segment(i);
-            memcpy(&words[i], x == RAPT_X_SEGMENTS ? (const void *)&segment : (const void *)&number, 4);
+            const int32_t integer = x == RAPT_X_BLOCKS ? probe_block(i) : extra_segment(i);
+            memcpy(&words[i], x >= RAPT_X_SEGMENTS ? (const void *)&integer : (const void *)&number, 4);
         }
         status = rapt_buffer_create(device, bytes, &r->extras[x], error);
         slots[x]->buffer = r->extras[x];

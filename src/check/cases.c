@@ -79,6 +79,7 @@ const char *const rapt_case_masks_full[] = {
 #define F16 .dtype = RAPT_F16
 #define BF16 .dtype = RAPT_BF16
 #define CAUSAL(offset) .causal = true, .causal_offset = offset
+#define BLOCKS(which, q, k) .blocks = which, .block_q = q, .block_k = k
 #define WINDOW(left, right, sinks) .window = true, .window_left = left, .window_right = right, .sink_tokens = sinks
 
 static const rapt_case named[] = {
@@ -249,6 +250,35 @@ static const rapt_case named[] = {
     {"link-affine-poison", SHAPE(1, 4, 2, 70, 90, 64, 64), F32, CAUSAL(-9), .link = RAPT_LINK_AFFINE, .sinks = 1,
      .input = RAPT_INPUT_POISONED, .groups = CORE},
     {"gate-clipped", SHAPE(1, 2, 2, 40, 70, 64, 64), F16, .gate = true, .link = RAPT_LINK_CLIPPED, .groups = QUICK},
+    /* block masks: some blocks of keys are hidden from all and poisoned, some lines are empty */
+    {"blocks", SHAPE(1, 2, 2, 150, 150, 64, 64), F32, BLOCKS(3, 32, 32), .input = RAPT_INPUT_POISONED, .groups = CORE},
+    {"blocks-heads-f16", SHAPE(2, 4, 2, 150, 190, 64, 64), F16, BLOCKS(2, 64, 16), .input = RAPT_INPUT_POISONED,
+     .groups = CORE},
+    {"blocks-batch-odd", SHAPE(2, 3, 3, 97, 131, 33, 35), F32, BLOCKS(1, 7, 5), .layout = RAPT_LAYOUT_ODD, .groups = QUICK},
+    {"blocks-one-by-one", SHAPE(1, 2, 2, 41, 67, 64, 64), BF16, BLOCKS(3, 1, 1), .input = RAPT_INPUT_POISONED,
+     .groups = QUICK},
+    {"blocks-causal-bf16", SHAPE(1, 4, 2, 150, 190, 64, 64), BF16, CAUSAL(-9), BLOCKS(2, 24, 40),
+     .input = RAPT_INPUT_POISONED, .groups = CORE},
+    {"blocks-window", SHAPE(1, 2, 2, 300, 300, 64, 64), F32, CAUSAL(0), WINDOW(90, -1, 3), BLOCKS(3, 48, 20),
+     .input = RAPT_INPUT_POISONED, .groups = QUICK},
+    {"blocks-decode", SHAPE(2, 8, 2, 1, 777, 128, 128), F32, BLOCKS(1, 1, 64), .key_splits = 3,
+     .input = RAPT_INPUT_POISONED, .groups = CORE},
+    {"blocks-decode-f16", SHAPE(1, 8, 2, 3, 777, 128, 128), F16, CAUSAL(0), BLOCKS(2, 2, 48),
+     .input = RAPT_INPUT_POISONED, .groups = CORE},
+    {"blocks-split", SHAPE(1, 2, 2, 150, 450, 64, 64), F32, BLOCKS(3, 64, 64), .key_splits = 4,
+     .input = RAPT_INPUT_POISONED, .groups = QUICK},
+    {"blocks-varlen", SHAPE(1, 4, 2, 120, 140, 32, 32), F32, CAUSAL(0), BLOCKS(1, 16, 8), .sequences = 3,
+     .length_q = {80, 25, 15}, .length_k = {90, 20, 30}, .groups = QUICK},
+    {"blocks-all-extras", SHAPE(2, 4, 2, 70, 90, 64, 64), F32, CAUSAL(0), WINDOW(40, -1, 3), .soft_cap = 5, .sinks = 1,
+     .alibi = true, .key_bias = 1, .segments = 2, BLOCKS(1, 16, 16), .input = RAPT_INPUT_POISONED, .groups = CORE},
+    {"blocks-clipped-f16", SHAPE(1, 2, 2, 70, 90, 64, 64), F16, .link = RAPT_LINK_CLIPPED, BLOCKS(3, 16, 16),
+     .groups = QUICK},
+    {"blocks-none-link", SHAPE(1, 2, 2, 70, 90, 64, 64), F32, .link = RAPT_LINK_NONE, BLOCKS(2, 30, 9), .gate = true,
+     .input = RAPT_INPUT_POISONED, .groups = QUICK},
+    {"blocks-fewer-q-heads", SHAPE(1, 2, 4, 40, 70, 64, 64), F32, BLOCKS(2, 16, 16), .groups = QUICK},
+    {"blocks-exact", SHAPE(1, 2, 2, 130, 130, 32, 24), F32, BLOCKS(3, 20, 12), .input = RAPT_INPUT_EXACT, .groups = CORE},
+    {"blocks-no-keys", SHAPE(2, 3, 3, 5, 0, 8, 8), F32, BLOCKS(3, 4, 4), .groups = QUICK},
+    {"blocks-long", SHAPE(1, 2, 1, 1500, 3000, 64, 64), F32, BLOCKS(2, 128, 100), .groups = FULL},
     /* nothing at all */
     {"no-queries", SHAPE(2, 3, 3, 0, 5, 8, 8), F32, .groups = QUICK},
     {"no-keys", SHAPE(2, 3, 3, 5, 0, 8, 8), F32, .groups = CORE},
@@ -356,7 +386,7 @@ typedef struct list {
 
 static void name_case(rapt_case *c)
 {
-    char mask[32] = "", grid[100] = "", window[80] = "", cap[24] = "", extras[32] = "", split[16] = "", varlen[16] = "", dv[16] = "";
+    char blocks[40] = "", mask[32] = "", grid[100] = "", window[80] = "", cap[24] = "", extras[32] = "", split[16] = "", varlen[16] = "", dv[16] = "";
     if (c->causal)
         snprintf(mask, sizeof mask, "-causal%+lld", (long long)c->causal_offset);
     if (c->window)
@@ -371,15 +401,17 @@ static void name_case(rapt_case *c)
     if (c->sinks || c->alibi || c->key_bias || c->segments || c->link || c->gate || c->bias || c->rank || c->rope || c->qk_norm)
         snprintf(extras, sizeof extras, "-x%u%u%u%u%u-%u%u%u%s%s", c->sinks, c->alibi, c->key_bias, c->segments, (unsigned)c->link,
                  c->rank, c->rope, c->qk_norm, c->gate ? "g" : "", c->bias ? (const char *[]){"b1", "b2", "b3"}[c->bias - 1] : "");
+    if (c->blocks)
+        snprintf(blocks, sizeof blocks, "-b%u,%ux%u", c->blocks, c->block_q, c->block_k);
     if (c->key_splits > 0)
         snprintf(split, sizeof split, "-s%u", c->key_splits);
     if (c->sequences > 0)
         snprintf(varlen, sizeof varlen, "-v%u", c->sequences);
     if (c->d_v != c->d_qk)
         snprintf(dv, sizeof dv, "V%u", (unsigned)c->d_v);
-    snprintf(c->name, sizeof c->name, "B%uH%uK%uD%u%sQ%uN%u%s%s%s%s%s%s%s%s-%s-%s", (unsigned)c->batch,
+    snprintf(c->name, sizeof c->name, "B%uH%uK%uD%u%sQ%uN%u%s%s%s%s%s%s%s%s%s-%s-%s", (unsigned)c->batch,
              (unsigned)c->q_heads, (unsigned)c->kv_heads, (unsigned)c->d_qk, dv, (unsigned)c->nq,
-             (unsigned)c->nk, dtype_name(c->dtype), grid, mask, window, cap, extras, varlen, split, rapt_case_layout_name(c->layout),
+             (unsigned)c->nk, dtype_name(c->dtype), grid, mask, window, cap, extras, blocks, varlen, split, rapt_case_layout_name(c->layout),
              rapt_case_input_name(c->input));
 }
 
@@ -525,6 +557,12 @@ static rapt_case mixed_case(rapt_random *r)
     c.gate = rapt_random_below(r, 6) == 0;
     if (c.sequences == 0 && rapt_random_below(r, 4) == 0)
         c.bias = (uint8_t)(1 + rapt_random_below(r, 3));
+    if (rapt_random_below(r, 4) == 0) {
+        static const uint8_t sizes[] = {1, 2, 5, 8, 16, 24, 32, 33, 64, 100};
+        c.blocks = c.input == RAPT_INPUT_EXACT ? 3 : 1 + (uint8_t)rapt_random_below(r, 3);
+        c.block_q = sizes[rapt_random_below(r, COUNT(sizes))];
+        c.block_k = sizes[rapt_random_below(r, COUNT(sizes))];
+    }
     return c;
 }
 
@@ -620,7 +658,7 @@ static bool one_length_is_exact(const rapt_case *c, uint64_t nk)
     uint64_t bits = 0;
     while ((1ull << bits) < nk)
         bits++;
-    const bool uniform = !c->causal && c->grid.rank == 0 && !c->window && !c->segments && nk <= 128 && (nk & (nk - 1)) == 0;
+    const bool uniform = !c->causal && c->grid.rank == 0 && !c->window && !c->segments && !c->blocks && nk <= 128 && (nk & (nk - 1)) == 0;
     return 2 * bits <= c->d_qk || uniform;
 }
 

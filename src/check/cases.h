@@ -50,6 +50,9 @@ typedef struct rapt_case {
     uint8_t rope;     /* 1: of base 10000 over the whole head_dim, 2: of half of it, 3: likewise, interleaved; 0: none */
     bool qk_norm;
     uint8_t segments; /* how many; 0: none */
+    uint8_t blocks;   /* a block mask, 1: for each batch entry (or sequence) and query head, 2: for each query head, 3: the same
+                       * for all; 0: none */
+    uint32_t block_q, block_k; /* its blocks */
     bool alibi, gate;
     rapt_link link;
     rapt_grid grid; /* rank 0: none */

@@ -130,10 +130,24 @@ static int64_t place_of(const rapt_attention_desc *d, uint64_t i, uint64_t nq, u
     return (int64_t)i + (int64_t)nk - (int64_t)nq + offset;
 }
 
+/* Whether the block mask shows key j to a row. */
+static bool block_shows(const problem *p, const row *r, uint64_t j)
+{
+    const rapt_tensor *m = &p->desc->block_mask;
+    const uint64_t at[4] = {m->size[0] > 1 ? r->batch : 0, m->size[1] > 1 ? r->head : 0, r->query / p->desc->block_q,
+                            j / p->desc->block_k};
+    int64_t element = 0;
+    for (int axis = 0; axis < 4; axis++)
+        element += (int64_t)at[axis] * m->stride[axis];
+    return p->in->block_mask[element] != 0;
+}
+
 /* Whether a row sees key j. */
 static bool row_sees(const problem *p, const row *r, uint64_t j)
 {
     const rapt_check_user *u = p->in->user;
+    if (p->desc->block_mask.dtype != RAPT_DTYPE_NONE && !block_shows(p, r, j))
+        return false;
     if (!sees(p->desc, r->place, (int64_t)j) ||
         (r->segments && (r->segment_key < 0 || r->segments[j] != r->segments[r->segment_key])))
         return false;

@@ -13,6 +13,7 @@ typedef struct rapt_check_inputs {
     const float *sinks, *alibi, *key_bias, *bias;      /* those that the descriptor has */
     const int32_t *segments;
     const void *gate; /* of the output's dtype */
+    const int32_t *block_mask;
 } rapt_check_inputs;
 
 /* What is to be expected of one output row. */
@@ -42,7 +43,7 @@ bool rapt_check_attention_half_weights(const rapt_attention_desc *desc, const ra
 /* Whether query i of nq sees key j of nk, of one sequence. */
 bool rapt_check_attention_sees(const rapt_attention_desc *desc, uint64_t i, uint64_t nq, uint64_t nk, uint64_t j);
 
-/* Visible (query, key) pairs, segments aside, over all output heads: what flops are counted from. */
+/* Visible (query, key) pairs, segments, block masks and code of an app aside, over all output heads: what flops are counted from. */
 double rapt_check_attention_pairs(const rapt_attention_desc *desc, const rapt_check_inputs *in);
 
 #endif

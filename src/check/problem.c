@@ -147,6 +147,27 @@ static void place_extra(rapt_check_problem *p, int op, rapt_tensor *t, rapt_dtyp
     place(p, op, t);
 }
 
+/* The last two axes lie side by side in any layout. */
+static void place_blocks(rapt_check_problem *p)
+{
+    const rapt_case *c = &p->c;
+    rapt_attention_desc *d = &p->desc;
+    const uint64_t gap = c->layout == RAPT_LAYOUT_ODD ? 3 : 0, batch = c->sequences ? c->sequences : c->batch;
+    const uint64_t nq = c->sequences ? d->max_seqlen_q : c->nq, nk = c->sequences ? d->max_seqlen_k : c->nk;
+    const uint64_t lines = (nq + c->block_q - 1) / c->block_q, pitch = (nk + c->block_k - 1) / c->block_k;
+    rapt_tensor *t = &d->block_mask;
+    *t = (rapt_tensor){.dtype = RAPT_I32,
+                       .rank = 4,
+                       .size = {c->blocks == 1 ? batch : 1, c->blocks == 3 ? 1 : c->q_heads, lines, pitch}};
+    t->stride[3] = 1;
+    t->stride[2] = (int64_t)pitch;
+    t->stride[1] = (int64_t)(lines * pitch + gap);
+    t->stride[0] = t->stride[1] * (int64_t)t->size[1] + (int64_t)gap;
+    d->block_q = c->block_q;
+    d->block_k = c->block_k;
+    place(p, RAPT_OP_BLOCKS, t);
+}
+
 static void place_extras(rapt_check_problem *p)
 {
     const rapt_case *c = &p->c;
@@ -169,6 +190,8 @@ static void place_extras(rapt_check_problem *p)
     }
     if (c->segments)
         place_extra(p, RAPT_OP_SEGMENTS, &d->segments, RAPT_I32, 2, (const uint64_t[]){c->batch, c->nk});
+    if (c->blocks)
+        place_blocks(p);
 }
 
 static void describe(rapt_check_problem *p)
@@ -214,6 +237,7 @@ static void describe(rapt_check_problem *p)
         memcpy(d->mask_mod, p->user->mask_text, sizeof d->mask_mod);
         memcpy(d->user, p->user->buffers, sizeof d->user);
         memcpy(d->user_constants, p->user->constants, sizeof d->user_constants);
+        d->tile_lists = p->user->tile_lists;
     }
     if (c->input == RAPT_INPUT_EXACT || c->input == RAPT_INPUT_LARGE) {
         d->flags |= RAPT_ATTENTION_SCALE;
@@ -299,27 +323,42 @@ static void put(rapt_check_problem *p, int op, const rapt_tensor *t, const uint6
 typedef struct span {
     uint64_t q0, nq, k0, nk;
     bool odd; /* an odd one of several sequences */
+    uint64_t number;
 } span;
 
 static uint32_t spans(const rapt_case *c, span out[RAPT_CASE_SEQUENCES])
 {
     if (c->sequences == 0) {
-        out[0] = (span){0, c->nq, 0, c->nk, false};
+        out[0] = (span){0, c->nq, 0, c->nk, false, 0};
         return 1;
     }
     uint64_t q0 = 0, k0 = 0;
     for (uint32_t s = 0; s < c->sequences; s++) {
-        out[s] = (span){q0, c->length_q[s], k0, c->length_k[s], s % 2 == 1};
+        out[s] = (span){q0, c->length_q[s], k0, c->length_k[s], s % 2 == 1, s};
         q0 += c->length_q[s];
         k0 += c->length_k[s];
     }
     return c->sequences;
 }
 
-/* Of batch entry 0: segments are the same in all. */
+/* Whether the block mask shows a key to a query of any batch entry and head. */
+static bool block_shows(const rapt_check_problem *p, const span *s, uint64_t i, uint64_t j)
+{
+    const rapt_tensor *m = &p->desc.block_mask;
+    const int32_t *mask = data(p, RAPT_OP_BLOCKS);
+    for (uint64_t b = 0; b < m->size[0]; b++)
+        for (uint64_t h = 0; h < m->size[1]; h++)
+            if ((p->c.sequences == 0 || m->size[0] == 1 || b == s->number) &&
+                mask[(int64_t)b * m->stride[0] + (int64_t)h * m->stride[1] + (int64_t)(i / p->c.block_q) * m->stride[2] +
+                     (int64_t)(j / p->c.block_k)] != 0)
+                return true;
+    return false;
+}
+
+/* Whether any batch entry and head may; segments are the same in all. */
 static bool sees(const rapt_check_problem *p, const span *s, uint64_t i, uint64_t j)
 {
-    if (!rapt_check_attention_sees(&p->desc, i, s->nq, s->nk, j))
+    if (!rapt_check_attention_sees(&p->desc, i, s->nq, s->nk, j) || (p->c.blocks && !block_shows(p, s, i, j)))
         return false;
     if (!p->c.segments)
         return true;
@@ -409,7 +448,7 @@ static bool hidden_by_user(const rapt_check_problem *p, const span *s, uint64_t 
  * such keys on both sides of it. */
 static bool out_of_sight(const rapt_check_problem *p, const span *s, uint64_t j)
 {
-    if (hidden_by_user(p, s, j))
+    if (hidden_by_user(p, s, j) || (p->c.blocks && j / p->c.block_k % 4 == 1)) /* see fill_blocks */
         return true;
     for (uint64_t i = p->c.window || p->c.grid.rank > 0 ? s->nq / 4 : 0; i <= s->nq / 2; i++)
         if (sees(p, s, i, j))
@@ -481,10 +520,26 @@ static void fill_extras(rapt_check_problem *p, rapt_random *random)
             segments[(int64_t)b * d->segments.stride[0] + (int64_t)j] = (int32_t)(j * j / 97 % p->c.segments) - 1;
 }
 
+/* About half of the blocks, at random; of four blocks of keys one is hidden from all queries, and of five lines one is empty. */
+static void fill_blocks(rapt_check_problem *p, rapt_random *random)
+{
+    const rapt_tensor *m = &p->desc.block_mask;
+    int32_t *mask = data(p, RAPT_OP_BLOCKS);
+    for (uint64_t b = 0; mask && b < m->size[0]; b++)
+        for (uint64_t h = 0; h < m->size[1]; h++)
+            for (uint64_t i = 0; i < m->size[2]; i++)
+                for (uint64_t j = 0; j < m->size[3]; j++) {
+                    const int32_t shown = rapt_random_below(random, 2) ? (int32_t)rapt_random_next(random) | 1 : 0;
+                    mask[(int64_t)b * m->stride[0] + (int64_t)h * m->stride[1] + (int64_t)i * m->stride[2] + (int64_t)j] =
+                        i % 5 == 3 || j % 4 == 1 ? 0 : shown;
+                }
+}
+
 static void fill(rapt_check_problem *p)
 {
     rapt_random random = {p->c.seed}, more = {~p->c.seed}; /* inputs do not depend on whether there are such vectors */
     fill_extras(p, &more);
+    fill_blocks(p, &more);
     if (p->c.input == RAPT_INPUT_EXACT)
         fill_exact(p, &random);
     else
@@ -607,6 +662,7 @@ rapt_check_inputs rapt_check_problem_inputs(const rapt_check_problem *p)
                                .bias_v = data(p, RAPT_OP_BIAS_V),
                                .segments = data(p, RAPT_OP_SEGMENTS),
                                .gate = data(p, RAPT_OP_GATE),
+                               .block_mask = data(p, RAPT_OP_BLOCKS),
                                .user = p->user};
 }
 

@@ -10,6 +10,7 @@ typedef struct rapt_check_user {
     rapt_user_buffer buffers[RAPT_USER_BUFFERS];
     const void *data[RAPT_USER_BUFFERS]; /* of the buffers */
     float constants[RAPT_USER_CONSTANTS];
+    rapt_tile_lists tile_lists;
     /* What all texts together do; NULL: nothing. */
     double (*score_mod)(const struct rapt_check_user *user, double score, uint64_t b, uint64_t h, uint64_t q,
                         uint64_t k);

@@ -49,15 +49,15 @@ DTYPES = {"f32": 1, "f16": 2, "bf16": 3, "i32": 4}
 CLASSES = ["other", "software", "amd-rdna", "amd-gcn", "nvidia", "intel", "adreno", "mali", "apple", "v3d", "powervr",
            "nvk"]
 SAME_GPUS = {"nvk": "nvidia"}  # a class without a score of its own takes that of the other driver for its GPUs
-FAMILIES = ["tile", "broadcast", "coopmat", "decode", "merge", "naive", "peak", "map"]
+FAMILIES = ["tile", "broadcast", "coopmat", "decode", "merge", "naive", "peak", "map", "route"]
 ROLES = ["none", "q", "k", "v", "out", "lse", "cu_q", "cu_k", "part_acc", "part_ml", "extra",
-         "sinks", "alibi", "key_bias", "segments", "gate", "bias", "source_q", "source_k", "factor_q",
-         "factor_k"]
+         "sinks", "alibi", "key_bias", "segments", "block_mask", "gate", "bias", "source_q", "source_k",
+         "factor_q", "factor_k"]
 KINDS = ["storage", "r32f", "rgba32f", "rgba16f", "rg32ui", "rgba32ui", "r16f", "r16ui"]
 SOURCES = ["literal", "head_dim_qk", "head_dim_v", "causal", "varlen", "partial", "group", "aligned", "nq_is_one",
            "whole_keys", "window", "soft_cap", "link", "extras", "grid_rank"]
 SUPPORTS = {"causal": 1, "varlen": 2, "partial": 4, "group": 8, "unaligned": 16, "bench-only": 32, "window": 64,
-            "soft-cap": 128, "extras": 256, "links": 512, "grid": 1 << 14}
+            "soft-cap": 128, "extras": 256, "links": 512, "blocks": 1024, "grid": 1 << 14}
 ROW_KEYS = {"name", "pairs", "defines", "dtypes", "supports", "requires", "head_dim_qk", "head_dim_v", "nq_max",
             "rows_per_tile", "keys_per_tile", "local_size", "shared_bytes", "subgroup_exact", "subgroup_min",
             "coopmat", "constants", "score", "glslang", "lab", "operands", "optimise"}

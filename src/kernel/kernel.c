@@ -5,7 +5,8 @@
 
 const char *rapt_family_name(rapt_family family)
 {
-    static const char *const names[] = {"tile", "broadcast", "coopmat", "decode", "merge", "naive", "peak", "map"};
+    static const char *const names[] = {"tile", "broadcast", "coopmat", "decode", "merge", "naive", "peak", "map",
+                                        "route"};
     _Static_assert(RAPT_COUNT(names) == RAPT_FAMILY_COUNT, "a family has no name");
     return (unsigned)family < RAPT_FAMILY_COUNT ? names[family] : "unknown";
 }
@@ -21,11 +22,17 @@ bool rapt_family_has_mask_mod(rapt_family family)
     return rapt_family_has_score_mod(family);
 }
 
+bool rapt_family_walks_lists(rapt_family family)
+{
+    return family == RAPT_FAMILY_TILE || family == RAPT_FAMILY_BROADCAST || family == RAPT_FAMILY_DECODE;
+}
+
 const char *rapt_role_name(rapt_role role)
 {
     static const char *const names[] = {"none", "q", "k", "v", "out", "lse", "cu_seqlens_q", "cu_seqlens_k",
                                         "partial accumulators", "partial sums", "the extra operand",
-                                        "sinks", "alibi", "key_bias", "segments", "gate", "bias", "q", "k", "bias_u", "bias_v", "user buffer 0",
+                                        "sinks", "alibi", "key_bias", "segments", "block_mask", "gate", "bias", "q", "k", "bias_u",
+                                        "bias_v", "user buffer 0",
                                         "user buffer 1", "user buffer 2", "user buffer 3"};
     _Static_assert(RAPT_COUNT(names) == RAPT_ROLE_COUNT, "a role has no name");
     return (unsigned)role < RAPT_ROLE_COUNT ? names[role] : "unknown";

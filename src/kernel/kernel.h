@@ -19,11 +19,12 @@ typedef enum rapt_role {
     RAPT_ROLE_CU_K,
     RAPT_ROLE_PART_ACC, /* partial accumulators (row, split, head_dim_v), float, in the workspace */
     RAPT_ROLE_PART_ML,  /* partial (m, l) pairs (row, split), float, in the workspace */
-    RAPT_ROLE_EXTRA,    /* one of the extra vectors, or several packed, in the workspace */
+    RAPT_ROLE_EXTRA,    /* one of the extra vectors, or several packed, in the workspace, and lists of tiles there */
     RAPT_ROLE_SINKS,    /* the extra vectors themselves, where they are packed; in the order of RAPT_X_* */
     RAPT_ROLE_ALIBI,
     RAPT_ROLE_KEY_BIAS,
     RAPT_ROLE_SEGMENTS,
+    RAPT_ROLE_BLOCK_MASK,
     RAPT_ROLE_GATE,
     RAPT_ROLE_BIAS, /* dense */
     RAPT_ROLE_SOURCE_Q, /* q and k as the app has them, where they are rewritten first: q and k are then in the workspace */
@@ -70,7 +71,7 @@ typedef enum rapt_constant_source {
     RAPT_CONST_WINDOW,     /* 0 or 1 */
     RAPT_CONST_SOFT_CAP,   /* 0 or 1 */
     RAPT_CONST_LINK,       /* rapt_link */
-    RAPT_CONST_EXTRAS,     /* bits of RAPT_PARAM_EXTRAS */
+    RAPT_CONST_EXTRAS,     /* bits of RAPT_PARAM_EXTRAS, RAPT_PARAM_BLOCKS and RAPT_PARAM_LISTED */
     RAPT_CONST_GRID_RANK,  /* axes of the grid */
 } rapt_constant_source;
 
@@ -94,6 +95,7 @@ enum {
     RAPT_ROW_LINKS = 512,
     RAPT_ROW_EXTRAS = 256, /* sinks, ALiBi, key biases, segments */
     RAPT_ROW_GRID = 1 << 14, /* neighbourhoods of a grid, and nothing else */
+    RAPT_ROW_BLOCKS = 1024, /* block masks */
 };
 
 typedef enum rapt_family {
@@ -105,6 +107,7 @@ typedef enum rapt_family {
     RAPT_FAMILY_NAIVE,
     RAPT_FAMILY_PEAK, /* measures the device; never part of a plan for an operator */
     RAPT_FAMILY_MAP,  /* prepares operands */
+    RAPT_FAMILY_ROUTE, /* makes lists of what others visit */
     RAPT_FAMILY_COUNT
 } rapt_family;
 
@@ -151,6 +154,8 @@ const char *rapt_family_name(rapt_family family);
 /* What of an app's code the shaders of a family have a place for. */
 bool rapt_family_has_score_mod(rapt_family family);
 bool rapt_family_has_mask_mod(rapt_family family);
+/* Whether they visit the tiles of a list alone (shaders/hook/tiles.glsl). */
+bool rapt_family_walks_lists(rapt_family family);
 const char *rapt_role_name(rapt_role role);
 /* Bytes of one texel and elements per texel of an operand kind; 0 for storage. */
 uint32_t rapt_operand_texel_bytes(rapt_operand_kind kind);

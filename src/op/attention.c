@@ -80,8 +80,25 @@ double rapt_problem_score(const rapt_problem *p, double scaled)
 
 bool rapt_problem_is_plain(const rapt_problem *p)
 {
-    return p->extras == 0 && !p->bias && !p->prepared && p->link == RAPT_LINK_SOFTMAX && !p->gate && !p->score_mod &&
-           !p->mask_mod;
+    return p->extras == 0 && !p->blocks && !p->bias && !p->prepared && p->link == RAPT_LINK_SOFTMAX && !p->gate &&
+           !p->score_mod && !p->mask_mod;
+}
+
+bool rapt_problem_has_extra_operand(const rapt_problem *p)
+{
+    return p->extras != 0 || p->blocks || p->mask_tiles;
+}
+
+uint64_t rapt_block_lines(const rapt_problem *p)
+{
+    return rapt_div_up(p->nq, p->block_q);
+}
+
+uint64_t rapt_block_element(const rapt_problem *p, uint64_t batch, uint64_t head_q, uint64_t i, uint64_t j)
+{
+    const rapt_extra *x = &p->extra[RAPT_X_BLOCKS];
+    const uint64_t line = (x->batch > 1 ? batch * x->heads : 0) + (x->heads > 1 ? head_q : 0);
+    return (line * rapt_block_lines(p) + i / p->block_q) * p->block_pitch + j / p->block_k;
 }
 
 uint64_t rapt_first_visible_key(const rapt_problem *p)
@@ -323,13 +340,13 @@ static rapt_status check_extras(const rapt_attention_desc *d, rapt_problem *p, r
         rapt_dtype dtype;
         uint32_t rank;
         uint64_t batch[2], heads[2], count; /* sizes that are allowed */
-    } extras[RAPT_X_COUNT] = {
+    } extras[RAPT_X_BLOCKS] = {
         {"sinks", "(q_heads or max(q_heads, kv_heads))", &d->sinks, RAPT_F32, 1, {1, 1}, {p->heads_q, p->heads_out}, 1},
         {"alibi", "(q_heads)", &d->alibi, RAPT_F32, 1, {1, 1}, {p->heads_q, p->heads_q}, 1},
         {"key_bias", "(batch or 1, q_heads or 1, nk)", &d->key_bias, RAPT_F32, 3, {batch, 1}, {p->heads_q, 1}, nk},
         {"segments", "(batch, nk)", &d->segments, RAPT_I32, 2, {batch, batch}, {1, 1}, nk},
     };
-    for (unsigned i = 0; i < RAPT_X_COUNT; i++) {
+    for (unsigned i = 0; i < RAPT_X_BLOCKS; i++) {
         const rapt_tensor *t = extras[i].t;
         const char *name = extras[i].name;
         if (t->dtype == RAPT_DTYPE_NONE)
@@ -382,6 +399,72 @@ static rapt_status check_extras(const rapt_attention_desc *d, rapt_problem *p, r
     if (((p->extras >> RAPT_X_ALIBI & 1) || p->rope_dim > 0) && (d->causal_offset > most || d->causal_offset < -most))
         return rapt_fail(error, RAPT_ERROR_INVALID, "causal_offset is %lld, at most 2^29 with alibi and rope",
                          (long long)d->causal_offset);
+    return RAPT_OK;
+}
+
+/* Shorter problems gain less by lists of tiles than a pass of its own costs. */
+#define LISTED_QUERIES 128u
+#define LISTED_KEYS 256u
+
+/* The block mask, an extra vector of its own shape; and whether there are lists of tiles. */
+static rapt_status check_blocks(const rapt_attention_desc *d, rapt_problem *p, rapt_error *error)
+{
+    const rapt_tensor *t = &d->block_mask;
+    if ((unsigned)d->tile_lists > RAPT_TILE_LISTS_ALWAYS)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "tile_lists is %u, of 3 choices", (unsigned)d->tile_lists);
+    p->blocks = t->dtype != RAPT_DTYPE_NONE;
+    p->mask_tiles = p->mask_mod && p->grid.rank == 0 && (p->blocks || d->tile_lists == RAPT_TILE_LISTS_ALWAYS ||
+                                    (d->tile_lists == RAPT_TILE_LISTS_CHOOSE && p->nq >= LISTED_QUERIES && p->nk >= LISTED_KEYS));
+    if (!p->blocks) {
+        if (d->block_q != 0 || d->block_k != 0)
+            return rapt_fail(error, RAPT_ERROR_INVALID, "block_q and block_k go with block_mask");
+        return RAPT_OK;
+    }
+    if (p->grid.rank > 0)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "block_mask does not go with a grid");
+    if (d->block_q < 1 || d->block_q > RAPT_MAX_SEQUENCE || d->block_k < 1 || d->block_k > RAPT_MAX_SEQUENCE)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "block_q is %u and block_k is %u, must be 1 to 2^29", d->block_q,
+                         d->block_k);
+    if (t->dtype != RAPT_I32 || t->rank != 4)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "block_mask is %s of rank %u, must be i32 of rank 4",
+                         rapt_dtype_name(t->dtype), t->rank);
+    p->block_q = d->block_q;
+    p->block_k = d->block_k;
+    p->block_pitch = rapt_div_up(p->nk, p->block_k);
+    const uint64_t lines = rapt_block_lines(p);
+    if ((t->size[0] != p->batch && t->size[0] != 1) || (t->size[1] != p->heads_q && t->size[1] != 1) ||
+        t->size[2] != lines || t->size[3] != p->block_pitch)
+        return rapt_fail(error, RAPT_ERROR_INVALID,
+                         "block_mask: must be (%llu or 1, %llu or 1, %llu, %llu) with blocks of %u x %u; (%llu, %llu, %llu, "
+                         "%llu) does not fit",
+                         (unsigned long long)p->batch, (unsigned long long)p->heads_q, (unsigned long long)lines,
+                         (unsigned long long)p->block_pitch, p->block_q, p->block_k, (unsigned long long)t->size[0],
+                         (unsigned long long)t->size[1], (unsigned long long)t->size[2], (unsigned long long)t->size[3]);
+    if ((t->size[3] > 1 && t->stride[3] != 1) || (t->size[2] > 1 && t->stride[2] != (int64_t)t->size[3]))
+        return rapt_fail(error, RAPT_ERROR_INVALID, "block_mask: strides %lld and %lld of its last axes, must be %llu and 1",
+                         (long long)t->stride[2], (long long)t->stride[3], (unsigned long long)t->size[3]);
+    uint64_t count, extent, span;
+    bool fits = rapt_mul_u64(lines, p->block_pitch, &count);
+    extent = fits ? count : 0;
+    for (unsigned axis = 0; axis < 2; axis++) {
+        if (t->size[axis] > 1 && t->stride[axis] < 0)
+            return rapt_fail(error, RAPT_ERROR_INVALID, "block_mask: negative stride %lld", (long long)t->stride[axis]);
+        if (t->size[axis] > 1)
+            fits = fits && rapt_mul_u64(t->size[axis] - 1, (uint64_t)t->stride[axis], &span) &&
+                   rapt_add_u64(extent, span, &extent) && extent <= UINT64_MAX / 8;
+    }
+    if (!fits)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "block_mask: the extent overflows 64 bits");
+    if (t->align != 0 && (!rapt_is_pow2(t->align) || t->align < 4))
+        return rapt_fail(error, RAPT_ERROR_INVALID, "block_mask: align %u, must be a power of two, at least 4", t->align);
+    p->extra[RAPT_X_BLOCKS] = (rapt_extra){.batch = t->size[0],
+                                           .heads = t->size[1],
+                                           .count = count,
+                                           .stride_b = t->size[0] > 1 ? (uint64_t)t->stride[0] : 0,
+                                           .stride_h = t->size[1] > 1 ? (uint64_t)t->stride[1] : 0,
+                                           .bytes = t->size[0] && t->size[1] && count ? extent * 4 : 0,
+                                           .usage = t->usage};
+    p->bytes_read = sat_add(p->bytes_read, tensor_traffic(t));
     return RAPT_OK;
 }
 
@@ -548,5 +631,6 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
         p->bytes_read = sat_add(p->bytes_read, tensor_traffic(&desc->bias));
     if (p->rank > 0)
         p->bytes_read = sat_add(p->bytes_read, sat_add(tensor_traffic(&desc->bias_u), tensor_traffic(&desc->bias_v)));
-    return check_extras(desc, p, error);
+    status = check_extras(desc, p, error);
+    return status == RAPT_OK ? check_blocks(desc, p, error) : status;
 }

@@ -9,8 +9,8 @@ enum { RAPT_T_Q, RAPT_T_K, RAPT_T_V, RAPT_T_OUT, RAPT_T_LSE, RAPT_T_GATE, RAPT_T
 /* Bytes of an element of one of them. */
 #define RAPT_T_ELEMENT(problem, t) ((t) == RAPT_T_LSE || (t) == RAPT_T_BIAS ? 4u : rapt_dtype_size((problem)->dtype))
 
-/* Extra vectors, in the order of RAPT_PARAM_SINKS and so on. */
-enum { RAPT_X_SINKS, RAPT_X_ALIBI, RAPT_X_KEY_BIAS, RAPT_X_SEGMENTS, RAPT_X_COUNT };
+/* Extra vectors, in the order of RAPT_PARAM_SINKS and so on, and the block mask, which is no bit of rapt_problem.extras. */
+enum { RAPT_X_SINKS, RAPT_X_ALIBI, RAPT_X_KEY_BIAS, RAPT_X_SEGMENTS, RAPT_X_BLOCKS, RAPT_X_COUNT };
 
 /* One of them: (batch, heads, count) elements of 4 bytes; axes that do not matter are 1. */
 typedef struct rapt_extra {
@@ -65,6 +65,10 @@ typedef struct rapt_problem {
     uint32_t rope_dim;                /* 0: none */
     bool rope_interleaved;
     double rope_base;
+    bool blocks;               /* there is a block mask, extra[RAPT_X_BLOCKS], and then: */
+    uint32_t block_q, block_k; /* sizes of a block */
+    uint64_t block_pitch;      /* blocks along the keys */
+    bool mask_tiles;           /* what mask_mod answers goes into lists of tiles; the plan may drop this where it was not asked for */
     bool score_mod, mask_mod;
     uint32_t user_count;                       /* user buffers that score_mod and mask_mod may read */
     uint32_t user_elements[RAPT_USER_BUFFERS]; /* of 4 bytes */
@@ -98,16 +102,22 @@ rapt_status rapt_tensor_check(const rapt_tensor *t, const char *name, unsigned r
 /* Of rapt_attention_problem: whatever rewrites q and k. The problem's scale and shapes are there. */
 rapt_status rapt_problem_prepare(const rapt_attention_desc *desc, rapt_problem *problem, rapt_error *error);
 
-/* Number of (query, key) pairs of one head of one sequence that the problem's masks leave visible; the first query stands
+/* Number of (query, key) pairs of one head of one sequence that the problem's range rules (causality, window) leave visible; the first query stands
  * at key position nk - nq + offset. */
 uint64_t rapt_visible_pairs(const rapt_problem *masks, uint64_t nq, uint64_t nk, int64_t offset);
 /* Whether the query at key position `place` (i + nk - nq + causal_offset) sees a key of its sequence; and what becomes of
- * a scaled score; before extra vectors and code of an app. The definition, for probes and proofs. */
+ * a scaled score; before extra vectors, block masks and code of an app. The definition, for probes and proofs. */
 bool rapt_problem_sees(const rapt_problem *problem, int64_t place, int64_t key);
+/* The element of a dense block mask (batch, heads, lines, block_pitch) that says whether query i sees key j, and the number of
+ * its lines. */
+uint64_t rapt_block_element(const rapt_problem *problem, uint64_t batch, uint64_t head_q, uint64_t i, uint64_t j);
+uint64_t rapt_block_lines(const rapt_problem *problem);
 double rapt_problem_score(const rapt_problem *problem, double scaled);
 /* Whether a problem is its shapes and numbers alone: no vectors or gate beside the tensors, no code of an app, and softmax. Only such
  * ones are tuned and recorded. */
 bool rapt_problem_is_plain(const rapt_problem *problem);
+/* Whether kernels read the extra operand: vectors, a block mask, lists of tiles. */
+bool rapt_problem_has_extra_operand(const rapt_problem *problem);
 /* The first key that some query of a dense problem sees, sinks aside. */
 uint64_t rapt_first_visible_key(const rapt_problem *problem);
 

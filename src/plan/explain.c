@@ -67,7 +67,7 @@ static void explain_problem(const rapt_plan *plan, rapt_text *t)
         rapt_text_add(t, ", soft cap %g", (double)p->soft_cap);
     if (p->link != RAPT_LINK_SOFTMAX)
         rapt_text_add(t, ", link %s", rapt_link_name(p->link));
-    for (unsigned i = 0; i < RAPT_X_COUNT; i++)
+    for (unsigned i = 0; i < RAPT_X_BLOCKS; i++)
         if (p->extras >> i & 1)
             rapt_text_add(t, ", %s", rapt_role_name((rapt_role)(RAPT_ROLE_SINKS + i)));
     if (p->bias)
@@ -79,6 +79,8 @@ static void explain_problem(const rapt_plan *plan, rapt_text *t)
                       p->rope_interleaved ? " interleaved" : "");
     if (p->rank > 0)
         rapt_text_add(t, ", bias of rank %u behind head_dim %u", p->rank, p->source_dim);
+    if (p->blocks)
+        rapt_text_add(t, ", block_mask of %u x %u", p->block_q, p->block_k);
     if (p->gate)
         rapt_text_add(t, ", gate");
     if (p->score_mod || p->mask_mod)
@@ -137,6 +139,10 @@ static void explain_text(const rapt_plan *plan, rapt_text *t, const char *failur
         if (plan->problem.grid.rank > 0)
             rapt_grid_explain(&plan->problem.grid, &plan->grid, plan->pipelines[0].row->rows_per_tile,
                               plan->pipelines[0].row->keys_per_tile, false, t);
+        if (plan->lists.listed)
+            rapt_text_add(t, "lists    %llu of the tiles that are visited, %u rows x %u keys each, of %llu bytes\n",
+                          (unsigned long long)(plan->lists.batch * plan->lists.groups * plan->lists.tiles), plan->lists.rows,
+                          plan->lists.keys, (unsigned long long)plan->lists.pitch * 4);
         rapt_text_add(t, "memory   workspace %llu bytes, parameters %llu bytes\n",
                       (unsigned long long)info.workspace_bytes, (unsigned long long)info.parameter_bytes);
         rapt_text_add(t, "work     %s%.4g Gflop, %.4g MB read, %.4g MB written\n",
@@ -196,7 +202,7 @@ static void explain_json(const rapt_plan *plan, rapt_text *t, const char *failur
                   "\"q_heads\":%llu,\"kv_heads\":%llu,\"nq\":%llu,\"nk\":%llu,\"head_dim_qk\":%u,\"head_dim_v\":%u,"
                   "\"causal\":%s,\"causal_offset\":%d,\"window\":%s,\"window_left\":%d,\"window_right\":%d,"
                   "\"sink_tokens\":%u,\"soft_cap\":%.9g,\"link\":\"%s\",\"gate\":%s,\"bias\":%s,\"sinks\":%s,\"alibi\":%s,\"key_bias\":%s,"
-                  "\"segments\":%s,\"score_mod\":%s,\"mask_mod\":%s,\"user_buffers\":%u,\"scale\":%.9g,\"lse\":%s,\"aligned\":%s"
+                  "\"segments\":%s,\"block_mask\":%s,\"block_q\":%u,\"block_k\":%u,\"score_mod\":%s,\"mask_mod\":%s,\"user_buffers\":%u,\"scale\":%.9g,\"lse\":%s,\"aligned\":%s"
                   ",\"qk_norm_epsilon\":%.9g,\"rope_base\":%.17g,\"rope_dim\":%u,\"rope_interleaved\":%s,\"bias_rank\":%u",
                   plan->caps.masked ? "true" : "false", rapt_dtype_name(p->dtype), (unsigned long long)p->batch,
                   p->varlen ? "true" : "false", (unsigned long long)p->heads_q, (unsigned long long)p->heads_kv,
@@ -205,6 +211,7 @@ static void explain_json(const rapt_plan *plan, rapt_text *t, const char *failur
                   p->window_right, p->sink_tokens, (double)p->soft_cap, rapt_link_name(p->link),
                   p->gate ? "true" : "false", p->bias ? "true" : "false", with_extra(p, RAPT_X_SINKS),
                   with_extra(p, RAPT_X_ALIBI), with_extra(p, RAPT_X_KEY_BIAS), with_extra(p, RAPT_X_SEGMENTS),
+                  p->blocks ? "true" : "false", p->block_q, p->block_k,
                   p->score_mod ? "true" : "false", p->mask_mod ? "true" : "false", p->user_count, (double)p->scale,
                   p->lse ? "true" : "false",
                   plan->aligned ? "true" : "false", (double)p->norm_epsilon, p->rope_base, p->rope_dim,
@@ -223,10 +230,11 @@ static void explain_json(const rapt_plan *plan, rapt_text *t, const char *failur
         rapt_plan_describe(plan, &info, NULL);
         rapt_text_add(t,
                       ",\"kernel\":\"%s\",\"merge_kernel\":\"%s\",\"precision\":\"%s\",\"group\":%u,\"key_splits\":%u,"
-                      "\"split_keys\":%u,\"workspace_bytes\":%llu,\"parameter_bytes\":%llu,\"flops\":%llu,"
+                      "\"split_keys\":%u,\"tile_lists\":%llu,\"workspace_bytes\":%llu,\"parameter_bytes\":%llu,\"flops\":%llu,"
                       "\"bytes_read\":%llu,\"bytes_written\":%llu,\"chain\":%u,\"slices\":%u,\"slice_ms\":%g,"
                       "\"assumed_gflops\":%.6g,\"generation\":%u,\"steps\":[",
                       info.kernel, info.merge_kernel, info.precision, plan->group, plan->splits, plan->split_keys,
+                      (unsigned long long)(plan->lists.batch * plan->lists.groups * plan->lists.tiles),
                       (unsigned long long)info.workspace_bytes, (unsigned long long)info.parameter_bytes,
                       (unsigned long long)info.flops, (unsigned long long)info.bytes_read,
                       (unsigned long long)info.bytes_written, info.chain, info.slices, (double)p->slice_ms,

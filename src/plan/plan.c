@@ -71,7 +71,7 @@ static unsigned extra_spans(const rapt_plan *plan, const box *b, uint64_t h0, ui
         *inner = x->count;
         spans[0] = (span){b->lo[AXIS_BATCH], b->hi[AXIS_BATCH] - 1, x->stride_b, AXIS_BATCH};
         spans[1] = (span){h0 * x->heads / p->heads_out, h1 * x->heads / p->heads_out, x->stride_h, AXIS_GROUP};
-        if (p->varlen || x->batch == 1)
+        if (x->batch == 1) /* with packed sequences: but for a block mask for each */
             spans[0] = (span){0, 0, 0, -1};
         return 2;
     }
@@ -219,7 +219,7 @@ static bool role_bound(const launch *l, rapt_role role)
                role == (l->prepares == PREPARES_Q ? RAPT_ROLE_FACTOR_Q : RAPT_ROLE_FACTOR_K);
     if (l->merge)
         return true;
-    if (role >= RAPT_ROLE_SINKS && role <= RAPT_ROLE_SEGMENTS)
+    if (role >= RAPT_ROLE_SINKS && role <= RAPT_ROLE_BLOCK_MASK)
         return false;
     if (role == RAPT_ROLE_BIAS || role == RAPT_ROLE_CU_Q) /* at one binding */
         return (role == RAPT_ROLE_BIAS) == l->plan->problem.bias;
@@ -286,8 +286,7 @@ static int cut_axis(const launch *l, const box *b, int axis)
     return axis;
 }
 
-/* One more step, all zero. */
-static rapt_status new_step(rapt_plan *plan, rapt_step **out, rapt_error *error)
+rapt_status rapt_plan_add_step(rapt_plan *plan, rapt_step **out, rapt_error *error)
 {
     if (plan->step_count == plan->step_capacity) {
         uint32_t capacity = plan->step_capacity ? plan->step_capacity * 2 : 16;
@@ -311,7 +310,7 @@ static rapt_status add_step(const launch *l, const box *b, double flops, rapt_er
     rapt_plan *plan = l->plan;
     const rapt_problem *p = &plan->problem;
     rapt_step *step;
-    rapt_status status = new_step(plan, &step, error);
+    rapt_status status = rapt_plan_add_step(plan, &step, error);
     if (status != RAPT_OK)
         return status;
     step->pipeline = l->pipeline;
@@ -491,6 +490,15 @@ static void fill_params(rapt_plan *plan)
         .link_offset = p->link_offset,
         .link_range = p->link_range,
         .x_sinks_heads = (uint32_t)p->extra[RAPT_X_SINKS].heads,
+        .block_q = p->block_q,
+        .block_k = p->block_k,
+        .x_blocks_pitch = (uint32_t)p->block_pitch,
+        .x_lists = (uint32_t)plan->lists.first,
+        .lists_stride_b = (uint32_t)plan->lists.stride_b,
+        .lists_stride_g = (uint32_t)plan->lists.stride_g,
+        .lists_pitch = (uint32_t)plan->lists.pitch,
+        .list_rows = plan->lists.rows,
+        .list_keys = plan->lists.keys,
     };
     const struct {
         uint32_t *first, *stride_b, *stride_h;
@@ -499,8 +507,10 @@ static void fill_params(rapt_plan *plan)
         {&params.x_alibi, NULL, &params.x_alibi_stride_h},
         {&params.x_key_bias, &params.x_key_bias_stride_b, &params.x_key_bias_stride_h},
         {&params.x_segments, &params.x_segments_stride_b, NULL},
+        {&params.x_blocks, &params.x_blocks_stride_b, &params.x_blocks_stride_h},
     };
-    params.flags |= (p->bias ? RAPT_PARAM_BIAS : 0) | p->extras << RAPT_PARAM_EXTRA_SHIFT | p->link << RAPT_PARAM_LINK_SHIFT;
+    params.flags |= (p->bias ? RAPT_PARAM_BIAS : 0) | p->extras << RAPT_PARAM_EXTRA_SHIFT | p->link << RAPT_PARAM_LINK_SHIFT |
+                    (p->blocks ? RAPT_PARAM_BLOCKS : 0) | (plan->lists.listed ? RAPT_PARAM_LISTED : 0);
     for (unsigned i = 0; i < RAPT_X_COUNT; i++) {
         *extras[i].first = (uint32_t)plan->extras.place[i].first;
         if (extras[i].stride_b != NULL)
@@ -625,7 +635,7 @@ static rapt_status place_extras(rapt_plan *plan, rapt_error *error)
     unsigned count = 0;
     for (unsigned i = 0; i < RAPT_X_COUNT; i++)
         count += p->extra[i].bytes != 0;
-    layout->packed = count > 1;
+    layout->packed = count > 1 || plan->lists.listed;
     const uint64_t limit = rapt_window_limit(&plan->caps, RAPT_OPERAND_STORAGE);
     for (unsigned i = 0; i < RAPT_X_COUNT; i++) {
         const rapt_extra *x = &p->extra[i];
@@ -640,11 +650,11 @@ static rapt_status place_extras(rapt_plan *plan, rapt_error *error)
         if (!rapt_mul_u64(x->batch * x->heads, x->count, &words) || words > limit / 4 ||
             (layout->words += words) > limit / 4 || x->bytes > limit)
             return rapt_fail(error, RAPT_ERROR_UNSUPPORTED,
-                             "%s spans %llu bytes that must be packed with other vectors; this device binds %llu at once",
+                             "%s spans %llu bytes that must be packed with others; this device binds %llu at once",
                              rapt_role_name((rapt_role)(RAPT_ROLE_SINKS + i)), (unsigned long long)x->bytes,
                              (unsigned long long)limit);
     }
-    return RAPT_OK;
+    return plan->lists.listed ? rapt_place_lists(plan, error) : RAPT_OK;
 }
 
 /* The steps that pack them. */
@@ -658,7 +668,7 @@ static rapt_status add_packs(rapt_plan *plan, uint8_t pipeline, rapt_error *erro
         const uint64_t most = (uint64_t)plan->caps.max_groups[0] * row->rows_per_tile;
         for (uint64_t word = 0; word < words; word += most) {
             rapt_step *step;
-            rapt_status status = new_step(plan, &step, error);
+            rapt_status status = rapt_plan_add_step(plan, &step, error);
             if (status != RAPT_OK)
                 return status;
             step->pipeline = pipeline;
@@ -687,12 +697,12 @@ static rapt_status add_packs(rapt_plan *plan, uint8_t pipeline, rapt_error *erro
     return RAPT_OK;
 }
 
-/* The first pipeline's row with code of the app: without cu_seqlens and extra vectors where there are none, and with the
- * user's buffers. */
-static void add_user_code(rapt_plan *plan, const rapt_kernel_row *base)
+/* A pipeline's row with code of the app: without cu_seqlens and the extra operand where there are none, and with the user's
+ * buffers. */
+static void add_user_code(rapt_plan *plan, rapt_plan_pipeline *pipeline, struct rapt_user_row *own)
 {
     const rapt_problem *p = &plan->problem;
-    rapt_plan_pipeline *pipeline = &plan->pipelines[0];
+    const rapt_kernel_row *base = pipeline->row;
     pipeline->base = base;
     pipeline->form = rapt_problem_form(p);
     pipeline->code = p->user_code;
@@ -702,19 +712,36 @@ static void add_user_code(rapt_plan *plan, const rapt_kernel_row *base)
     uint16_t count = 0;
     for (uint32_t i = 0; i < base->operand_count; i++)
         if (!rapt_role_left_out(p, (rapt_role)base->operands[i].role))
-            plan->user_operands[count++] = base->operands[i];
+            own->operands[count++] = base->operands[i];
     for (uint32_t i = 0; i < p->user_count; i++)
-        plan->user_operands[count++] = (rapt_kernel_operand){
+        own->operands[count++] = (rapt_kernel_operand){
             .role = (uint8_t)(RAPT_ROLE_USER + i), .binding = (uint8_t)(RAPT_BIND_USER + i)};
-    memcpy(plan->user_constants, base->constants, base->constant_count * sizeof plan->user_constants[0]);
-    plan->user_constants[base->constant_count] =
+    memcpy(own->constants, base->constants, base->constant_count * sizeof own->constants[0]);
+    own->constants[base->constant_count] =
         (rapt_kernel_constant){.id = RAPT_USER_GROUP_ID, .source = RAPT_CONST_GROUP, .name = "user_group"};
-    plan->user_row = *base;
-    plan->user_row.constants = plan->user_constants;
-    plan->user_row.constant_count++;
-    plan->user_row.operands = plan->user_operands;
-    plan->user_row.operand_count = count;
-    pipeline->row = &plan->user_row;
+    own->row = *base;
+    own->row.constants = own->constants;
+    own->row.constant_count++;
+    own->row.operands = own->operands;
+    own->row.operand_count = count;
+    pipeline->row = &own->row;
+}
+
+/* The steps that rewrite q and k. */
+static rapt_status add_prepares(rapt_plan *plan, uint8_t pipeline, double slice_flops, bool *need_splits, bool *unfit,
+                                rapt_error *error)
+{
+    const rapt_problem *p = &plan->problem;
+    rapt_status status = RAPT_OK;
+    for (unsigned side = 0; side < 2 && status == RAPT_OK; side++) {
+        const uint64_t heads = side ? p->heads_kv : p->heads_q, length = side ? p->nk : p->nq;
+        launch prepare = {plan,        pipeline, 0,     plan->pipelines[pipeline].row, 1, 1, true,
+                          slice_flops, unfit,    heads, length,                        side ? PREPARES_K : PREPARES_Q};
+        box all = {{0}, {p->batch, heads, length, 1}};
+        if (length > 0 && (side ? p->total_k : p->total_q) > 0)
+            status = add_box(&prepare, &all, need_splits, error);
+    }
+    return status;
 }
 
 /* One try with at least `least_splits` key splits. */
@@ -731,7 +758,7 @@ static rapt_status try_plan(rapt_plan *plan, const rapt_kernel_table *table, con
     plan->pipeline_count = 1;
     plan->pipelines[0].row = main.row;
     memcpy(plan->pipelines[0].constants, main.constants, sizeof main.constants);
-    add_user_code(plan, main.row);
+    add_user_code(plan, &plan->pipelines[0], &plan->user_rows[0]);
     plan->group = main.group;
     plan->splits = main.splits;
     plan->split_keys = main.split_keys;
@@ -741,6 +768,7 @@ static rapt_status try_plan(rapt_plan *plan, const rapt_kernel_table *table, con
     plan->part_stride = (uint32_t)rapt_align_up(p->head_dim_v, 4);
     plan->slot_count = 0;
     plan->workspace_bytes = 0;
+    plan->lists = (rapt_list_layout){.listed = main.listed};
     status = place_extras(plan, error);
     if (status == RAPT_OK)
         status = add_workspace(plan, error);
@@ -762,47 +790,48 @@ static rapt_status try_plan(rapt_plan *plan, const rapt_kernel_table *table, con
     }
     const uint8_t prepares = (uint8_t)plan->pipeline_count;
     if (p->prepared) {
-        status = rapt_select_map(p, &plan->caps, table, verdicts, RAPT_ROLE_SOURCE_Q, main.aligned, plan->candidates,
+        status = rapt_select_map(p, &plan->caps, table, verdicts, RAPT_ROLE_SOURCE_Q, &main, plan->candidates,
                                  &plan->pipelines[plan->pipeline_count++], error);
         if (status != RAPT_OK)
             return status;
     }
-    if (plan->extras.packed) {
-        status = rapt_select_map(p, &plan->caps, table, verdicts, RAPT_ROLE_SINKS, main.aligned, plan->candidates,
+    const bool packs = plan->extras.packed && (p->extras != 0 || p->blocks);
+    const uint8_t pack = (uint8_t)plan->pipeline_count;
+    if (packs) {
+        status = rapt_select_map(p, &plan->caps, table, verdicts, RAPT_ROLE_SINKS, &main, plan->candidates,
                                  &plan->pipelines[plan->pipeline_count++], error);
         if (status != RAPT_OK)
             return status;
     }
-    const uint8_t packs = (uint8_t)(plan->pipeline_count - 1);
+    const uint8_t list = (uint8_t)plan->pipeline_count;
+    if (plan->lists.listed) {
+        status = rapt_select_map(p, &plan->caps, table, verdicts, RAPT_ROLE_EXTRA, &main, plan->candidates,
+                                 &plan->pipelines[plan->pipeline_count++], error);
+        if (status != RAPT_OK)
+            return status;
+        add_user_code(plan, &plan->pipelines[list], &plan->user_rows[1]);
+    }
     if (p->gate) {
-        status = rapt_select_map(p, &plan->caps, table, verdicts, RAPT_ROLE_GATE, main.aligned, plan->candidates,
+        status = rapt_select_map(p, &plan->caps, table, verdicts, RAPT_ROLE_GATE, &main, plan->candidates,
                                  &plan->pipelines[plan->pipeline_count++], error);
         if (status != RAPT_OK)
             return status;
     }
     if (p->empty)
         return RAPT_OK;
-    if (plan->extras.packed) {
-        status = add_packs(plan, packs, error);
-        if (status != RAPT_OK)
-            return status;
-    }
-    const uint8_t phase = plan->extras.packed || p->prepared;
-    double slice_flops = plan->flops_per_second * (double)p->slice_ms * 1e-3;
+    const double slice_flops = plan->flops_per_second * (double)p->slice_ms * 1e-3;
+    status = packs ? add_packs(plan, pack, error) : RAPT_OK;
+    if (status == RAPT_OK && p->prepared)
+        status = add_prepares(plan, prepares, slice_flops, need_splits, unfit, error);
+    if (status == RAPT_OK && plan->lists.listed)
+        status = rapt_add_lists(plan, list, packs, slice_flops, error);
+    if (status != RAPT_OK)
+        return status;
+    const uint8_t phase = (uint8_t)RAPT_MAX((unsigned)packs + plan->lists.listed, (unsigned)p->prepared);
     uint64_t bh;
     if (!rapt_mul_u64(p->batch, p->heads_out, &bh) || bh > UINT32_MAX)
         return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "batch %llu times %llu heads is more than 2^32",
                          (unsigned long long)p->batch, (unsigned long long)p->heads_out);
-    for (unsigned side = 0; side < 2 && p->prepared; side++) {
-        const uint64_t heads = side ? p->heads_kv : p->heads_q, length = side ? p->nk : p->nq;
-        launch prepare = {plan,        prepares, 0,     plan->pipelines[prepares].row, 1, 1, true,
-                          slice_flops, unfit,    heads, length,                        side ? PREPARES_K : PREPARES_Q};
-        box all = {{0}, {p->batch, heads, length, 1}};
-        if (length > 0 && (side ? p->total_k : p->total_q) > 0)
-            status = add_box(&prepare, &all, need_splits, error);
-        if (status != RAPT_OK)
-            return status;
-    }
     launch attend = {.plan = plan,
                      .phase = phase,
                      .row = plan->pipelines[0].row,

@@ -12,7 +12,7 @@
 #define RAPT_PUSH_WORDS 16
 #define RAPT_MAX_OPERANDS 14
 #define RAPT_MAX_CONSTANTS 16
-#define RAPT_MAX_PIPELINES 5 /* the main one, a merge or a second pass, and maps: prepare, pack, gate */
+#define RAPT_MAX_PIPELINES 6 /* the main one, a merge or a second pass, and maps: prepare, pack, lists of tiles, gate */
 
 /* What this device has shown so far. */
 typedef enum rapt_verdict_kind {
@@ -56,7 +56,7 @@ static inline uint32_t rapt_problem_form(const rapt_problem *p)
 static inline bool rapt_role_left_out(const rapt_problem *p, rapt_role role)
 {
     return (!p->varlen && (role == RAPT_ROLE_CU_Q || role == RAPT_ROLE_CU_K)) || (!p->bias && role == RAPT_ROLE_BIAS) ||
-           (!p->extras && !p->bias && role == RAPT_ROLE_EXTRA);
+           (!rapt_problem_has_extra_operand(p) && !p->bias && role == RAPT_ROLE_EXTRA);
 }
 
 /* The part of a tensor or workspace slot that a step may touch, in bytes from its start; what is bound covers it. */
@@ -101,6 +101,15 @@ typedef struct rapt_extra_layout {
     } place[RAPT_X_COUNT];
 } rapt_extra_layout;
 
+/* Lists of the tiles that query tiles visit, behind the packed vectors: (batch, head groups, query tiles), the first two 1 where
+ * all have the same lists; `pitch` words each. See shaders/hook/tiles.glsl. */
+typedef struct rapt_list_layout {
+    bool listed;
+    uint32_t rows, keys; /* of a tile */
+    uint64_t batch, groups, tiles, pitch;
+    uint64_t first, stride_b, stride_g; /* words in the extra operand; strides 0 where an axis has one entry */
+} rapt_list_layout;
+
 struct rapt_plan {
     rapt_allocator allocator;
     struct rapt_device *device; /* NULL: planned for a snapshot only */
@@ -120,13 +129,16 @@ struct rapt_plan {
     bool aligned;
     rapt_grid_tiling grid; /* of a grid */
     rapt_extra_layout extras;
+    rapt_list_layout lists;
     bool has_tuned; /* there is one for this problem; taken if its row accepts */
     rapt_tuned tuned;
     struct rapt_user_code *user_code; /* owned (api/plan.c); NULL without */
-    rapt_kernel_row user_row;         /* pipelines[0].row with it */
-    rapt_kernel_operand user_operands[RAPT_MAX_OPERANDS];
-    rapt_kernel_constant user_constants[RAPT_MAX_CONSTANTS];
-    uint8_t params[640]; /* the uniform block, as the kernels read it */
+    struct rapt_user_row {
+        rapt_kernel_row row;
+        rapt_kernel_operand operands[RAPT_MAX_OPERANDS];
+        rapt_kernel_constant constants[RAPT_MAX_CONSTANTS];
+    } user_rows[2]; /* with it: pipelines[0].row, and the row that makes lists */
+    uint8_t params[768]; /* the uniform block, as the kernels read it */
     uint32_t params_bytes;
     rapt_candidate *candidates;
     uint32_t candidate_count;
@@ -155,6 +167,18 @@ size_t rapt_plan_explain_to(const rapt_plan *plan, rapt_text_format format, cons
 /* Why a row is avoided on this driver unless it is forced, or NULL (quirks.c). */
 const char *rapt_quirk(const rapt_kernel_row *row, const rapt_caps *caps);
 
+/* One more step of a plan that is being made, all zero. */
+rapt_status rapt_plan_add_step(rapt_plan *plan, rapt_step **step, rapt_error *error);
+
+/* ---- lists of tiles (lists.c) */
+
+/* Whether a device binds what lists for mask_mod take beside the rest, for problems that may do without. */
+bool rapt_lists_fit(const rapt_problem *problem, const rapt_caps *caps);
+/* Where the plan's lists lie: behind plan->extras.words, which it adds to. */
+rapt_status rapt_place_lists(rapt_plan *plan, rapt_error *error);
+/* The steps that make them. */
+rapt_status rapt_add_lists(rapt_plan *plan, uint8_t pipeline, uint8_t phase, double slice_flops, rapt_error *error);
+
 /* ---- measured choices (tuning.c) */
 
 /* What a choice for this problem is kept under. false: the problem may not be tuned, as its lengths have no bound of their own. */
@@ -179,6 +203,7 @@ typedef struct rapt_choice {
     bool aligned;
     rapt_grid_tiling grid; /* of a grid */
     bool second_pass; /* of a link that takes two */
+    bool listed;      /* it visits the tiles of lists */
     uint32_t constants[RAPT_MAX_CONSTANTS];
 } rapt_choice;
 
@@ -196,11 +221,12 @@ rapt_status rapt_select_merge(const rapt_problem *problem, const rapt_caps *caps
                               const rapt_verdicts *verdicts, rapt_candidate *candidates, rapt_choice *choice,
                               rapt_error *error);
 
-/* The row that prepares or finishes the operand `role`: RAPT_ROLE_SINKS, which stands for all extra vectors (packed), RAPT_ROLE_SOURCE_Q (what
- * rewrites q and k), or RAPT_ROLE_GATE. `aligned`: as the main row was chosen. */
+/* The row that prepares or finishes the operand `role`: RAPT_ROLE_SINKS, which stands for all extra vectors (packed),
+ * RAPT_ROLE_SOURCE_Q (what rewrites q and k), RAPT_ROLE_GATE, or RAPT_ROLE_EXTRA for lists of tiles. `main`: how the main row
+ * was chosen. */
 rapt_status rapt_select_map(const rapt_problem *problem, const rapt_caps *caps, const rapt_kernel_table *table,
-                            const rapt_verdicts *verdicts, rapt_role role, bool aligned, rapt_candidate *candidates,
-                            rapt_plan_pipeline *pipeline, rapt_error *error);
+                            const rapt_verdicts *verdicts, rapt_role role, const rapt_choice *main,
+                            rapt_candidate *candidates, rapt_plan_pipeline *pipeline, rapt_error *error);
 
 /* Bytes that one binding of this operand kind may cover on this device, less the slack that alignment may cost. */
 uint64_t rapt_window_limit(const rapt_caps *caps, rapt_operand_kind kind);

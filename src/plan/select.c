@@ -181,7 +181,7 @@ static uint32_t constant_value(const rapt_kernel_constant *c, const rapt_problem
     case RAPT_CONST_WHOLE_KEYS:
         if (p->grid.rank > 0)
             return choice->grid.whole && !p->mask_mod && !(p->extras >> RAPT_X_SEGMENTS & 1);
-        return !p->causal && !p->window && !p->varlen && !p->mask_mod && !(p->extras >> RAPT_X_SEGMENTS & 1) &&
+        return !p->causal && !p->window && !p->varlen && !p->mask_mod && !p->blocks && !(p->extras >> RAPT_X_SEGMENTS & 1) &&
                p->nk % choice->row->keys_per_tile == 0;
     case RAPT_CONST_WINDOW:
         return p->window;
@@ -190,7 +190,8 @@ static uint32_t constant_value(const rapt_kernel_constant *c, const rapt_problem
     case RAPT_CONST_LINK:
         return choice->second_pass || !rapt_link_two_passes(p->link) ? p->link : RAPT_LINK_SOFTMAX;
     case RAPT_CONST_EXTRAS:
-        return p->extras << RAPT_PARAM_EXTRA_SHIFT | (p->bias ? RAPT_PARAM_BIAS : 0);
+        return p->extras << RAPT_PARAM_EXTRA_SHIFT | (p->bias ? RAPT_PARAM_BIAS : 0) | (p->blocks ? RAPT_PARAM_BLOCKS : 0) |
+               (choice->listed ? RAPT_PARAM_LISTED : 0);
     }
     return 0;
 }
@@ -288,6 +289,8 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
         REFUSE("has no link but softmax");
     if ((p->extras != 0 || p->bias) && !merge && !(row->supports & RAPT_ROW_EXTRAS))
         REFUSE("has no form for sinks, biases, ALiBi and segments");
+    if (p->blocks && !merge && !(row->supports & RAPT_ROW_BLOCKS))
+        REFUSE("has no form for block masks");
     if (p->usage[RAPT_T_GATE] != 0 && !(p->usage[RAPT_T_GATE] & RAPT_BUFFER_STORAGE))
         REFUSE("is followed by a gate, which needs the storage usage on the buffer of gate, which is not declared");
     for (unsigned i = 0; i < RAPT_X_COUNT; i++)
@@ -313,6 +316,7 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
     if (!choice->aligned && !(row->supports & RAPT_ROW_UNALIGNED))
         REFUSE("needs offsets, strides and head dims that are multiples of 4 elements");
     choice->group = 1;
+    choice->listed = (p->blocks || p->mask_tiles) && rapt_family_walks_lists((rapt_family)row->family);
     if (!merge) {
         /* Pack the heads of a group as rows of one tile while the queries are few. */
         const bool biased_by_head = p->extra[RAPT_X_KEY_BIAS].stride_h != 0; /* a workgroup reads those of one head */
@@ -375,7 +379,7 @@ static bool judge(const rapt_problem *problem, const rapt_caps *caps, const rapt
         const rapt_kernel_row *row = &table->rows[i];
         rapt_candidate *c = &candidates[i];
         if ((row->family == RAPT_FAMILY_MERGE) != merge || row->family == RAPT_FAMILY_PEAK ||
-            row->family == RAPT_FAMILY_MAP || c->unfit)
+            row->family == RAPT_FAMILY_MAP || row->family == RAPT_FAMILY_ROUTE || c->unfit)
             continue;
         rapt_choice choice;
         *c = (rapt_candidate){.row = row, .score = row->score[caps->device_class]};
@@ -399,7 +403,8 @@ static rapt_status refused(const rapt_problem *p, const rapt_kernel_table *table
     const rapt_candidate *best = NULL;
     for (uint32_t i = 0; i < table->row_count; i++) {
         const rapt_candidate *c = &candidates[i];
-        if (c->row == NULL || (c->row->family == RAPT_FAMILY_MERGE) != merge || c->row->family == RAPT_FAMILY_MAP)
+        if (c->row == NULL || (c->row->family == RAPT_FAMILY_MERGE) != merge || c->row->family == RAPT_FAMILY_MAP ||
+            c->row->family == RAPT_FAMILY_ROUTE)
             continue;
         if (!merge && p->kernel[0] != 0) {
             if (strcmp(c->row->name, p->kernel) == 0)
@@ -447,20 +452,26 @@ static bool has_role(const rapt_kernel_row *row, rapt_role role)
 }
 
 rapt_status rapt_select_map(const rapt_problem *problem, const rapt_caps *caps, const rapt_kernel_table *table,
-                            const rapt_verdicts *verdicts, rapt_role role, bool aligned, rapt_candidate *candidates,
-                            rapt_plan_pipeline *pipeline, rapt_error *error)
+                            const rapt_verdicts *verdicts, rapt_role role, const rapt_choice *main,
+                            rapt_candidate *candidates, rapt_plan_pipeline *pipeline, rapt_error *error)
 {
+    const rapt_family family = role == RAPT_ROLE_EXTRA ? RAPT_FAMILY_ROUTE : RAPT_FAMILY_MAP;
     const char *reason = "is not built in", *why = NULL;
     for (uint32_t i = 0; i < table->row_count; i++) {
         const rapt_kernel_row *row = &table->rows[i];
-        if (row->family != RAPT_FAMILY_MAP || !has_role(row, role) ||
-            (role != RAPT_ROLE_SINKS && !(row->dtypes >> problem->dtype & 1)))
+        if (row->family != family || !has_role(row, role) ||
+            ((role == RAPT_ROLE_GATE || role == RAPT_ROLE_SOURCE_Q) && !(row->dtypes >> problem->dtype & 1)))
             continue;
         rapt_candidate *c = &candidates[i];
-        const rapt_choice choice = {.row = row, .group = 1, .splits = 1, .aligned = aligned};
+        const rapt_choice choice = {.row = row, .group = 1, .splits = 1, .aligned = main->aligned};
         *pipeline = (rapt_plan_pipeline){.row = row, .base = row};
         for (uint32_t k = 0; k < row->constant_count; k++)
             pipeline->constants[k] = constant_value(&row->constants[k], problem, &choice);
+        if (family == RAPT_FAMILY_ROUTE && rapt_problem_form(problem) != 0) { /* it asks the mask_mod */
+            pipeline->constants[row->constant_count] = main->group; /* RAPT_USER_GROUP_ID */
+            pipeline->form = rapt_problem_form(problem);
+            pipeline->code = problem->user_code;
+        }
         *c = (rapt_candidate){.row = row, .score = row->score[caps->device_class]};
         char blocked[sizeof c->reason - 24];
         c->chosen = device_accepts(row, caps, c->reason, sizeof c->reason) &&
@@ -482,7 +493,8 @@ rapt_status rapt_select_map(const rapt_problem *problem, const rapt_caps *caps, 
     return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "the kernel for %s %s",
                      role == RAPT_ROLE_GATE       ? "gates"
                      : role == RAPT_ROLE_SOURCE_Q ? "QK-norm, rotary positions and low-rank biases"
-                                                  : "several of sinks, ALiBi, key biases and segments",
+                     : role == RAPT_ROLE_EXTRA    ? "lists of tiles"
+                                                  : "several of sinks, ALiBi, key biases, segments and block masks",
                      reason);
 }
 

@@ -192,13 +192,25 @@ static rapt_attention_desc take_desc(input *in, char kernel[80])
         if (forms >> 7 & 1)
             take_grid(in, &d);
     }
+    const uint8_t blocks = what & 64 ? take_byte(in) : 0;
+    if (blocks & 1) {
+        d.block_q = 1 + (uint32_t)take_number(in) % 4096;
+        d.block_k = 1 + (uint32_t)take_number(in) % 4096;
+        const uint64_t lines = rapt_div_up(blocks & 2 ? d.max_seqlen_q : nq, d.block_q),
+                       pitch = rapt_div_up(blocks & 2 ? d.max_seqlen_k : nk, d.block_k);
+        d.block_mask = (rapt_tensor){
+            .dtype = RAPT_I32,
+            .rank = 4,
+            .size = {blocks & 4 ? 1 : blocks & 2 ? d.sequences : batch, blocks & 8 ? 1 : hq, lines, pitch},
+            .stride = {(int64_t)take_number(in), (int64_t)(lines * pitch), (int64_t)pitch, 1}};
+    }
     if (what & 128) {
         const uint64_t row = take_bytes(in, 2) % (table->row_count + 1);
         snprintf(kernel, 80, "%s", row < table->row_count ? table->rows[row].name : "no such kernel");
         d.kernel = kernel;
     }
     rapt_tensor *const tensors[] = {&d.q, &d.k, &d.v, &d.out, &d.lse, &d.sinks, &d.alibi, &d.key_bias, &d.segments, &d.gate,
-                                    &d.bias,   &d.bias_u, &d.bias_v};
+                                    &d.bias,   &d.bias_u, &d.bias_v, &d.block_mask};
     for (unsigned changes = take_byte(in) % 8; changes > 0; changes--) {
         rapt_tensor *t = tensors[take_byte(in) % RAPT_COUNT(tensors)];
         const uint8_t member = take_byte(in) % 12;
@@ -230,6 +242,10 @@ static void check_row(const rapt_plan *plan, const rapt_kernel_row *row)
         MUST(plan->extras.packed || p->gate || p->prepared);
         return;
     }
+    if (row->family == RAPT_FAMILY_ROUTE) {
+        MUST(plan->lists.listed && p->blocks);
+        return;
+    }
     MUST(row->dtypes >> p->dtype & 1);
     MUST(p->head_dim_v >= row->head_dim_v_min && p->head_dim_v <= row->head_dim_v_max);
     MUST(plan->aligned || (row->supports & RAPT_ROW_UNALIGNED));
@@ -241,6 +257,7 @@ static void check_row(const rapt_plan *plan, const rapt_kernel_row *row)
     MUST(p->soft_cap == 0 || (row->supports & RAPT_ROW_SOFT_CAP));
     MUST(p->link == RAPT_LINK_SOFTMAX || (row->supports & RAPT_ROW_LINKS));
     MUST((p->extras == 0 && !p->bias) || (row->supports & RAPT_ROW_EXTRAS));
+    MUST(!p->blocks || (row->supports & RAPT_ROW_BLOCKS));
     MUST(!p->varlen || (row->supports & RAPT_ROW_VARLEN));
     MUST((p->grid.rank > 0) == ((row->supports & RAPT_ROW_GRID) != 0));
     MUST(plan->splits == 1 || (row->supports & RAPT_ROW_PARTIAL));
@@ -260,7 +277,7 @@ static void check_window(const rapt_plan *plan, const rapt_kernel_operand *op, c
         whole = p->bytes[tensor];
     else if (op->role == RAPT_ROLE_CU_Q || op->role == RAPT_ROLE_CU_K)
         whole = (p->batch + 1) * 4;
-    else if (op->role >= RAPT_ROLE_SINKS && op->role <= RAPT_ROLE_SEGMENTS)
+    else if (op->role >= RAPT_ROLE_SINKS && op->role <= RAPT_ROLE_BLOCK_MASK)
         whole = p->extra[op->role - RAPT_ROLE_SINKS].bytes;
     else if (op->role == RAPT_ROLE_EXTRA && !plan->extras.packed)
         for (unsigned x = 0; x < RAPT_X_COUNT; x++) /* the only one */
@@ -282,8 +299,10 @@ static void check_steps(const rapt_plan *plan)
     const rapt_kernel_row *row = plan->pipelines[0].row;
     const uint64_t tiles = p->grid.rank > 0 ? plan->grid.tile_count : rapt_div_up(p->nq * plan->group, row->rows_per_tile);
     const uint64_t bh = p->batch * (p->heads_out / plan->group);
-    uint64_t groups = 0, merged = 0, packed = 0, gated = 0, rewritten = 0;
-    const uint32_t before = plan->extras.packed || p->prepared;
+    uint64_t groups = 0, merged = 0, packed = 0, gated = 0, lists = 0, rewritten = 0;
+    const bool listed = plan->lists.listed, has_packs = plan->extras.packed && (p->extras || p->blocks);
+    const uint32_t before = RAPT_MAX((unsigned)has_packs + listed, (unsigned)p->prepared);
+    const uint32_t maps = (unsigned)has_packs + listed + p->prepared; /* between the main ones and the gate */
     const bool two_passes = rapt_link_two_passes(p->link);
     uint32_t slice = 0, phase = 0;
     for (uint32_t i = 0; i < plan->step_count; i++) {
@@ -291,11 +310,13 @@ static void check_steps(const rapt_plan *plan)
         rapt_attention_push push;
         memcpy(&push, s->push, sizeof push);
         const bool gates = p->gate && s->pipeline == plan->pipeline_count - 1;
-        const bool packs = plan->extras.packed && s->pipeline == plan->pipeline_count - 1 - p->gate;
+        const bool makes_lists = listed && s->pipeline == plan->pipeline_count - 1 - p->gate;
+        const bool packs = has_packs && s->pipeline == plan->pipeline_count - 1 - p->gate - listed;
         MUST(s->pipeline < plan->pipeline_count);
-        const bool prepares = p->prepared && s->pipeline == plan->pipeline_count - 1 - p->gate - plan->extras.packed;
+        const bool prepares = p->prepared && s->pipeline == plan->pipeline_count - p->gate - maps;
         MUST(s->phase == (packs || prepares ? 0u
-                          : gates           ? plan->pipeline_count - 1 - (plan->extras.packed && p->prepared)
+                          : makes_lists     ? has_packs
+                          : gates           ? plan->pipeline_count - 1 - maps + before
                                             : s->pipeline + before));
         for (int axis = 0; axis < 3; axis++)
             MUST(s->groups[axis] >= 1 && s->groups[axis] <= plan->caps.max_groups[axis]);
@@ -312,6 +333,11 @@ static void check_steps(const rapt_plan *plan)
         }
         if (packs) {
             packed += push.rows;
+            continue;
+        }
+        if (makes_lists) {
+            MUST(push.row0 == lists && rapt_div_up(push.rows, r->rows_per_tile) == s->groups[0]);
+            lists += push.rows;
             continue;
         }
         if (gates) {
@@ -332,7 +358,11 @@ static void check_steps(const rapt_plan *plan)
     MUST(p->grid.rank == 0 || (tiles * row->rows_per_tile >= p->nq && plan->splits == 1));
     MUST(groups == bh * tiles * plan->splits * (two_passes ? 2 : 1));
     MUST(merged == (plan->splits > 1 ? p->batch * p->heads_out * p->nq : 0));
-    MUST(packed == plan->extras.words);
+    const rapt_list_layout *l = &plan->lists;
+    MUST(lists == (listed ? l->batch * l->groups * l->tiles : 0));
+    MUST(packed == (has_packs ? plan->extras.words - lists * l->pitch : 0));
+    MUST(!listed || (l->first == packed && l->pitch >= 1 + 3 * rapt_div_up(p->nk, 32ull * l->keys) &&
+                     l->keys % row->keys_per_tile == 0 && l->rows == row->rows_per_tile));
     MUST(rewritten == (p->prepared ? p->batch * (p->heads_q * p->nq + p->heads_kv * (p->total_k ? p->nk : 0)) : 0));
     MUST(gated == (p->gate ? p->batch * p->heads_out * p->nq : 0));
     MUST(plan->slice_count == slice + 1 && plan->phase_count == phase + 1);
@@ -343,8 +373,8 @@ static void check_plan(const rapt_plan *plan)
     const rapt_problem *p = &plan->problem;
     const bool two_passes = rapt_link_two_passes(p->link);
     MUST(plan->splits == 1 || !two_passes);
-    MUST(plan->pipeline_count == 1u + (plan->splits > 1 || two_passes) + plan->extras.packed + p->prepared +
-                                     p->gate);
+    MUST(plan->pipeline_count == 1u + (plan->splits > 1 || two_passes) + p->prepared +
+                                   (plan->extras.packed && (p->extras || p->blocks)) + plan->lists.listed + p->gate);
     for (uint32_t i = 0; i < plan->pipeline_count; i++)
         check_row(plan, plan->pipelines[i].row);
     MUST(p->group % plan->group == 0);
@@ -389,7 +419,7 @@ static rapt_kernel_table take_table(input *in, rapt_kernel_row *rows)
     table.rows = rows;
     table.row_count = 0;
     for (uint32_t i = 0; i < all->row_count; i++)
-        if (salt == 255 || all->rows[i].family == RAPT_FAMILY_MERGE || all->rows[i].family == RAPT_FAMILY_MAP || (i + salt) % 16 == 0)
+        if (salt == 255 || all->rows[i].family == RAPT_FAMILY_MERGE || all->rows[i].family == RAPT_FAMILY_MAP || all->rows[i].family == RAPT_FAMILY_ROUTE || (i + salt) % 16 == 0)
             rows[table.row_count++] = all->rows[i];
     return table;
 }

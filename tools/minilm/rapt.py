@@ -108,6 +108,7 @@ class AttentionDesc(c.Structure):
         ("bias", Tensor), ("bias_u", Tensor), ("bias_v", Tensor), ("qk_norm_epsilon", c_float), ("rope_base", c_double),
         ("rope_dim", c_uint32),
         ("grid", Grid),
+        ("block_mask", Tensor), ("block_q", c_uint32), ("block_k", c_uint32), ("tile_lists", c_int),
     ]  # fmt: skip
 
 
@@ -116,7 +117,7 @@ class AttentionArgs(c.Structure):
         ("struct_size", c_uint32), ("q", Slot), ("k", Slot), ("v", Slot), ("out", Slot), ("lse", Slot),
         ("cu_seqlens_q", Slot), ("cu_seqlens_k", Slot), ("workspace", Slot), ("user", Slot * 4), ("sinks", Slot),
         ("alibi", Slot), ("key_bias", Slot), ("segments", Slot), ("gate", Slot), ("bias", Slot), ("bias_u", Slot),
-        ("bias_v", Slot),
+        ("bias_v", Slot), ("block_mask", Slot),
     ]  # fmt: skip
 
 

@@ -291,7 +291,8 @@ static const char text[] =
     "kv heads the output has kv_heads heads, head g being query head\n"
     "floor(g * q_heads / kv_heads) on kv head g. Query i of Nq stands at key position\n"
     "p = i + (Nk - Nq) + causal offset; --causal shows it keys j <= p, --window L,R those of\n"
-    "p - L to p + R, --segments those of its own segment; together what all show. Scores\n"
+    "p - L to p + R, --segments those of its own segment, --block-mask those of blocks that\n"
+    "are not 0; together what all show. Scores\n"
     "are scaled, then capped (--softcap), then biased (--bias-key, --alibi), then changed by\n"
     "--score-mod, then masked: all rules of visibility, --mask-mod among them, hold at once.\n"
     "A row that sees no key gives 0 and LSE -inf (with --sinks: its sink's logit). Links\n"
@@ -307,6 +308,7 @@ static const char *const examples[] = {
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --causal --window 1024 --sink-tokens 4",
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --score-mod alibi.glsl --user slopes=S.npy",
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --causal --alibi slopes.npy --sinks S.npy",
+    "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --block-mask M.npy --block 64x64",
     "rapt run attention --q m.safetensors:q --k m.safetensors:k --v m.safetensors:v --out O.npy --time 20",
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --dtype f16 --caps no-subgroup --explain",
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --cu-seqlens-q A.npy --cu-seqlens-k B.npy",

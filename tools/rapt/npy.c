@@ -17,6 +17,7 @@ typedef struct parser {
     const char *at; /* NUL-terminated text */
     const char *path;
     rapt_error *error;
+    bool narrow; /* the elements are bytes */
 } parser;
 
 static bool bad(parser *p, const char *what)
@@ -80,10 +81,13 @@ static bool take_descr(parser *p, tensor_file *t)
                : strcmp(descr, "<f2") == 0 ? RAPT_F16
                : strcmp(descr, "<i4") == 0 ? RAPT_I32
                                            : RAPT_DTYPE_NONE;
+    p->narrow = strcmp(descr, "|b1") == 0 || strcmp(descr, "|u1") == 0;
+    if (p->narrow)
+        t->dtype = RAPT_I32;
     if (t->dtype == RAPT_DTYPE_NONE)
         return tool_fail(
             p->error, RAPT_ERROR_IO,
-            "%s: dtype '%s' is not supported; little-endian float32 (<f4), float16 (<f2) and int32 (<i4) are",
+            "%s: dtype '%s' is not supported; little-endian float32 (<f4), float16 (<f2), int32 (<i4), bool and uint8 (as int32) are",
             p->path, descr);
     return true;
 }
@@ -191,6 +195,20 @@ static char *read_header(FILE *stream, const char *path, rapt_error *error)
     return text;
 }
 
+/* Bytes become int32. */
+static bool widen(tensor_file *t, rapt_error *error)
+{
+    const uint8_t *bytes = t->data;
+    int32_t *words = malloc((size_t)t->count * sizeof *words + 1);
+    if (!words)
+        return tool_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "out of host memory");
+    for (uint64_t n = 0; n < t->count; n++)
+        words[n] = bytes[n];
+    free(t->data);
+    t->data = words;
+    return true;
+}
+
 bool npy_read(FILE *stream, const char *path, tensor_file *out, rapt_error *error)
 {
     *out = (tensor_file){0};
@@ -200,8 +218,8 @@ bool npy_read(FILE *stream, const char *path, tensor_file *out, rapt_error *erro
     parser p = {.at = header, .path = path, .error = error};
     bool good = parse_header(&p, out) && tensor_file_count(path, out->rank, out->shape, &out->count, error);
     free(header);
-    const uint64_t bytes = out->count * (out->dtype == RAPT_F16 ? 2 : 4);
-    good = good && tensor_file_bytes(stream, path, bytes, &out->data, error);
+    const uint64_t bytes = out->count * (p.narrow ? 1 : out->dtype == RAPT_F16 ? 2 : 4);
+    good = good && tensor_file_bytes(stream, path, bytes, &out->data, error) && (!p.narrow || widen(out, error));
     if (good && fgetc(stream) != EOF) {
         char shape[160];
         tensor_file_shape(out->rank, out->shape, shape, sizeof shape);

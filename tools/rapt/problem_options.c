@@ -26,6 +26,7 @@ static const struct {
     [TOOL_X_GATE] = EXTRA("--gate", "gate", RAPT_DTYPE_NONE, 0, gate),
     [TOOL_X_BIAS_U] = EXTRA("--bias-lowrank", "bias_u", RAPT_DTYPE_NONE, 4, bias_u),
     [TOOL_X_BIAS_V] = EXTRA("--bias-lowrank", "bias_v", RAPT_DTYPE_NONE, 4, bias_v),
+    [TOOL_X_BLOCK_MASK] = EXTRA("--block-mask", "block_mask", RAPT_I32, 4, block_mask), /* read by block_options.c */
 #undef EXTRA
 };
 
@@ -451,7 +452,7 @@ static bool read_extras(const tool_problem_options *o, tool_problem *p, rapt_err
         const char *path = o->extra[n], *option = extras[n].option;
         tensor_file *t = &p->extra[n];
         rapt_tensor *out = tool_extra_tensor(&p->desc, n);
-        if (n >= TOOL_X_BIAS_U && o->low_rank)
+        if ((n == TOOL_X_BIAS_U || n == TOOL_X_BIAS_V) && o->low_rank)
             path = factors[n - TOOL_X_BIAS_U];
         if (!path)
             continue;
@@ -484,7 +485,7 @@ static bool read_extras(const tool_problem_options *o, tool_problem *p, rapt_err
             stride *= (int64_t)(t->shape[axis] > 0 ? t->shape[axis] : 1);
         }
     }
-    return true;
+    return tool_blocks_make(&o->blocks, &p->desc, &p->extra[TOOL_X_BLOCK_MASK], error);
 }
 
 bool tool_problem_make(const tool_problem_options *o, bool want_lse, tool_problem *p, rapt_error *error)
@@ -533,7 +534,8 @@ rapt_check_inputs tool_problem_inputs(const tool_problem *p)
                                .bias_v = p->extra[TOOL_X_BIAS_V].data,
                                .key_bias = p->extra[TOOL_X_KEY_BIAS].data,
                                .segments = p->extra[TOOL_X_SEGMENTS].data,
-                               .gate = p->extra[TOOL_X_GATE].data};
+                               .gate = p->extra[TOOL_X_GATE].data,
+                               .block_mask = p->extra[TOOL_X_BLOCK_MASK].data};
 }
 
 double tool_problem_flops(const tool_problem *p)
@@ -582,6 +584,10 @@ cJSON *tool_problem_json(const tool_problem *p)
     for (unsigned n = 0; n < TOOL_X_COUNT; n++)
         if (has_extra(d, n))
             cJSON_AddBoolToObject(o, extras[n].name, true);
+    if (d->block_mask.dtype != RAPT_DTYPE_NONE) {
+        cJSON_AddNumberToObject(o, "block_q", d->block_q);
+        cJSON_AddNumberToObject(o, "block_k", d->block_k);
+    }
     tool_user_json(d, o);
     cJSON_AddNumberToObject(o, "scale",
                             d->flags & RAPT_ATTENTION_SCALE ? (double)d->scale

@@ -4,6 +4,7 @@
 #define RAPT_TOOL_PROBLEM_OPTIONS_H
 
 #include "args.h"
+#include "block_options.h"
 #include "grid_options.h"
 #include "tensor_file.h"
 #include "tool.h"
@@ -21,6 +22,7 @@ enum {
     TOOL_X_GATE,
     TOOL_X_BIAS_U,
     TOOL_X_BIAS_V,
+    TOOL_X_BLOCK_MASK,
     TOOL_X_COUNT
 };
 
@@ -30,9 +32,10 @@ typedef struct tool_problem_options {
     const char *layout, *dtype, *scale, *causal_offset, *kernel, *key_splits;
     const char *window, *sink_tokens, *soft_cap, *link;
     tool_user_options user;
-    const char *extra[TOOL_X_COUNT]; /* but those of --bias-lowrank */
+    const char *extra[TOOL_X_COUNT]; /* but those of --bias-lowrank and the block mask */
     const char *low_rank, *rope, *qk_norm;
     tool_grid_options grid;
+    tool_block_options blocks;
     bool causal;
 } tool_problem_options;
 
@@ -68,6 +71,7 @@ typedef struct tool_problem_options {
          &(o).extra[TOOL_X_SEGMENTS], NULL},                                                                               \
         {"--gate", "FILE", "the output is multiplied by 1 / (1 + exp(-gate)); shaped like it",           \
          &(o).extra[TOOL_X_GATE], NULL},                                                                     \
+         TOOL_OPTIONS_BLOCK_FILE((o).blocks),                                                                 \
     {                                                                                                        \
         "--cu-seqlens-k", "FILE", "the same for keys and values; as many entries", &(o).cu_k, NULL           \
     }
@@ -96,7 +100,7 @@ typedef struct tool_problem_options {
          "from scores to weights: softmax (the default), offbyone, signed, sigmoid,\n"                      \
          "laplace, relu, none, clipped:GAMMA,ZETA, affine:ALPHA,BETA",                                                                              \
          &(o).link, NULL},                                                                                   \
-        TOOL_OPTIONS_USER((o).user),                                                                         \
+        TOOL_OPTIONS_USER((o).user), TOOL_OPTIONS_BLOCKS((o).blocks),                                        \
         {"--scale", "X", "scores are X * q.k; default 1/sqrt(head_dim)", &(o).scale, NULL},                  \
         {"--kernel", "NAME",                                                                                 \
          "force this kernel row (see rapt compile --list); refused where it\ncannot run", &(o).kernel,       \
