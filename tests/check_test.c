@@ -478,6 +478,9 @@ static void case_names(void **state)
     assert_false(rapt_case_parse("B1H8D64Q5N60f32g5x12k3x3", &c));
     assert_true(rapt_case_parse("B1H8D64N1024f32cw255", &c));
     assert_true(c.causal && c.window && c.window_left == 255 && c.window_right == 255 && c.sink_tokens == 0);
+    assert_true(rapt_case_parse("B1H8D64N4096f32b8", &c));
+    assert_true(c.blocks == 3 && c.block_q == 64 && c.block_k == 64 && c.blocks_of == 8 && !c.causal);
+    assert_false(rapt_case_parse("B1H8D64N4096f32b0", &c));
     static const char *const bad[] = {"",
                                       "B1H8D64N1024f32w",
                                       "B1H8D64N1024f32w1c",

@@ -644,6 +644,14 @@ bool rapt_case_parse(const char *name, rapt_case *out)
         c.window = true;
         c.window_left = c.window_right = (int64_t)window;
     }
+    uint64_t blocks;
+    if (c.dtype != RAPT_DTYPE_NONE && read_count(&at, 'b', &blocks)) {
+        if (blocks == 0)
+            return false;
+        c.blocks = 3;
+        c.block_q = c.block_k = 64;
+        c.blocks_of = (uint32_t)blocks;
+    }
     if (c.dtype == RAPT_DTYPE_NONE || *at != 0)
         return false;
     memcpy(c.name, name, strlen(name) + 1);

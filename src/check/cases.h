@@ -53,6 +53,7 @@ typedef struct rapt_case {
     uint8_t blocks;   /* a block mask, 1: for each batch entry (or sequence) and query head, 2: for each query head, 3: the same
                        * for all; 0: none */
     uint32_t block_q, block_k; /* its blocks */
+    uint32_t blocks_of; /* of so many blocks in a line, one is visible; 0: about half of the blocks, at random */
     bool alibi, gate;
     rapt_link link;
     rapt_grid grid; /* rank 0: none */
@@ -73,6 +74,7 @@ rapt_case *rapt_cases(uint32_t groups, const char *filter, size_t *count);
 /* Parses shape names such as B1H8K2D64N1024f32 or B1H32K8D128Q1N4096f16c: batch, query heads, [kv heads],
  * head_dim, [V head_dim], [queries], keys, f32|f16|bf16, [c for causal],
  * [w and the keys of a window before and after the query]: B1H8D64N4096f32cw255;
+ * [b and n: a block mask that shows one block of 64 x 64 of every n]: B1H8D64N4096f32b8;
  * [g and the axes of a grid, k and its kernel size, [d dilation], [s stride], [c and a bit per causal axis]]:
  * B1H8D64N4096f32g64x64k7x7s4x4c1. */
 bool rapt_case_parse(const char *name, rapt_case *out);

@@ -590,3 +590,19 @@ double rapt_check_attention_pairs(const rapt_attention_desc *desc, const rapt_ch
     }
     return pairs * (double)desc->q.size[0] * (double)heads_out(desc);
 }
+
+double rapt_check_attention_block_pairs(const rapt_attention_desc *desc, const rapt_check_inputs *in)
+{
+    const problem p = {.desc = desc, .in = in};
+    const rapt_tensor *m = &desc->block_mask;
+    const uint64_t nq = desc->q.size[2], nk = desc->k.size[2];
+    double pairs = 0;
+    for (uint64_t b = 0; b < m->size[0]; b++)
+        for (uint64_t h = 0; h < m->size[1]; h++)
+            for (uint64_t i = 0; i < nq; i++) {
+                const row r = {.batch = b, .head = h, .query = i};
+                for (uint64_t j = 0; j < nk; j++)
+                    pairs += block_shows(&p, &r, j) && sees(desc, place_of(desc, i, nq, nk), (int64_t)j);
+            }
+    return pairs * (double)desc->q.size[0] * (double)heads_out(desc) / ((double)m->size[0] * (double)m->size[1]);
+}

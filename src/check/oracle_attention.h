@@ -45,5 +45,7 @@ bool rapt_check_attention_sees(const rapt_attention_desc *desc, uint64_t i, uint
 
 /* Visible (query, key) pairs, segments, block masks and code of an app aside, over all output heads: what flops are counted from. */
 double rapt_check_attention_pairs(const rapt_attention_desc *desc, const rapt_check_inputs *in);
+/* The same of one sequence's length, less what the block mask hides. */
+double rapt_check_attention_block_pairs(const rapt_attention_desc *desc, const rapt_check_inputs *in);
 
 #endif

@@ -448,7 +448,7 @@ static bool hidden_by_user(const rapt_check_problem *p, const span *s, uint64_t 
  * such keys on both sides of it. */
 static bool out_of_sight(const rapt_check_problem *p, const span *s, uint64_t j)
 {
-    if (hidden_by_user(p, s, j) || (p->c.blocks && j / p->c.block_k % 4 == 1)) /* see fill_blocks */
+    if (hidden_by_user(p, s, j) || (p->c.blocks && p->c.blocks_of == 0 && j / p->c.block_k % 4 == 1)) /* see fill_blocks */
         return true;
     for (uint64_t i = p->c.window || p->c.grid.rank > 0 ? s->nq / 4 : 0; i <= s->nq / 2; i++)
         if (sees(p, s, i, j))
@@ -520,7 +520,7 @@ static void fill_extras(rapt_check_problem *p, rapt_random *random)
             segments[(int64_t)b * d->segments.stride[0] + (int64_t)j] = (int32_t)(j * j / 97 % p->c.segments) - 1;
 }
 
-/* About half of the blocks, at random; of four blocks of keys one is hidden from all queries, and of five lines one is empty. */
+/* One of every blocks_of blocks; or about half of the blocks, at random; of four blocks of keys one is hidden from all queries, and of five lines one is empty. */
 static void fill_blocks(rapt_check_problem *p, rapt_random *random)
 {
     const rapt_tensor *m = &p->desc.block_mask;
@@ -531,7 +531,9 @@ static void fill_blocks(rapt_check_problem *p, rapt_random *random)
                 for (uint64_t j = 0; j < m->size[3]; j++) {
                     const int32_t shown = rapt_random_below(random, 2) ? (int32_t)rapt_random_next(random) | 1 : 0;
                     mask[(int64_t)b * m->stride[0] + (int64_t)h * m->stride[1] + (int64_t)i * m->stride[2] + (int64_t)j] =
-                        i % 5 == 3 || j % 4 == 1 ? 0 : shown;
+                        p->c.blocks_of > 0            ? (j + 7 * i) % p->c.blocks_of == 0
+                        : i % 5 == 3 || j % 4 == 1 ? 0
+                                                   : shown;
                 }
 }
 

@@ -625,7 +625,7 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
     uint64_t keys = sat_add(tensor_traffic(&desc->k), tensor_traffic(&desc->v));
     if (p->window && !p->varlen && p->nk > 0) /* those that some query sees */
         keys = (uint64_t)((double)keys * (double)visible_keys(p) / (double)p->nk);
-    p->bytes_read = sat_add(sat_add(tensor_traffic(&desc->q), tensor_traffic(&desc->gate)), keys);
+    p->bytes_read = sat_add(sat_add(tensor_traffic(&desc->q), p->gate ? tensor_traffic(&desc->gate) : 0), keys);
     p->bytes_written = sat_add(tensor_traffic(&desc->out), p->lse ? tensor_traffic(&desc->lse) : 0);
     if (p->bias)
         p->bytes_read = sat_add(p->bytes_read, tensor_traffic(&desc->bias));

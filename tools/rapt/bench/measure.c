@@ -122,7 +122,8 @@ static void describe(bench_case *c, const bench_live *live)
 {
     const rapt_check_problem *p = &live->problem;
     const rapt_check_inputs in = rapt_check_problem_inputs(p);
-    const double pairs = rapt_check_attention_pairs(&p->desc, &in);
+    const double pairs = c->c.blocks && c->c.sequences == 0 ? rapt_check_attention_block_pairs(&p->desc, &in)
+                                                            : rapt_check_attention_pairs(&p->desc, &in);
     double all = 0;
     for (uint32_t s = 0; s < c->c.sequences; s++)
         all += (double)c->c.length_q[s] * (double)c->c.length_k[s];

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SOFTWARE_FLOPS 2e10 /* of a sweep's point on a device that runs on CPUs */
+#define SOFTWARE_FLOPS 4e10 /* of a sweep's point on a device that runs on CPUs */
 #define TINY_FLOPS 4e9      /* per second: a device that reaches less is given less to do */
 #define DISCRETE 2          /* VkPhysicalDeviceType */
 
@@ -223,6 +223,11 @@ static const struct {
      "part of all pairs", /* x is what the window leaves of them */
      {31, 63, 127, 255, 511, 1023, 4095},
      {{"f32 causal window", "B1H8D64N4096f32cw%u"}, {"f16 causal window", "B1H8D64N4096f16cw%u"}}},
+    {"block-density",
+     "density",
+     "part of all pairs", /* x is how many blocks of 64 x 64 there are for each that is visible */
+     {1, 2, 4, 8, 16, 32},
+     {{"f32 blocks", "B1H8D64N4096f32b%u"}, {"f16 blocks", "B1H8D64N4096f16b%u"}}},
     {"context",
      "N",
      "tokens",
@@ -252,7 +257,7 @@ static bool make_case(const char *form, uint32_t x, const char *kernel, bench_ca
 static double work(const rapt_case *c)
 {
     return 2.0 * (double)c->batch * (double)c->q_heads * (double)c->nq * (double)c->nk *
-           (double)(c->d_qk + c->d_v);
+           (double)(c->d_qk + c->d_v) / (c->blocks_of ? c->blocks_of : 1);
 }
 
 static bool fits_filter(size_t index, size_t series, const char *filter)
