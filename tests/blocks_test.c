@@ -226,11 +226,44 @@ static void test_choice(void **state)
     }
 }
 
+/* Lists are shared by what the mask_mod does not name. */
+static void test_shared_lists(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool batch, head;
+    } masks[] = {
+        {"bool mask_mod(uint b, uint h, uint q, uint k) { return k <= q; }", false, false},
+        {"bool mask_mod ( uint b,uint h,uint q,uint k ){ return k <= q + h; }", false, true},
+        {"bool mask_mod(uint b, uint h, uint q, uint k) { return k <= q + b; }", true, false},
+        {"bool mask_mod(uint batch, uint the_head, uint q, uint k) { return batch < k || the_head < q; }", true, true},
+        {"bool mask_mod(uint b, uint bh, uint q, uint k) { return k <= q + b; } // bh", true, false},
+        {"bool far(uint h, uint k) { return h < k; } bool mask_mod(uint b, uint h, uint q, uint k) { return far(q, k); }", false,
+         true},
+        {"bool near(uint b, uint x) { return b == x; }\nbool mask_mod(uint i, uint h, uint q, uint k) { return near(q, k); }",
+         false, false},
+    };
+    rapt_caps caps;
+    rapt_caps_floor(&caps);
+    for (size_t n = 0; n < RAPT_COUNT(masks); n++) {
+        rapt_plan *plan;
+        rapt_attention_desc d = rig_desc(RAPT_F32, 3, 4, 4, 200, 300, 64, false);
+        d.mask_mod[0] = masks[n].text;
+        RIG_OK(rapt_attention_plan_for_caps(&caps, &d, &plan, error));
+        if (plan->lists.batch != (masks[n].batch ? 3 : 1) || plan->lists.groups != (masks[n].head ? 4 : 1))
+            fail_msg("%s: lists for %u batch entries and %u heads", masks[n].text, (unsigned)plan->lists.batch,
+                     (unsigned)plan->lists.groups);
+        rapt_plan_destroy(&plan);
+    }
+}
+
 int main(void)
 {
     struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bad_masks),
         cmocka_unit_test(test_choice),
+        cmocka_unit_test(test_shared_lists),
         cmocka_unit_test(test_lists),
     };
     return RIG_RUN("blocks", tests);

@@ -42,8 +42,11 @@ static rapt_status plan_or_refusal(rapt_device *device, const rapt_caps *caps, c
         rapt_plan_destroy(&plan);
         return status;
     }
-    if (plan->user_code != NULL)
+    if (plan->user_code != NULL) {
         problem.user_code = plan->user_code->hash;
+        problem.mask_by_batch = plan->user_code->mask_by_batch;
+        problem.mask_by_head = plan->user_code->mask_by_head;
+    }
     *out = plan;
     return rapt_plan_make(plan, &problem, caps, rapt_kernels(), verdicts, error);
 }

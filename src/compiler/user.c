@@ -82,6 +82,33 @@ static void write_code(const parts *p, const rapt_user_code *code, bool loops, r
     }
 }
 
+static bool is_name(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+}
+
+/* Whether a checked text names parameter `index` of its mask_mod anywhere but where it is declared. A name of its own that is
+ * spelled the same counts too. */
+static bool names_parameter(const char *text, const char *function, unsigned index)
+{
+    const char *at = strstr(text, function);
+    for (unsigned n = 0; at != NULL && n <= index; n++)
+        at = strpbrk(at + 1, "(,");
+    const char *end = at != NULL ? strpbrk(at + 1, ",)") : NULL;
+    if (end == NULL)
+        return true;
+    while (end > at && !is_name(end[-1]))
+        end--;
+    const char *name = end;
+    while (name > at && is_name(name[-1]))
+        name--;
+    unsigned count = 0;
+    const size_t length = (size_t)(end - name);
+    for (const char *word = text; *word != 0; word++)
+        count += strncmp(word, name, length) == 0 && !is_name(word[length]) && (word == text || !is_name(word[-1]));
+    return count != 1;
+}
+
 /* The snippets, each checked and rewritten, as files 1, 2 .. */
 static rapt_status translate(const parts *p, rapt_user_code *code, bool *loops, rapt_error *error)
 {
@@ -104,6 +131,12 @@ static rapt_status translate(const parts *p, rapt_user_code *code, bool *loops, 
         code->files[n + 1] = (rapt_compile_file){code->names[n], text};
         code->file_count = n + 2;
         code->tokens += tokens;
+        if (!score) {
+            char function[32];
+            snprintf(function, sizeof function, "usr%u_mask_mod", n);
+            code->mask_by_batch = code->mask_by_batch || names_parameter(text, function, 0);
+            code->mask_by_head = code->mask_by_head || names_parameter(text, function, 1);
+        }
         *loops = *loops || strstr(text, "usr_tick()") != NULL;
     }
     return RAPT_OK;

@@ -12,6 +12,7 @@ typedef struct rapt_user_code {
     rapt_hash hash; /* of all that follows */
     char defines[128];
     uint32_t tokens; /* of all texts, calls written out */
+    bool mask_by_batch, mask_by_head; /* whether a mask_mod names b, and h: else its answers are the same for all */
     rapt_compile_file files[1 + 2 * RAPT_USER_MODS]; /* the first is hook/user_code.glsl, which includes the others */
     size_t sizes[1 + 2 * RAPT_USER_MODS];            /* of their texts */
     char names[2 * RAPT_USER_MODS][16];

@@ -70,6 +70,7 @@ typedef struct rapt_problem {
     uint64_t block_pitch;      /* blocks along the keys */
     bool mask_tiles;           /* what mask_mod answers goes into lists of tiles; the plan may drop this where it was not asked for */
     bool score_mod, mask_mod;
+    bool mask_by_batch, mask_by_head; /* mask_mod may answer otherwise for another batch entry, for another head; as user_code */
     uint32_t user_count;                       /* user buffers that score_mod and mask_mod may read */
     uint32_t user_elements[RAPT_USER_BUFFERS]; /* of 4 bytes */
     char user_names[RAPT_USER_BUFFERS][33];
