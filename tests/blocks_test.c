@@ -110,11 +110,13 @@ static const struct {
      true},
 };
 
-static void test_lists(void **state)
+/* With the row that makes lists on software devices, and with the one for GPUs. */
+static void check_lists(bool wide)
 {
-    (void)state;
     static const char *const kernels[] = {NULL, "tile-r3-f32-d64"};
     rig_open(&the_rig, &(rig_options){.compiler = getenv("RAPT_TEST_COMPILER")});
+    if (wide)
+        the_rig.device->caps.device_class = RAPT_CLASS_OTHER;
     for (size_t i = 0; i < RAPT_COUNT(listed); i++)
         for (size_t k = 0; k < RAPT_COUNT(kernels); k++) {
             rapt_check_problem p;
@@ -123,6 +125,9 @@ static void test_lists(void **state)
             assert_true(rapt_check_problem_make_user(&listed[i].c, listed[i].user ? &near_user : NULL, 0, &p));
             RIG_OK(rapt_trial_open(the_rig.device, &p, kernels[k], &t, error));
             assert_true(t.plan->lists.listed);
+            const char *row = t.plan->pipelines[t.plan->pipeline_count - 1].base->name;
+            if (wide || the_rig.device->caps.device_class == RAPT_CLASS_SOFTWARE)
+                assert_string_equal(row, wide ? "tiles-wide" : "tiles");
             RIG_OK(rapt_trial_submit(&t, NULL, NULL, error));
             uint32_t *words = malloc(t.info.workspace_bytes);
             uint64_t offset = 0;
@@ -132,15 +137,27 @@ static void test_lists(void **state)
             assert_non_null(words);
             RIG_OK(rapt_buffer_download(t.workspace, 0, words, t.info.workspace_bytes, error));
             compare_lists(&p, t.plan, words + offset / 4, &visited, &tiles);
-            if (k == 0)
+            if (k == 0 && !wide)
                 print_message("  %-24s %llu of %llu tiles\n", listed[i].c.name, (unsigned long long)visited,
                               (unsigned long long)tiles);
-            assert_true(visited > 0 && (visited < tiles || k > 0)); /* the second kernel's tiles are larger */
+            assert_true(visited > 0 && (visited < tiles || k > 0 || wide)); /* the second kernel's tiles are larger */
             free(words);
             rapt_trial_close(&t);
             rapt_check_problem_free(&p);
         }
     rig_close(&the_rig);
+}
+
+static void test_lists(void **state)
+{
+    (void)state;
+    check_lists(false);
+}
+
+static void test_wide_lists(void **state)
+{
+    (void)state;
+    check_lists(true);
 }
 
 /* ---- plans ---- */
@@ -265,6 +282,7 @@ int main(void)
         cmocka_unit_test(test_choice),
         cmocka_unit_test(test_shared_lists),
         cmocka_unit_test(test_lists),
+        cmocka_unit_test(test_wide_lists),
     };
     return RIG_RUN("blocks", tests);
 }

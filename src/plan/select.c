@@ -459,7 +459,7 @@ rapt_status rapt_select_map(const rapt_problem *problem, const rapt_caps *caps, 
     const char *reason = "is not built in", *why = NULL;
     for (uint32_t i = 0; i < table->row_count; i++) {
         const rapt_kernel_row *row = &table->rows[i];
-        if (row->family != family || !has_role(row, role) ||
+        if (row->family != family || !has_role(row, role) || row->score[caps->device_class] < 0 ||
             ((role == RAPT_ROLE_GATE || role == RAPT_ROLE_SOURCE_Q) && !(row->dtypes >> problem->dtype & 1)))
             continue;
         rapt_candidate *c = &candidates[i];
