@@ -7,6 +7,7 @@
 #include <rapt/caps.h>
 #include <rapt/device.h>
 #include <rapt/measure.h>
+#include <rapt/pattern.h>
 #include <rapt/plan.h>
 #include <rapt/runtime.h>
 #include <rapt/status.h>
