@@ -439,6 +439,41 @@ class WithDevice(Case):
         self.assertEqual((told["problem"]["block_q"], told["problem"]["block_k"]), size)
         self.assertGreater(told["explain"]["tile_lists"], 0)
 
+    def test_patterns(self):
+        q, k, v = self.random(7, 1, 2, 2, 24, 24, 8)
+
+        def close(i, j, n):
+            return abs(i // 4 - j // 4) < n
+
+        self.attention(q, k, v, "--pattern", "chunks:2,1", "--block", "4x4",
+                       mask=lambda b, h, i, j: 0 <= i // 8 - j // 8 <= 1)
+        self.attention(q, k, v, "--pattern", "chunks:2,0,1", "--block", "4x4", "--causal", causal=True,
+                       mask=lambda b, h, i, j: -1 <= i // 8 - j // 8 <= 0)
+        self.attention(q, k, v, "--pattern", "strided:1,3", "--block", "4x4", "--causal", causal=True,
+                       mask=lambda b, h, i, j: close(i, j, 1) or (j // 4 + h + 1) % 3 == 0)
+        self.attention(q, k, v, "--pattern", "dilated:1,2", "--block", "4x4",
+                       mask=lambda b, h, i, j: close(i, j, 1) or (close(i, j, 3) and (i // 4 - j // 4 + h) % 2 == 0))
+        self.attention(q, k, v, "--pattern", "prefix:1,2", "--block", "4x4",
+                       mask=lambda b, h, i, j: i < 4 or j < 4 or close(i, j, 2))
+        self.attention(q, k, v, "--pattern", "spans:1,0,0.25,9,0", "--block", "4x4", "--causal", causal=True,
+                       mask=lambda b, h, i, j: j < 4 or close(i, j, 2 if h == 0 else 3))
+
+        def radial(b, h, i, j):
+            apart, inside = abs(i // 3 - j // 3), abs(i % 3 - j % 3)
+            e = 2 ** math.floor(math.log2(max(apart, 1)))
+            return j < 3 or (e <= 3 and inside + 1 <= 3 / e) or (apart % math.ceil(e / 3) == 0 and inside == 0)
+
+        self.attention(q, k, v, "--pattern", "radial:3", "--block", "1x1", mask=radial)
+        base = ["run", "attention", *self.inputs(q, k, v), "--out", self.path("o.npy"), "--block", "4x4"]
+        for pattern in ("", "chunks", "rings:1,2", "chunks:1", "chunks:1,2,3,4", "chunks:0,1", "chunks:1.5,1", "chunks:-1,1", "chunks:1,",
+                        "radial:0", "spans:1,2", "spans:1,2,3,4", "spans:1,2,-3", "strided:1,x"):
+            self.fails(BAD_INPUT, "attern", *base, "--pattern", pattern)
+        self.fails(BAD_INPUT, "as many queries as keys", *base[:-1], "4x8", "--pattern", "radial:3")
+        self.fails(BAD_INPUT, "exclude each other", *base, "--pattern", "radial:3", "--block-mask", "x.npy")
+        r = run("explain", "--shape", "1,2,2,256,256,64", "--pattern", "strided:2,4", "--block", "32x32", "--json")
+        self.assertEqual(r.returncode, GOOD, r.stderr)
+        self.assertEqual(json.loads(r.stdout)["problem"]["block_q"], 32)
+
     def test_bad_block_mask(self):
         q, k, v = self.random(6, 1, 2, 2, 6, 9, 8)
         base = ["run", "attention", *self.inputs(q, k, v), "--out", self.path("o.npy")]

@@ -9,7 +9,7 @@
 
 /* As they stand on the command line. */
 typedef struct tool_block_options {
-    const char *mask, *block, *lists;
+    const char *mask, *pattern, *block, *lists;
 } tool_block_options;
 
 /* Entries of an option table. `o`: a tool_block_options. */
@@ -22,6 +22,12 @@ typedef struct tool_block_options {
     }
 #define TOOL_OPTIONS_BLOCKS(o)                                                                               \
     {"--block", "QxK", "queries and keys of one block of --block-mask; any sizes", &(o).block, NULL},        \
+        {"--pattern", "NAME:N[,N..]",                                                                        \
+         "a published pattern in blocks of --block BxB (rapt/pattern.h):\n"                                  \
+         "chunks:CHUNK,BEFORE[,AFTER], strided:LOCAL,STRIDE (S2-Attention),\n"                               \
+         "dilated:LOCAL,STRIDE, radial:FRAME, prefix:GLOBAL,LOCAL, and MoA's\n"                              \
+         "spans:GLOBAL,ALPHA,BETA[,ALPHA,BETA..] for all query heads or for each",                           \
+         &(o).pattern, NULL},                                                                                \
     {                                                                                                        \
         "--tile-lists", "choose|never|always",                                                               \
             "whether --mask-mod is first asked by tiles, so that hidden ones are left out", &(o).lists, NULL \
