@@ -150,7 +150,7 @@ static rapt_status generate(const parts *p, rapt_user_code *code, const rapt_pro
         return status;
     snprintf(code->defines, sizeof code->defines, "-DUSER_CODE=1 -DUSER_SCORE=%d -DUSER_MASK=%d -DUSER_ROLLED=%d%s%s%s",
              p->score_count > 0, p->mask_count > 0, code->tokens > UNROLLED_TOKENS, problem->varlen ? "" : " -DNO_VARLEN=1",
-             problem->extras || problem->bias ? "" : " -DNO_EXTRAS=1", problem->bias ? "" : " -DNO_BIAS=1");
+             rapt_problem_has_extra_operand(problem) || problem->bias ? "" : " -DNO_EXTRAS=1", problem->bias ? "" : " -DNO_BIAS=1");
     rapt_text measure = rapt_text_over(NULL, 0);
     write_code(p, code, loops, &measure);
     code->sizes[0] = measure.length + 1;
