@@ -3,7 +3,7 @@
 #ifndef RAPT_SYSTEM_H
 #define RAPT_SYSTEM_H
 
-#include <rapt/attention.h>
+#include <rapt/pattern.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -79,6 +79,7 @@ typedef enum rapt_system_role {
     RAPT_SYSTEM_IN = 0,
     RAPT_SYSTEM_OUT = 1,     /* contiguous */
     RAPT_SYSTEM_BETWEEN = 2, /* written by one step, read by later ones; contiguous */
+    RAPT_SYSTEM_PATTERN = 3, /* to be filled with rapt_pattern_fill(&recipe->pattern, ..) before the first step; contiguous */
 } rapt_system_role;
 
 typedef struct rapt_system_tensor {
@@ -98,7 +99,7 @@ typedef struct rapt_system_step {
     const char *what; /* in a few words; valid for ever */
     rapt_attention_desc attention;
     rapt_system_operand q, k, v, out, lse, cu_seqlens_q, cu_seqlens_k;
-    rapt_system_operand gate, bias_u, bias_v;
+    rapt_system_operand gate, bias_u, bias_v, block_mask;
 } rapt_system_step;
 
 /* Steps run in order, each after the one before it has ended: rapt_attention_plan, rapt_attention_bind,
@@ -109,6 +110,7 @@ typedef struct rapt_system_recipe {
     uint32_t tensor_count, step_count;
     rapt_system_tensor tensors[RAPT_SYSTEM_TENSORS];
     rapt_system_step steps[RAPT_SYSTEM_STEPS];
+    rapt_pattern pattern; /* where a tensor has the role RAPT_SYSTEM_PATTERN */
 } rapt_system_recipe;
 
 /* Fills `recipe` for these shapes and settings; knows no device. RAPT_ERROR_INVALID says which input or

@@ -22,6 +22,7 @@ struct oracle {
     bool failed; /* something missing */
     /* What is added to the score of query i of head h against key j; NULL: nothing. */
     double (*bias)(struct oracle *o, uint64_t b, uint64_t h, uint64_t i, uint64_t j, double scale);
+    uint64_t head; /* of the query that is asked about */
 };
 
 static double r(const oracle *o, double x)
@@ -287,6 +288,7 @@ static bool rows(oracle *o, sees_fn sees, attend_fn attend, double cap)
     for (uint64_t at = 0; at < batch * heads * nq && good; at++) {
         const uint64_t b = at / (heads * nq), h = at / nq % heads, i = at % nq, g = h * kv / heads;
         const int64_t p = (int64_t)i + (int64_t)nk - (int64_t)nq;
+        o->head = h;
         for (uint64_t j = 0; j < nk; j++) {
             one.seen[j] = !sees || sees(o, g, p, (int64_t)j);
             one.s[j] = product(o, row4(q, b, h, i), row4(k, b, g, j), d, scale);
@@ -588,6 +590,40 @@ static bool block_attention(oracle *o)
     return rows(o, in_block, softmax, 0);
 }
 
+/* ---- patterns ---- */
+
+/* S2-Attention, the local and strided blocks of the authors' kernels; query head h of H. */
+static bool local_or_strided(oracle *o, uint64_t kv, int64_t p, int64_t j)
+{
+    const int64_t block = whole(o, "block"), stride = whole(o, "stride"), heads = (int64_t)input(o, "q")->shape[1];
+    const int64_t step = stride / heads > 1 ? stride / heads : 1, mine = p / block, key = j / block;
+    (void)kv;
+    return j <= p && (mine - key < whole(o, "local") || (key + (int64_t)o->head * step + 1) % stride == 0);
+}
+
+static bool s2(oracle *o)
+{
+    return rows(o, local_or_strided, softmax, 0);
+}
+
+/* Radial Attention, equation 4, and its attention sink. */
+static bool in_band(oracle *o, uint64_t kv, int64_t p, int64_t key)
+{
+    const int64_t s = whole(o, "places"), i = p / s, j = key / s, k = p % s, l = key % s;
+    const double power = pow(2, floor(log2((double)(llabs(i - j) > 1 ? llabs(i - j) : 1))));
+    (void)kv;
+    if (j == 0)
+        return true;
+    if (power <= (double)s && (double)llabs(k - l) + 1 <= (double)s / power)
+        return true;
+    return k == l && llabs(i - j) % (int64_t)ceil(power / (double)s) == 0;
+}
+
+static bool radial(oracle *o)
+{
+    return rows(o, in_band, softmax, 0);
+}
+
 /* ---- latents ---- */
 
 /* FLARE: W_encode = softmax over tokens of latents K^T, z = W_encode V; W_decode = softmax over latents of K
@@ -710,6 +746,8 @@ static const struct {
     {"FLARE", flare},
     {"Faster Neighborhood Attention (FNA / NATTEN)", natten},
     {"Generalized Neighborhood Attention (GNA)", gna},
+    {"S2-Attention / DKernel", s2},
+    {"Radial Attention", radial},
 };
 
 bool rapt_check_system_has_oracle(const char *name)

@@ -383,7 +383,8 @@ rapt_system_step *rapt_system_step_add(rapt_system_builder *b, const char *what,
                             .cu_seqlens_k = absent,
                             .gate = absent,
                             .bias_u = absent,
-                            .bias_v = absent};
+                            .bias_v = absent,
+                            .block_mask = absent};
     s->attention.struct_size = sizeof s->attention;
     s->attention.q = q.tensor;
     s->attention.k = k.tensor;

@@ -97,5 +97,7 @@ bool rapt_system_low_rank(rapt_system_builder *b);
 bool rapt_system_gated(rapt_system_builder *b);
 bool rapt_system_quantizable(rapt_system_builder *b);
 bool rapt_system_neighborhood(rapt_system_builder *b);
+bool rapt_system_s2(rapt_system_builder *b);
+bool rapt_system_radial(rapt_system_builder *b);
 
 #endif

@@ -186,6 +186,18 @@ static rapt_slot slot(const run *r, const rapt_system_operand *at)
     return at->tensor < 0 ? (rapt_slot){NULL, 0} : (rapt_slot){r->buffers[at->tensor], at->offset};
 }
 
+static rapt_status upload_pattern(run *r, uint32_t t, uint64_t bytes, rapt_error *error)
+{
+    int32_t *mask = malloc(bytes);
+    if (!mask)
+        return tool_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "out of host memory") ? RAPT_OK : error->status;
+    rapt_status status = rapt_pattern_fill(&r->recipe->pattern, mask, bytes / 4, error);
+    if (status == RAPT_OK)
+        status = rapt_buffer_upload(r->buffers[t], 0, mask, bytes, error);
+    free(mask);
+    return status;
+}
+
 static rapt_status upload(run *r, rapt_error *error)
 {
     for (uint32_t t = 0; t < r->recipe->tensor_count; t++) {
@@ -196,6 +208,8 @@ static rapt_status upload(run *r, rapt_error *error)
             rapt_buffer_create(r->device.device, bytes > 0 ? bytes : 1, &r->buffers[t], error);
         if (status == RAPT_OK && f && bytes > 0)
             status = rapt_buffer_upload(r->buffers[t], 0, f->data, bytes, error);
+        if (status == RAPT_OK && tensor->role == RAPT_SYSTEM_PATTERN && bytes > 0)
+            status = upload_pattern(r, t, bytes, error);
         if (status != RAPT_OK)
             return status;
     }
@@ -228,6 +242,7 @@ static rapt_status run_step(run *r, uint32_t n, rapt_error *error)
     args.gate = slot(r, &step->gate);
     args.bias_u = slot(r, &step->bias_u);
     args.bias_v = slot(r, &step->bias_v);
+    args.block_mask = slot(r, &step->block_mask);
     rapt_status status = rapt_attention_bind(s->plan, &args, &s->binding, error);
     const double start = tool_now_ns();
     if (status == RAPT_OK)
