@@ -1,4 +1,5 @@
-/* Neighbourhoods of a grid without a device: what is seen, how it is tiled and counted, and what is refused. */
+/* Neighbourhoods of a grid without a device: what is seen, how it is tiled and counted, and what is refused.
+ */
 #include "check/cases_grid.h"
 #include "check/oracle_grid.h"
 #include "plan/plan.h"
@@ -47,7 +48,8 @@ static void sees_as_the_oracle_does(void **state)
     }
 }
 
-/* The published rule for odd kernels without strides: the kernel_size nearest places of the group, and at a border as many. */
+/* The published rule for odd kernels without strides: the kernel_size nearest places of the group, and at a
+ * border as many. */
 static void is_nattens_rule(void **state)
 {
     (void)state;
@@ -77,8 +79,8 @@ typedef struct counted {
 } counted;
 
 /* One tile: the smallest box that holds all keys that its queries see by the oracle, counted key by key. */
-static void count_tile(const rapt_grid *given, const rapt_grid *g, const uint32_t residue[3], const uint32_t first[3],
-                       const uint32_t box[3], uint32_t keys_per_tile, counted *c)
+static void count_tile(const rapt_grid *given, const rapt_grid *g, const uint32_t residue[3],
+                       const uint32_t first[3], const uint32_t box[3], uint32_t keys_per_tile, counted *c)
 {
     uint32_t low[3] = {UINT32_MAX, UINT32_MAX, UINT32_MAX}, high[3] = {0, 0, 0}, q[3], k[3], m[3];
     uint64_t queries = 0, seen = 0;
@@ -116,7 +118,8 @@ static void count_tile(const rapt_grid *given, const rapt_grid *g, const uint32_
     c->whole = c->whole && keys % keys_per_tile == 0 && seen == keys * queries;
 }
 
-static counted count_tiles(const rapt_grid *given, const rapt_grid *g, const rapt_grid_tiling *t, uint32_t keys_per_tile)
+static counted count_tiles(const rapt_grid *given, const rapt_grid *g, const rapt_grid_tiling *t,
+                           uint32_t keys_per_tile)
 {
     counted c = {0, 0, true};
     uint32_t r[3], n[3];
@@ -126,9 +129,10 @@ static counted count_tiles(const rapt_grid *given, const rapt_grid *g, const rap
                 for (n[0] = 0; n[0] < t->tiles[0]; n[0]++)
                     for (n[1] = 0; n[1] < t->tiles[1]; n[1]++)
                         for (n[2] = 0; n[2] < t->tiles[2]; n[2]++)
-                            count_tile(given, g, r,
-                                       (const uint32_t[]){n[0] * t->box[0], n[1] * t->box[1], n[2] * t->box[2]}, t->box,
-                                       keys_per_tile, &c);
+                            count_tile(
+                                given, g, r,
+                                (const uint32_t[]){n[0] * t->box[0], n[1] * t->box[1], n[2] * t->box[2]},
+                                t->box, keys_per_tile, &c);
     return c;
 }
 
@@ -149,7 +153,8 @@ static void counts_visited_tiles(void **state)
     }
 }
 
-/* Perfectly block-sparse: a stride equal to the kernel, tiled by the blocks, visits what is seen and nothing else. */
+/* Perfectly block-sparse: a stride equal to the kernel, tiled by the blocks, visits what is seen and nothing
+ * else. */
 static void blocks_are_whole(void **state)
 {
     (void)state;
@@ -169,9 +174,10 @@ static void blocks_are_whole(void **state)
 static void tiles_what_is_large(void **state)
 {
     (void)state;
-    const rapt_grid grids[] = {{1, {1u << 29}, {1u << 28}, {2}, {3}, 1},
-                               {2, {1u << 28, 2}, {1u << 27, 1}, {1, 2}, {1u << 20, 1}, 1},
-                               {3, {1u << 10, 1u << 10, 1u << 9}, {1u << 9, 1u << 9, 1u << 8}, {1, 1, 1}, {1, 1, 1}, 7}};
+    const rapt_grid grids[] = {
+        {1, {1u << 29}, {1u << 28}, {2}, {3}, 1},
+        {2, {1u << 28, 2}, {1u << 27, 1}, {1, 2}, {1u << 20, 1}, 1},
+        {3, {1u << 10, 1u << 10, 1u << 9}, {1u << 9, 1u << 9, 1u << 8}, {1, 1, 1}, {1, 1, 1}, 7}};
     for (size_t n = 0; n < RAPT_COUNT(grids); n++) {
         const rapt_grid g = canonical(&grids[n]);
         rapt_grid_tiling t;
@@ -209,7 +215,9 @@ static void refuses_bad_grids(void **state)
         {{4, {1, 1, 1}, {1, 1, 1}}, 1, "rank 4, must be 1 to 3"},
         {{2, {5, 7}, {3, 0}}, 35, "kernel size of axis 1 is 0"},
         {{2, {5, 7}, {3, 8}}, 35, "kernel size 8 times dilation 1 of axis 1 is more than its length 7"},
-        {{2, {5, 7}, {3, 3}, {2, 1}}, 35, "kernel size 3 times dilation 2 of axis 0 is more than its length 5"},
+        {{2, {5, 7}, {3, 3}, {2, 1}},
+         35,
+         "kernel size 3 times dilation 2 of axis 0 is more than its length 5"},
         {{2, {5, 7}, {3, 3}, {1, 1}, {1, 4}}, 35, "stride 4 of axis 1 is more than its kernel size 3"},
         {{1, {UINT32_MAX}, {UINT32_MAX}, {UINT32_MAX}}, 35, "more than its length"},
         {{2, {5, 7}, {3, 3}}, 36, "come to 35 places, but nq and nk are 36"},
@@ -259,10 +267,10 @@ static void every_class_has_a_row(void **state)
 {
     (void)state;
     const rapt_attention_desc d = describe(&(rapt_grid){2, {20, 30}, {7, 7}}, 600);
-    for (unsigned class = 0; class < RAPT_CLASS_COUNT; class++) {
+    for (unsigned class = 0; class < RAPT_CLASS_COUNT; class ++) {
         rapt_caps caps;
         rapt_caps_floor(&caps);
-        caps.device_class = (rapt_device_class)class;
+        caps.device_class = (rapt_device_class) class;
         rapt_problem problem;
         rapt_error error = {0};
         rapt_plan plan = {.allocator = rapt_allocator_default()};

@@ -339,6 +339,8 @@ static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, ui
             scores[j] -= (double)extra_number(RAPT_X_ALIBI, head_q) * fabs((double)(place - (int64_t)j));
         if (d->score_mod[0] != NULL)
             scores[j] = probe_score(scores[j], sequence, head, query, j);
+        if (is_signed && fabs(scores[j]) < 1e-4) /* its sign, and so the row, is a matter of rounding */
+            return 0;
         max = fmax(max, is_signed ? fabs(scores[j]) : scores[j]);
     }
     if (additive)
@@ -361,8 +363,9 @@ static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, ui
                             : fmin(fmax(((double)d->link_zeta - (double)d->link_gamma) * scores[j] / sum +
                                             (double)d->link_gamma, 0), 1);
     }
-    /* f16 matrices round the weights to 11 bits; storage rounds the output. */
+    /* f16 matrices round the weights to 11 bits; storage rounds the output, with a gate twice. */
     double unit = dtype == RAPT_BF16 ? 0x1p-8 : dtype == RAPT_F16 ? 0x1p-10 : 0x1p-15;
+    unit *= d->gate.dtype != RAPT_DTYPE_NONE ? 2 : 1;
     uint64_t row = head * d->q.size[2] + qrow;
     for (uint64_t x = 0; x < dim_v; x++) {
         double want = 0;

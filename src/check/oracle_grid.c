@@ -29,8 +29,8 @@ bool rapt_check_grid_sees(const rapt_grid *g, uint64_t i, uint64_t j)
 {
     for (uint32_t axis = g->rank; axis-- > 0;) {
         const int64_t n = g->size[axis];
-        if (!sees(n, g->kernel_size[axis], or_one(g->dilation[axis]), or_one(g->stride[axis]), g->causal >> axis & 1,
-                  (int64_t)i % n, (int64_t)j % n))
+        if (!sees(n, g->kernel_size[axis], or_one(g->dilation[axis]), or_one(g->stride[axis]),
+                  g->causal >> axis & 1, (int64_t)i % n, (int64_t)j % n))
             return false;
         i /= (uint64_t)n;
         j /= (uint64_t)n;

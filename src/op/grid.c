@@ -6,10 +6,11 @@ rapt_status rapt_grid_check(const rapt_grid *given, uint64_t tokens, rapt_grid *
     if (given->rank == 0)
         return RAPT_OK;
     if (given->rank > RAPT_GRID_AXES)
-        return rapt_fail(error, RAPT_ERROR_INVALID, "grid: rank %u, must be 1 to %u (0: no grid)", given->rank,
-                         RAPT_GRID_AXES);
+        return rapt_fail(error, RAPT_ERROR_INVALID, "grid: rank %u, must be 1 to %u (0: no grid)",
+                         given->rank, RAPT_GRID_AXES);
     if (given->causal >> given->rank != 0)
-        return rapt_fail(error, RAPT_ERROR_INVALID, "grid: causal axes 0x%x of a grid of %u", given->causal, given->rank);
+        return rapt_fail(error, RAPT_ERROR_INVALID, "grid: causal axes 0x%x of a grid of %u", given->causal,
+                         given->rank);
     out->rank = given->rank;
     const unsigned absent = RAPT_GRID_AXES - given->rank;
     for (unsigned axis = 0; axis < absent; axis++)
@@ -23,10 +24,11 @@ rapt_status rapt_grid_check(const rapt_grid *given, uint64_t tokens, rapt_grid *
             return rapt_fail(error, RAPT_ERROR_INVALID, "grid: the kernel size of axis %u is 0", axis);
         if ((uint64_t)k * d > n)
             return rapt_fail(error, RAPT_ERROR_INVALID,
-                             "grid: kernel size %u times dilation %u of axis %u is more than its length %u", k, d, axis, n);
+                             "grid: kernel size %u times dilation %u of axis %u is more than its length %u",
+                             k, d, axis, n);
         if (s > k)
-            return rapt_fail(error, RAPT_ERROR_INVALID, "grid: stride %u of axis %u is more than its kernel size %u", s, axis,
-                             k);
+            return rapt_fail(error, RAPT_ERROR_INVALID,
+                             "grid: stride %u of axis %u is more than its kernel size %u", s, axis, k);
         if (!rapt_mul_u64(count, n, &count))
             count = UINT64_MAX;
         out->size[absent + axis] = n;
@@ -35,7 +37,8 @@ rapt_status rapt_grid_check(const rapt_grid *given, uint64_t tokens, rapt_grid *
         out->stride[absent + axis] = s;
     }
     if (count != tokens)
-        return rapt_fail(error, RAPT_ERROR_INVALID, "grid: its axes come to %llu places, but nq and nk are %llu",
+        return rapt_fail(error, RAPT_ERROR_INVALID,
+                         "grid: its axes come to %llu places, but nq and nk are %llu",
                          (unsigned long long)count, (unsigned long long)tokens);
     out->causal = given->causal << absent;
     return RAPT_OK;
@@ -46,7 +49,8 @@ uint32_t rapt_grid_length(const rapt_grid *g, unsigned axis, uint32_t residue)
     return (g->size[axis] - residue + g->dilation[axis] - 1) / g->dilation[axis];
 }
 
-void rapt_grid_window(const rapt_grid *g, unsigned axis, uint32_t length, uint32_t y, uint32_t *begin, uint32_t *end)
+void rapt_grid_window(const rapt_grid *g, unsigned axis, uint32_t length, uint32_t y, uint32_t *begin,
+                      uint32_t *end)
 {
     const uint32_t k = g->kernel_size[axis], s = g->stride[axis];
     const uint32_t block = y - y % s; /* queries of a block share the window of its leader */
@@ -78,12 +82,14 @@ bool rapt_grid_sees(const rapt_grid *g, uint64_t query, uint64_t key)
     return true;
 }
 
-/* Of a causal axis and one of its groups. Every query sees the y + 1 keys up to itself, less those before its window, which
- * begins at leader + 1 - K where that is positive; the leader of block j = 1, 2, .. is j s - 1, and m - 1 of what is left. */
+/* Of a causal axis and one of its groups. Every query sees the y + 1 keys up to itself, less those before its
+ * window, which begins at leader + 1 - K where that is positive; the leader of block j = 1, 2, .. is j s - 1,
+ * and m - 1 of what is left. */
 static uint64_t causal_pairs(uint64_t m, uint64_t k, uint64_t s)
 {
     const uint64_t blocks = m / s, first = k / s + 1; /* the first block whose window does not begin at 0 */
-    const uint64_t count = blocks >= first ? blocks - first + 1 : 0, sum = count ? (first + blocks) * count / 2 : 0;
+    const uint64_t count = blocks >= first ? blocks - first + 1 : 0,
+                   sum = count ? (first + blocks) * count / 2 : 0;
     return m * (m + 1) / 2 - (s * sum - k * count) * s - (m - k) * (m % s);
 }
 
@@ -99,7 +105,9 @@ uint64_t rapt_grid_pairs(const rapt_grid *g)
             seen = 0;
             for (unsigned i = 0; i < 2; i++) {
                 const uint32_t length = g->size[axis] / g->dilation[axis] + (i == 0);
-                seen += counts[i] > 0 ? causal_pairs(length, g->kernel_size[axis], g->stride[axis]) * counts[i] : 0;
+                seen += counts[i] > 0
+                            ? causal_pairs(length, g->kernel_size[axis], g->stride[axis]) * counts[i]
+                            : 0;
             }
         }
         if (!rapt_mul_u64(pairs, seen, &pairs))
@@ -133,7 +141,11 @@ void rapt_grid_describe(const rapt_grid *g, bool json, rapt_text *t)
     rapt_text_add(t, "%s", json ? ",\"causal\":[" : "");
     for (unsigned axis = RAPT_GRID_AXES - g->rank; axis < RAPT_GRID_AXES; axis++)
         if (g->causal >> axis & 1) {
-            rapt_text_add(t, "%s%u", any ? "," : json ? "" : ", causal axes ", axis - (RAPT_GRID_AXES - g->rank));
+            rapt_text_add(t, "%s%u",
+                          any    ? ","
+                          : json ? ""
+                                 : ", causal axes ",
+                          axis - (RAPT_GRID_AXES - g->rank));
             any = true;
         }
     rapt_text_add(t, "%s", json ? "]" : "");

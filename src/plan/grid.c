@@ -2,7 +2,8 @@
 
 #include <string.h>
 
-/* What a query tile costs besides its keys, in key tiles of 4: reading q and writing the output. From timings on lavapipe. */
+/* What a query tile costs besides its keys, in key tiles of 4: reading q and writing the output. From timings
+ * on lavapipe. */
 #define TILE_COST 4
 #define MAX_TILES 8192  /* along one axis; of more so many are looked at, evenly, and stand for the others */
 #define MAX_LENGTHS 256 /* distinct lengths of key boxes along one axis; see `collect` */
@@ -32,8 +33,8 @@ static void count_length(lengths *l, uint64_t value, uint64_t tiles)
     l->of[i].tiles += tiles;
 }
 
-/* Within a grid tiles see a few lengths only; along a causal axis the first kernel_size / box tiles see fewer keys the nearer
- * they are to the border. */
+/* Within a grid tiles see a few lengths only; along a causal axis the first kernel_size / box tiles see fewer
+ * keys the nearer they are to the border. */
 static void collect(const rapt_grid *g, unsigned axis, uint32_t box, lengths *l)
 {
     memset(l, 0, sizeof *l);
@@ -47,7 +48,8 @@ static void collect(const rapt_grid *g, unsigned axis, uint32_t box, lengths *l)
         const uint64_t tiles = rapt_div_up(n, box), looks = RAPT_MIN(tiles, MAX_TILES);
         l->same = l->same && tiles == looks;
         for (uint64_t look = 0; look < looks; look++) {
-            const uint64_t tile = look * tiles / looks, y = tile * box, stands_for = (look + 1) * tiles / looks - tile;
+            const uint64_t tile = look * tiles / looks, y = tile * box,
+                           stands_for = (look + 1) * tiles / looks - tile;
             uint32_t begin, end, last_begin, last_end;
             rapt_grid_window(g, axis, n, (uint32_t)y, &begin, &end);
             rapt_grid_window(g, axis, n, (uint32_t)RAPT_MIN(y + box, n) - 1, &last_begin, &last_end);
@@ -75,7 +77,8 @@ void rapt_grid_tile_as(const rapt_grid *g, const uint32_t box[RAPT_GRID_AXES], u
         for (unsigned b = 0; b < axes[1].count; b++)
             for (unsigned c = 0; c < axes[2].count; c++) {
                 const length *x = &axes[0].of[a], *y = &axes[1].of[b], *z = &axes[2].of[c];
-                const uint64_t keys = x->length * y->length * z->length, tiles = rapt_div_up(keys, keys_per_tile);
+                const uint64_t keys = x->length * y->length * z->length,
+                               tiles = rapt_div_up(keys, keys_per_tile);
                 out->key_tiles += tiles * x->tiles * y->tiles * z->tiles;
                 out->most_key_tiles = RAPT_MAX(out->most_key_tiles, tiles);
                 out->whole = out->whole && keys % keys_per_tile == 0;
@@ -104,8 +107,8 @@ void rapt_grid_tile(const rapt_grid *g, uint32_t rows, uint32_t keys_per_tile, r
     }
 }
 
-void rapt_grid_explain(const rapt_grid *g, const rapt_grid_tiling *tiling, uint32_t rows, uint32_t keys_per_tile,
-                       bool json, rapt_text *t)
+void rapt_grid_explain(const rapt_grid *g, const rapt_grid_tiling *tiling, uint32_t rows,
+                       uint32_t keys_per_tile, bool json, rapt_text *t)
 {
     const double places = (double)g->size[0] * g->size[1] * g->size[2], tiles = (double)tiling->tile_count;
     const double key_tiles = (double)tiling->key_tiles, pairs = (double)rapt_grid_pairs(g);
@@ -119,15 +122,17 @@ void rapt_grid_explain(const rapt_grid *g, const rapt_grid_tiling *tiling, uint3
                       ",\"query_tiles\":%.17g,\"key_tile\":%u,\"key_tiles\":%.17g,\"most_key_tiles\":%llu,"
                       "\"visited_keys_per_query\":%.6g,\"seen_keys_per_query\":%.6g,\"whole_tiles\":%s,"
                       "\"dense_key_tiles\":%.17g,\"speedup_bound\":%.6g,\"speedup_bound_of_pairs\":%.6g",
-                      tiles, keys_per_tile, key_tiles, (unsigned long long)tiling->most_key_tiles, visited, pairs / places,
-                      tiling->whole ? "true" : "false", dense, dense / key_tiles, places * places / pairs);
+                      tiles, keys_per_tile, key_tiles, (unsigned long long)tiling->most_key_tiles, visited,
+                      pairs / places, tiling->whole ? "true" : "false", dense, dense / key_tiles,
+                      places * places / pairs);
         return;
     }
     rapt_text_add(t, "grid     queries in %.0f tiles of ", tiles);
     rapt_grid_add_sizes(g, tiling->box, false, t);
-    rapt_text_add(t,
-                  " visit %.0f tiles of %u keys%s: %.4g keys a query, of which it sees %.4g\n"
-                  "         at most %.4gx the speed of all keys, by tiles; %.4gx, were only what is seen computed\n",
-                  key_tiles, keys_per_tile, tiling->whole ? ", all whole" : "", visited, pairs / places, dense / key_tiles,
-                  places * places / pairs);
+    rapt_text_add(
+        t,
+        " visit %.0f tiles of %u keys%s: %.4g keys a query, of which it sees %.4g\n"
+        "         at most %.4gx the speed of all keys, by tiles; %.4gx, were only what is seen computed\n",
+        key_tiles, keys_per_tile, tiling->whole ? ", all whole" : "", visited, pairs / places,
+        dense / key_tiles, places * places / pairs);
 }
