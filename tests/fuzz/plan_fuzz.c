@@ -90,7 +90,8 @@ static void take_grid(input *in, rapt_attention_desc *d)
             d->grid.stride[axis] = (uint32_t)take_number(in);
         if (what & 16) { /* so that they go together */
             d->grid.kernel_size[axis] = d->grid.kernel_size[axis] % RAPT_MAX(d->grid.size[axis], 1) + 1;
-            d->grid.dilation[axis] = d->grid.dilation[axis] % (d->grid.size[axis] / d->grid.kernel_size[axis] + 1);
+            d->grid.dilation[axis] =
+                (uint32_t)(d->grid.dilation[axis] % (d->grid.size[axis] / d->grid.kernel_size[axis] + 1ull));
             d->grid.stride[axis] = (uint32_t)(d->grid.stride[axis] % (d->grid.kernel_size[axis] + 1ull));
         }
         places *= axis < d->grid.rank ? d->grid.size[axis] : 1;

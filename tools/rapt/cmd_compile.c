@@ -226,6 +226,11 @@ static int plan_row(const compile_options *o, const rapt_kernel_info *info, tool
         tool_problem_free(problem);
         if (!tool_problem_make(&options, false, problem, &error))
             return tool_report(&error);
+        if (strstr(info->defines, "-DGRID=") && problem->desc.q.size[2] == problem->desc.k.size[2]) {
+            rapt_grid *g = &problem->desc.grid; /* of two axes where the length allows */
+            const uint32_t places = (uint32_t)problem->desc.q.size[2], rows = places % 32 == 0 ? places / 32 : 1;
+            *g = (rapt_grid){2, {rows, places / (rows ? rows : 1)}, {rows < 7 ? 1 : 7, 7}};
+        }
         status = rapt_attention_plan(device->device, &problem->desc, plan, &error);
         if (status != RAPT_ERROR_UNSUPPORTED || o->problem.shape)
             break;
