@@ -153,6 +153,46 @@ static void counts_visited_tiles(void **state)
     }
 }
 
+/* Tokens of tiles lie in the ranges told for them; of few tiles of one group the ranges are narrow. */
+static void ranges_hold_their_tiles(void **state)
+{
+    (void)state;
+    rapt_random random = {17};
+    unsigned narrow = 0;
+    for (unsigned n = 0; n < 100; n++) {
+        const rapt_case c = rapt_grid_case_random(&random);
+        const rapt_grid g = canonical(&c.grid);
+        rapt_grid_tiling t;
+        rapt_grid_tile(&g, 8, 2, &t);
+        const uint64_t tile0 = rapt_random_below(&random, t.tile_count);
+        const uint64_t tile1 = tile0 + 1 + rapt_random_below(&random, RAPT_MIN(t.tile_count - tile0, 5));
+        const rapt_grid_range r = rapt_grid_tokens(&g, &t, tile0, tile1);
+        assert_true(r.q0 < r.q1 && r.q1 <= c.nq && r.k0 < r.k1 && r.k1 <= c.nk);
+        narrow += r.k1 - r.k0 < c.nk;
+        for (uint64_t tile = tile0; tile < tile1; tile++) {
+            uint64_t rest = tile;
+            uint32_t first[3], residue[3];
+            for (unsigned axis = 3; axis-- > 0; rest /= t.tiles[axis])
+                first[axis] = (uint32_t)(rest % t.tiles[axis]) * t.box[axis];
+            for (unsigned axis = 3; axis-- > 0; rest /= g.dilation[axis])
+                residue[axis] = (uint32_t)(rest % g.dilation[axis]);
+            for (uint32_t row = 0; row < 8; row++) {
+                const uint32_t in[3] = {row / t.box[2] / t.box[1], row / t.box[2] % t.box[1], row % t.box[2]};
+                uint64_t i = 0;
+                bool exists = true;
+                for (unsigned axis = 0; axis < 3; axis++) {
+                    exists = exists && first[axis] + in[axis] < rapt_grid_length(&g, axis, residue[axis]);
+                    i = i * g.size[axis] + at(&g, axis, residue[axis], first[axis] + in[axis]);
+                }
+                assert_true(!exists || (i >= r.q0 && i < r.q1));
+                for (uint64_t j = 0; j < c.nk && exists; j++)
+                    assert_true((j >= r.k0 && j < r.k1) || !rapt_grid_sees(&g, i, j));
+            }
+        }
+    }
+    assert_true(narrow > 20);
+}
+
 /* Perfectly block-sparse: a stride equal to the kernel, tiled by the blocks, visits what is seen and nothing
  * else. */
 static void blocks_are_whole(void **state)
@@ -291,7 +331,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sees_as_the_oracle_does), cmocka_unit_test(is_nattens_rule),
-        cmocka_unit_test(counts_visited_tiles),    cmocka_unit_test(blocks_are_whole),
+        cmocka_unit_test(counts_visited_tiles), cmocka_unit_test(ranges_hold_their_tiles),    cmocka_unit_test(blocks_are_whole),
         cmocka_unit_test(tiles_what_is_large),     cmocka_unit_test(refuses_bad_grids),
         cmocka_unit_test(fills_in_defaults),       cmocka_unit_test(every_class_has_a_row),
     };

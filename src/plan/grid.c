@@ -107,6 +107,32 @@ void rapt_grid_tile(const rapt_grid *g, uint32_t rows, uint32_t keys_per_tile, r
     }
 }
 
+rapt_grid_range rapt_grid_tokens(const rapt_grid *g, const rapt_grid_tiling *t, uint64_t tile0, uint64_t tile1)
+{
+    unsigned axis = 0; /* the slowest one that has places */
+    while (axis + 1 < RAPT_GRID_AXES && g->size[axis] == 1)
+        axis++;
+    uint64_t tiles = 1, residues = 1, places = 1; /* of the axes behind it */
+    for (unsigned a = axis + 1; a < RAPT_GRID_AXES; a++) {
+        tiles *= t->tiles[a];
+        residues *= g->dilation[a];
+        places *= g->size[a];
+    }
+    const uint64_t in_group = tiles * t->tiles[axis], group = tile0 / in_group, last = tile1 - 1;
+    if (last / in_group != group)
+        return (rapt_grid_range){0, places * g->size[axis], 0, places * g->size[axis]};
+    const uint32_t residue = (uint32_t)(group / residues), m = rapt_grid_length(g, axis, residue);
+    const uint64_t first_y = tile0 / tiles % t->tiles[axis] * t->box[axis];
+    const uint64_t end_y = (last / tiles % t->tiles[axis] + 1) * t->box[axis];
+    const uint32_t y0 = (uint32_t)RAPT_MIN(first_y, m - 1), y1 = (uint32_t)RAPT_MIN(end_y, m) - 1;
+    uint32_t begin, end, unused;
+    rapt_grid_window(g, axis, m, y0, &begin, &unused);
+    rapt_grid_window(g, axis, m, y1, &unused, &end);
+    const uint64_t d = g->dilation[axis];
+    return (rapt_grid_range){(y0 * d + residue) * places, (y1 * d + residue + 1) * places,
+                             (begin * d + residue) * places, ((end - 1) * d + residue + 1) * places};
+}
+
 void rapt_grid_explain(const rapt_grid *g, const rapt_grid_tiling *tiling, uint32_t rows,
                        uint32_t keys_per_tile, bool json, rapt_text *t)
 {

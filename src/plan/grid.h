@@ -24,6 +24,14 @@ void rapt_grid_tile(const rapt_grid *grid, uint32_t rows, uint32_t keys_per_tile
 void rapt_grid_tile_as(const rapt_grid *grid, const uint32_t box[RAPT_GRID_AXES], uint32_t keys_per_tile,
                        rapt_grid_tiling *out);
 
+/* The queries, and the keys that they visit, of the tiles [tile0, tile1), as ranges of the flattened grid that hold them:
+ * narrow where the tiles are of one group. */
+typedef struct rapt_grid_range {
+    uint64_t q0, q1, k0, k1;
+} rapt_grid_range;
+rapt_grid_range rapt_grid_tokens(const rapt_grid *grid, const rapt_grid_tiling *tiling, uint64_t tile0,
+                                 uint64_t tile1);
+
 /* What a tiling comes to, with `rows` queries and `keys_per_tile` keys a tile: a line of text, or members of
  * a JSON object. Its speed-up bound is against the same kernel with all keys, by the tiles that both visit;
  * that of pairs is what computing only what is seen would give. */

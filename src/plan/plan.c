@@ -115,10 +115,13 @@ static unsigned role_spans(const launch *l, const box *b, rapt_role role, span s
     uint64_t k0 = plan->first_key + b->lo[AXIS_SPLIT] * plan->split_keys;
     uint64_t k1 = RAPT_MIN(p->nk, plan->first_key + b->hi[AXIS_SPLIT] * plan->split_keys);
     int query_axis = AXIS_TILE, key_axis = AXIS_SPLIT;
-    if (p->grid.rank > 0 && !l->merge) { /* a tile's places lie anywhere */
-        q0 = 0;
-        q1 = p->nq;
-        query_axis = -1;
+    if (p->grid.rank > 0 && !l->merge) { /* keys are those around the tile's queries */
+        const rapt_grid_range r = rapt_grid_tokens(&p->grid, &plan->grid, b->lo[AXIS_TILE], b->hi[AXIS_TILE]);
+        q0 = r.q0;
+        q1 = r.q1;
+        k0 = r.k0;
+        k1 = r.k1;
+        key_axis = AXIS_TILE;
     }
     if (p->varlen) { /* where a sequence lies is known on the device only */
         q0 = k0 = 0;
