@@ -100,7 +100,8 @@ typedef struct rapt_grid {
 /* Whether what mask_mod answers is gathered first, by tiles of queries and keys, in a pass of its own: the main pass then leaves
  * out tiles without a visible key, and asks mask_mod only in those that are visible in part. */
 typedef enum rapt_tile_lists {
-    RAPT_TILE_LISTS_CHOOSE = 0, /* for at least 128 queries and 256 keys, if the device binds a buffer more */
+    RAPT_TILE_LISTS_CHOOSE = 0, /* for at least 128 queries and 256 keys, if the device binds a buffer more: a mask that hides
+                                 * nothing costs up to a quarter more so, one that hides half takes about half the time */
     RAPT_TILE_LISTS_NEVER,
     RAPT_TILE_LISTS_ALWAYS,
 } rapt_tile_lists;
