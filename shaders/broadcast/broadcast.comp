@@ -375,6 +375,9 @@ void main()
         Rows top = s[0];
         [[unroll]] for (uint c = 1u; c < KEYS; c++)
             top = max(top, s[c]);
+#ifdef GRID // rows see their first keys in many different blocks, and then have nothing yet that is to be rescaled
+        m = mix(m, max(top, m), SAME(m, Rows(MAXIMUM_START)));
+#endif
         const Rows grown = top - m;
         const RowFlags grows = LESS(Rows(RESCALE_STEP), grown);
         if (!IS_ADDITIVE && ANY(grows)) {
