@@ -465,7 +465,7 @@ static void compile_file(const char *path, void *user)
     const bool compiles = strncmp(text, "// passes\n", 10) == 0;
     if (compiles || strncmp(text, "// compile: ", 12) == 0) {
         char words[128] = "";
-        RIG_OK(rapt_user_code_make(&a, &d, &(rapt_problem){0}, &code, error));
+        RIG_OK(rapt_user_code_make(&a, &d, (rapt_user_operands){false, false, false}, &code, error));
         RIG_OK(rapt_runtime_compiler(the_rig.runtime, &api, error));
         char defines[160];
         snprintf(defines, sizeof defines, "-DDTYPE=1 %s", code->defines);

@@ -142,15 +142,15 @@ static rapt_status translate(const parts *p, rapt_user_code *code, bool *loops, 
     return RAPT_OK;
 }
 
-static rapt_status generate(const parts *p, rapt_user_code *code, const rapt_problem *problem, rapt_error *error)
+static rapt_status generate(const parts *p, rapt_user_code *code, rapt_user_operands operands, rapt_error *error)
 {
     bool loops = false;
     rapt_status status = translate(p, code, &loops, error);
     if (status != RAPT_OK)
         return status;
     snprintf(code->defines, sizeof code->defines, "-DUSER_CODE=1 -DUSER_SCORE=%d -DUSER_MASK=%d -DUSER_ROLLED=%d%s%s%s",
-             p->score_count > 0, p->mask_count > 0, code->tokens > UNROLLED_TOKENS, problem->varlen ? "" : " -DNO_VARLEN=1",
-             rapt_problem_has_extra_operand(problem) || problem->bias ? "" : " -DNO_EXTRAS=1", problem->bias ? "" : " -DNO_BIAS=1");
+             p->score_count > 0, p->mask_count > 0, code->tokens > UNROLLED_TOKENS, operands.cu_seqlens ? "" : " -DNO_VARLEN=1",
+             operands.extra ? "" : " -DNO_EXTRAS=1", operands.bias ? "" : " -DNO_BIAS=1");
     rapt_text measure = rapt_text_over(NULL, 0);
     write_code(p, code, loops, &measure);
     code->sizes[0] = measure.length + 1;
@@ -166,7 +166,7 @@ static rapt_status generate(const parts *p, rapt_user_code *code, const rapt_pro
     return RAPT_OK;
 }
 
-rapt_status rapt_user_code_make(const rapt_allocator *a, const rapt_attention_desc *desc, const rapt_problem *problem,
+rapt_status rapt_user_code_make(const rapt_allocator *a, const rapt_attention_desc *desc, rapt_user_operands operands,
                                 rapt_user_code **out, rapt_error *error)
 {
     parts p = {.desc = desc};
@@ -178,7 +178,7 @@ rapt_status rapt_user_code_make(const rapt_allocator *a, const rapt_attention_de
     if (code == NULL)
         return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for generated code");
     code->allocator = a;
-    status = generate(&p, code, problem, error);
+    status = generate(&p, code, operands, error);
     if (status != RAPT_OK)
         rapt_user_code_free(&code);
     *out = code;

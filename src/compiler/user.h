@@ -5,7 +5,7 @@
 
 #include "compiler/compiler.h"
 #include "compiler/snippet.h"
-#include "op/attention.h"
+#include <rapt/attention.h>
 
 typedef struct rapt_user_code {
     const rapt_allocator *allocator;
@@ -19,9 +19,13 @@ typedef struct rapt_user_code {
     uint32_t file_count;
 } rapt_user_code;
 
-/* From the texts and user buffers of `desc`, whose problem is `problem`: kernels have no buffers for cu_seqlens, extra
- * vectors and biases that it lacks. *code is NULL where there is no text. RAPT_ERROR_INVALID: one line, "score_mod:3: ..". */
-rapt_status rapt_user_code_make(const rapt_allocator *a, const rapt_attention_desc *desc, const rapt_problem *problem,
+/* What a kernel has buffers for, besides those of the user and what every one has. */
+typedef struct rapt_user_operands {
+    bool cu_seqlens, extra, bias;
+} rapt_user_operands;
+
+/* From the texts and user buffers of `desc`, for kernels with these operands. *code is NULL where there is no text. RAPT_ERROR_INVALID: one line, "score_mod:3: ..". */
+rapt_status rapt_user_code_make(const rapt_allocator *a, const rapt_attention_desc *desc, rapt_user_operands operands,
                                 rapt_user_code **code, rapt_error *error);
 void rapt_user_code_free(rapt_user_code **code);
 

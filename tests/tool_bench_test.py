@@ -1,0 +1,262 @@
+#!/usr/bin/env python3
+"""`rapt bench` as a black box.
+
+    tests/tool_bench_test.py build/tools/rapt/rapt [unittest options]
+"""
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+import unittest
+from pathlib import Path
+
+import tool_test
+from tool_test import BAD_INPUT, FAILED, GOOD, has_device, run
+
+TINY = "B1H2D64N64f32,B1H1D64Q1N100f32"
+BENCH = ("bench", "--gauges", "none", "--samples", "6")  # no device suite: the roofline alone
+
+
+def recorded(count, dtype, nq, nk, heads=2, d=32, causal=False, **more):
+    """A line of a recording: BNHD in memory, as models have it."""
+
+    def tensor(n):
+        return {"dims": [1, heads, n, d], "strides": [n * heads * d, d, heads * d, 1]}
+
+    problem = {"op": "attention", "count": count, "dtype": dtype, "causal": causal, "causal_offset": 0, "scale": 0.25,
+               "q": tensor(nq), "k": tensor(nk), "v": tensor(nk), "out": tensor(nq), "lse": None,
+               "sequences": 0, "max_seqlen_q": 0, "max_seqlen_k": 0}
+    return json.dumps({**problem, **more}) + "\n"
+
+
+class WithoutDevice(tool_test.Case):
+    def test_bad_input(self):
+        good = self.write("good.jsonl", b'{"rapt_record":1}\n' + recorded(1, "f32", 4, 4).encode())
+        self.fails(BAD_INPUT, "'fly'", "bench", "fly")
+        self.fails(BAD_INPUT, "needs a file", "bench", "replay")
+        self.fails(BAD_INPUT, "needs a file", "bench", "compare")
+        self.fails(BAD_INPUT, "one word too many", "bench", "quick", "x")
+        self.fails(BAD_INPUT, "no case's name contains 'nonsense'", "bench", "--filter", "nonsense")
+        self.fails(BAD_INPUT, "no sweep's", "bench", "sweep", "--filter", "nonsense")
+        self.fails(BAD_INPUT, "exclude each other", "bench", "--case", TINY, "--filter", "x")
+        self.fails(BAD_INPUT, "--seconds", "bench", "sustained", "--seconds", "0")
+        self.fails(BAD_INPUT, "--threshold", "bench", "--threshold", "-1")
+        self.fails(BAD_INPUT, "no kernel row", "bench", "--kernel", "nonsense")
+        self.fails(BAD_INPUT, "has no place", "bench", "replay", good, "--case", TINY)
+
+    def test_corrupt_files(self):
+        for mode in (("bench", "compare"), ("bench", "replay"), ("bench", "--compare")):
+            self.fails(BAD_INPUT, "/nonexistent/x: No such file", *mode, "/nonexistent/x")
+            self.fails(BAD_INPUT, "", *mode, self.folder.name)
+            for content in (b"", b"\0\0", b"{", b"[]", b"{}", b"x" * 70000, b'{"schema":"rapt-bench/1"}', b'{"rapt_record":1}\n{}'):
+                path = self.write("corrupt", content)
+                self.assertIn("corrupt", self.fails(BAD_INPUT, "", *mode, path))
+
+    def test_outputs_are_tried_first(self):
+        self.fails(BAD_INPUT, "/nonexistent/r.json: cannot be written", "bench", "--case", TINY, "--json", "/nonexistent/r.json")
+        self.fails(BAD_INPUT, "folder", "bench", "--case", TINY, "--csv", self.folder.name)
+        self.fails(BAD_INPUT, "/nonexistent/r.html", "bench", "--case", TINY, "--html", "/nonexistent/r.html")
+        self.fails(BAD_INPUT, "two outputs", "bench", "--case", TINY, "--json", self.path("a"), "--csv", self.path("a"))
+        self.assertEqual(os.listdir(self.folder.name), [])
+
+    def test_lists(self):
+        self.assertIn("B1H8D64N1024f32", run("bench", "full", "--list").stdout.split())
+        path = self.write("r.jsonl", b'{"rapt_record":1}\n' + recorded(1, "f16", 7, 9).encode())
+        self.assertEqual(run("bench", "replay", path, "--list").stdout.split(), ["1:B1H2D32Q7N9f16"])
+
+
+class Bench(tool_test.Case):
+    def setUp(self):
+        if os.environ.get("RAPT_TEST_NO_BENCH"):
+            self.skipTest("gauges take gigabytes under the address sanitizer")
+        super().setUp()
+        if not has_device():
+            self.skipTest("no Vulkan device")
+
+    def result(self, *arguments, code=GOOD):
+        """The JSON of a run, held against the schema where there is a program to do so."""
+        path = self.path("result.json")
+        r = run(*arguments, "--json", path)
+        self.assertEqual(r.returncode, code, r.stdout + r.stderr)
+        self.assertEqual(os.path.exists(path), True)
+        result = json.loads(Path(path).read_text())
+        try:
+            import jsonschema
+        except ImportError:
+            return result, r
+        schema = json.loads((Path(__file__).parents[1] / "bench" / "results.schema.json").read_text())
+        jsonschema.Draft7Validator(schema).validate(result)
+        return result, r
+
+    def test_cases(self):
+        csv = self.path("result.csv")
+        result, r = self.result(*BENCH, "--case", TINY, "--csv", csv)
+        self.assertTrue(all(len(line) <= 100 for line in r.stdout.splitlines() if not line.startswith("device:")), r.stdout)
+        self.assertEqual((result["mode"], result["interrupted"]), ("quick", False))
+        cases = result["devices"][0]["cases"]
+        self.assertEqual([c["name"] for c in cases], TINY.split(","))
+        self.assertEqual([c["group"] for c in cases], ["dense", "decode"])
+        self.assertEqual(cases[0]["flops"], 4 * 64 * 2 * 64 * 64)
+        self.assertEqual(cases[0]["bytes"], 4 * (4 * 2 * 64 * 64 + 2 * 64))  # q, k, v, out and the log-sum-exp
+        for c in cases:
+            self.assertLessEqual(c["proof"]["max_error"], c["proof"]["tolerance"])
+            self.assertGreater(c["proof"]["rows"], 0)
+            figure = c[c["clock"]]
+            self.assertEqual((figure["count"], len(figure["samples"])), (6, 6))
+            self.assertTrue(figure["min"] <= figure["low"] <= figure["median"] <= figure["high"] <= figure["max"])
+            self.assertGreaterEqual(figure["coverage"], 0.95)
+            self.assertAlmostEqual(c["flops_per_second"] * figure["median"] / c["flops"], 1)
+            self.assertGreater(c["cold_seconds"], 0)
+            self.assertGreater(c["memory_bytes"], c["bytes"])
+        import csv as csv_module
+
+        with open(csv, newline="") as file:
+            rows = list(csv_module.DictReader(file))
+        self.assertEqual([row["name"] for row in rows if row["kind"] == "case"], TINY.split(","))
+        self.assertAlmostEqual(float(rows[-1]["wall.median"]), cases[-1]["wall"]["median"])
+        self.assertEqual(sorted(os.listdir(self.folder.name)), ["result.csv", "result.json"])
+
+    def test_page(self):
+        page = self.path("page.html")
+        r = run(*BENCH, "--case", "B1H2D64N64f32", "--html", page)
+        self.assertEqual(r.returncode, GOOD, r.stdout + r.stderr)
+        text = Path(page).read_text()
+        self.assertIn("B1H2D64N64f32", text)
+        self.assertIn("</html>", text)
+        self.assertEqual(os.listdir(self.folder.name), ["page.html"])
+
+    def test_peers(self):
+        """They come with the build, or one line says that they did not; what is not installed is named."""
+        path = self.path("peers.json")
+        r = run("bench", "peers", "--case", "B1H2D64N64f32", "--samples", "6", "--json", path)
+        if r.returncode == BAD_INPUT:
+            self.assertIn("no program 'peers'", r.stderr)
+            self.skipTest("built without peers")
+        if r.returncode == NO_DEVICE:
+            self.skipTest("none that can be opened on this driver")
+        self.assertEqual(r.returncode, GOOD, r.stdout + r.stderr)
+        peers = json.loads(Path(path).read_text())["peers"]
+        self.assertIn("rapt", peers["versions"]["rapt"])
+        there = {result["backend"] for group in peers["results"]["groups"] for result in group["results"]}
+        missing = {one["backend"] for one in peers["results"]["missing"]}
+        self.assertEqual(there & missing, set())
+        self.assertIn("ggml-cpu", there | missing)
+
+    def test_json_on_standard_output(self):
+        r = run(*BENCH, "--case", "B1H2D64N64f32", "--json", "-")
+        self.assertEqual(len(json.loads(r.stdout)["devices"][0]["cases"]), 1)
+        self.assertIn("GFLOP/s", r.stderr)
+
+    def test_devices(self):
+        result, _ = self.result(*BENCH, "--case", "B1H2D64N64f32", "--device", "0,0", "--device", "0")
+        self.assertEqual(len(result["devices"]), 1)
+        self.assertEqual(run(*BENCH, "--case", "B1H2D64N64f32", "--device", "0,nonsense").returncode, NO_DEVICE)
+
+    def test_gauges(self):
+        result, r = self.result("bench", "--case", "B1H2D64N64f32", "--samples", "6", "--gauges", "fma-f32")
+        device = result["devices"][0]
+        self.assertTrue(all("fma-f32" in g["name"] for g in device["gauges"]) and device["gauges"])
+        self.assertGreater(device["roofline"]["flops"]["f32"], 0)
+        self.assertIn("roof", device["cases"][0])
+        if device["device"]["type"] == "cpu":
+            self.assertIn("fma", device["gauges"][0]["native"]["name"])
+            self.assertIn(device["gauges"][0]["native"]["name"], r.stdout)
+
+    def test_refused(self):
+        result, r = self.result(*BENCH, "--case", "B1H2D64N64f32", "--kernel", "naive-f16", code=REFUSED)
+        case = result["devices"][0]["cases"][0]
+        self.assertEqual(case["status"], "refused")
+        self.assertIn("does not store f32", case["message"])
+        self.assertIn("does not store f32", r.stdout)
+        result, r = self.result(*BENCH, "--case", "B1H8D64N1000000000f32", code=REFUSED)  # what no machine holds is not tried
+        self.assertIn("GB of memory", result["devices"][0]["cases"][0]["message"])
+
+    def test_compare(self):
+        result, _ = self.result(*BENCH, "--case", TINY)
+        old = self.path("old.json")
+        for factor, code, verdict in ((1e-3, FAILED, "slower"), (1e3, GOOD, "faster")):  # nothing is that fast, or slow
+            changed = json.loads(json.dumps(result))
+            for c in changed["devices"][0]["cases"]:
+                for clock in ("device", "wall"):
+                    for name in ("median", "min", "max", "low", "high"):
+                        if c[clock]:
+                            c[clock][name] *= factor
+            Path(old).write_text(json.dumps(changed))
+            now, r = self.result("bench", "compare", old, *BENCH[1:], code=code)
+            comparison = now["comparison"]
+            self.assertEqual([c["verdict"] for c in comparison["cases"]], [verdict] * 2)
+            self.assertAlmostEqual(comparison["threshold"], 0.1)
+            self.assertIn(verdict, r.stdout)
+        del changed["devices"][0]["cases"][0]
+        Path(old).write_text(json.dumps(changed))
+        now, r = self.result(*BENCH, "--case", TINY, "--compare", old)
+        self.assertEqual([c["verdict"] for c in now["comparison"]["cases"]], ["new", "faster"])
+        # A case that the spread of either run leaves open is no regression, however large the ratio.
+        changed = json.loads(json.dumps(result))
+        for c in changed["devices"][0]["cases"]:
+            for clock in ("device", "wall"):
+                if c[clock]:
+                    c[clock].update(min=1e-9, low=1e-9, median=1e-9, high=1e3, max=1e3)
+        Path(old).write_text(json.dumps(changed))
+        now, _ = self.result("bench", "compare", old, *BENCH[1:])
+        self.assertEqual([c["verdict"] for c in now["comparison"]["cases"]], ["same"] * 2)
+
+    def test_replay(self):
+        path = self.write("r.jsonl", ('{"rapt_record":1}\n' + recorded(5, "f32", 33, 33) + recorded(2, "f16", 40, 40, causal=True)
+                                      + recorded(1, "f32", 50, 50, sequences=20, max_seqlen_q=9, max_seqlen_k=9)).encode())
+        result, _ = self.result("bench", "replay", path, *BENCH[1:])
+        device = result["devices"][0]
+        cases = device["cases"]
+        self.assertEqual([(c["status"], c["calls"]) for c in cases], [("ok", 5), ("ok", 2), ("ok", 1)])
+        self.assertEqual((cases[2]["group"], cases[2]["shape"]["sequences"]), ("varlen", 20))
+        total = sum(c["calls"] * c[c["clock"]]["median"] for c in cases)
+        self.assertAlmostEqual(device["replay"]["seconds"] / total, 1)
+        self.assertEqual((device["replay"]["calls"], device["replay"]["timed"]), (8, 3))
+
+    def test_sustained(self):
+        result, r = self.result("bench", "sustained", "--seconds", "3", "--case", "B1H2D64N64f32", "--gauges", "none")
+        run_ = result["devices"][0]["sustained"][0]
+        self.assertGreaterEqual(len(run_["points"]), 2)
+        self.assertAlmostEqual(run_["slowdown"], run_["last"]["seconds"] / run_["first"]["seconds"])
+        self.assertIn("the last tenth", r.stdout)
+        self.assertIn("why_not", result["devices"][0]["sensors"])
+
+    def test_sweep(self):
+        result, _ = self.result("bench", "sweep", "--filter", "f16 decode", "--gauges", "none", "--samples", "1")
+        (sweep,) = [s for s in result["devices"][0]["sweeps"] if s["series"]]
+        points = sweep["series"][0]["points"]
+        self.assertEqual((sweep["axis"], sweep["series"][0]["label"]), ("N", "f16 decode"))
+        self.assertEqual([p["x"] for p in points], [p["case"]["shape"]["nk"] for p in points])
+        self.assertGreater(len(points), 3)
+
+    def test_interrupted(self):
+        """Ctrl-C while cases are sampled, and while they are proven: what there is is written, whole."""
+        if tool_test.WRAPPER or os.name == "nt":
+            self.skipTest("the signal would not reach it")
+        for delay in (0.1, 3, 6, 12, 24):
+            path = self.path("result.json")
+            command = [tool_test.RAPT, "bench", "--gauges", "none", "--case", TINY, "--samples", "1000", "--json", path]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            process.stdout.readline()  # the device's line: it has begun
+            time.sleep(delay)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+            self.assertEqual(process.returncode, 130, out + err)
+            self.assertIn("rapt: interrupted", err)
+            result = json.loads(Path(path).read_text())
+            self.assertTrue(result["interrupted"])
+            self.assertTrue(all(c["status"] == "ok" for c in result["devices"][0]["cases"]))
+            self.assertEqual(os.listdir(self.folder.name), ["result.json"])
+            if len(result["devices"][0]["cases"]) == 2:  # it got as far as samples
+                break
+        self.assertEqual(len(result["devices"][0]["cases"]), 2, result)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
+        sys.exit(__doc__)
+    tool_test.RAPT = os.path.abspath(sys.argv.pop(1))
+    unittest.main()
