@@ -6,6 +6,7 @@
 #include <rapt/attention.h>
 #include <rapt/caps.h>
 #include <rapt/device.h>
+#include <rapt/linear.h>
 #include <rapt/measure.h>
 #include <rapt/pattern.h>
 #include <rapt/plan.h>

@@ -8,11 +8,38 @@
 rapt_status rapt_plan_new(rapt_device *device, const rapt_caps *caps, const rapt_attention_desc *desc,
                           const rapt_verdicts *verdicts, rapt_plan **plan, rapt_error *error);
 
+/* The same for linear attention. */
+rapt_status rapt_linear_plan_new(rapt_device *device, const rapt_caps *caps, const rapt_linear_desc *desc,
+                                 const rapt_verdicts *verdicts, rapt_plan **plan, rapt_error *error);
+
+/* What an operator's tensors are bound as. */
+typedef struct rapt_named_slot {
+    const char *name;
+    rapt_role role;
+    const rapt_slot *slot;
+    uint64_t bytes; /* what must lie behind the offset; 0: not needed */
+    uint32_t align; /* of the offset */
+    bool output;
+} rapt_named_slot;
+/* Checks them (there, large enough, aligned; outputs overlap nothing) and fills `bound`. */
+rapt_status rapt_bind_slots(const rapt_plan *plan, const rapt_named_slot *slots, size_t count,
+                            rapt_bound bound[RAPT_ROLE_COUNT], rapt_error *error);
+/* The uses that the plan's rows need of each operand's buffer. */
+rapt_status rapt_check_bound_usage(const rapt_plan *plan, const rapt_bound bound[RAPT_ROLE_COUNT], rapt_error *error);
+
 /* Compiles the plan's pipelines without judging them. On RAPT_ERROR_COMPILE *failed is the kernel at fault. */
 rapt_status rapt_plan_compile(rapt_plan *plan, rapt_kernel **failed, rapt_error *error);
 
 /* Runs a small problem with known answer through exactly the rows and constants of `plan` and notes the verdict.
  * RAPT_OK: the verdict is in the kernels. Other statuses: the probe could not be made (device lost, no memory). */
 rapt_status rapt_probe_plan(rapt_plan *plan, rapt_error *error);
+/* Its part for linear attention. */
+rapt_status rapt_probe_linear(rapt_plan *plan, rapt_error *error);
+/* Notes a verdict on one of the plan's pipelines; what a probe's run ended with is noted likewise: true where that was the
+ * end of it, and then *status is what rapt_probe_plan returns. */
+void rapt_probe_note(const rapt_plan *plan, uint32_t pipeline, rapt_verdict_kind verdict, bool lasting, const char *reason);
+bool rapt_probe_ended(const rapt_plan *plan, bool submitted, rapt_status *status, const rapt_error *why, rapt_error *error);
+/* Waits for a probe's work, longer on software devices; notes a device that hangs. */
+rapt_status rapt_probe_wait(rapt_device *device, rapt_binding *binding, rapt_error *error);
 
 #endif

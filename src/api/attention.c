@@ -3,16 +3,7 @@
 
 #include <string.h>
 
-typedef struct named_slot {
-    const char *name;
-    rapt_role role;
-    const rapt_slot *slot;
-    uint64_t bytes;  /* what must lie behind the offset; 0: not needed */
-    uint32_t align;  /* of the offset */
-    bool output;
-} named_slot;
-
-static rapt_status check_slot(const rapt_device *device, const named_slot *n, rapt_error *error)
+static rapt_status check_slot(const rapt_device *device, const rapt_named_slot *n, rapt_error *error)
 {
     if (n->slot->buffer == NULL)
         return rapt_fail(error, RAPT_ERROR_INVALID, "%s is not bound", n->name);
@@ -32,7 +23,7 @@ static rapt_status check_slot(const rapt_device *device, const named_slot *n, ra
 }
 
 /* Two slots overlap when their byte ranges in one VkBuffer do. */
-static bool overlap(const named_slot *a, const named_slot *b)
+static bool overlap(const rapt_named_slot *a, const rapt_named_slot *b)
 {
     const rapt_buffer *x = a->slot->buffer, *y = b->slot->buffer;
     if (x->handle != y->handle)
@@ -42,7 +33,7 @@ static bool overlap(const named_slot *a, const named_slot *b)
 }
 
 /* The uses that the plan's rows need of each operand's buffer. */
-static rapt_status check_usage(const rapt_plan *plan, const rapt_bound bound[RAPT_ROLE_COUNT], rapt_error *error)
+rapt_status rapt_check_bound_usage(const rapt_plan *plan, const rapt_bound bound[RAPT_ROLE_COUNT], rapt_error *error)
 {
     for (uint32_t i = 0; i < plan->pipeline_count; i++) {
         const rapt_kernel_row *row = plan->pipelines[i].row;
@@ -61,6 +52,25 @@ static rapt_status check_usage(const rapt_plan *plan, const rapt_bound bound[RAP
     return RAPT_OK;
 }
 
+rapt_status rapt_bind_slots(const rapt_plan *plan, const rapt_named_slot *slots, size_t count,
+                            rapt_bound bound[RAPT_ROLE_COUNT], rapt_error *error)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (slots[i].bytes == 0)
+            continue;
+        rapt_status status = check_slot(plan->device, &slots[i], error);
+        if (status != RAPT_OK)
+            return status;
+        bound[slots[i].role] = (rapt_bound){slots[i].slot->buffer, slots[i].slot->offset};
+    }
+    for (size_t i = 0; i < count; i++)
+        for (size_t j = 0; j < count; j++)
+            if (i != j && slots[i].output && slots[i].bytes != 0 && slots[j].bytes != 0 && overlap(&slots[i], &slots[j]))
+                return rapt_fail(error, RAPT_ERROR_INVALID, "%s and %s overlap in memory", slots[i].name,
+                                 slots[j].name);
+    return RAPT_OK;
+}
+
 rapt_status rapt_attention_bind(rapt_plan *plan, const rapt_attention_args *args, rapt_binding **binding,
                                 rapt_error *error)
 {
@@ -71,6 +81,8 @@ rapt_status rapt_attention_bind(rapt_plan *plan, const rapt_attention_args *args
     if (args->struct_size < sizeof *args)
         return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_attention_args.struct_size is %u, expected %zu",
                          args->struct_size, sizeof *args);
+    if (plan->op != RAPT_OP_ATTENTION)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "the plan is not one of attention");
     if (!plan->prepared)
         return rapt_fail(error, RAPT_ERROR_INVALID, "the plan is not prepared: call rapt_plan_prepare first");
     const rapt_problem *p = &plan->problem;
@@ -80,7 +92,7 @@ rapt_status rapt_attention_bind(rapt_plan *plan, const rapt_attention_args *args
                                       : (rapt_source){.bytes = p->bytes[RAPT_T_Q], .align = p->align[RAPT_T_Q]};
     const rapt_source k = p->prepared ? p->source[1]
                                       : (rapt_source){.bytes = p->bytes[RAPT_T_K], .align = p->align[RAPT_T_K]};
-    const named_slot slots[12 + RAPT_X_COUNT + RAPT_USER_BUFFERS] = {
+    const rapt_named_slot slots[12 + RAPT_X_COUNT + RAPT_USER_BUFFERS] = {
         {"q", p->prepared ? RAPT_ROLE_SOURCE_Q : RAPT_ROLE_Q, &args->q, q.bytes, q.align, false},
         {"k", p->prepared ? RAPT_ROLE_SOURCE_K : RAPT_ROLE_K, &args->k, k.bytes, k.align, false},
         {"bias_u", RAPT_ROLE_FACTOR_Q, &args->bias_u, p->factor[0].bytes, p->factor[0].align, false},
@@ -105,24 +117,15 @@ rapt_status rapt_attention_bind(rapt_plan *plan, const rapt_attention_args *args
     };
     rapt_bound bound[RAPT_ROLE_COUNT] = {{NULL, 0}};
     rapt_status status;
-    for (size_t i = 0; i < RAPT_COUNT(slots); i++) {
-        if (slots[i].bytes == 0)
-            continue;
-        status = check_slot(plan->device, &slots[i], error);
-        if (status != RAPT_OK)
-            return status;
-        bound[slots[i].role] = (rapt_bound){slots[i].slot->buffer, slots[i].slot->offset};
-        if (slots[i].role >= RAPT_ROLE_SINKS && slots[i].role <= RAPT_ROLE_BLOCK_MASK && !plan->extras.packed)
-            bound[RAPT_ROLE_EXTRA] = bound[slots[i].role]; /* the only one */
-    }
-    for (size_t i = 0; i < RAPT_COUNT(slots); i++)
-        for (size_t j = 0; j < RAPT_COUNT(slots); j++)
-            if (i != j && slots[i].output && slots[i].bytes != 0 && slots[j].bytes != 0 && overlap(&slots[i], &slots[j]))
-                return rapt_fail(error, RAPT_ERROR_INVALID, "%s and %s overlap in memory", slots[i].name,
-                                 slots[j].name);
+    status = rapt_bind_slots(plan, slots, RAPT_COUNT(slots), bound, error);
+    for (unsigned x = RAPT_ROLE_SINKS; x <= RAPT_ROLE_BLOCK_MASK && !plan->extras.packed; x++)
+        if (bound[x].buffer != NULL)
+            bound[RAPT_ROLE_EXTRA] = bound[x]; /* the only one */
+    if (status != RAPT_OK)
+        return status;
     if (p->prepared) /* where they come to lie */
         bound[RAPT_ROLE_Q] = bound[RAPT_ROLE_K] = bound[RAPT_ROLE_PART_ACC];
-    status = check_usage(plan, bound, error);
+    status = rapt_check_bound_usage(plan, bound, error);
     if (status != RAPT_OK)
         return status;
     return rapt_binding_create(plan->device, plan, bound, binding, error);

@@ -618,9 +618,7 @@ static rapt_status run_case(probe_run *r, rapt_device *device, double *share, ui
         status = rapt_submit(r->binding, error);
     r->submitted = status == RAPT_OK;
     if (status == RAPT_OK)
-        status = rapt_wait(r->binding, is_software(device) ? PROBE_TIMEOUT_SOFTWARE_NS : PROBE_TIMEOUT_NS, error);
-    if (status == RAPT_ERROR_TIMEOUT && r->submitted && !is_software(device))
-        rapt_device_note_hung(device);
+        status = rapt_probe_wait(device, r->binding, error);
     for (int i = 3; i < 5 && status == RAPT_OK; i++)
         status = rapt_buffer_download(r->buffers[i], 0, r->data[i], r->bytes[i], error);
     *culprit = 0;
@@ -640,8 +638,16 @@ static rapt_status run_case(probe_run *r, rapt_device *device, double *share, ui
     return RAPT_OK;
 }
 
-static void note(const rapt_plan *plan, uint32_t pipeline, rapt_verdict_kind verdict, bool lasting,
-                 const char *reason)
+rapt_status rapt_probe_wait(rapt_device *device, rapt_binding *binding, rapt_error *error)
+{
+    const rapt_status status =
+        rapt_wait(binding, is_software(device) ? PROBE_TIMEOUT_SOFTWARE_NS : PROBE_TIMEOUT_NS, error);
+    if (status == RAPT_ERROR_TIMEOUT && !is_software(device))
+        rapt_device_note_hung(device);
+    return status;
+}
+
+void rapt_probe_note(const rapt_plan *plan, uint32_t pipeline, rapt_verdict_kind verdict, bool lasting, const char *reason)
 {
     rapt_kernel *kernel = rapt_kernel_probed(plan->device, &plan->pipelines[pipeline]);
     if (kernel != NULL)
@@ -669,8 +675,38 @@ static rapt_status plan_case(const rapt_plan *plan, unsigned shrink, probe_case 
     return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "the probe of kernel '%s' does not reach its constants", name);
 }
 
+bool rapt_probe_ended(const rapt_plan *plan, bool submitted, rapt_status *status, const rapt_error *why, rapt_error *error)
+{
+    rapt_device *device = plan->device;
+    if (atomic_load(&device->hung)) { /* remembered on disk: whoever opens the device again is spared this */
+        rapt_probe_note(plan, 0, RAPT_VERDICT_BAD, true, "its known-answer probe hung the device");
+        *status = rapt_fail(error, RAPT_ERROR_DEVICE_LOST,
+                         "kernel '%s' hung %s: its known-answer probe did not end within %u s. It is refused from now on: "
+                         "destroy the device and open it again",
+                         plan->pipelines[0].row->name, device->caps.device_name,
+                         (unsigned)(PROBE_TIMEOUT_NS / 1000000000));
+        return true;
+    }
+    if ((*status == RAPT_ERROR_TIMEOUT && submitted) || *status == RAPT_ERROR_INCOMPLETE) {
+        /* Out of time may only mean a busy machine: true for this process, not for the next. */
+        rapt_probe_note(plan, 0, RAPT_VERDICT_BAD, *status == RAPT_ERROR_INCOMPLETE, "its known-answer probe did not finish");
+        *status = RAPT_OK;
+        return true;
+    }
+    if (*status == RAPT_ERROR_DEVICE_LOST && submitted) /* for whoever opens the device again */
+        rapt_probe_note(plan, 0, RAPT_VERDICT_BAD, true, "its known-answer probe lost the device");
+    if (*status != RAPT_OK) {
+        if (error != NULL)
+            *error = *why;
+        return true;
+    }
+    return false;
+}
+
 rapt_status rapt_probe_plan(rapt_plan *plan, rapt_error *error)
 {
+    if (plan->op == RAPT_OP_LINEAR)
+        return rapt_probe_linear(plan, error);
     rapt_device *device = plan->device;
     probe_case c;
     rapt_plan *small = NULL;
@@ -693,34 +729,16 @@ rapt_status rapt_probe_plan(rapt_plan *plan, rapt_error *error)
         run_free(&run, &device->runtime->allocator);
     }
     rapt_plan_destroy(&small);
-    if (atomic_load(&device->hung)) { /* remembered on disk: whoever opens the device again is spared this */
-        note(plan, 0, RAPT_VERDICT_BAD, true, "its known-answer probe hung the device");
-        return rapt_fail(error, RAPT_ERROR_DEVICE_LOST,
-                         "kernel '%s' hung %s: its known-answer probe did not end within %u s. It is refused from now on: "
-                         "destroy the device and open it again",
-                         plan->pipelines[0].row->name, device->caps.device_name,
-                         (unsigned)(PROBE_TIMEOUT_NS / 1000000000));
-    }
-    if ((status == RAPT_ERROR_TIMEOUT && run.submitted) || status == RAPT_ERROR_INCOMPLETE) {
-        /* Out of time may only mean a busy machine: true for this process, not for the next. */
-        note(plan, 0, RAPT_VERDICT_BAD, status == RAPT_ERROR_INCOMPLETE, "its known-answer probe did not finish");
-        return RAPT_OK;
-    }
-    if (status == RAPT_ERROR_DEVICE_LOST && run.submitted) /* for whoever opens the device again */
-        note(plan, 0, RAPT_VERDICT_BAD, true, "its known-answer probe lost the device");
-    if (status != RAPT_OK) {
-        if (error != NULL)
-            *error = why;
+    if (rapt_probe_ended(plan, run.submitted, &status, &why, error))
         return status;
-    }
     char reason[160] = "";
     if (share > 1)
         snprintf(reason, sizeof reason, "its known-answer probe is off by %.3g times the tolerance", share);
     for (uint32_t i = 0; i < plan->pipeline_count; i++)
         if (share <= 1 || i < culprit)
-            note(plan, i, RAPT_VERDICT_GOOD, true, "");
+            rapt_probe_note(plan, i, RAPT_VERDICT_GOOD, true, "");
     if (share > 1)
-        note(plan, culprit, RAPT_VERDICT_BAD, true, reason);
+        rapt_probe_note(plan, culprit, RAPT_VERDICT_BAD, true, reason);
     rapt_log_write(&device->runtime->log, RAPT_LOG_DEBUG, "probe of %s: %.3g of the tolerance, %.1f ms",
                    plan->pipelines[0].row->name, share, (double)(rapt_now_ns() - begin) * 1e-6);
     return RAPT_OK;

@@ -49,15 +49,19 @@ DTYPES = {"f32": 1, "f16": 2, "bf16": 3, "i32": 4}
 CLASSES = ["other", "software", "amd-rdna", "amd-gcn", "nvidia", "intel", "adreno", "mali", "apple", "v3d", "powervr",
            "nvk"]
 SAME_GPUS = {"nvk": "nvidia"}  # a class without a score of its own takes that of the other driver for its GPUs
-FAMILIES = ["tile", "broadcast", "coopmat", "decode", "merge", "naive", "peak", "map", "route"]
+FAMILIES = ["tile", "broadcast", "coopmat", "decode", "merge", "naive", "peak", "map", "route", "state"]
 ROLES = ["none", "q", "k", "v", "out", "lse", "cu_q", "cu_k", "part_acc", "part_ml", "extra",
          "sinks", "alibi", "key_bias", "segments", "block_mask", "gate", "bias", "source_q", "source_k",
-         "factor_q", "factor_k"]
+         "factor_q", "factor_k", "a", "b", "decay", "beta", "state", "norm", "state_in", "norm_in", "chunks", "chunk_norms",
+         "steps"]
 KINDS = ["storage", "r32f", "rgba32f", "rgba16f", "rg32ui", "rgba32ui", "r16f", "r16ui"]
 SOURCES = ["literal", "head_dim_qk", "head_dim_v", "causal", "varlen", "partial", "group", "aligned", "nq_is_one",
-           "whole_keys", "window", "soft_cap", "link", "extras", "grid_rank"]
+           "whole_keys", "window", "soft_cap", "link", "extras", "grid_rank", "decay", "log_decay", "beta", "normalize", "phi",
+           "pass"]
 SUPPORTS = {"causal": 1, "varlen": 2, "partial": 4, "group": 8, "unaligned": 16, "bench-only": 32, "window": 64,
-            "soft-cap": 128, "extras": 256, "links": 512, "blocks": 1024, "grid": 1 << 14}
+            "soft-cap": 128, "extras": 256, "links": 512, "walks": 1024, "scans": 2048, "products": 4096, "copies": 8192,
+            "rule-none": 16384, "rule-delta": 32768, "rule-dplr": 65536, "normalize": 131072, "beta": 262144,
+            "blocks": 1 << 19, "grid": 1 << 20}
 ROW_KEYS = {"name", "pairs", "defines", "dtypes", "supports", "requires", "head_dim_qk", "head_dim_v", "nq_max",
             "rows_per_tile", "keys_per_tile", "local_size", "shared_bytes", "subgroup_exact", "subgroup_min",
             "coopmat", "constants", "score", "glslang", "lab", "operands", "optimise"}

@@ -6,7 +6,7 @@
 const char *rapt_family_name(rapt_family family)
 {
     static const char *const names[] = {"tile", "broadcast", "coopmat", "decode", "merge", "naive", "peak", "map",
-                                        "route"};
+                                        "route", "state"};
     _Static_assert(RAPT_COUNT(names) == RAPT_FAMILY_COUNT, "a family has no name");
     return (unsigned)family < RAPT_FAMILY_COUNT ? names[family] : "unknown";
 }
@@ -32,7 +32,9 @@ const char *rapt_role_name(rapt_role role)
     static const char *const names[] = {"none", "q", "k", "v", "out", "lse", "cu_seqlens_q", "cu_seqlens_k",
                                         "partial accumulators", "partial sums", "the extra operand",
                                         "sinks", "alibi", "key_bias", "segments", "block_mask", "gate", "bias", "q", "k", "bias_u",
-                                        "bias_v", "user buffer 0",
+                                        "bias_v", "a", "b", "decay", "beta", "the state",
+                                        "the normaliser", "state_in", "norm_in", "states of chunks",
+                                        "normalisers of chunks", "steps of chunks", "user buffer 0",
                                         "user buffer 1", "user buffer 2", "user buffer 3"};
     _Static_assert(RAPT_COUNT(names) == RAPT_ROLE_COUNT, "a role has no name");
     return (unsigned)role < RAPT_ROLE_COUNT ? names[role] : "unknown";

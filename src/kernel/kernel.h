@@ -31,6 +31,17 @@ typedef enum rapt_role {
     RAPT_ROLE_SOURCE_K,
     RAPT_ROLE_FACTOR_Q, /* factors of a low-rank bias */
     RAPT_ROLE_FACTOR_K,
+    RAPT_ROLE_A, /* from here to NORM_IN: of linear attention (include/rapt/linear.h) */
+    RAPT_ROLE_B,
+    RAPT_ROLE_DECAY, /* or gate */
+    RAPT_ROLE_BETA,
+    RAPT_ROLE_STATE, /* the running state, in the caller's tensor or in the workspace; read and written */
+    RAPT_ROLE_NORM,  /* the running normaliser, likewise */
+    RAPT_ROLE_STATE_IN,
+    RAPT_ROLE_NORM_IN,
+    RAPT_ROLE_CHUNKS,      /* states of chunks, in the workspace: what each adds, then where each begins */
+    RAPT_ROLE_CHUNK_NORMS, /* the same of normalisers */
+    RAPT_ROLE_STEPS,       /* what each chunk multiplies the state by, in the workspace */
     RAPT_ROLE_USER,     /* the first of RAPT_USER_BUFFERS buffers that code of the app reads */
     RAPT_ROLE_USER_1,
     RAPT_ROLE_USER_2,
@@ -73,6 +84,12 @@ typedef enum rapt_constant_source {
     RAPT_CONST_LINK,       /* rapt_link */
     RAPT_CONST_EXTRAS,     /* bits of RAPT_PARAM_EXTRAS, RAPT_PARAM_BLOCKS and RAPT_PARAM_LISTED */
     RAPT_CONST_GRID_RANK,  /* axes of the grid */
+    RAPT_CONST_DECAY,      /* of linear attention, and those below: RAPT_DECAY_* */
+    RAPT_CONST_LOG_DECAY,  /* 0 or 1 */
+    RAPT_CONST_BETA,       /* 0 or 1 */
+    RAPT_CONST_NORMALIZE,  /* 0 or 1 */
+    RAPT_CONST_PHI,        /* rapt_phi */
+    RAPT_CONST_PASS,       /* RAPT_PASS_* of shaders/common/linear_params.h */
 } rapt_constant_source;
 
 typedef struct rapt_kernel_constant {
@@ -94,8 +111,18 @@ enum {
     RAPT_ROW_SOFT_CAP = 128,
     RAPT_ROW_LINKS = 512,
     RAPT_ROW_EXTRAS = 256, /* sinks, ALiBi, key biases, segments */
-    RAPT_ROW_GRID = 1 << 14, /* neighbourhoods of a grid, and nothing else */
-    RAPT_ROW_BLOCKS = 1024, /* block masks */
+    RAPT_ROW_GRID = 1 << 20, /* neighbourhoods of a grid, and nothing else */
+    RAPT_ROW_BLOCKS = 1 << 19, /* block masks */
+    /* Rows of linear attention. The first four say what a row does in a plan: */
+    RAPT_ROW_WALKS = 1024,   /* walks tokens with the state at hand: the recurrence, whole or within chunks */
+    RAPT_ROW_SCANS = 2048,   /* passes states from chunk to chunk, where each multiplies them element by element */
+    RAPT_ROW_PRODUCTS = 4096, /* the same, where each multiplies them by a matrix */
+    RAPT_ROW_COPIES = 8192,  /* copies states */
+    RAPT_ROW_RULE_NONE = 16384, /* the rules it knows */
+    RAPT_ROW_RULE_DELTA = 32768,
+    RAPT_ROW_RULE_DPLR = 65536,
+    RAPT_ROW_NORMALIZE = 131072,
+    RAPT_ROW_BETA = 262144,
 };
 
 typedef enum rapt_family {
@@ -108,6 +135,7 @@ typedef enum rapt_family {
     RAPT_FAMILY_PEAK, /* measures the device; never part of a plan for an operator */
     RAPT_FAMILY_MAP,  /* prepares operands */
     RAPT_FAMILY_ROUTE, /* makes lists of what others visit */
+    RAPT_FAMILY_STATE, /* linear attention */
     RAPT_FAMILY_COUNT
 } rapt_family;
 

@@ -45,6 +45,10 @@ rapt_status rapt_plan_describe(const rapt_plan *plan, rapt_plan_info *info, rapt
 static void explain_problem(const rapt_plan *plan, rapt_text *t)
 {
     const rapt_problem *p = &plan->problem;
+    if (plan->op == RAPT_OP_LINEAR) {
+        rapt_linear_explain_problem(plan, t);
+        return;
+    }
     rapt_text_add(t, "attention %s", rapt_dtype_name(p->dtype));
     if (p->varlen)
         rapt_text_add(t, ", %llu packed sequences", (unsigned long long)p->batch);
@@ -133,7 +137,8 @@ static void explain_text(const rapt_plan *plan, rapt_text *t, const char *failur
                       info.precision);
         if (plan->has_tuned)
             explain_tuned(plan, t);
-        rapt_text_add(t, "tiles    %u rows x %u keys, %u head%s packed, %u key split%s of %u\n",
+        if (plan->op == RAPT_OP_ATTENTION)
+            rapt_text_add(t, "tiles    %u rows x %u keys, %u head%s packed, %u key split%s of %u\n",
                       plan->pipelines[0].row->rows_per_tile, plan->pipelines[0].row->keys_per_tile, plan->group,
                       plan->group == 1 ? "" : "s", plan->splits, plan->splits == 1 ? "" : "s", plan->split_keys);
         if (plan->problem.grid.rank > 0)
@@ -188,15 +193,9 @@ static const char *with_extra(const rapt_problem *p, unsigned extra)
     return p->extras >> extra & 1 ? "true" : "false";
 }
 
-static void explain_json(const rapt_plan *plan, rapt_text *t, const char *failure)
+static void explain_attention_json(const rapt_plan *plan, rapt_text *t)
 {
     const rapt_problem *p = &plan->problem;
-    rapt_text_add(t, "{\"device\":");
-    rapt_text_add_json(t, plan->caps.device_name);
-    rapt_text_add(t, ",\"driver\":");
-    rapt_text_add_json(t, plan->caps.driver_info);
-    rapt_text_add(t, ",\"class\":");
-    rapt_text_add_json(t, rapt_class_name(plan->caps.device_class));
     rapt_text_add(t,
                   ",\"masked\":%s,\"problem\":{\"op\":\"attention\",\"dtype\":\"%s\",\"batch\":%llu,\"varlen\":%s,"
                   "\"q_heads\":%llu,\"kv_heads\":%llu,\"nq\":%llu,\"nk\":%llu,\"head_dim_qk\":%u,\"head_dim_v\":%u,"
@@ -222,6 +221,23 @@ static void explain_json(const rapt_plan *plan, rapt_text *t, const char *failur
         rapt_text_add(t, "}");
     }
     rapt_text_add(t, "}");
+}
+
+static void explain_json(const rapt_plan *plan, rapt_text *t, const char *failure)
+{
+    const rapt_problem *p = &plan->problem;
+    rapt_text_add(t, "{\"device\":");
+    rapt_text_add_json(t, plan->caps.device_name);
+    rapt_text_add(t, ",\"driver\":");
+    rapt_text_add_json(t, plan->caps.driver_info);
+    rapt_text_add(t, ",\"class\":");
+    rapt_text_add_json(t, rapt_class_name(plan->caps.device_class));
+    if (plan->op == RAPT_OP_LINEAR) {
+        rapt_text_add(t, ",\"masked\":%s,\"problem\":", plan->caps.masked ? "true" : "false");
+        rapt_linear_explain_problem_json(plan, t);
+    } else {
+        explain_attention_json(plan, t);
+    }
     if (failure != NULL) {
         rapt_text_add(t, ",\"refused\":");
         rapt_text_add_json(t, failure);

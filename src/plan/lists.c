@@ -68,7 +68,7 @@ rapt_status rapt_add_lists(rapt_plan *plan, uint8_t pipeline, uint8_t phase, dou
                                    rapt_align_up(fit, row->rows_per_tile));
     for (uint64_t first = 0; first < lists; first += most) {
         rapt_step *step;
-        rapt_status status = rapt_plan_add_step(plan, &step, error);
+        rapt_status status = rapt_plan_new_step(plan, &step, error);
         if (status != RAPT_OK)
             return status;
         step->pipeline = pipeline;

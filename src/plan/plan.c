@@ -204,14 +204,6 @@ static unsigned role_spans(const launch *l, const box *b, rapt_role role, span s
     return role == RAPT_ROLE_BIAS ? 4 : 3;
 }
 
-static uint32_t role_element(const rapt_problem *p, rapt_role role)
-{
-    int tensor = rapt_role_tensor(role);
-    if (role >= RAPT_ROLE_SOURCE_Q && role <= RAPT_ROLE_FACTOR_K)
-        return rapt_dtype_size(p->dtype);
-    return tensor >= 0 ? RAPT_T_ELEMENT(p, tensor) : 4;
-}
-
 /* Whether this launch binds the role: partial results stand in for the output while the keys are split. */
 static bool role_bound(const launch *l, rapt_role role)
 {
@@ -289,7 +281,8 @@ static int cut_axis(const launch *l, const box *b, int axis)
     return axis;
 }
 
-rapt_status rapt_plan_add_step(rapt_plan *plan, rapt_step **out, rapt_error *error)
+/* One more step, all zero. */
+rapt_status rapt_plan_new_step(rapt_plan *plan, rapt_step **out, rapt_error *error)
 {
     if (plan->step_count == plan->step_capacity) {
         uint32_t capacity = plan->step_capacity ? plan->step_capacity * 2 : 16;
@@ -313,7 +306,7 @@ static rapt_status add_step(const launch *l, const box *b, double flops, rapt_er
     rapt_plan *plan = l->plan;
     const rapt_problem *p = &plan->problem;
     rapt_step *step;
-    rapt_status status = rapt_plan_add_step(plan, &step, error);
+    rapt_status status = rapt_plan_new_step(plan, &step, error);
     if (status != RAPT_OK)
         return status;
     step->pipeline = l->pipeline;
@@ -352,14 +345,11 @@ static rapt_status add_step(const launch *l, const box *b, double flops, rapt_er
         unsigned count = role_spans(l, b, (rapt_role)op->role, spans, &inner);
         if (count == 0)
             continue;
-        uint64_t first = span_first(spans, count), element = role_element(p, (rapt_role)op->role);
+        uint64_t first = span_first(spans, count), element = rapt_problem_role_element(p, (rapt_role)op->role);
         window->first = first * element;
         window->bytes = (span_last(spans, count) + inner - first) * element;
         /* Storage bindings start at an element whatever the texel; texel views likewise: kernels divide. */
-        uint32_t binding = op->binding == RAPT_BIND_TEXEL_K   ? RAPT_BIND_K
-                           : op->binding == RAPT_BIND_TEXEL_V ? RAPT_BIND_V
-                           : op->binding == RAPT_BIND_TEXEL_Q ? RAPT_BIND_Q
-                                                              : op->binding;
+        uint32_t binding = rapt_binding_base(op->binding);
         if (op->role < RAPT_ROLE_USER) /* user buffers have their bases among the parameters */
             step->push[binding - 1] = (uint32_t)(0 - first);
     }
@@ -379,7 +369,7 @@ static rapt_status add_box(const launch *l, const box *b, bool *need_splits, rap
         if (count == 0)
             continue;
         uint64_t bytes = (span_last(spans, count) + inner - span_first(spans, count)) *
-                         role_element(&l->plan->problem, (rapt_role)op->role);
+                         rapt_problem_role_element(&l->plan->problem, (rapt_role)op->role);
         uint64_t limit = rapt_window_limit(caps, (rapt_operand_kind)op->kind);
         if (bytes <= limit)
             continue;
@@ -551,7 +541,7 @@ static void fill_params(rapt_plan *plan)
 }
 
 /* Throughput that slices assume until the device has shown its own: low enough to be safe on slow ones. */
-static double assumed_flops_per_second(const rapt_caps *caps)
+double rapt_assumed_flops_per_second(const rapt_caps *caps)
 {
     switch (caps->device_class) {
     case RAPT_CLASS_SOFTWARE:
@@ -568,7 +558,7 @@ static double assumed_flops_per_second(const rapt_caps *caps)
 }
 
 /* Puts steps into slices of about the time target, and barriers between phases. */
-static void cut_slices(rapt_plan *plan, double slice_flops)
+void rapt_plan_cut_slices(rapt_plan *plan, double slice_flops)
 {
     double sum = 0;
     uint32_t slice = 0;
@@ -671,7 +661,7 @@ static rapt_status add_packs(rapt_plan *plan, uint8_t pipeline, rapt_error *erro
         const uint64_t most = (uint64_t)plan->caps.max_groups[0] * row->rows_per_tile;
         for (uint64_t word = 0; word < words; word += most) {
             rapt_step *step;
-            rapt_status status = rapt_plan_add_step(plan, &step, error);
+            rapt_status status = rapt_plan_new_step(plan, &step, error);
             if (status != RAPT_OK)
                 return status;
             step->pipeline = pipeline;
@@ -903,7 +893,7 @@ rapt_status rapt_plan_make(rapt_plan *plan, const rapt_problem *problem, const r
         return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a plan");
     plan->candidate_count = table->row_count;
     plan->flops_per_second = verdicts != NULL && verdicts->flops_per_second > 0 ? verdicts->flops_per_second
-                                                                                : assumed_flops_per_second(caps);
+                                                                                : rapt_assumed_flops_per_second(caps);
     rapt_hash key;
     plan->has_tuned = problem->kernel[0] == 0 && verdicts != NULL && verdicts->tuned != NULL &&
                       rapt_tuning_key(problem, caps, &key) && verdicts->tuned(verdicts->user, key, &plan->tuned);
@@ -929,7 +919,7 @@ rapt_status rapt_plan_make(rapt_plan *plan, const rapt_problem *problem, const r
         return status;
     }
     fill_params(plan);
-    cut_slices(plan, plan->flops_per_second * (double)plan->problem.slice_ms * 1e-3);
+    rapt_plan_cut_slices(plan, plan->flops_per_second * (double)plan->problem.slice_ms * 1e-3);
     return RAPT_OK;
 }
 

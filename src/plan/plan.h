@@ -5,6 +5,7 @@
 
 #include "kernel/kernel.h"
 #include "op/attention.h"
+#include "op/linear.h"
 #include "plan/grid.h"
 #include <rapt/plan.h>
 #include <rapt/tune.h>
@@ -66,7 +67,7 @@ typedef struct rapt_window {
 
 typedef struct rapt_step {
     uint8_t pipeline; /* index into plan->pipelines */
-    uint8_t phase;    /* steps of one phase do not depend on each other; a barrier stands between phases */
+    uint32_t phase;   /* steps of one phase do not depend on each other; a barrier stands between phases */
     bool barrier;     /* a full memory dependency stands before this step */
     uint32_t slice;
     uint32_t groups[3];
@@ -109,13 +110,28 @@ typedef struct rapt_list_layout {
     uint64_t batch, groups, tiles, pitch;
     uint64_t first, stride_b, stride_g; /* words in the extra operand; strides 0 where an axis has one entry */
 } rapt_list_layout;
+/* How linear attention is walked: plan/linear.c. */
+typedef struct rapt_linear_layout {
+    uint32_t chunk;       /* tokens; 0: the recurrent form */
+    uint64_t span;        /* tokens between two hand-overs of the running state */
+    uint64_t chain;       /* updates of the state that wait for each other */
+    uint32_t chunk_pitch; /* see linear_params.h */
+    uint32_t step_size, step_pitch;
+    bool carried;         /* the running state lies in the workspace */
+} rapt_linear_layout;
+
+/* Which operator a plan is for. */
+typedef enum rapt_op { RAPT_OP_ATTENTION = 0, RAPT_OP_LINEAR } rapt_op;
 
 struct rapt_plan {
+    rapt_op op;
     rapt_allocator allocator;
     struct rapt_device *device; /* NULL: planned for a snapshot only */
     rapt_arena arena;           /* everything below */
     rapt_caps caps;
-    rapt_problem problem;
+    rapt_problem problem; /* of linear attention: only what every operator has (dtype, counts, slice_ms, kernel) */
+    rapt_linear_problem linear;
+    rapt_linear_layout layout;
     rapt_plan_pipeline pipelines[RAPT_MAX_PIPELINES];
     uint32_t pipeline_count;
     rapt_step *steps;
@@ -157,6 +173,26 @@ rapt_status rapt_plan_make(rapt_plan *plan, const rapt_problem *problem, const r
                            const rapt_kernel_table *table, const rapt_verdicts *verdicts, rapt_error *error);
 void rapt_plan_clear(rapt_plan *plan);
 
+/* The same for linear attention (linear.c). */
+rapt_status rapt_linear_plan_make(rapt_plan *plan, const rapt_linear_problem *problem, const rapt_caps *caps,
+                                  const rapt_kernel_table *table, const rapt_verdicts *verdicts, rapt_error *error);
+/* Its lines of explain. */
+void rapt_linear_explain_problem(const rapt_plan *plan, rapt_text *text);
+void rapt_linear_explain_problem_json(const rapt_plan *plan, rapt_text *text);
+
+/* What plan.c and linear.c share: one more step, all zero; slices of about the time target, and barriers between phases;
+ * the throughput that slices assume at first; what the device must have for a row, whatever the problem. */
+rapt_status rapt_plan_new_step(rapt_plan *plan, rapt_step **step, rapt_error *error);
+void rapt_plan_cut_slices(rapt_plan *plan, double slice_flops);
+double rapt_assumed_flops_per_second(const rapt_caps *caps);
+bool rapt_device_accepts(const rapt_kernel_row *row, const rapt_caps *caps, char *reason, size_t size);
+
+/* Bytes of one element of a role's buffer in this plan. */
+uint32_t rapt_plan_role_element(const rapt_plan *plan, rapt_role role);
+uint32_t rapt_problem_role_element(const rapt_problem *problem, rapt_role role); /* of attention's */
+/* Which push-constant base belongs to a binding: the binding's own but for texel buffers, which share that of the tensor. */
+uint32_t rapt_binding_base(uint32_t binding);
+
 /* Tensor index (RAPT_T_*) of a role; -1 for roles that are not tensors of the problem. */
 int rapt_role_tensor(rapt_role role);
 
@@ -167,8 +203,6 @@ size_t rapt_plan_explain_to(const rapt_plan *plan, rapt_text_format format, cons
 /* Why a row is avoided on this driver unless it is forced, or NULL (quirks.c). */
 const char *rapt_quirk(const rapt_kernel_row *row, const rapt_caps *caps);
 
-/* One more step of a plan that is being made, all zero. */
-rapt_status rapt_plan_add_step(rapt_plan *plan, rapt_step **step, rapt_error *error);
 
 /* ---- lists of tiles (lists.c) */
 

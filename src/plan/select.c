@@ -1,7 +1,7 @@
 /* Selection: an ordered list of predicates over the rows of the kernel table, each of which says why it refuses. */
 #include "plan/plan.h"
 
-#include "common/attention_params.h"
+#include "common/linear_params.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -41,6 +41,40 @@ uint64_t rapt_window_limit(const rapt_caps *caps, rapt_operand_kind kind)
     return bytes > caps->texel_align + texel ? bytes - caps->texel_align - texel : 0;
 }
 
+uint32_t rapt_problem_role_element(const rapt_problem *p, rapt_role role)
+{
+    const int tensor = rapt_role_tensor(role);
+    if (role >= RAPT_ROLE_SOURCE_Q && role <= RAPT_ROLE_FACTOR_K)
+        return rapt_dtype_size(p->dtype);
+    return tensor >= 0 ? RAPT_T_ELEMENT(p, tensor) : 4;
+}
+
+uint32_t rapt_plan_role_element(const rapt_plan *plan, rapt_role role)
+{
+    if (plan->op == RAPT_OP_LINEAR) {
+        const bool stored = role == RAPT_ROLE_Q || role == RAPT_ROLE_K || role == RAPT_ROLE_V || role == RAPT_ROLE_OUT ||
+                            role == RAPT_ROLE_A || role == RAPT_ROLE_B;
+        return stored ? rapt_dtype_size(plan->problem.dtype) : 4;
+    }
+    return rapt_problem_role_element(&plan->problem, role);
+}
+
+uint32_t rapt_binding_base(uint32_t binding)
+{
+    switch (binding) {
+    case RAPT_BIND_TEXEL_K:
+        return RAPT_BIND_K;
+    case RAPT_BIND_TEXEL_V:
+        return RAPT_BIND_V;
+    case RAPT_BIND_TEXEL_Q:
+        return RAPT_BIND_Q;
+    case RAPT_BIND_TEXEL_DECAY:
+        return RAPT_BIND_DECAY;
+    default:
+        return binding;
+    }
+}
+
 #define REFUSE(...)                                                                                                    \
     do {                                                                                                               \
         snprintf(reason, size, __VA_ARGS__);                                                                           \
@@ -48,7 +82,7 @@ uint64_t rapt_window_limit(const rapt_caps *caps, rapt_operand_kind kind)
     } while (0)
 
 /* What the device must have, whatever the problem. */
-static bool device_accepts(const rapt_kernel_row *row, const rapt_caps *caps, char *reason, size_t size)
+bool rapt_device_accepts(const rapt_kernel_row *row, const rapt_caps *caps, char *reason, size_t size)
 {
     uint64_t missing = row->features & ~caps->features;
     for (uint32_t i = 0; missing != 0; i++, missing >>= 1)
@@ -192,6 +226,13 @@ static uint32_t constant_value(const rapt_kernel_constant *c, const rapt_problem
     case RAPT_CONST_EXTRAS:
         return p->extras << RAPT_PARAM_EXTRA_SHIFT | (p->bias ? RAPT_PARAM_BIAS : 0) | (p->blocks ? RAPT_PARAM_BLOCKS : 0) |
                (choice->listed ? RAPT_PARAM_LISTED : 0);
+    case RAPT_CONST_DECAY: /* of linear attention: linear.c */
+    case RAPT_CONST_LOG_DECAY:
+    case RAPT_CONST_BETA:
+    case RAPT_CONST_NORMALIZE:
+    case RAPT_CONST_PHI:
+    case RAPT_CONST_PASS:
+        break;
     }
     return 0;
 }
@@ -273,7 +314,7 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
                      reason, size))
         return false;
     c->passed++;
-    if (!device_accepts(row, caps, reason, size))
+    if (!rapt_device_accepts(row, caps, reason, size))
         return false;
     c->passed++;
     if (!buffers_fit(row, p, caps, reason, size))
@@ -379,7 +420,7 @@ static bool judge(const rapt_problem *problem, const rapt_caps *caps, const rapt
         const rapt_kernel_row *row = &table->rows[i];
         rapt_candidate *c = &candidates[i];
         if ((row->family == RAPT_FAMILY_MERGE) != merge || row->family == RAPT_FAMILY_PEAK ||
-            row->family == RAPT_FAMILY_MAP || row->family == RAPT_FAMILY_ROUTE || c->unfit)
+            row->family == RAPT_FAMILY_MAP || row->family == RAPT_FAMILY_ROUTE || row->family == RAPT_FAMILY_STATE || c->unfit)
             continue;
         rapt_choice choice;
         *c = (rapt_candidate){.row = row, .score = row->score[caps->device_class]};
@@ -474,7 +515,7 @@ rapt_status rapt_select_map(const rapt_problem *problem, const rapt_caps *caps, 
         }
         *c = (rapt_candidate){.row = row, .score = row->score[caps->device_class]};
         char blocked[sizeof c->reason - 24];
-        c->chosen = device_accepts(row, caps, c->reason, sizeof c->reason) &&
+        c->chosen = rapt_device_accepts(row, caps, c->reason, sizeof c->reason) &&
                     buffers_fit(row, problem, caps, c->reason, sizeof c->reason);
         if (c->chosen && verdicts != NULL && verdicts->blocked != NULL &&
             verdicts->blocked(verdicts->user, row, blocked, sizeof blocked)) {

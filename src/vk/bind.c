@@ -211,11 +211,7 @@ static rapt_status write_push(rapt_binding *binding, uint32_t index, const rapt_
         rapt_status status = place(binding, op, &step->windows[i], &bound[op->role], &r, error);
         if (status != RAPT_OK)
             return status;
-        int tensor = rapt_role_tensor((rapt_role)op->role);
-        bool storage = op->role >= RAPT_ROLE_SOURCE_Q && op->role <= RAPT_ROLE_FACTOR_K; /* of q's dtype */
-        uint32_t element = storage       ? rapt_dtype_size(binding->plan->problem.dtype)
-                           : tensor >= 0 ? RAPT_T_ELEMENT(&binding->plan->problem, tensor)
-                                         : 4;
+        uint32_t element = rapt_plan_role_element(binding->plan, (rapt_role)op->role);
         uint32_t texel = rapt_operand_texel_bytes((rapt_operand_kind)op->kind);
         if (r.lead % element != 0 || (texel != 0 && r.lead % texel != 0))
             return rapt_fail(error, RAPT_ERROR_INVALID, "%s: offset is not a multiple of %u bytes",
@@ -225,11 +221,7 @@ static rapt_status write_push(rapt_binding *binding, uint32_t index, const rapt_
             params->user_base[op->role - RAPT_ROLE_USER] = (uint32_t)(r.lead / element);
             continue;
         }
-        uint32_t base = op->binding == RAPT_BIND_TEXEL_K   ? RAPT_BIND_K
-                        : op->binding == RAPT_BIND_TEXEL_V ? RAPT_BIND_V
-                        : op->binding == RAPT_BIND_TEXEL_Q ? RAPT_BIND_Q
-                                                           : op->binding;
-        binding->push[index][base - 1] += (uint32_t)(r.lead / element);
+        binding->push[index][rapt_binding_base(op->binding) - 1] += (uint32_t)(r.lead / element);
     }
     return RAPT_OK;
 }

@@ -228,7 +228,7 @@ rapt_status rapt_wait(rapt_binding *binding, uint64_t timeout, rapt_error *error
     read_timestamps(binding);
     double ns = binding->timing.device_ns > 0 ? binding->timing.device_ns : wall;
     /* The first run of a pipeline may include the driver's compilation. */
-    if (!device->caps.no_execution && binding->submits++ > 0)
+    if (!device->caps.no_execution && binding->submits++ > 0 && binding->plan->op == RAPT_OP_ATTENTION)
         rapt_device_note_throughput(device, (double)binding->plan->problem.flops, ns * 1e-9);
     return check_canaries(binding, error);
 }

@@ -98,7 +98,7 @@ static bool stands_for_others(const check *c, const rapt_kernel_info *info)
 /* One tally per mask and per row. Rows that merge cannot be forced: cases with key splits run them. */
 static int list_tallies(check *c)
 {
-    static const char *const not_attention[] = {"merge", "peak", "map", "route"};
+    static const char *const not_attention[] = {"merge", "peak", "map", "route", "state"};
     c->tallies = calloc(MAX_MASKS + rapt_kernel_count(), sizeof *c->tallies);
     if (!c->tallies)
         return tool_no_memory();

@@ -1,0 +1,53 @@
+// Running states and where they come from: what scan.comp, products.comp and copy.comp share.
+//
+// Bindings: norm_in at 2, state_in at 3, running states at 4, running normalisers at 7. Those of chunks are at 8 and 6,
+// what chunks multiply by at 5.
+#define STATE_IN_BASE pc.base[2]
+#define NORM_IN_BASE pc.base[1]
+#define STATE_BASE pc.base[3]
+#define NORM_BASE pc.base[6]
+#define STEPS_BASE pc.base[4]
+#define CHUNKS_BASE pc.base[7]
+#define CHUNK_NORMS_BASE pc.base[5]
+RAPT_DECLARE_LINEAR_PARAMS
+layout(std430, set = 0, binding = 2) readonly buffer NormsIn { float norms_in[]; };
+layout(std430, set = 0, binding = 3) readonly buffer StatesIn { float states_in[]; };
+layout(std430, set = 0, binding = 4) buffer States { float states[]; };
+layout(std430, set = 0, binding = 7) buffer Norms { float norms[]; };
+
+// Four columns of a state, of which `count` exist: 0, or from a buffer.
+vec4 first_state(uint b, uint h, uint row, uint column, uint count)
+{
+    vec4 x = vec4(0.0);
+    if ((pc.flags & RAPT_LINEAR_READ_IN) != 0u) {
+        uint at = STATE_IN_BASE + b * p.state_in_stride_b + h * p.state_in_stride_h + row * p.state_in_stride_k + column;
+        for (uint i = 0u; i < count; i++)
+            x[i] = states_in[at + i];
+    } else if ((pc.flags & RAPT_LINEAR_READ_STATE) != 0u) {
+        uint at = STATE_BASE + b * p.state_stride_b + h * p.state_stride_h + row * p.state_stride_k + column;
+        for (uint i = 0u; i < count; i++)
+            x[i] = states[at + i];
+    }
+    return x;
+}
+float first_norm(uint b, uint h, uint row)
+{
+    if ((pc.flags & RAPT_LINEAR_READ_IN) != 0u)
+        return norms_in[NORM_IN_BASE + b * p.norm_in_stride_b + h * p.norm_in_stride_h + row];
+    if ((pc.flags & RAPT_LINEAR_READ_STATE) != 0u)
+        return norms[NORM_BASE + b * p.norm_stride_b + h * p.norm_stride_h + row];
+    return 0.0;
+}
+void last_state(uint b, uint h, uint row, uint column, uint count, vec4 x)
+{
+    if ((pc.flags & RAPT_LINEAR_WRITE_STATE) == 0u)
+        return;
+    uint at = STATE_BASE + b * p.state_stride_b + h * p.state_stride_h + row * p.state_stride_k + column;
+    for (uint i = 0u; i < count; i++)
+        states[at + i] = x[i];
+}
+void last_norm(uint b, uint h, uint row, float x)
+{
+    if ((pc.flags & RAPT_LINEAR_WRITE_STATE) != 0u)
+        norms[NORM_BASE + b * p.norm_stride_b + h * p.norm_stride_h + row] = x;
+}
