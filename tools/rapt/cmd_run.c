@@ -313,6 +313,7 @@ static const char *const examples[] = {
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --dtype f16 --caps no-subgroup --explain",
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --cu-seqlens-q A.npy --cu-seqlens-k B.npy",
     "rapt run neighborhood --help",
+    "rapt run linear --help",
     "rapt run system --help",
     NULL,
 };
@@ -378,13 +379,17 @@ int tool_run(int argc, char **argv)
     int code;
     if (argc > 1 && strcmp(argv[1], "system") == 0)
         return tool_run_system(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "linear") == 0)
+        return tool_run_linear(argc - 1, argv + 1);
     o.problem.grid.used = argc > 1 && strcmp(argv[1], "neighborhood") == 0;
     if (!tool_arguments(argc, argv, o.problem.grid.used ? &grid_usage : &usage, words, 1, &count, &code))
         return code;
     if (count == 0)
-        return tool_error(TOOL_BAD_INPUT, "which operator? rapt run attention .., neighborhood .., or system NAME ..");
+        return tool_error(TOOL_BAD_INPUT,
+                          "which operator? rapt run attention .., neighborhood .., linear .., or system NAME ..");
     if (!o.problem.grid.used && strcmp(words[0], "attention") != 0)
-        return tool_error(TOOL_BAD_INPUT, "unknown operator '%.60s'; attention, neighborhood, or system NAME, is what there is",
+        return tool_error(TOOL_BAD_INPUT,
+                          "unknown operator '%.60s'; attention, neighborhood, linear, or system NAME, is what there is",
                           words[0]);
     if (!o.out)
         return tool_error(TOOL_BAD_INPUT, "--out FILE is missing");

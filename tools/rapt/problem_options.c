@@ -206,7 +206,7 @@ static bool shapes_from_option(const char *text, rapt_grid *g, uint64_t size[7],
 
 /* ---- conversion ---- */
 
-static bool convert(tensor_file *t, rapt_dtype dtype, rapt_error *error)
+bool tool_convert(tensor_file *t, rapt_dtype dtype, rapt_error *error)
 {
     if (t->dtype == dtype)
         return true;
@@ -420,7 +420,7 @@ static bool read_like_output(const char *option, const char *path, tool_problem 
     const rapt_tensor *out = &p->desc.out;
     uint64_t shape[4];
     char got[200], want[200];
-    if (!read_one(option, path, p, t, error) || !convert(t, out->dtype, error))
+    if (!read_one(option, path, p, t, error) || !tool_convert(t, out->dtype, error))
         return false;
     file_shape(out, p->bnhd, shape);
     tensor_file_shape(4, t->shape, got, sizeof got);
@@ -468,7 +468,7 @@ static bool read_extras(const tool_problem_options *o, tool_problem *p, rapt_err
             if (t->dtype == RAPT_I32 || t->rank != extras[n].rank)
                 return tool_fail(error, RAPT_ERROR_INVALID, "%s %s: %s with %u axes; a float type with %u is needed", option,
                                  path, rapt_dtype_name(t->dtype), t->rank, extras[n].rank);
-            if (!convert(t, p->desc.q.dtype, error))
+            if (!tool_convert(t, p->desc.q.dtype, error))
                 return false;
         } else if (!tensor_file_read(path, t, error)) {
             return false;
@@ -517,7 +517,7 @@ bool tool_problem_make(const tool_problem_options *o, bool want_lse, tool_proble
     if (!describe(p, size, dtype, want_lse, error) || !read_sequences(o, p, error) || !read_extras(o, p, error))
         return false;
     return o->shape ||
-           (convert(&p->q, dtype, error) && convert(&p->k, dtype, error) && convert(&p->v, dtype, error));
+           (tool_convert(&p->q, dtype, error) && tool_convert(&p->k, dtype, error) && tool_convert(&p->v, dtype, error));
 }
 
 rapt_check_inputs tool_problem_inputs(const tool_problem *p)

@@ -185,4 +185,7 @@ void tool_problem_line(const tool_problem *problem, char *text, size_t capacity)
 uint32_t tool_problem_out_shape(const tool_problem *problem, uint64_t shape[TENSOR_FILE_RANK]);
 uint32_t tool_problem_lse_shape(const tool_problem *problem, uint64_t shape[TENSOR_FILE_RANK]);
 
+/* Rounds or widens what a file holds to another type of numbers. */
+bool tool_convert(tensor_file *t, rapt_dtype dtype, rapt_error *error);
+
 #endif

@@ -97,6 +97,7 @@ int tool_json_print(cJSON *json, const char *path);
 int tool_devices(int argc, char **argv);
 int tool_run(int argc, char **argv);
 int tool_run_system(int argc, char **argv);
+int tool_run_linear(int argc, char **argv);
 int tool_explain_command(int argc, char **argv);
 int tool_check(int argc, char **argv);
 int tool_bench(int argc, char **argv);

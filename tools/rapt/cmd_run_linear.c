@@ -1,0 +1,470 @@
+/* rapt run linear: linear attention and its relatives on tensors from files. */
+#include "problem_options.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The files that may be given, in this order. */
+enum { Q, K, V, DECAY, GATE, LOG_GATE, BETA, A, B, STATE_IN, NORM_IN, CU_SEQLENS, INPUTS };
+static const char *const input_names[INPUTS] = {"--q",   "--k", "--v", "--decay",    "--gate",    "--log-gate",
+                                                "--beta", "--a", "--b", "--state-in", "--norm-in", "--cu-seqlens"};
+
+typedef struct run_options {
+    const char *in[INPUTS];
+    const char *out, *state_out, *norm_out;
+    const char *rule, *feature, *scale, *chunk, *dtype, *kernel, *limit, *time;
+    tool_device_options device;
+    bool normalize, recurrent, explain, json;
+} run_options;
+
+/* Everything that must be put away at the end. */
+typedef struct run {
+    const run_options *o;
+    rapt_linear_desc d;
+    tensor_file file[INPUTS];
+    tool_device device;
+    rapt_plan *plan;
+    rapt_binding *binding;
+    rapt_buffer *buffer[INPUTS], *out, *state_out, *norm_out;
+    rapt_plan_info info;
+    cJSON *json;
+    int64_t repeats;
+} run;
+
+static void run_close(run *r)
+{
+    rapt_binding_destroy(&r->binding);
+    for (size_t n = 0; n < INPUTS; n++) {
+        rapt_buffer_destroy(&r->buffer[n]);
+        tensor_file_free(&r->file[n]);
+    }
+    rapt_buffer_destroy(&r->out);
+    rapt_buffer_destroy(&r->state_out);
+    rapt_buffer_destroy(&r->norm_out);
+    rapt_plan_destroy(&r->plan);
+    tool_device_close(&r->device);
+    cJSON_Delete(r->json);
+}
+
+/* ---- files ---- */
+
+/* A contiguous tensor of a file's axes. */
+static rapt_tensor tensor_of(const tensor_file *t)
+{
+    rapt_tensor out = {.dtype = t->dtype, .rank = t->rank};
+    int64_t stride = 1;
+    for (uint32_t axis = t->rank; axis-- > 0;) {
+        out.size[axis] = t->shape[axis];
+        out.stride[axis] = stride;
+        stride *= (int64_t)(t->shape[axis] ? t->shape[axis] : 1);
+    }
+    return out;
+}
+
+static bool read_inputs(run *r, rapt_error *error)
+{
+    for (int n = 0; n < INPUTS; n++) {
+        const char *path = r->o->in[n];
+        tensor_file *t = &r->file[n];
+        if (!path && n <= V)
+            return tool_fail(error, RAPT_ERROR_INVALID, "%s FILE is missing", input_names[n]);
+        if (!path)
+            continue;
+        if (!tensor_file_read(path, t, error))
+            return false;
+        if (t->rank > RAPT_MAX_RANK || t->rank == 0)
+            return tool_fail(error, RAPT_ERROR_INVALID, "%s %s: %u axes, 1 to 4 are needed", input_names[n], path, t->rank);
+        if ((t->dtype == RAPT_I32) != (n == CU_SEQLENS))
+            return tool_fail(error, RAPT_ERROR_INVALID, "%s %s: %s; %s is needed", input_names[n], path,
+                             rapt_dtype_name(t->dtype), n == CU_SEQLENS ? "int32" : "float32 or float16");
+        if ((n == STATE_IN || n == NORM_IN) && t->dtype != RAPT_F32)
+            return tool_fail(error, RAPT_ERROR_INVALID, "%s %s: %s; float32 is needed", input_names[n], path,
+                             rapt_dtype_name(t->dtype));
+    }
+    for (int n = K; n <= V; n++)
+        if (r->file[n].dtype != r->file[Q].dtype)
+            return tool_fail(error, RAPT_ERROR_INVALID, "Q, K and V differ in dtype: %s is %s, %s is %s", r->o->in[Q],
+                             rapt_dtype_name(r->file[Q].dtype), r->o->in[n], rapt_dtype_name(r->file[n].dtype));
+    return true;
+}
+
+static bool one_of(const char *option, const char *word, const char *(*name)(unsigned), unsigned count, unsigned *out,
+                   const char *list, rapt_error *error)
+{
+    for (unsigned n = 0; n < count; n++)
+        if (strcmp(word, name(n)) == 0) {
+            *out = n;
+            return true;
+        }
+    return tool_fail(error, RAPT_ERROR_INVALID, "%s '%.60s': %s is needed", option, word, list);
+}
+static const char *rule_name(unsigned n) { return rapt_linear_rule_name((rapt_linear_rule)n); }
+static const char *feature_name(unsigned n) { return rapt_phi_name((rapt_phi)n); }
+static const char *dtype_name(unsigned n) { return rapt_dtype_name((rapt_dtype)(n + RAPT_F32)); }
+
+/* Feature maps of the published systems that are not built in. */
+static bool is_planned(const char *feature)
+{
+    static const char *const names[] = {"taylor2", "poly", "focused", "lognormal", "cosine"};
+    const size_t length = strlen(feature);
+    for (size_t n = 0; n < TOOL_COUNT(names); n++)
+        if (strcmp(feature, names[n]) == 0)
+            return true;
+    return length > 5 && strcmp(feature + length - 5, ".glsl") == 0;
+}
+
+static bool parse_words(run *r, rapt_dtype *dtype, rapt_error *error)
+{
+    const run_options *o = r->o;
+    rapt_linear_desc *d = &r->d;
+    unsigned rule = 0, feature = 0, type = (unsigned)r->file[Q].dtype - RAPT_F32;
+    int64_t chunk = 0, limit = 0;
+    double scale = 1;
+    if (o->rule && !one_of("--rule", o->rule, rule_name, RAPT_LINEAR_RULE_COUNT, &rule, "none, delta or dplr", error))
+        return false;
+    if (o->feature && is_planned(o->feature))
+        return tool_fail(error, RAPT_ERROR_UNSUPPORTED,
+                         "--feature %.60s is not there yet: identity, elu1, relu, relu2, exp and softmax are", o->feature);
+    if (o->feature && !one_of("--feature", o->feature, feature_name, RAPT_PHI_COUNT, &feature,
+                              "identity, elu1, relu, relu2, exp or softmax", error))
+        return false;
+    if (o->dtype && !one_of("--dtype", o->dtype, dtype_name, 3, &type, "f32, f16 or bf16", error))
+        return false;
+    if (o->chunk && o->recurrent)
+        return tool_fail(error, RAPT_ERROR_INVALID, "--chunk and --recurrent exclude each other");
+    if (o->chunk && !tool_integer("--chunk", o->chunk, 1, 1024, &chunk, error))
+        return false;
+    if (o->limit && !tool_integer("--workspace-limit", o->limit, 1, INT64_MAX, &limit, error))
+        return false;
+    if (o->scale && !tool_number("--scale", o->scale, &scale, error))
+        return false;
+    if (!isfinite((float)scale))
+        return tool_fail(error, RAPT_ERROR_INVALID, "--scale '%.40s': beyond single precision", o->scale);
+    if (!!o->in[DECAY] + !!o->in[GATE] + !!o->in[LOG_GATE] > 1)
+        return tool_fail(error, RAPT_ERROR_INVALID, "--decay, --gate and --log-gate exclude each other");
+    if (o->in[STATE_IN] && o->normalize && !o->in[NORM_IN])
+        return tool_fail(error, RAPT_ERROR_INVALID, "--normalize with --state-in needs --norm-in too");
+    if ((o->in[NORM_IN] || o->norm_out) && !o->normalize)
+        return tool_fail(error, RAPT_ERROR_INVALID, "%s needs --normalize", o->in[NORM_IN] ? "--norm-in" : "--norm-out");
+    *dtype = (rapt_dtype)(type + RAPT_F32);
+    d->rule = (rapt_linear_rule)rule;
+    d->feature = (rapt_phi)feature;
+    d->form = o->recurrent ? RAPT_LINEAR_RECURRENT : o->chunk ? RAPT_LINEAR_CHUNKED : RAPT_LINEAR_AUTO;
+    d->chunk = (uint32_t)chunk;
+    d->workspace_limit = (uint64_t)limit;
+    d->kernel = o->kernel;
+    d->scale = (float)scale;
+    d->flags = RAPT_LINEAR_SCALE | (o->normalize ? RAPT_LINEAR_NORMALIZE : 0) |
+               (o->in[LOG_GATE] ? RAPT_LINEAR_LOG_DECAY : 0);
+    return true;
+}
+
+static bool check_cu_seqlens(const run *r, uint64_t packed, rapt_error *error)
+{
+    const tensor_file *t = &r->file[CU_SEQLENS];
+    const int32_t *cu = t->data;
+    const char *path = r->o->in[CU_SEQLENS];
+    if (t->rank != 1 || t->count < 1 || cu[0] != 0)
+        return tool_fail(error, RAPT_ERROR_INVALID, "--cu-seqlens %s: one axis that begins with 0 is needed", path);
+    for (uint64_t n = 1; n < t->count; n++)
+        if (cu[n] < cu[n - 1])
+            return tool_fail(error, RAPT_ERROR_INVALID, "--cu-seqlens %s: entry %" PRIu64 " is %d, below the %d before it",
+                             path, n, (int)cu[n], (int)cu[n - 1]);
+    if ((uint64_t)cu[t->count - 1] != packed)
+        return tool_fail(error, RAPT_ERROR_INVALID,
+                         "--cu-seqlens %s: ends at %d, but the packed sequence axis has %" PRIu64, path,
+                         (int)cu[t->count - 1], packed);
+    return true;
+}
+
+static bool describe(run *r, rapt_error *error)
+{
+    const run_options *o = r->o;
+    rapt_linear_desc *d = &r->d;
+    rapt_dtype dtype = RAPT_F32;
+    if (!read_inputs(r, error) || !parse_words(r, &dtype, error))
+        return false;
+    for (int n = 0; n < CU_SEQLENS; n++)
+        if (o->in[n] && !tool_convert(&r->file[n], n <= V || n == A || n == B ? dtype : RAPT_F32, error))
+            return false;
+    rapt_tensor *const tensors[CU_SEQLENS] = {&d->q,    &d->k, &d->v, &d->decay,    &d->gate,   &d->gate,
+                                              &d->beta, &d->a, &d->b, &d->state_in, &d->norm_in};
+    for (int n = 0; n < CU_SEQLENS; n++)
+        if (o->in[n])
+            *tensors[n] = tensor_of(&r->file[n]);
+    if (d->q.rank != 4 || d->v.rank != 4 || d->k.rank != 4)
+        return tool_fail(error, RAPT_ERROR_INVALID, "Q, K and V need four axes, (batch, heads, sequence, features)");
+    uint64_t heads = d->q.size[1];
+    heads = d->k.size[1] > heads ? d->k.size[1] : heads;
+    heads = d->v.size[1] > heads ? d->v.size[1] : heads;
+    d->out = rapt_tensor_bhnd(dtype, d->q.size[0], heads, d->q.size[2], d->v.size[3]);
+    uint64_t states = d->q.size[0];
+    if (o->in[CU_SEQLENS]) {
+        if (!check_cu_seqlens(r, d->q.size[2], error))
+            return false;
+        const int32_t *cu = r->file[CU_SEQLENS].data;
+        states = r->file[CU_SEQLENS].count - 1;
+        if (states == 0 || states > 1u << 30)
+            return tool_fail(error, RAPT_ERROR_INVALID, "--cu-seqlens %s: no sequences, or more than 2^30",
+                             o->in[CU_SEQLENS]);
+        d->sequences = (uint32_t)states;
+        for (uint64_t n = 0; n < states; n++)
+            if ((uint64_t)(cu[n + 1] - cu[n]) > d->max_seqlen)
+                d->max_seqlen = (uint64_t)(cu[n + 1] - cu[n]);
+    }
+    if (o->state_out)
+        d->state_out = rapt_tensor_bhnd(RAPT_F32, states, heads, d->q.size[3], d->v.size[3]);
+    if (o->norm_out)
+        d->norm_out = (rapt_tensor){.dtype = RAPT_F32,
+                                    .rank = 3,
+                                    .size = {states, heads, d->q.size[3]},
+                                    .stride = {(int64_t)(heads * d->q.size[3]), (int64_t)d->q.size[3], 1}};
+    return true;
+}
+
+/* ---- the steps ---- */
+
+static rapt_status bind(run *r, rapt_error *error)
+{
+    rapt_linear_args args = RAPT_LINEAR_ARGS_INIT;
+    rapt_slot *const slots[INPUTS] = {&args.q,    &args.k, &args.v, &args.decay,    &args.decay,   &args.decay,
+                                      &args.beta, &args.a, &args.b, &args.state_in, &args.norm_in, &args.cu_seqlens};
+    for (int n = 0; n < INPUTS; n++) {
+        if (!r->o->in[n])
+            continue;
+        const uint64_t bytes = r->file[n].count * rapt_dtype_size(r->file[n].dtype);
+        rapt_status status = rapt_buffer_create(r->device.device, bytes ? bytes : 1, &r->buffer[n], error);
+        if (status == RAPT_OK && bytes)
+            status = rapt_buffer_upload(r->buffer[n], 0, r->file[n].data, bytes, error);
+        if (status != RAPT_OK)
+            return status;
+        slots[n]->buffer = r->buffer[n];
+    }
+    const struct {
+        const rapt_tensor *tensor;
+        rapt_buffer **buffer;
+        rapt_slot *slot;
+    } outputs[] = {{&r->d.out, &r->out, &args.out},
+                   {&r->d.state_out, &r->state_out, &args.state_out},
+                   {&r->d.norm_out, &r->norm_out, &args.norm_out}};
+    for (size_t n = 0; n < TOOL_COUNT(outputs); n++) {
+        if (!outputs[n].tensor->dtype)
+            continue;
+        const uint64_t bytes = rapt_tensor_bytes(outputs[n].tensor);
+        const rapt_status status = rapt_buffer_create(r->device.device, bytes ? bytes : 1, outputs[n].buffer, error);
+        if (status != RAPT_OK)
+            return status;
+        outputs[n].slot->buffer = *outputs[n].buffer;
+    }
+    return rapt_linear_bind(r->plan, &args, &r->binding, error);
+}
+
+static rapt_status submit(run *r, double *device_ns, double *wall_ns, rapt_error *error)
+{
+    const double start = tool_now_ns();
+    rapt_status status = rapt_submit(r->binding, error);
+    if (status == RAPT_OK)
+        status = rapt_wait(r->binding, UINT64_MAX, error);
+    *wall_ns = tool_now_ns() - start;
+    rapt_timing timing = {.device_ns = -1};
+    if (status == RAPT_OK)
+        rapt_binding_timing(r->binding, &timing);
+    *device_ns = timing.device_ns;
+    return status;
+}
+
+static int write_results(run *r)
+{
+    rapt_error error = {0};
+    const run_options *o = r->o;
+    if (!tool_save(r->out, &r->d.out, 4, r->d.out.size, o->out, &error) ||
+        (o->state_out && !tool_save(r->state_out, &r->d.state_out, 4, r->d.state_out.size, o->state_out, &error)) ||
+        (o->norm_out && !tool_save(r->norm_out, &r->d.norm_out, 3, r->d.norm_out.size, o->norm_out, &error)))
+        return tool_report(&error);
+    if (o->json) {
+        cJSON_AddStringToObject(r->json, "out", o->out);
+        return TOOL_GOOD;
+    }
+    char text[160];
+    tensor_file_shape(4, r->d.out.size, text, sizeof text);
+    printf("out: %s, %s %s\n", o->out, r->d.out.dtype == RAPT_F16 ? "float16" : "float32", text);
+    if (o->state_out)
+        printf("state: %s, float32\n", o->state_out);
+    return TOOL_GOOD;
+}
+
+static int timed(run *r)
+{
+    const size_t count = (size_t)r->repeats;
+    double *device = malloc(count * sizeof *device), *wall = malloc(count * sizeof *wall);
+    rapt_error error = {0};
+    rapt_status status = device && wall ? RAPT_OK : RAPT_ERROR_OUT_OF_HOST_MEMORY;
+    for (size_t n = 0; n < count && status == RAPT_OK; n++)
+        status = submit(r, &device[n], &wall[n], &error);
+    if (status == RAPT_OK) {
+        const tool_figures d = tool_figures_of(device, count), w = tool_figures_of(wall, count);
+        if (r->o->json) {
+            cJSON *t = cJSON_AddObjectToObject(r->json, "time");
+            cJSON_AddNumberToObject(t, "repeats", (double)count);
+            if (d.min >= 0)
+                tool_json_figures(t, "device", d);
+            else
+                cJSON_AddNullToObject(t, "device");
+            tool_json_figures(t, "wall", w);
+        } else {
+            char a[32], b[32], c[32];
+            const bool stamps = d.min >= 0;
+            tool_duration(stamps ? d.median : w.median, a);
+            tool_duration(stamps ? d.min : w.min, b);
+            tool_duration(stamps ? d.max : w.max, c);
+            printf("%s time: median %s, min %s, max %s (%zu runs)\n", stamps ? "device" : "wall", a, b, c, count);
+        }
+    }
+    free(device);
+    free(wall);
+    return status == RAPT_OK ? TOOL_GOOD : tool_status_error(status, &error);
+}
+
+static int report_plan(run *r)
+{
+    const rapt_plan_info *i = &r->info;
+    char *text = r->o->explain || r->o->json ? tool_explain(r->plan, r->o->json ? RAPT_JSON : RAPT_TEXT) : NULL;
+    if (!text && (r->o->explain || r->o->json))
+        return tool_no_memory();
+    if (r->o->json) {
+        cJSON_AddItemToObject(r->json, "device", tool_caps_json(rapt_device_caps(r->device.device)));
+        cJSON_AddStringToObject(r->json, "kernel", i->kernel);
+        cJSON_AddNumberToObject(r->json, "dispatches", i->steps);
+        cJSON_AddNumberToObject(r->json, "workspace_bytes", (double)i->workspace_bytes);
+        cJSON_AddItemToObject(r->json, "explain", cJSON_Parse(text));
+    } else {
+        printf("kernel: %s, %s, workspace %" PRIu64 " bytes\n%s", i->kernel, i->precision, i->workspace_bytes,
+               text ? text : "");
+    }
+    free(text);
+    return TOOL_GOOD;
+}
+
+static int run_linear(run *r)
+{
+    rapt_error error = {0};
+    if (!describe(r, &error))
+        return tool_report(&error);
+    int code = tool_kernel_known(r->o->kernel);
+    if (code == TOOL_GOOD)
+        code = tool_device_open(&r->o->device, r->o->json, &r->device);
+    if (code != TOOL_GOOD)
+        return code;
+    rapt_status status = rapt_linear_plan(r->device.device, &r->d, &r->plan, &error);
+    if (status == RAPT_OK)
+        status = rapt_plan_prepare(r->plan, &error);
+    if (status == RAPT_OK)
+        status = rapt_plan_describe(r->plan, &r->info, &error);
+    if (status != RAPT_OK)
+        return tool_status_error(status, &error);
+    code = report_plan(r);
+    if (code != TOOL_GOOD)
+        return code;
+    double device_ns, wall_ns;
+    status = bind(r, &error);
+    if (status == RAPT_OK)
+        status = submit(r, &device_ns, &wall_ns, &error);
+    if (status != RAPT_OK)
+        return tool_status_error(status, &error);
+    code = write_results(r);
+    if (code == TOOL_GOOD && r->repeats > 0)
+        code = timed(r);
+    if (code == TOOL_GOOD && r->o->json) {
+        cJSON *json = r->json;
+        r->json = NULL;
+        code = tool_json_print(json, NULL);
+    }
+    return code;
+}
+
+static const char text[] =
+    "Linear attention: a state per head instead of scores. With phi the feature map (on Q and K)\n"
+    "and alpha_t the decay or gate of step t (1 without):\n"
+    "  none   S_t = alpha_t S_(t-1) + beta_t k_t v_t^T\n"
+    "  delta  S_t = (I - beta_t k_t k_t^T) Diag(alpha_t) S_(t-1) + beta_t k_t v_t^T\n"
+    "  dplr   S_t = (Diag(alpha_t) + b_t a_t^T) S_(t-1) + k_t v_t^T\n"
+    "then o_t = scale * S_t^T phi(q_t); --normalize divides by scale * phi(q_t)^T z_t, where\n"
+    "z_t = alpha_t z_(t-1) + phi(k_t). Causal: token t sees tokens up to itself.\n"
+    "\n"
+    "Files are NumPy's .npy, or FILE.safetensors:NAME. Q, K: (batch, heads, N, d_k), V: (batch,\n"
+    "heads, N, d_v), of one type; each may have fewer heads than the widest, of which it is a\n"
+    "divisor: head h reads head floor(h * its heads / heads). Decays, gates, beta and states are\n"
+    "computed with as float32. The output is stored in the type computed from: float16 for f16,\n"
+    "else float32.";
+static const char *const examples[] = {
+    "rapt run linear --q Q.npy --k K.npy --v V.npy --decay lambda.npy --out O.npy",
+    "rapt run linear --q Q.npy --k K.npy --v V.npy --log-gate G.npy --out O.npy --state-out S.npy",
+    "rapt run linear --q Q.npy --k K.npy --v V.npy --rule delta --beta B.npy --out O.npy --chunk 64 --explain",
+    "rapt run linear --q Q.npy --k K.npy --v V.npy --feature elu1 --normalize --out O.npy --recurrent --time 20",
+    NULL,
+};
+
+int tool_run_linear(int argc, char **argv)
+{
+    run_options o = {0};
+    const tool_option options[] = {
+        {"--q", "FILE", "queries: npy file, or FILE.safetensors:NAME", &o.in[Q], NULL},
+        {"--k", "FILE", "keys", &o.in[K], NULL},
+        {"--v", "FILE", "values", &o.in[V], NULL},
+        {"--out", "FILE", "where the output goes (npy)", &o.out, NULL},
+        {"--decay", "FILE", "alpha: (heads), fixed, or (batch, heads, N)", &o.in[DECAY], NULL},
+        {"--gate", "FILE", "alpha of each channel: (batch, heads, N, d_k)", &o.in[GATE], NULL},
+        {"--log-gate", "FILE", "its natural logarithm, shaped alike", &o.in[LOG_GATE], NULL},
+        {"--beta", "FILE", "(batch, heads, N); default 1; not with dplr", &o.in[BETA], NULL},
+        {"--rule", "none|delta|dplr", "how a token changes the state; default none", &o.rule, NULL},
+        {"--a", "FILE", "dplr: what reads the state, (batch, heads, N, d_k)", &o.in[A], NULL},
+        {"--b", "FILE", "dplr: what writes it", &o.in[B], NULL},
+        {"--feature", "NAME", "identity (the default), elu1 (elu(x) + 1), relu, relu2, exp, or\nsoftmax (over d_k)",
+         &o.feature, NULL},
+        {"--normalize", NULL, "divide by the normaliser; rule none only", NULL, &o.normalize},
+        {"--scale", "X", "default 1", &o.scale, NULL},
+        {"--state-in", "FILE", "S_0: float32 (batch, heads, d_k, d_v); default 0", &o.in[STATE_IN], NULL},
+        {"--state-out", "FILE", "also write S_N", &o.state_out, NULL},
+        {"--norm-in", "FILE", "z_0: float32 (batch, heads, d_k); needed with --normalize and --state-in",
+         &o.in[NORM_IN], NULL},
+        {"--norm-out", "FILE", "also write z_N", &o.norm_out, NULL},
+        {"--chunk", "N", "in chunks of N tokens, side by side; default: chosen", &o.chunk, NULL},
+        {"--recurrent", NULL, "token by token", NULL, &o.recurrent},
+        {"--cu-seqlens", "FILE",
+         "sequences of different lengths, packed along the sequence axis of one\n"
+         "batch: int32, rising from 0 to the packed length; states are then\n(sequences, heads, ..)",
+         &o.in[CU_SEQLENS], NULL},
+        {"--workspace-limit", "BYTES", "of the chunked form; default 64 MiB", &o.limit, NULL},
+        {"--dtype", "f32|f16|bf16", "type to store and compute from; default: that of the files", &o.dtype, NULL},
+        {"--kernel", "NAME", "force this kernel row (see rapt compile --list); refused where it\ncannot run", &o.kernel,
+         NULL},
+        TOOL_OPTIONS_DEVICE(o.device),
+        {"--explain", NULL, "tell why this kernel was chosen and the others were not", NULL, &o.explain},
+        {"--time", "N", "then run N times more and tell the time", &o.time, NULL},
+        {"--json", NULL, "everything as JSON on standard output", NULL, &o.json},
+        {NULL, NULL, NULL, NULL, NULL},
+    };
+    const tool_usage usage = {"rapt run linear --q FILE --k FILE --v FILE --out FILE [options]", text, examples, options};
+    const char *words[1];
+    size_t count;
+    int code;
+    if (!tool_arguments(argc, argv, &usage, words, 0, &count, &code))
+        return code;
+    const char *const outs[] = {o.out, o.state_out, o.norm_out};
+    if (!o.out)
+        return tool_error(TOOL_BAD_INPUT, "--out FILE is missing");
+    for (size_t n = 0; n < TOOL_COUNT(outs); n++)
+        for (size_t m = 0; m < n; m++)
+            if (outs[n] && outs[m] && strcmp(outs[n], outs[m]) == 0)
+                return tool_error(TOOL_BAD_INPUT, "two outputs are the same file, %s", outs[n]);
+    rapt_error error = {0};
+    run r = {.o = &o, .d = RAPT_LINEAR_DESC_INIT, .info = RAPT_PLAN_INFO_INIT};
+    if (o.time && !tool_integer("--time", o.time, 1, 1000000, &r.repeats, &error))
+        return tool_report(&error);
+    r.json = o.json ? cJSON_CreateObject() : NULL;
+    code = o.json && !r.json ? tool_no_memory() : run_linear(&r);
+    run_close(&r);
+    return code;
+}
