@@ -61,7 +61,8 @@ SOURCES = ["literal", "head_dim_qk", "head_dim_v", "causal", "varlen", "partial"
 SUPPORTS = {"causal": 1, "varlen": 2, "partial": 4, "group": 8, "unaligned": 16, "bench-only": 32, "window": 64,
             "soft-cap": 128, "extras": 256, "links": 512, "walks": 1024, "scans": 2048, "products": 4096, "copies": 8192,
             "rule-none": 16384, "rule-delta": 32768, "rule-dplr": 65536, "normalize": 131072, "beta": 262144,
-            "blocks": 1 << 19, "grid": 1 << 20}
+            "outputs": 524288, "adds": 1048576, "gate": 2097152, "scalar-decay": 4194304, "soft-phi": 8388608,
+            "blocks": 1 << 28, "grid": 1 << 29}
 ROW_KEYS = {"name", "pairs", "defines", "dtypes", "supports", "requires", "head_dim_qk", "head_dim_v", "nq_max",
             "rows_per_tile", "keys_per_tile", "local_size", "shared_bytes", "subgroup_exact", "subgroup_min",
             "coopmat", "constants", "score", "glslang", "lab", "operands", "optimise"}

@@ -111,9 +111,9 @@ enum {
     RAPT_ROW_SOFT_CAP = 128,
     RAPT_ROW_LINKS = 512,
     RAPT_ROW_EXTRAS = 256, /* sinks, ALiBi, key biases, segments */
-    RAPT_ROW_GRID = 1 << 20, /* neighbourhoods of a grid, and nothing else */
-    RAPT_ROW_BLOCKS = 1 << 19, /* block masks */
-    /* Rows of linear attention. The first four say what a row does in a plan: */
+    RAPT_ROW_GRID = 1 << 29, /* neighbourhoods of a grid, and nothing else */
+    RAPT_ROW_BLOCKS = 1 << 28, /* block masks */
+    /* Rows of linear attention. What a row does in a plan: */
     RAPT_ROW_WALKS = 1024,   /* walks tokens with the state at hand: the recurrence, whole or within chunks */
     RAPT_ROW_SCANS = 2048,   /* passes states from chunk to chunk, where each multiplies them element by element */
     RAPT_ROW_PRODUCTS = 4096, /* the same, where each multiplies them by a matrix */
@@ -123,6 +123,11 @@ enum {
     RAPT_ROW_RULE_DPLR = 65536,
     RAPT_ROW_NORMALIZE = 131072,
     RAPT_ROW_BETA = 262144,
+    RAPT_ROW_OUTPUTS = 524288, /* like the first four: outputs of chunks from the states they begin with */
+    RAPT_ROW_ADDS = 1048576,   /* what chunks add to the state and multiply it by */
+    RAPT_ROW_GATE = 2097152,   /* decays per channel */
+    RAPT_ROW_SCALAR_DECAY = 4194304, /* no decays, or one number a token */
+    RAPT_ROW_SOFT_PHI = 8388608,     /* the feature map over all features */
 };
 
 typedef enum rapt_family {

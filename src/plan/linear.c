@@ -9,6 +9,7 @@ _Static_assert(sizeof(rapt_linear_push) == RAPT_PUSH_WORDS * 4, "rapt_step.push 
 _Static_assert(sizeof(rapt_linear_params) <= sizeof(((rapt_plan *)0)->params), "rapt_plan.params is large enough");
 
 #define DEFAULT_CHUNK 64
+#define IN_PASSES (RAPT_ROW_WALKS | RAPT_ROW_OUTPUTS | RAPT_ROW_ADDS)
 #define FEW_TOKENS 16 /* not worth chunks */
 
 #define REFUSE(...)                                                                                          \
@@ -18,23 +19,6 @@ _Static_assert(sizeof(rapt_linear_params) <= sizeof(((rapt_plan *)0)->params), "
     } while (0)
 
 /* ---- rows */
-
-/* Whether what walks may take four columns at a time. */
-static bool is_aligned(const rapt_linear_problem *p)
-{
-    static const uint8_t tensors[] = {RAPT_L_V, RAPT_L_OUT, RAPT_L_STATE_IN, RAPT_L_STATE_OUT};
-    if (p->d_v % 4 != 0)
-        return false;
-    for (unsigned i = 0; i < RAPT_COUNT(tensors); i++) {
-        const rapt_linear_tensor *t = &p->tensor[tensors[i]];
-        for (unsigned axis = 0; axis < 3; axis++)
-            if (t->stride[axis] % 4 != 0)
-                return false;
-        if (t->present && t->align < 4 * t->element)
-            return false;
-    }
-    return true;
-}
 
 static void fill_constants(rapt_plan_pipeline *pipeline, const rapt_plan *plan, uint32_t pass)
 {
@@ -157,6 +141,33 @@ static bool operands_accept(const rapt_kernel_row *row, const rapt_linear_proble
     return true;
 }
 
+/* Whether each tensor's rows begin at multiples of four elements. */
+static bool rows_aligned(const rapt_linear_problem *p, const uint8_t *tensors, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const rapt_linear_tensor *t = &p->tensor[tensors[i]];
+        for (unsigned axis = 0; axis < 3; axis++)
+            if (t->stride[axis] % 4 != 0)
+                return false;
+        if (t->present && t->align < 4 * t->element)
+            return false;
+    }
+    return true;
+}
+
+/* Whether what walks may take four columns at a time. */
+static bool is_aligned(const rapt_linear_problem *p)
+{
+    static const uint8_t tensors[] = {RAPT_L_V, RAPT_L_OUT, RAPT_L_STATE_IN, RAPT_L_STATE_OUT};
+    return p->d_v % 4 == 0 && rows_aligned(p, tensors, RAPT_COUNT(tensors));
+}
+
+/* Whether it is the row that writes the output: the one that may be forced. */
+static bool is_main(uint32_t kind, const uint32_t *passes)
+{
+    return (kind & (RAPT_ROW_WALKS | RAPT_ROW_OUTPUTS)) && passes[0] != RAPT_PASS_CHUNKS;
+}
+
 /* Judges one row for what it is to do (`kind`, RAPT_ROW_WALKS and so on) in the passes given. */
 static bool row_accepts(const rapt_plan *plan, const rapt_kernel_row *row, const rapt_verdicts *verdicts, uint32_t kind,
                         const uint32_t *passes, uint32_t pass_count, rapt_candidate *c)
@@ -165,10 +176,10 @@ static bool row_accepts(const rapt_plan *plan, const rapt_kernel_row *row, const
     const rapt_caps *caps = &plan->caps;
     char *reason = c->reason;
     const size_t size = sizeof c->reason;
-    const bool walks = kind == RAPT_ROW_WALKS;
-    const bool forced = walks && strcmp(p->kernel, row->name) == 0;
+    const bool main = is_main(kind, passes);
+    const bool forced = main && strcmp(p->kernel, row->name) == 0;
     const uint32_t rules[] = {RAPT_ROW_RULE_NONE, RAPT_ROW_RULE_DELTA, RAPT_ROW_RULE_DPLR};
-    if (walks && p->kernel[0] != 0 && !forced)
+    if (main && p->kernel[0] != 0 && !forced)
         REFUSE("another kernel is forced");
     if (!(row->supports & rules[p->rule]))
         REFUSE("does not know rule %s", rapt_linear_rule_name((rapt_linear_rule)p->rule));
@@ -198,7 +209,14 @@ static bool row_accepts(const rapt_plan *plan, const rapt_kernel_row *row, const
         REFUSE("has no beta%s", p->varlen && p->rule == RAPT_LINEAR_NONE ? " beside packed sequences: scale v by it" : "");
     if (p->normalize && !(row->supports & RAPT_ROW_NORMALIZE))
         REFUSE("has no normaliser");
-    if (!plan->aligned && !(row->supports & RAPT_ROW_UNALIGNED))
+    if (p->decay == RAPT_DECAY_CHANNEL && !(row->supports & RAPT_ROW_GATE))
+        REFUSE("has no decays per channel");
+    if (p->decay != RAPT_DECAY_CHANNEL && !(row->supports & RAPT_ROW_SCALAR_DECAY))
+        REFUSE("is for decays per channel");
+    if (p->feature == RAPT_PHI_SOFTMAX && !(row->supports & RAPT_ROW_SOFT_PHI))
+        REFUSE("has no softmax over features");
+    const uint8_t query = RAPT_L_Q;
+    if (!(row->supports & RAPT_ROW_UNALIGNED) && (!plan->aligned || !rows_aligned(p, &query, 1)))
         REFUSE("needs offsets, strides and d_v that are multiples of 4 elements");
     c->passed++;
     for (uint32_t i = 0; i < pass_count && verdicts != NULL && verdicts->lookup != NULL; i++) {
@@ -211,12 +229,22 @@ static bool row_accepts(const rapt_plan *plan, const rapt_kernel_row *row, const
     return true;
 }
 
+static bool row_named(const rapt_kernel_table *table, const char *name)
+{
+    for (uint32_t i = 0; i < table->row_count; i++)
+        if (table->rows[i].family == RAPT_FAMILY_STATE && strcmp(table->rows[i].name, name) == 0)
+            return true;
+    return false;
+}
+
 /* The best row for `kind`. */
 static rapt_status select_row(rapt_plan *plan, const rapt_kernel_table *table, const rapt_verdicts *verdicts, uint32_t kind,
                               const uint32_t *passes, uint32_t pass_count, const rapt_kernel_row **out, rapt_error *error)
 {
     const rapt_candidate *nearest = NULL;
-    const char *what = kind == RAPT_ROW_WALKS ? "linear attention" : kind == RAPT_ROW_COPIES ? "copying" : "scanning";
+    const char *what = is_main(kind, passes)     ? "linear attention"
+                       : kind & (RAPT_ROW_WALKS | RAPT_ROW_ADDS) ? "chunks"
+                       : kind == RAPT_ROW_COPIES ? "copying" : "scanning";
     int best = -1;
     bool known = false;
     for (uint32_t i = 0; i < table->row_count; i++) {
@@ -241,7 +269,7 @@ static rapt_status select_row(rapt_plan *plan, const rapt_kernel_table *table, c
         *out = &table->rows[best];
         return RAPT_OK;
     }
-    if (kind == RAPT_ROW_WALKS && plan->linear.kernel[0] != 0 && !known)
+    if (is_main(kind, passes) && plan->linear.kernel[0] != 0 && !known && !row_named(table, plan->linear.kernel))
         return rapt_fail(error, RAPT_ERROR_INVALID, "no kernel of linear attention is named '%s' (rapt compile --list "
                                                     "names them)", plan->linear.kernel);
     if (nearest == NULL)
@@ -312,7 +340,7 @@ static rapt_window role_window(const launch *l, rapt_role role, const part *x)
     const rapt_plan *plan = l->plan;
     const rapt_linear_problem *p = &plan->linear;
     const rapt_window none = {UINT64_MAX, 0};
-    const bool walks = plan->pipelines[l->pipeline].row->supports & RAPT_ROW_WALKS;
+    const bool walks = plan->pipelines[l->pipeline].row->supports & IN_PASSES;
     const bool in_chunks = walks && l->pass != RAPT_PASS_WHOLE;
     const rapt_workspace_slot *slot = slot_of(plan, role);
     switch (role) {
@@ -399,7 +427,7 @@ static rapt_status add_step(const launch *l, const part *x, rapt_error *error)
     }
     memcpy(step->push, &push, sizeof push);
     step->groups[0] = l->groups_x;
-    step->groups[1] = (row->supports & RAPT_ROW_WALKS) && l->chunks ? l->chunks : 1;
+    step->groups[1] = (row->supports & IN_PASSES) && l->chunks ? l->chunks : 1;
     step->groups[2] = (uint32_t)(x->bh1 - x->bh0);
     return RAPT_OK;
 }
@@ -618,6 +646,18 @@ static uint64_t chunks_at_once(const rapt_plan *plan, uint64_t all, uint64_t car
     return RAPT_MIN(RAPT_MIN(count, all), plan->caps.max_groups[1]);
 }
 
+/* The row for what chunks add: one made for that, else one that walks. */
+static rapt_status select_adds(rapt_plan *plan, const rapt_kernel_table *table, const rapt_verdicts *verdicts,
+                               const rapt_kernel_row *main, const rapt_kernel_row **row, rapt_error *error)
+{
+    static const uint32_t chunks[] = {RAPT_PASS_CHUNKS}, both[] = {RAPT_PASS_OUT, RAPT_PASS_CHUNKS};
+    const bool walks = main->supports & RAPT_ROW_WALKS;
+    if (!(walks && plan->linear.kernel[0] != 0) &&
+        select_row(plan, table, verdicts, RAPT_ROW_ADDS, chunks, 1, row, NULL) == RAPT_OK)
+        return RAPT_OK;
+    return select_row(plan, table, verdicts, RAPT_ROW_WALKS, walks ? both : chunks, walks ? 2 : 1, row, error);
+}
+
 static rapt_status plan_chunked(rapt_plan *plan, const rapt_kernel_table *table, const rapt_verdicts *verdicts,
                                 const rapt_kernel_row *row, double slice_flops, rapt_error *error)
 {
@@ -650,12 +690,15 @@ static rapt_status plan_chunked(rapt_plan *plan, const rapt_kernel_table *table,
     const double all = (double)p->flops;
     if (all > slice_flops)
         count = RAPT_MIN(count, (uint64_t)RAPT_MAX((double)layout->chain * slice_flops / all, 4.0));
+    const rapt_kernel_row *scan, *adds;
+    rapt_status status = select_adds(plan, table, verdicts, row, &adds, error);
+    if (status != RAPT_OK)
+        return status;
     plan->pipelines[0] = (rapt_plan_pipeline){.row = row, .base = row};
-    plan->pipelines[1] = plan->pipelines[0];
+    plan->pipelines[1] = (rapt_plan_pipeline){.row = adds, .base = adds};
     fill_constants(&plan->pipelines[0], plan, RAPT_PASS_OUT);
     fill_constants(&plan->pipelines[1], plan, RAPT_PASS_CHUNKS);
-    const rapt_kernel_row *scan;
-    rapt_status status = select_row(plan, table, verdicts, products ? RAPT_ROW_PRODUCTS : RAPT_ROW_SCANS, (uint32_t[]){0},
+    status = select_row(plan, table, verdicts, products ? RAPT_ROW_PRODUCTS : RAPT_ROW_SCANS, (uint32_t[]){0},
                                     1, &scan, error);
     if (status != RAPT_OK)
         return status;
@@ -665,13 +708,18 @@ static rapt_status plan_chunked(rapt_plan *plan, const rapt_kernel_table *table,
     /* Tokens first: their windows may ask for shorter spans. */
     const double flops = token_flops(p);
     launch begin = {plan, 1, RAPT_PASS_CHUNKS, 0, 0, layout->chunk, (uint32_t)count,
-                    column_blocks(row, p->d_v) + (products ? column_blocks(row, p->d_k) : 0),
+                    adds->supports & RAPT_ROW_ADDS
+                        ? (uint32_t)rapt_div_up(p->d_k, adds->rows_per_tile)
+                        : column_blocks(adds, p->d_v) + (products ? column_blocks(adds, p->d_k) : 0),
                     flops * (products ? 1.0 + (double)p->d_k / p->d_v : 0.6)};
     launch pass = {plan, 2, 0, 0, 0, layout->chunk, (uint32_t)count,
                    products ? (uint32_t)rapt_div_up(p->d_v, 4)
                             : (uint32_t)rapt_div_up((uint64_t)p->d_k * layout->chunk_pitch / 4, scan->rows_per_tile),
                    flops / layout->chunk * (products ? p->d_k : 1.0)};
-    launch end = {plan, 0, RAPT_PASS_OUT, 0, 0, layout->chunk, (uint32_t)count, column_blocks(row, p->d_v), flops};
+    launch end = {plan, 0, RAPT_PASS_OUT, 0, 0, layout->chunk, (uint32_t)count,
+                  row->supports & RAPT_ROW_OUTPUTS ? (uint32_t)rapt_div_up(layout->chunk, row->rows_per_tile)
+                                                   : column_blocks(row, p->d_v),
+                  flops};
     uint64_t span = count * layout->chunk;
     status = fit_span(&begin, layout->chunk, &span, error);
     if (status == RAPT_OK)
@@ -722,15 +770,19 @@ static bool prefers_chunks(const rapt_plan *plan, const rapt_kernel_row *row)
     const rapt_linear_problem *p = &plan->linear;
     const uint64_t groups = p->heads * column_blocks(row, p->d_v);
     const uint32_t width = plan->caps.compute_units ? plan->caps.compute_units : 16;
+    const bool products = row->supports & RAPT_ROW_OUTPUTS; /* of tiles: less work than token by token */
     if (p->form != RAPT_LINEAR_AUTO)
         return p->form == RAPT_LINEAR_CHUNKED;
-    return p->tokens > FEW_TOKENS && p->tokens > 2ull * (p->chunk ? p->chunk : DEFAULT_CHUNK) && groups < 4ull * width;
+    if (products)
+        return p->kernel[0] != 0 || p->tokens > FEW_TOKENS;
+    return p->tokens > 2ull * (p->chunk ? p->chunk : DEFAULT_CHUNK) && groups < 4ull * width;
 }
 
 rapt_status rapt_linear_plan_make(rapt_plan *plan, const rapt_linear_problem *problem, const rapt_caps *caps,
                                   const rapt_kernel_table *table, const rapt_verdicts *verdicts, rapt_error *error)
 {
-    static const uint32_t whole[] = {RAPT_PASS_WHOLE}, chunked[] = {RAPT_PASS_CHUNKS, RAPT_PASS_OUT};
+    static const uint32_t whole[] = {RAPT_PASS_WHOLE}, chunked[] = {RAPT_PASS_OUT};
+    const uint32_t any = RAPT_ROW_WALKS | RAPT_ROW_OUTPUTS;
     rapt_arena_init(&plan->arena, &plan->allocator);
     plan->op = RAPT_OP_LINEAR;
     plan->linear = *problem;
@@ -760,11 +812,12 @@ rapt_status rapt_linear_plan_make(rapt_plan *plan, const rapt_linear_problem *pr
         plan->pipeline_count = plan->step_count = plan->slot_count = 0;
         plan->workspace_bytes = 0;
         const rapt_kernel_row *row;
-        status = select_row(plan, table, verdicts, RAPT_ROW_WALKS, whole, 0, &row, error);
+        status = select_row(plan, table, verdicts, any, chunked, 1, &row, error);
         if (status != RAPT_OK)
             return status;
         const bool chunks = attempt == 0 && prefers_chunks(plan, row);
-        status = select_row(plan, table, verdicts, RAPT_ROW_WALKS, chunks ? chunked : whole, chunks ? 2 : 1, &row, error);
+        if (!chunks)
+            status = select_row(plan, table, verdicts, RAPT_ROW_WALKS, whole, 1, &row, error);
         if (status == RAPT_OK)
             status = chunks ? plan_chunked(plan, table, verdicts, row, slice_flops, error)
                             : plan_recurrent(plan, table, verdicts, row, slice_flops, error);
