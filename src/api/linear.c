@@ -1,10 +1,12 @@
 /* Planning and binding linear attention, and the one-call form. */
 #include "api/api.h"
 
-rapt_status rapt_linear_plan(rapt_device *device, const rapt_linear_desc *desc, rapt_plan **plan, rapt_error *error)
+rapt_status rapt_linear_plan(rapt_device *device, const rapt_linear_desc *desc, rapt_plan **plan,
+                             rapt_error *error)
 {
     if (device == NULL || plan == NULL)
         return rapt_fail(error, RAPT_ERROR_INVALID, "%s is NULL", device == NULL ? "device" : "plan");
+    *plan = NULL;
     const rapt_verdicts verdicts = rapt_device_verdicts(device);
     return rapt_linear_plan_new(device, &device->caps, desc, &verdicts, plan, error);
 }
@@ -16,16 +18,19 @@ rapt_status rapt_linear_plan_for_caps(const rapt_caps *caps, const rapt_linear_d
         return rapt_fail(error, RAPT_ERROR_INVALID, "%s is NULL", caps == NULL ? "caps" : "plan");
     *plan = NULL;
     if ((unsigned)caps->device_class >= RAPT_CLASS_COUNT) /* rows are judged by it */
-        return rapt_fail(error, RAPT_ERROR_INVALID, "caps.device_class is %d, of %d classes", (int)caps->device_class,
-                         (int)RAPT_CLASS_COUNT);
+        return rapt_fail(error, RAPT_ERROR_INVALID, "caps.device_class is %d, of %d classes",
+                         (int)caps->device_class, (int)RAPT_CLASS_COUNT);
     return rapt_linear_plan_new(NULL, caps, desc, NULL, plan, error);
 }
 
-rapt_status rapt_linear_bind(rapt_plan *plan, const rapt_linear_args *args, rapt_binding **binding, rapt_error *error)
+rapt_status rapt_linear_bind(rapt_plan *plan, const rapt_linear_args *args, rapt_binding **binding,
+                             rapt_error *error)
 {
     if (plan == NULL || args == NULL || binding == NULL)
         return rapt_fail(error, RAPT_ERROR_INVALID, "%s is NULL",
-                         plan == NULL ? "plan" : args == NULL ? "args" : "binding");
+                         plan == NULL   ? "plan"
+                         : args == NULL ? "args"
+                                        : "binding");
     *binding = NULL;
     if (args->struct_size < sizeof *args)
         return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_linear_args.struct_size is %u, expected %zu",
@@ -43,21 +48,27 @@ rapt_status rapt_linear_bind(rapt_plan *plan, const rapt_linear_args *args, rapt
         {"out", RAPT_ROLE_OUT, &args->out, t[RAPT_L_OUT].bytes, t[RAPT_L_OUT].align, true},
         {"a", RAPT_ROLE_A, &args->a, t[RAPT_L_A].bytes, t[RAPT_L_A].align, false},
         {"b", RAPT_ROLE_B, &args->b, t[RAPT_L_B].bytes, t[RAPT_L_B].align, false},
-        {p->decay == RAPT_DECAY_CHANNEL ? "gate" : "decay", RAPT_ROLE_DECAY, &args->decay, t[RAPT_L_DECAY].bytes,
-         t[RAPT_L_DECAY].align, false},
+        {p->decay == RAPT_DECAY_CHANNEL ? "gate" : "decay", RAPT_ROLE_DECAY, &args->decay,
+         t[RAPT_L_DECAY].bytes, t[RAPT_L_DECAY].align, false},
         {"beta", RAPT_ROLE_BETA, &args->beta, t[RAPT_L_BETA].bytes, t[RAPT_L_BETA].align, false},
-        {"state_in", RAPT_ROLE_STATE_IN, &args->state_in, t[RAPT_L_STATE_IN].bytes, t[RAPT_L_STATE_IN].align, false},
-        {"norm_in", RAPT_ROLE_NORM_IN, &args->norm_in, t[RAPT_L_NORM_IN].bytes, t[RAPT_L_NORM_IN].align, false},
-        {"state_out", RAPT_ROLE_STATE, &args->state_out, t[RAPT_L_STATE_OUT].bytes, t[RAPT_L_STATE_OUT].align, true},
-        {"norm_out", RAPT_ROLE_NORM, &args->norm_out, t[RAPT_L_NORM_OUT].bytes, t[RAPT_L_NORM_OUT].align, true},
+        {"state_in", RAPT_ROLE_STATE_IN, &args->state_in, t[RAPT_L_STATE_IN].bytes, t[RAPT_L_STATE_IN].align,
+         false},
+        {"norm_in", RAPT_ROLE_NORM_IN, &args->norm_in, t[RAPT_L_NORM_IN].bytes, t[RAPT_L_NORM_IN].align,
+         false},
+        {"state_out", RAPT_ROLE_STATE, &args->state_out, t[RAPT_L_STATE_OUT].bytes, t[RAPT_L_STATE_OUT].align,
+         true},
+        {"norm_out", RAPT_ROLE_NORM, &args->norm_out, t[RAPT_L_NORM_OUT].bytes, t[RAPT_L_NORM_OUT].align,
+         true},
         {"cu_seqlens", RAPT_ROLE_CU_Q, &args->cu_seqlens, p->varlen ? (p->batch + 1) * 4 : 0, 4, false},
-        {"workspace", RAPT_ROLE_PART_ACC, &args->workspace, args->workspace.buffer ? plan->workspace_bytes : 0, 256, true},
+        {"workspace", RAPT_ROLE_PART_ACC, &args->workspace,
+         args->workspace.buffer ? plan->workspace_bytes : 0, 256, true},
     };
     rapt_bound bound[RAPT_ROLE_COUNT] = {{NULL, 0}};
     rapt_status status = rapt_bind_slots(plan, slots, RAPT_COUNT(slots), bound, error);
     if (status != RAPT_OK)
         return status;
-    /* Where nothing is written, states are read where they were given (those in the workspace find their place there). */
+    /* Where nothing is written, states are read where they were given (those in the workspace find their
+     * place there). */
     if (bound[RAPT_ROLE_STATE].buffer == NULL)
         bound[RAPT_ROLE_STATE] = bound[RAPT_ROLE_STATE_IN];
     if (bound[RAPT_ROLE_NORM].buffer == NULL)

@@ -1,5 +1,5 @@
-/* The known-answer probe of linear attention: a small problem through the very rows and constants that a plan will use,
- * compared with the recurrence in double precision. */
+/* The known-answer probe of linear attention: a small problem through the very rows and constants that a plan
+ * will use, compared with the recurrence in double precision. */
 #include "api/api.h"
 
 #include "api/numbers.h"
@@ -28,8 +28,8 @@ static bool is_there(const linear_case *c, unsigned t)
 }
 
 /* (batch, heads, rows, inner), rows as far apart as the plan's are aligned. rank 3: without inner. */
-static rapt_tensor tensor_of(rapt_dtype dtype, uint32_t rank, uint64_t batch, uint64_t heads, uint64_t rows, uint64_t inner,
-                             bool aligned)
+static rapt_tensor tensor_of(rapt_dtype dtype, uint32_t rank, uint64_t batch, uint64_t heads, uint64_t rows,
+                             uint64_t inner, bool aligned)
 {
     const uint64_t pitch = rank == 3 ? 1 : rapt_align_up(inner, 8) + !aligned;
     rapt_tensor t = {.dtype = dtype, .rank = rank, .size = {batch, heads, rows, inner}};
@@ -44,7 +44,8 @@ static rapt_tensor tensor_of(rapt_dtype dtype, uint32_t rank, uint64_t batch, ui
 static void make_case(const rapt_plan *plan, linear_case *c)
 {
     const rapt_linear_problem *p = &plan->linear;
-    const bool aligned = plan->aligned, out = p->tensor[RAPT_L_STATE_OUT].present || plan->layout.carried || plan->layout.chunk != 0;
+    const bool aligned = plan->aligned,
+               out = p->tensor[RAPT_L_STATE_OUT].present || plan->layout.carried || plan->layout.chunk != 0;
     memset(c, 0, sizeof *c);
     c->heads = 2;
     c->sequences = p->varlen ? 2 : 1;
@@ -60,9 +61,18 @@ static void make_case(const rapt_plan *plan, linear_case *c)
     d->chunk = plan->layout.chunk;
     d->sequences = p->varlen ? (uint32_t)c->sequences : 0;
     d->kernel = plan->pipelines[0].row->name;
-    rapt_tensor *const tensors[RAPT_L_COUNT] = {&d->q,    &d->k,        &d->v,         &d->out,     &d->a,       &d->b,
+    rapt_tensor *const tensors[RAPT_L_COUNT] = {&d->q,
+                                                &d->k,
+                                                &d->v,
+                                                &d->out,
+                                                &d->a,
+                                                &d->b,
                                                 p->decay == RAPT_DECAY_CHANNEL ? &d->gate : &d->decay,
-                                                &d->beta, &d->state_in, &d->state_out, &d->norm_in, &d->norm_out};
+                                                &d->beta,
+                                                &d->state_in,
+                                                &d->state_out,
+                                                &d->norm_in,
+                                                &d->norm_out};
     memcpy(c->tensor, tensors, sizeof tensors);
     const uint64_t total = c->tokens * c->sequences;
     d->q = d->k = tensor_of(p->dtype, 4, 1, c->heads, total, p->d_k, aligned);
@@ -78,8 +88,11 @@ static void make_case(const rapt_plan *plan, linear_case *c)
     if (p->beta)
         d->beta = tensor_of(RAPT_F32, 3, 1, c->heads, total, 1, aligned);
     const rapt_tensor state = tensor_of(RAPT_F32, 4, c->sequences, c->heads, p->d_k, p->d_v, aligned);
-    const rapt_tensor norm = {.dtype = RAPT_F32, .rank = 3, .size = {c->sequences, c->heads, p->d_k},
-                              .stride = {(int64_t)(c->heads * p->d_k), (int64_t)p->d_k, 1}, .align = 4};
+    const rapt_tensor norm = {.dtype = RAPT_F32,
+                              .rank = 3,
+                              .size = {c->sequences, c->heads, p->d_k},
+                              .stride = {(int64_t)(c->heads * p->d_k), (int64_t)p->d_k, 1},
+                              .align = 4};
     if (p->tensor[RAPT_L_STATE_IN].present)
         d->state_in = state;
     if (out)
@@ -103,7 +116,8 @@ static uint64_t at(const rapt_tensor *t, uint64_t b, uint64_t h, uint64_t row, u
 static double get(const linear_case *c, unsigned t, uint64_t b, uint64_t h, uint64_t row, uint64_t x)
 {
     const rapt_tensor *tensor = c->tensor[t];
-    return rapt_number_get(c->data[t] + at(tensor, b, h, row, x) * rapt_dtype_size(tensor->dtype), tensor->dtype);
+    return rapt_number_get(c->data[t] + at(tensor, b, h, row, x) * rapt_dtype_size(tensor->dtype),
+                           tensor->dtype);
 }
 
 /* Numbers that keep every rule's state small. */
@@ -111,7 +125,8 @@ static void fill(linear_case *c, unsigned t, uint32_t *seed)
 {
     const rapt_tensor *tensor = c->tensor[t];
     const uint32_t size = rapt_dtype_size(tensor->dtype);
-    const uint64_t inner = tensor->rank == 4 ? tensor->size[3] : 1, rows = tensor->rank == 1 ? 1 : tensor->size[2];
+    const uint64_t inner = tensor->rank == 4 ? tensor->size[3] : 1,
+                   rows = tensor->rank == 1 ? 1 : tensor->size[2];
     const uint64_t batch = tensor->rank == 1 ? 1 : tensor->size[0];
     for (uint64_t b = 0; b < batch; b++)
         for (uint64_t h = 0; h < tensor->size[tensor->rank > 1]; h++)
@@ -125,7 +140,8 @@ static void fill(linear_case *c, unsigned t, uint32_t *seed)
                         number *= 0.125f;
                     } else if (t == RAPT_L_BETA) {
                         number = 0.5f + 0.5f * number;
-                    } else if (t == RAPT_L_NORM_IN || (t == RAPT_L_NORM_OUT && (c->desc.flags & RAPT_LINEAR_IN_PLACE))) {
+                    } else if (t == RAPT_L_NORM_IN ||
+                               (t == RAPT_L_NORM_OUT && (c->desc.flags & RAPT_LINEAR_IN_PLACE))) {
                         number = fabsf(number) + 0.5f; /* at least as much as feature maps give */
                     }
                     rapt_number_put(c->data[t] + at(tensor, b, h, row, x) * size, tensor->dtype, number);
@@ -152,7 +168,8 @@ static void map_features(rapt_phi feature, double *x, uint64_t n)
 }
 
 /* One token of the recurrence; `o` receives the output. */
-static void step(const linear_case *c, uint64_t s, uint64_t h, uint64_t token, double *S, double *z, double *o)
+static void step(const linear_case *c, uint64_t s, uint64_t h, uint64_t token, double *S, double *z,
+                 double *o)
 {
     const rapt_linear_desc *d = &c->desc;
     const uint64_t n = d->q.size[3], m = d->v.size[3];
@@ -208,8 +225,8 @@ static double share_of(double got, double want, double unit, double size)
 }
 
 /* The worst error as a share of the tolerance: of outputs, and of final states in *states. */
-static double worst_error(linear_case *c, const uint8_t *out, const uint8_t *state_out, const uint8_t *norm_out,
-                          double *states)
+static double worst_error(linear_case *c, const uint8_t *out, const uint8_t *state_out,
+                          const uint8_t *norm_out, double *states)
 {
     const rapt_linear_desc *d = &c->desc;
     const uint64_t n = d->q.size[3], m = d->v.size[3];
@@ -239,12 +256,15 @@ static double worst_error(linear_case *c, const uint8_t *out, const uint8_t *sta
                 size = fmax(size, fabs(S[i]));
             for (uint64_t i = 0; i < n; i++) {
                 for (uint64_t e = 0; e < m && state_out != NULL; e++) {
-                    const double got = rapt_number_get(state_out + at(&d->state_out, s, h, i, e) * 4, RAPT_F32);
+                    const double got =
+                        rapt_number_get(state_out + at(&d->state_out, s, h, i, e) * 4, RAPT_F32);
                     *states = fmax(*states, share_of(got, S[i * m + e], 0x1p-14, size));
                 }
                 if (norm_out != NULL)
-                    *states = fmax(*states, share_of(rapt_number_get(norm_out + ((s * c->heads + h) * n + i) * 4, RAPT_F32),
-                                                     z[i], 0x1p-14, 1));
+                    *states =
+                        fmax(*states,
+                             share_of(rapt_number_get(norm_out + ((s * c->heads + h) * n + i) * 4, RAPT_F32),
+                                      z[i], 0x1p-14, 1));
             }
         }
     return worst;
@@ -253,9 +273,9 @@ static double worst_error(linear_case *c, const uint8_t *out, const uint8_t *sta
 static void begin_states(linear_case *c)
 {
     const rapt_linear_desc *d = &c->desc;
-    const unsigned from = is_there(c, RAPT_L_STATE_IN)                ? RAPT_L_STATE_IN
+    const unsigned from = is_there(c, RAPT_L_STATE_IN)        ? RAPT_L_STATE_IN
                           : (d->flags & RAPT_LINEAR_IN_PLACE) ? RAPT_L_STATE_OUT
-                                                                      : RAPT_L_COUNT;
+                                                              : RAPT_L_COUNT;
     const uint64_t n = d->q.size[3], m = d->v.size[3];
     for (uint64_t s = 0; s < c->sequences && from != RAPT_L_COUNT; s++)
         for (uint64_t h = 0; h < c->heads; h++)
@@ -268,7 +288,8 @@ static void begin_states(linear_case *c)
             }
 }
 
-static rapt_status run_case(linear_case *c, rapt_plan *small, double *share, double *states, rapt_error *error)
+static rapt_status run_case(linear_case *c, rapt_plan *small, double *share, double *states,
+                            rapt_error *error)
 {
     rapt_device *device = small->device;
     const rapt_allocator *a = &device->runtime->allocator;
@@ -277,8 +298,9 @@ static rapt_status run_case(linear_case *c, rapt_plan *small, double *share, dou
     bool enough = (c->state = rapt_calloc(a, c->state_count, sizeof *c->state)) != NULL;
     enough &= (c->norm = rapt_calloc(a, c->norm_count, sizeof *c->norm)) != NULL;
     rapt_linear_args args = RAPT_LINEAR_ARGS_INIT;
-    rapt_slot *const slots[RAPT_L_COUNT] = {&args.q,     &args.k,    &args.v,        &args.out,       &args.a,       &args.b,
-                                            &args.decay, &args.beta, &args.state_in, &args.state_out, &args.norm_in, &args.norm_out};
+    rapt_slot *const slots[RAPT_L_COUNT] = {&args.q,        &args.k,         &args.v,       &args.out,
+                                            &args.a,        &args.b,         &args.decay,   &args.beta,
+                                            &args.state_in, &args.state_out, &args.norm_in, &args.norm_out};
     const bool in_place = c->desc.flags & RAPT_LINEAR_IN_PLACE;
     for (unsigned t = 0; t < RAPT_L_COUNT && status == RAPT_OK && enough; t++) {
         if (!is_there(c, t))
@@ -317,9 +339,11 @@ static rapt_status run_case(linear_case *c, rapt_plan *small, double *share, dou
     const unsigned results[] = {RAPT_L_OUT, RAPT_L_STATE_OUT, RAPT_L_NORM_OUT};
     for (unsigned i = 0; i < RAPT_COUNT(results) && status == RAPT_OK; i++)
         if (is_there(c, results[i]))
-            status = rapt_buffer_download(c->buffer[results[i]], 0, c->data[results[i]], c->bytes[results[i]], error);
+            status = rapt_buffer_download(c->buffer[results[i]], 0, c->data[results[i]], c->bytes[results[i]],
+                                          error);
     if (status == RAPT_OK)
-        *share = worst_error(c, c->data[RAPT_L_OUT], c->data[RAPT_L_STATE_OUT], c->data[RAPT_L_NORM_OUT], states);
+        *share =
+            worst_error(c, c->data[RAPT_L_OUT], c->data[RAPT_L_STATE_OUT], c->data[RAPT_L_NORM_OUT], states);
     return status;
 }
 
@@ -346,7 +370,8 @@ static bool same_pipelines(const rapt_plan *a, const rapt_plan *b)
     bool same = a->pipeline_count == b->pipeline_count;
     for (uint32_t i = 0; same && i < a->pipeline_count; i++)
         same = a->pipelines[i].row == b->pipelines[i].row &&
-               memcmp(a->pipelines[i].constants, b->pipelines[i].constants, sizeof a->pipelines[i].constants) == 0;
+               memcmp(a->pipelines[i].constants, b->pipelines[i].constants,
+                      sizeof a->pipelines[i].constants) == 0;
     return same;
 }
 
@@ -365,7 +390,8 @@ rapt_status rapt_probe_linear(rapt_plan *plan, rapt_error *error)
     if (status != RAPT_OK)
         rapt_fail_prefix(&why, status, "the probe of kernel '%s'", name);
     else if (!same_pipelines(small, plan))
-        status = rapt_fail(&why, RAPT_ERROR_UNSUPPORTED, "the probe of kernel '%s' does not reach its constants", name);
+        status = rapt_fail(&why, RAPT_ERROR_UNSUPPORTED,
+                           "the probe of kernel '%s' does not reach its constants", name);
     if (status == RAPT_OK)
         status = rapt_plan_compile(small, &failed, &why);
     double share = 0, states = 0;
@@ -386,7 +412,7 @@ rapt_status rapt_probe_linear(rapt_plan *plan, rapt_error *error)
     for (uint32_t i = 0; i < plan->pipeline_count; i++)
         if (share <= 1 || i == culprit)
             rapt_probe_note(plan, i, share <= 1 ? RAPT_VERDICT_GOOD : RAPT_VERDICT_BAD, true, reason);
-    rapt_log_write(&device->runtime->log, RAPT_LOG_DEBUG, "probe of %s: %.3g of the tolerance, %.1f ms", name, share,
-                   (double)(rapt_now_ns() - begin) * 1e-6);
+    rapt_log_write(&device->runtime->log, RAPT_LOG_DEBUG, "probe of %s: %.3g of the tolerance, %.1f ms", name,
+                   share, (double)(rapt_now_ns() - begin) * 1e-6);
     return RAPT_OK;
 }

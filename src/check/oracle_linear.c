@@ -19,8 +19,8 @@ static double rounded(const walk *w, double x)
 }
 
 /* Element x of row (b, h, token) of a tensor with as many heads as it has. */
-static double element(const walk *w, const rapt_tensor *t, const void *data, uint64_t b, uint64_t h, uint64_t token,
-                      uint64_t x)
+static double element(const walk *w, const rapt_tensor *t, const void *data, uint64_t b, uint64_t h,
+                      uint64_t token, uint64_t x)
 {
     if (t->rank == 1)
         return rapt_check_load(data, t->dtype, (int64_t)(h * t->size[0] / w->heads) * t->stride[0]);
@@ -81,7 +81,8 @@ static void step(const walk *w, uint64_t b, uint64_t h, uint64_t token, double *
     for (uint64_t e = 0; e < m && d->rule == RAPT_LINEAR_DPLR; e++) {
         w->read[e] = 0;
         for (uint64_t i = 0; i < n; i++)
-            w->read[e] = rounded(w, w->read[e] + rounded(w, element(w, &d->a, w->in->a, b, h, token, i) * S[i * m + e]));
+            w->read[e] = rounded(
+                w, w->read[e] + rounded(w, element(w, &d->a, w->in->a, b, h, token, i) * S[i * m + e]));
     }
     /* A_t S_(t-1) */
     for (uint64_t i = 0; i < n && decays->dtype; i++) {
@@ -122,8 +123,8 @@ static void step(const walk *w, uint64_t b, uint64_t h, uint64_t token, double *
     }
 }
 
-bool rapt_check_linear(const rapt_linear_desc *d, const rapt_check_linear_inputs *in, bool single, double *out,
-                       double *state, double *norm)
+bool rapt_check_linear(const rapt_linear_desc *d, const rapt_check_linear_inputs *in, bool single,
+                       double *out, double *state, double *norm)
 {
     const uint64_t n = d->q.size[3], m = d->v.size[3], heads = d->out.size[1], tokens = d->q.size[2];
     const uint64_t sequences = d->sequences ? d->sequences : d->q.size[0];
@@ -139,11 +140,11 @@ bool rapt_check_linear(const rapt_linear_desc *d, const rapt_check_linear_inputs
                                                          (int64_t)h * d->norm_in.stride[1] + (int64_t)i]
                                    : 0;
                 for (uint64_t e = 0; e < m; e++)
-                    S[i * m + e] =
-                        in->state_in ? (double)in->state_in[(int64_t)s * d->state_in.stride[0] +
-                                                            (int64_t)h * d->state_in.stride[1] +
-                                                            (int64_t)i * d->state_in.stride[2] + (int64_t)e]
-                                     : 0;
+                    S[i * m + e] = in->state_in
+                                       ? (double)in->state_in[(int64_t)s * d->state_in.stride[0] +
+                                                              (int64_t)h * d->state_in.stride[1] +
+                                                              (int64_t)i * d->state_in.stride[2] + (int64_t)e]
+                                       : 0;
             }
             uint64_t first = d->sequences ? (uint64_t)in->cu_seqlens[s] : 0;
             uint64_t last = d->sequences ? (uint64_t)in->cu_seqlens[s + 1] : tokens;

@@ -5,7 +5,8 @@
 #include <rapt/linear.h>
 #include <stdbool.h>
 
-/* Where element 0 of each tensor of a rapt_linear_desc lies in host memory; those that it has not are NULL. */
+/* Where element 0 of each tensor of a rapt_linear_desc lies in host memory; those that it has not are NULL.
+ */
 typedef struct rapt_check_linear_inputs {
     const void *q, *k, *v, *a, *b;
     const float *decay; /* or gate */
@@ -13,11 +14,11 @@ typedef struct rapt_check_linear_inputs {
     const int32_t *cu_seqlens; /* with desc->sequences; well-formed */
 } rapt_check_linear_inputs;
 
-/* out: (batch, heads, N, d_v), state: (batch or sequences, heads, d_k, d_v), norm: (batch or sequences, heads, d_k), all
- * contiguous; state and norm may be NULL. Outputs of tokens outside every sequence are left alone. `single`: every operation
- * is rounded to single precision, and the output to its storage type: the plainest implementation, which tolerances are earned
- * from (compare.h). false: no memory. */
-bool rapt_check_linear(const rapt_linear_desc *desc, const rapt_check_linear_inputs *in, bool single, double *out,
-                       double *state, double *norm);
+/* out: (batch, heads, N, d_v), state: (batch or sequences, heads, d_k, d_v), norm: (batch or sequences,
+ * heads, d_k), all contiguous; state and norm may be NULL. Outputs of tokens outside every sequence are left
+ * alone. `single`: every operation is rounded to single precision, and the output to its storage type: the
+ * plainest implementation, which tolerances are earned from (compare.h). false: no memory. */
+bool rapt_check_linear(const rapt_linear_desc *desc, const rapt_check_linear_inputs *in, bool single,
+                       double *out, double *state, double *norm);
 
 #endif

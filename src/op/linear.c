@@ -7,8 +7,8 @@
 #define MAX_CHUNK 1024u
 #define MAX_TOKENS (1ull << 29) /* token numbers fit 32-bit integers */
 
-static const char *const names[RAPT_L_COUNT] = {"q",    "k",        "v",         "out",     "a",       "b", "decay",
-                                                "beta", "state_in", "state_out", "norm_in", "norm_out"};
+static const char *const names[RAPT_L_COUNT] = {
+    "q", "k", "v", "out", "a", "b", "decay", "beta", "state_in", "state_out", "norm_in", "norm_out"};
 
 const char *rapt_phi_name(rapt_phi feature)
 {
@@ -52,15 +52,16 @@ static rapt_status check_tensor(const rapt_tensor *t, const char *name, const sh
         return rapt_fail(error, RAPT_ERROR_INVALID, "%s is %s, must be %s", name, rapt_dtype_name(t->dtype),
                          rapt_dtype_name(s->dtype));
     if (t->rank != s->rank)
-        return rapt_fail(error, RAPT_ERROR_INVALID, "%s: rank %u, must be %u: %s", name, t->rank, s->rank, s->text);
+        return rapt_fail(error, RAPT_ERROR_INVALID, "%s: rank %u, must be %u: %s", name, t->rank, s->rank,
+                         s->text);
     const uint32_t head_axis = s->rank == 1 ? 0 : 1;
     for (uint32_t axis = 0; axis < s->rank; axis++) {
         const bool shared = axis == head_axis && s->shares_heads;
         const bool good = shared ? t->size[axis] > 0 ? s->size[axis] % t->size[axis] == 0 : s->size[axis] == 0
                                  : t->size[axis] == s->size[axis];
         if (!good)
-            return rapt_fail(error, RAPT_ERROR_INVALID, "%s: axis %u has %llu entries, must be %s%llu: %s", name, axis,
-                             (unsigned long long)t->size[axis], shared ? "a divisor of " : "",
+            return rapt_fail(error, RAPT_ERROR_INVALID, "%s: axis %u has %llu entries, must be %s%llu: %s",
+                             name, axis, (unsigned long long)t->size[axis], shared ? "a divisor of " : "",
                              (unsigned long long)s->size[axis], s->text);
         if (t->size[axis] > 1 && t->stride[axis] < 0)
             return rapt_fail(error, RAPT_ERROR_INVALID, "%s: negative stride %lld of axis %u", name,
@@ -71,8 +72,8 @@ static rapt_status check_tensor(const rapt_tensor *t, const char *name, const sh
                          (long long)t->stride[s->rank - 1]);
     const uint32_t element = rapt_dtype_size(t->dtype);
     if (t->align != 0 && (!rapt_is_pow2(t->align) || t->align < element))
-        return rapt_fail(error, RAPT_ERROR_INVALID, "%s: align %u, must be a power of two, at least %u", name, t->align,
-                         element);
+        return rapt_fail(error, RAPT_ERROR_INVALID, "%s: align %u, must be a power of two, at least %u", name,
+                         t->align, element);
     if (rapt_tensor_bytes(t) > UINT64_MAX / 8)
         return rapt_fail(error, RAPT_ERROR_INVALID, "%s: the extent overflows 64 bits", name);
     return RAPT_OK;
@@ -109,10 +110,12 @@ static uint64_t traffic(const rapt_tensor *t)
 /* What goes together. */
 static rapt_status check_members(const rapt_linear_desc *d, rapt_error *error)
 {
-    const uint32_t known = RAPT_LINEAR_NORMALIZE | RAPT_LINEAR_SCALE | RAPT_LINEAR_LOG_DECAY | RAPT_LINEAR_IN_PLACE;
+    const uint32_t known =
+        RAPT_LINEAR_NORMALIZE | RAPT_LINEAR_SCALE | RAPT_LINEAR_LOG_DECAY | RAPT_LINEAR_IN_PLACE;
     const bool decay = d->decay.dtype != RAPT_DTYPE_NONE, gate = d->gate.dtype != RAPT_DTYPE_NONE;
     const bool norm_in = d->norm_in.dtype != RAPT_DTYPE_NONE, norm_out = d->norm_out.dtype != RAPT_DTYPE_NONE;
-    const bool state_in = d->state_in.dtype != RAPT_DTYPE_NONE, state_out = d->state_out.dtype != RAPT_DTYPE_NONE;
+    const bool state_in = d->state_in.dtype != RAPT_DTYPE_NONE,
+               state_out = d->state_out.dtype != RAPT_DTYPE_NONE;
     const bool normalize = d->flags & RAPT_LINEAR_NORMALIZE, in_place = d->flags & RAPT_LINEAR_IN_PLACE;
     const char *wrong = NULL;
     if (d->flags & ~known)
@@ -168,14 +171,15 @@ rapt_status rapt_linear_problem_make(const rapt_linear_desc *d, rapt_linear_prob
         return rapt_fail(error, RAPT_ERROR_INVALID, "the linear descriptor is NULL");
     if (d->struct_size < sizeof *d)
         return rapt_fail(error, RAPT_ERROR_INVALID,
-                         "rapt_linear_desc.struct_size is %u, expected %zu (use RAPT_LINEAR_DESC_INIT)", d->struct_size,
-                         sizeof *d);
+                         "rapt_linear_desc.struct_size is %u, expected %zu (use RAPT_LINEAR_DESC_INIT)",
+                         d->struct_size, sizeof *d);
     rapt_status status = check_members(d, error);
     if (status != RAPT_OK)
         return status;
     const rapt_dtype dtype = d->q.dtype;
     if (dtype != RAPT_F32 && dtype != RAPT_F16 && dtype != RAPT_BF16)
-        return rapt_fail(error, RAPT_ERROR_INVALID, "q: dtype %s, must be f32, f16 or bf16", rapt_dtype_name(dtype));
+        return rapt_fail(error, RAPT_ERROR_INVALID, "q: dtype %s, must be f32, f16 or bf16",
+                         rapt_dtype_name(dtype));
     if (d->q.rank != 4 || d->out.rank != 4)
         return rapt_fail(error, RAPT_ERROR_INVALID, "%s: rank %u, must be 4", d->q.rank != 4 ? "q" : "out",
                          d->q.rank != 4 ? d->q.rank : d->out.rank);
@@ -185,13 +189,15 @@ rapt_status rapt_linear_problem_make(const rapt_linear_desc *d, rapt_linear_prob
         return rapt_fail(error, RAPT_ERROR_INVALID, "d_k is %llu and d_v %llu, must be 1 to %u",
                          (unsigned long long)d_k, (unsigned long long)d_v, RAPT_LINEAR_MAX_DIM);
     if (total > MAX_TOKENS)
-        return rapt_fail(error, RAPT_ERROR_INVALID, "%llu tokens, at most %llu", (unsigned long long)total, MAX_TOKENS);
+        return rapt_fail(error, RAPT_ERROR_INVALID, "%llu tokens, at most %llu", (unsigned long long)total,
+                         MAX_TOKENS);
     const bool gate = d->gate.dtype != RAPT_DTYPE_NONE, fixed = !gate && d->decay.rank == 1;
-    const char *keys = "(batch, heads, N, d_k)", *values = "(batch, heads, N, d_v)", *scalars = "(batch, heads, N)";
+    const char *keys = "(batch, heads, N, d_k)", *values = "(batch, heads, N, d_v)",
+               *scalars = "(batch, heads, N)";
     const char *state = "(batch or sequences, heads, d_k, d_v)", *norm = "(batch or sequences, heads, d_k)";
-    const rapt_tensor *tensors[RAPT_L_COUNT] = {&d->q,    &d->k,        &d->v,         &d->out,
-                                                &d->a,    &d->b,        gate ? &d->gate : &d->decay,
-                                                &d->beta, &d->state_in, &d->state_out, &d->norm_in, &d->norm_out};
+    const rapt_tensor *tensors[RAPT_L_COUNT] = {
+        &d->q,    &d->k,        &d->v,         &d->out,     &d->a,       &d->b, gate ? &d->gate : &d->decay,
+        &d->beta, &d->state_in, &d->state_out, &d->norm_in, &d->norm_out};
     const shape key = {keys, dtype, 4, {batch, heads, total, d_k}, true, true};
     const shape scalar = {scalars, RAPT_F32, 3, {batch, heads, total}, true, false};
     const shape shapes[RAPT_L_COUNT] = {
@@ -219,7 +225,7 @@ rapt_status rapt_linear_problem_make(const rapt_linear_desc *d, rapt_linear_prob
             return status;
         p->tensor[i] = canonical(tensors[i], shapes[i].inner);
         uint64_t *bytes = i == RAPT_L_OUT || i == RAPT_L_STATE_OUT || i == RAPT_L_NORM_OUT ? &p->bytes_written
-                                                                                          : &p->bytes_read;
+                                                                                           : &p->bytes_read;
         *bytes = sat_add(*bytes, traffic(tensors[i]));
         if ((d->flags & RAPT_LINEAR_IN_PLACE) && bytes == &p->bytes_written && i != RAPT_L_OUT)
             p->bytes_read = sat_add(p->bytes_read, traffic(tensors[i]));
@@ -257,7 +263,11 @@ rapt_status rapt_linear_problem_make(const rapt_linear_desc *d, rapt_linear_prob
         memcpy(p->kernel, d->kernel, strlen(d->kernel));
     }
     /* Per token and state element: the decay, what the rule reads and writes, the output. */
-    const uint64_t ops = (p->decay != RAPT_DECAY_ONE) + (p->rule == RAPT_LINEAR_NONE ? 2 : p->rule == RAPT_LINEAR_DELTA ? 4 : 6) + 2;
+    const uint64_t ops = (p->decay != RAPT_DECAY_ONE) +
+                         (p->rule == RAPT_LINEAR_NONE    ? 2
+                          : p->rule == RAPT_LINEAR_DELTA ? 4
+                                                         : 6) +
+                         2;
     const uint64_t walked = p->varlen ? total : sat_mul(batch, total);
     p->flops = sat_mul(sat_mul(sat_mul(walked, heads), d_k * (d_v + p->normalize)), ops);
     return RAPT_OK;

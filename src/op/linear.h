@@ -1,4 +1,5 @@
-/* What linear attention means: validation of a descriptor and its canonical problem. Knows nothing of devices. */
+/* What linear attention means: validation of a descriptor and its canonical problem. Knows nothing of
+ * devices. */
 #ifndef RAPT_OP_LINEAR_H
 #define RAPT_OP_LINEAR_H
 
@@ -42,7 +43,7 @@ typedef struct rapt_linear_tensor {
 typedef struct rapt_linear_problem {
     rapt_dtype dtype;
     uint32_t d_k, d_v;
-    uint64_t batch; /* varlen: number of sequences */
+    uint64_t batch;         /* varlen: number of sequences */
     uint64_t heads, tokens; /* varlen: a bound on one sequence */
     uint64_t total;         /* length of the sequence axis */
     rapt_linear_tensor tensor[RAPT_L_COUNT];
@@ -57,6 +58,7 @@ typedef struct rapt_linear_problem {
 } rapt_linear_problem;
 
 /* Fills `problem`. RAPT_ERROR_INVALID says which tensor, axis and value. */
-rapt_status rapt_linear_problem_make(const rapt_linear_desc *desc, rapt_linear_problem *problem, rapt_error *error);
+rapt_status rapt_linear_problem_make(const rapt_linear_desc *desc, rapt_linear_problem *problem,
+                                     rapt_error *error);
 
 #endif

@@ -1,4 +1,5 @@
-/* Plans of linear attention: which form, which rows, and the steps that walk sequences in spans of bounded memory. */
+/* Plans of linear attention: which form, which rows, and the steps that walk sequences in spans of bounded
+ * memory. */
 #include "plan/plan.h"
 
 #include "common/linear_params.h"
@@ -6,7 +7,8 @@
 #include <string.h>
 
 _Static_assert(sizeof(rapt_linear_push) == RAPT_PUSH_WORDS * 4, "rapt_step.push is a rapt_linear_push");
-_Static_assert(sizeof(rapt_linear_params) <= sizeof(((rapt_plan *)0)->params), "rapt_plan.params is large enough");
+_Static_assert(sizeof(rapt_linear_params) <= sizeof(((rapt_plan *)0)->params),
+               "rapt_plan.params is large enough");
 
 #define DEFAULT_CHUNK 64
 #define IN_PASSES (RAPT_ROW_WALKS | RAPT_ROW_OUTPUTS | RAPT_ROW_ADDS)
@@ -67,8 +69,8 @@ static void fill_constants(rapt_plan_pipeline *pipeline, const rapt_plan *plan, 
     }
 }
 
-static bool dim_accepts(const char *name, uint32_t dim, uint32_t min, uint32_t max, uint32_t multiple, char *reason,
-                        size_t size)
+static bool dim_accepts(const char *name, uint32_t dim, uint32_t min, uint32_t max, uint32_t multiple,
+                        char *reason, size_t size)
 {
     if (dim < min || dim > max)
         REFUSE("takes %s %u to %u, not %u", name, min, max, dim);
@@ -110,8 +112,8 @@ static int role_tensor(const rapt_linear_problem *p, rapt_role role)
     }
 }
 
-static bool operands_accept(const rapt_kernel_row *row, const rapt_linear_problem *p, const rapt_caps *caps, char *reason,
-                            size_t size)
+static bool operands_accept(const rapt_kernel_row *row, const rapt_linear_problem *p, const rapt_caps *caps,
+                            char *reason, size_t size)
 {
     uint32_t storage = 0;
     for (uint32_t i = 0; i < row->operand_count; i++) {
@@ -124,17 +126,19 @@ static bool operands_accept(const rapt_kernel_row *row, const rapt_linear_proble
         if (tensor < 0 || !p->tensor[tensor].present)
             continue;
         const rapt_linear_tensor *t = &p->tensor[tensor];
-        const uint32_t usage = op->kind == RAPT_OPERAND_STORAGE ? RAPT_BUFFER_STORAGE : RAPT_BUFFER_UNIFORM_TEXEL;
+        const uint32_t usage =
+            op->kind == RAPT_OPERAND_STORAGE ? RAPT_BUFFER_STORAGE : RAPT_BUFFER_UNIFORM_TEXEL;
         if (t->usage != 0 && !(t->usage & usage))
             REFUSE("needs the %s usage on the buffer of %s, which is not declared",
-                   usage == RAPT_BUFFER_STORAGE ? "storage" : "uniform texel", rapt_role_name((rapt_role)op->role));
+                   usage == RAPT_BUFFER_STORAGE ? "storage" : "uniform texel",
+                   rapt_role_name((rapt_role)op->role));
         const uint32_t elements = rapt_operand_texel_elements((rapt_operand_kind)op->kind);
         bool fits = elements <= 1 || t->align >= elements * t->element;
         for (unsigned axis = 0; axis < 3 && elements > 1; axis++)
             fits &= t->stride[axis] % elements == 0;
         if (!fits)
-            REFUSE("needs strides and offset of %s to be multiples of %u elements", rapt_role_name((rapt_role)op->role),
-                   elements);
+            REFUSE("needs strides and offset of %s to be multiples of %u elements",
+                   rapt_role_name((rapt_role)op->role), elements);
     }
     if (storage > caps->max_storage_buffers)
         REFUSE("needs %u storage buffers, the device has %u", storage, caps->max_storage_buffers);
@@ -169,8 +173,8 @@ static bool is_main(uint32_t kind, const uint32_t *passes)
 }
 
 /* Judges one row for what it is to do (`kind`, RAPT_ROW_WALKS and so on) in the passes given. */
-static bool row_accepts(const rapt_plan *plan, const rapt_kernel_row *row, const rapt_verdicts *verdicts, uint32_t kind,
-                        const uint32_t *passes, uint32_t pass_count, rapt_candidate *c)
+static bool row_accepts(const rapt_plan *plan, const rapt_kernel_row *row, const rapt_verdicts *verdicts,
+                        uint32_t kind, const uint32_t *passes, uint32_t pass_count, rapt_candidate *c)
 {
     const rapt_linear_problem *p = &plan->linear;
     const rapt_caps *caps = &plan->caps;
@@ -184,7 +188,8 @@ static bool row_accepts(const rapt_plan *plan, const rapt_kernel_row *row, const
     if (!(row->supports & rules[p->rule]))
         REFUSE("does not know rule %s", rapt_linear_rule_name((rapt_linear_rule)p->rule));
     if (row->score[caps->device_class] < 0 && !forced)
-        REFUSE("not meant for devices of class %s: runs only when forced by name", rapt_class_name(caps->device_class));
+        REFUSE("not meant for devices of class %s: runs only when forced by name",
+               rapt_class_name(caps->device_class));
     const char *quirk = rapt_quirk(row, caps);
     if (quirk != NULL && !forced)
         REFUSE("%s", quirk);
@@ -196,8 +201,10 @@ static bool row_accepts(const rapt_plan *plan, const rapt_kernel_row *row, const
     if (!(row->dtypes >> p->dtype & 1))
         REFUSE("does not store %s", rapt_dtype_name(p->dtype));
     c->passed++;
-    if (!dim_accepts("d_k", p->d_k, row->head_dim_qk_min, row->head_dim_qk_max, row->head_dim_qk_multiple, reason, size) ||
-        !dim_accepts("d_v", p->d_v, row->head_dim_v_min, row->head_dim_v_max, row->head_dim_v_multiple, reason, size))
+    if (!dim_accepts("d_k", p->d_k, row->head_dim_qk_min, row->head_dim_qk_max, row->head_dim_qk_multiple,
+                     reason, size) ||
+        !dim_accepts("d_v", p->d_v, row->head_dim_v_min, row->head_dim_v_max, row->head_dim_v_multiple,
+                     reason, size))
         return false;
     c->passed++;
     if (!rapt_device_accepts(row, caps, reason, size) || !operands_accept(row, p, caps, reason, size))
@@ -206,7 +213,8 @@ static bool row_accepts(const rapt_plan *plan, const rapt_kernel_row *row, const
     if (p->varlen && !(row->supports & RAPT_ROW_VARLEN))
         REFUSE("has no form for packed sequences");
     if (p->beta && !(row->supports & RAPT_ROW_BETA))
-        REFUSE("has no beta%s", p->varlen && p->rule == RAPT_LINEAR_NONE ? " beside packed sequences: scale v by it" : "");
+        REFUSE("has no beta%s",
+               p->varlen && p->rule == RAPT_LINEAR_NONE ? " beside packed sequences: scale v by it" : "");
     if (p->normalize && !(row->supports & RAPT_ROW_NORMALIZE))
         REFUSE("has no normaliser");
     if (p->decay == RAPT_DECAY_CHANNEL && !(row->supports & RAPT_ROW_GATE))
@@ -238,13 +246,15 @@ static bool row_named(const rapt_kernel_table *table, const char *name)
 }
 
 /* The best row for `kind`. */
-static rapt_status select_row(rapt_plan *plan, const rapt_kernel_table *table, const rapt_verdicts *verdicts, uint32_t kind,
-                              const uint32_t *passes, uint32_t pass_count, const rapt_kernel_row **out, rapt_error *error)
+static rapt_status select_row(rapt_plan *plan, const rapt_kernel_table *table, const rapt_verdicts *verdicts,
+                              uint32_t kind, const uint32_t *passes, uint32_t pass_count,
+                              const rapt_kernel_row **out, rapt_error *error)
 {
     const rapt_candidate *nearest = NULL;
-    const char *what = is_main(kind, passes)     ? "linear attention"
+    const char *what = is_main(kind, passes)                     ? "linear attention"
                        : kind & (RAPT_ROW_WALKS | RAPT_ROW_ADDS) ? "chunks"
-                       : kind == RAPT_ROW_COPIES ? "copying" : "scanning";
+                       : kind == RAPT_ROW_COPIES                 ? "copying"
+                                                                 : "scanning";
     int best = -1;
     bool known = false;
     for (uint32_t i = 0; i < table->row_count; i++) {
@@ -269,13 +279,16 @@ static rapt_status select_row(rapt_plan *plan, const rapt_kernel_table *table, c
         *out = &table->rows[best];
         return RAPT_OK;
     }
-    if (is_main(kind, passes) && plan->linear.kernel[0] != 0 && !known && !row_named(table, plan->linear.kernel))
-        return rapt_fail(error, RAPT_ERROR_INVALID, "no kernel of linear attention is named '%s' (rapt compile --list "
-                                                    "names them)", plan->linear.kernel);
+    if (is_main(kind, passes) && plan->linear.kernel[0] != 0 && !known &&
+        !row_named(table, plan->linear.kernel))
+        return rapt_fail(error, RAPT_ERROR_INVALID,
+                         "no kernel of linear attention is named '%s' (rapt compile --list "
+                         "names them)",
+                         plan->linear.kernel);
     if (nearest == NULL)
         return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "no kernel for %s is built in", what);
-    return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "no kernel for %s accepts this; the nearest, '%s', %s", what,
-                     nearest->row->name, nearest->reason);
+    return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "no kernel for %s accepts this; the nearest, '%s', %s",
+                     what, nearest->row->name, nearest->reason);
 }
 
 /* ---- steps */
@@ -485,7 +498,8 @@ static void fill_params(rapt_plan *plan)
     for (unsigned i = 0; i <= RAPT_L_BETA; i++)
         for (unsigned axis = 0; axis < 3; axis++)
             strides[i * 3 + axis] = (uint32_t)t[i].stride[axis];
-    const rapt_linear_tensor *state = &t[role_tensor(p, RAPT_ROLE_STATE)], *norm = &t[role_tensor(p, RAPT_ROLE_NORM)];
+    const rapt_linear_tensor *state = &t[role_tensor(p, RAPT_ROLE_STATE)],
+                             *norm = &t[role_tensor(p, RAPT_ROLE_NORM)];
     params.state_stride_b = (uint32_t)state->stride[0];
     params.state_stride_h = (uint32_t)state->stride[1];
     params.state_stride_k = (uint32_t)state->stride[2];
@@ -531,10 +545,11 @@ static rapt_status add_carry(rapt_plan *plan, rapt_error *error)
     const rapt_linear_problem *p = &plan->linear;
     uint64_t bytes = 0;
     if (!carry_bytes(plan, &bytes))
-        return rapt_fail(error, RAPT_ERROR_UNSUPPORTED,
-                         "states between spans of this problem take %llu bytes, the workspace limit is %llu: give "
-                         "state_out, or a higher limit",
-                         (unsigned long long)bytes, (unsigned long long)p->workspace_limit);
+        return rapt_fail(
+            error, RAPT_ERROR_UNSUPPORTED,
+            "states between spans of this problem take %llu bytes, the workspace limit is %llu: give "
+            "state_out, or a higher limit",
+            (unsigned long long)bytes, (unsigned long long)p->workspace_limit);
     add_slot(plan, RAPT_ROLE_STATE, p->batch * p->heads * p->d_k * plan->layout.chunk_pitch * 4);
     if (p->normalize)
         add_slot(plan, RAPT_ROLE_NORM, p->batch * p->heads * p->d_k * 4);
@@ -571,8 +586,9 @@ static double token_flops(const rapt_linear_problem *p)
     return (double)p->flops / (double)walked;
 }
 
-static rapt_status plan_recurrent(rapt_plan *plan, const rapt_kernel_table *table, const rapt_verdicts *verdicts,
-                                  const rapt_kernel_row *row, double slice_flops, rapt_error *error)
+static rapt_status plan_recurrent(rapt_plan *plan, const rapt_kernel_table *table,
+                                  const rapt_verdicts *verdicts, const rapt_kernel_row *row,
+                                  double slice_flops, rapt_error *error)
 {
     const rapt_linear_problem *p = &plan->linear;
     rapt_linear_layout *layout = &plan->layout;
@@ -605,8 +621,10 @@ static rapt_status plan_recurrent(rapt_plan *plan, const rapt_kernel_table *tabl
         plan->pipelines[1] = (rapt_plan_pipeline){.row = copy, .base = copy};
         fill_constants(&plan->pipelines[1], plan, 0);
         plan->pipeline_count = 2;
-        launch l = {plan, 1, 0, RAPT_LINEAR_READ_IN | RAPT_LINEAR_WRITE_STATE, 0, 0, 0,
-                    (uint32_t)rapt_div_up((uint64_t)p->d_k * rapt_div_up(p->d_v, 4), copy->rows_per_tile), 0};
+        launch l = {
+            plan, 1, 0, RAPT_LINEAR_READ_IN | RAPT_LINEAR_WRITE_STATE,
+            0,    0, 0, (uint32_t)rapt_div_up((uint64_t)p->d_k * rapt_div_up(p->d_v, 4), copy->rows_per_tile),
+            0};
         part states = all_states;
         states.t1 = 0;
         status = p->empty ? RAPT_OK : add_part(&l, &states, error);
@@ -628,13 +646,28 @@ static rapt_status plan_recurrent(rapt_plan *plan, const rapt_kernel_table *tabl
     return RAPT_OK;
 }
 
+/* Bytes of the workspace's states of chunks that all pipelines can bind. */
+static uint64_t chunks_window(const rapt_plan *plan)
+{
+    uint64_t limit = rapt_window_limit(&plan->caps, RAPT_OPERAND_STORAGE);
+    for (uint32_t i = 0; i < plan->pipeline_count; i++)
+        for (uint32_t k = 0; k < plan->pipelines[i].row->operand_count; k++)
+            if (plan->pipelines[i].row->operands[k].role == RAPT_ROLE_CHUNKS)
+                limit = RAPT_MIN(
+                    limit, rapt_window_limit(&plan->caps,
+                                             (rapt_operand_kind)plan->pipelines[i].row->operands[k].kind));
+    return limit;
+}
+
 /* How many chunks the workspace holds, at most all; 0: not one. *need: bytes of one. */
 static uint64_t chunks_at_once(const rapt_plan *plan, uint64_t all, uint64_t carry, uint64_t *need)
 {
     const rapt_linear_problem *p = &plan->linear;
     const uint64_t states = p->batch * p->heads; /* fits: checked before */
-    const uint64_t widest = 4ull * RAPT_MAX((uint64_t)p->d_k * plan->layout.chunk_pitch, plan->layout.step_size);
-    uint64_t each = 4ull * ((uint64_t)p->d_k * (plan->layout.chunk_pitch + p->normalize) + plan->layout.step_size);
+    const uint64_t widest =
+        4ull * RAPT_MAX((uint64_t)p->d_k * plan->layout.chunk_pitch, plan->layout.step_size);
+    uint64_t each =
+        4ull * ((uint64_t)p->d_k * (plan->layout.chunk_pitch + p->normalize) + plan->layout.step_size);
     *need = UINT64_MAX;
     if (!rapt_mul_u64(states, each, need) || *need > UINT64_MAX / 4)
         return 0;
@@ -642,7 +675,7 @@ static uint64_t chunks_at_once(const rapt_plan *plan, uint64_t all, uint64_t car
     if (*need > p->workspace_limit)
         return 0;
     uint64_t count = (p->workspace_limit - carry - 1024) / (states * each);
-    count = RAPT_MIN(count, rapt_window_limit(&plan->caps, RAPT_OPERAND_STORAGE) / (states * widest));
+    count = RAPT_MIN(count, chunks_window(plan) / (states * widest));
     return RAPT_MIN(RAPT_MIN(count, all), plan->caps.max_groups[1]);
 }
 
@@ -655,11 +688,13 @@ static rapt_status select_adds(rapt_plan *plan, const rapt_kernel_table *table, 
     if (!(walks && plan->linear.kernel[0] != 0) &&
         select_row(plan, table, verdicts, RAPT_ROW_ADDS, chunks, 1, row, NULL) == RAPT_OK)
         return RAPT_OK;
-    return select_row(plan, table, verdicts, RAPT_ROW_WALKS, walks ? both : chunks, walks ? 2 : 1, row, error);
+    return select_row(plan, table, verdicts, RAPT_ROW_WALKS, walks ? both : chunks, walks ? 2 : 1, row,
+                      error);
 }
 
-static rapt_status plan_chunked(rapt_plan *plan, const rapt_kernel_table *table, const rapt_verdicts *verdicts,
-                                const rapt_kernel_row *row, double slice_flops, rapt_error *error)
+static rapt_status plan_chunked(rapt_plan *plan, const rapt_kernel_table *table,
+                                const rapt_verdicts *verdicts, const rapt_kernel_row *row, double slice_flops,
+                                rapt_error *error)
 {
     const rapt_linear_problem *p = &plan->linear;
     rapt_linear_layout *layout = &plan->layout;
@@ -668,10 +703,25 @@ static rapt_status plan_chunked(rapt_plan *plan, const rapt_kernel_table *table,
     layout->chunk = p->chunk ? p->chunk : DEFAULT_CHUNK;
     layout->chain = RAPT_MAX(rapt_div_up(p->tokens, layout->chunk), 1);
     layout->step_pitch = products ? (uint32_t)rapt_align_up(p->d_k, 4) : 0;
-    layout->step_size = products                          ? p->d_k * layout->step_pitch
-                        : p->decay == RAPT_DECAY_CHANNEL  ? p->d_k
-                        : p->decay == RAPT_DECAY_ONE      ? 0
-                                                          : 1;
+    layout->step_size = products                         ? p->d_k * layout->step_pitch
+                        : p->decay == RAPT_DECAY_CHANNEL ? p->d_k
+                        : p->decay == RAPT_DECAY_ONE     ? 0
+                                                         : 1;
+    const rapt_kernel_row *scan, *adds;
+    rapt_status status = select_adds(plan, table, verdicts, row, &adds, error);
+    if (status != RAPT_OK)
+        return status;
+    plan->pipelines[0] = (rapt_plan_pipeline){.row = row, .base = row};
+    plan->pipelines[1] = (rapt_plan_pipeline){.row = adds, .base = adds};
+    fill_constants(&plan->pipelines[0], plan, RAPT_PASS_OUT);
+    fill_constants(&plan->pipelines[1], plan, RAPT_PASS_CHUNKS);
+    status = select_row(plan, table, verdicts, products ? RAPT_ROW_PRODUCTS : RAPT_ROW_SCANS, (uint32_t[]){0},
+                        1, &scan, error);
+    if (status != RAPT_OK)
+        return status;
+    plan->pipelines[2] = (rapt_plan_pipeline){.row = scan, .base = scan};
+    fill_constants(&plan->pipelines[2], plan, 0);
+    plan->pipeline_count = 3;
     uint64_t states, carry = 0, need;
     if (!rapt_mul_u64(p->batch, p->heads, &states) || states > UINT32_MAX)
         return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "batch %llu times %llu heads is more than 2^32",
@@ -683,40 +733,50 @@ static rapt_status plan_chunked(rapt_plan *plan, const rapt_kernel_table *table,
         else
             count = chunks_at_once(plan, layout->chain, carry, &need);
     }
+    if (count == 0 && need + carry <= p->workspace_limit)
+        return rapt_fail(
+            error, RAPT_ERROR_UNSUPPORTED,
+            "the chunked form of this problem binds %llu bytes of states at once, this device %llu",
+            (unsigned long long)need, (unsigned long long)chunks_window(plan));
     if (count == 0)
-        return rapt_fail(error, RAPT_ERROR_UNSUPPORTED,
-                         "the chunked form of this problem needs a workspace of %llu bytes at least, the limit is %llu",
-                         (unsigned long long)(need + carry), (unsigned long long)p->workspace_limit);
+        return rapt_fail(
+            error, RAPT_ERROR_UNSUPPORTED,
+            "the chunked form of this problem needs a workspace of %llu bytes at least, the limit is %llu",
+            (unsigned long long)(need + carry), (unsigned long long)p->workspace_limit);
     const double all = (double)p->flops;
     if (all > slice_flops)
         count = RAPT_MIN(count, (uint64_t)RAPT_MAX((double)layout->chain * slice_flops / all, 4.0));
-    const rapt_kernel_row *scan, *adds;
-    rapt_status status = select_adds(plan, table, verdicts, row, &adds, error);
-    if (status != RAPT_OK)
-        return status;
-    plan->pipelines[0] = (rapt_plan_pipeline){.row = row, .base = row};
-    plan->pipelines[1] = (rapt_plan_pipeline){.row = adds, .base = adds};
-    fill_constants(&plan->pipelines[0], plan, RAPT_PASS_OUT);
-    fill_constants(&plan->pipelines[1], plan, RAPT_PASS_CHUNKS);
-    status = select_row(plan, table, verdicts, products ? RAPT_ROW_PRODUCTS : RAPT_ROW_SCANS, (uint32_t[]){0},
-                                    1, &scan, error);
-    if (status != RAPT_OK)
-        return status;
-    plan->pipelines[2] = (rapt_plan_pipeline){.row = scan, .base = scan};
-    fill_constants(&plan->pipelines[2], plan, 0);
-    plan->pipeline_count = 3;
     /* Tokens first: their windows may ask for shorter spans. */
     const double flops = token_flops(p);
-    launch begin = {plan, 1, RAPT_PASS_CHUNKS, 0, 0, layout->chunk, (uint32_t)count,
+    launch begin = {plan,
+                    1,
+                    RAPT_PASS_CHUNKS,
+                    0,
+                    0,
+                    layout->chunk,
+                    (uint32_t)count,
                     adds->supports & RAPT_ROW_ADDS
                         ? (uint32_t)rapt_div_up(p->d_k, adds->rows_per_tile)
                         : column_blocks(adds, p->d_v) + (products ? column_blocks(adds, p->d_k) : 0),
                     flops * (products ? 1.0 + (double)p->d_k / p->d_v : 0.6)};
-    launch pass = {plan, 2, 0, 0, 0, layout->chunk, (uint32_t)count,
-                   products ? (uint32_t)rapt_div_up(p->d_v, 4)
-                            : (uint32_t)rapt_div_up((uint64_t)p->d_k * layout->chunk_pitch / 4, scan->rows_per_tile),
-                   flops / layout->chunk * (products ? p->d_k : 1.0)};
-    launch end = {plan, 0, RAPT_PASS_OUT, 0, 0, layout->chunk, (uint32_t)count,
+    launch pass = {
+        plan,
+        2,
+        0,
+        0,
+        0,
+        layout->chunk,
+        (uint32_t)count,
+        products ? (uint32_t)rapt_div_up(p->d_v, 4)
+                 : (uint32_t)rapt_div_up((uint64_t)p->d_k * layout->chunk_pitch / 4, scan->rows_per_tile),
+        flops / layout->chunk * (products ? p->d_k : 1.0)};
+    launch end = {plan,
+                  0,
+                  RAPT_PASS_OUT,
+                  0,
+                  0,
+                  layout->chunk,
+                  (uint32_t)count,
                   row->supports & RAPT_ROW_OUTPUTS ? (uint32_t)rapt_div_up(layout->chunk, row->rows_per_tile)
                                                    : column_blocks(row, p->d_v),
                   flops};
@@ -745,7 +805,8 @@ static rapt_status plan_chunked(rapt_plan *plan, const rapt_kernel_table *table,
     for (uint64_t s = 0; s < spans; s++) {
         const part x = {0, states, s * layout->span, RAPT_MIN(p->tokens, (s + 1) * layout->span)};
         /* The last span may have fewer chunks. */
-        begin.chunks = pass.chunks = end.chunks = (uint32_t)RAPT_MAX(rapt_div_up(x.t1 - x.t0, layout->chunk), 1);
+        begin.chunks = pass.chunks = end.chunks =
+            (uint32_t)RAPT_MAX(rapt_div_up(x.t1 - x.t0, layout->chunk), 1);
         begin.phase = (uint32_t)s * 3;
         pass.phase = begin.phase + 1;
         end.phase = begin.phase + 2;
@@ -763,8 +824,8 @@ static rapt_status plan_chunked(rapt_plan *plan, const rapt_kernel_table *table,
     return RAPT_OK;
 }
 
-/* Whether chunks are worth their work: where heads and columns alone leave the device idle. Never by the batch, so that a
- * sequence's bits do not depend on what is around it. */
+/* Whether chunks are worth their work: where heads and columns alone leave the device idle. Never by the
+ * batch, so that a sequence's bits do not depend on what is around it. */
 static bool prefers_chunks(const rapt_plan *plan, const rapt_kernel_row *row)
 {
     const rapt_linear_problem *p = &plan->linear;
@@ -779,7 +840,8 @@ static bool prefers_chunks(const rapt_plan *plan, const rapt_kernel_row *row)
 }
 
 rapt_status rapt_linear_plan_make(rapt_plan *plan, const rapt_linear_problem *problem, const rapt_caps *caps,
-                                  const rapt_kernel_table *table, const rapt_verdicts *verdicts, rapt_error *error)
+                                  const rapt_kernel_table *table, const rapt_verdicts *verdicts,
+                                  rapt_error *error)
 {
     static const uint32_t whole[] = {RAPT_PASS_WHOLE}, chunked[] = {RAPT_PASS_OUT};
     const uint32_t any = RAPT_ROW_WALKS | RAPT_ROW_OUTPUTS;
@@ -797,7 +859,8 @@ rapt_status rapt_linear_plan_make(rapt_plan *plan, const rapt_linear_problem *pr
                                    .bytes_read = problem->bytes_read,
                                    .bytes_written = problem->bytes_written};
     memcpy(plan->problem.kernel, problem->kernel, sizeof plan->problem.kernel);
-    plan->candidates = rapt_arena_alloc(&plan->arena, RAPT_MAX(table->row_count, 1), sizeof *plan->candidates);
+    plan->candidates =
+        rapt_arena_alloc(&plan->arena, RAPT_MAX(table->row_count, 1), sizeof *plan->candidates);
     if (plan->candidates == NULL)
         return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a plan");
     plan->candidate_count = table->row_count;
@@ -845,11 +908,13 @@ void rapt_linear_explain_problem(const rapt_plan *plan, rapt_text *t)
 {
     const rapt_linear_problem *p = &plan->linear;
     rapt_text_add(t, "linear attention %s, rule %s, %s%s decay", rapt_dtype_name(p->dtype),
-                  rapt_linear_rule_name((rapt_linear_rule)p->rule), decay_name(p), p->log_decay ? " logarithmic" : "");
+                  rapt_linear_rule_name((rapt_linear_rule)p->rule), decay_name(p),
+                  p->log_decay ? " logarithmic" : "");
     rapt_text_add(t, p->varlen ? ", %llu packed sequences" : ", batch %llu", (unsigned long long)p->batch);
-    rapt_text_add(t, ", heads %llu (q %llu, k %llu, v %llu), tokens %llu, d_k %u, d_v %u", (unsigned long long)p->heads,
-                  (unsigned long long)p->tensor[RAPT_L_Q].heads, (unsigned long long)p->tensor[RAPT_L_K].heads,
-                  (unsigned long long)p->tensor[RAPT_L_V].heads, (unsigned long long)p->tokens, p->d_k, p->d_v);
+    rapt_text_add(
+        t, ", heads %llu (q %llu, k %llu, v %llu), tokens %llu, d_k %u, d_v %u", (unsigned long long)p->heads,
+        (unsigned long long)p->tensor[RAPT_L_Q].heads, (unsigned long long)p->tensor[RAPT_L_K].heads,
+        (unsigned long long)p->tensor[RAPT_L_V].heads, (unsigned long long)p->tokens, p->d_k, p->d_v);
     rapt_text_add(t, "%s%s%s%s%s", p->beta ? ", beta" : "", p->normalize ? ", normalised" : "",
                   p->tensor[RAPT_L_STATE_IN].present ? ", state in" : "",
                   p->tensor[RAPT_L_STATE_OUT].present ? ", state out" : "", p->in_place ? " in place" : "");
@@ -861,29 +926,34 @@ void rapt_linear_explain_problem(const rapt_plan *plan, rapt_text *t)
         rapt_text_add(t, "form     recurrent: a chain of %llu steps, in spans of %llu tokens\n",
                       (unsigned long long)plan->layout.chain, (unsigned long long)plan->layout.span);
     else
-        rapt_text_add(t,
-                      "form     chunked: a chain of %llu steps, one a chunk of %u tokens, in spans of %llu tokens; within "
-                      "a chunk tokens are walked twice\n",
-                      (unsigned long long)plan->layout.chain, plan->layout.chunk, (unsigned long long)plan->layout.span);
+        rapt_text_add(
+            t,
+            "form     chunked: a chain of %llu steps, one a chunk of %u tokens, in spans of %llu tokens%s\n",
+            (unsigned long long)plan->layout.chain, plan->layout.chunk, (unsigned long long)plan->layout.span,
+            plan->pipelines[0].row->supports & RAPT_ROW_WALKS
+                ? "; within a chunk tokens are walked one by one"
+                : "");
 }
 
 void rapt_linear_explain_problem_json(const rapt_plan *plan, rapt_text *t)
 {
     const rapt_linear_problem *p = &plan->linear;
-    rapt_text_add(t,
-                  "{\"op\":\"linear\",\"dtype\":\"%s\",\"rule\":\"%s\",\"decay\":\"%s\",\"log_decay\":%s,\"batch\":%llu,"
-                  "\"varlen\":%s,\"heads\":%llu,\"q_heads\":%llu,\"k_heads\":%llu,\"v_heads\":%llu,\"tokens\":%llu,"
-                  "\"d_k\":%u,\"d_v\":%u,\"beta\":%s,\"normalize\":%s,\"state_in\":%s,\"state_out\":%s,\"in_place\":%s,"
-                  "\"feature\":\"%s\",\"scale\":%.9g,\"aligned\":%s},\"form\":\"%s\",\"chunk\":%u,\"span\":%llu,"
-                  "\"state_chain\":%llu",
-                  rapt_dtype_name(p->dtype), rapt_linear_rule_name((rapt_linear_rule)p->rule), decay_name(p),
-                  p->log_decay ? "true" : "false", (unsigned long long)p->batch, p->varlen ? "true" : "false",
-                  (unsigned long long)p->heads, (unsigned long long)p->tensor[RAPT_L_Q].heads,
-                  (unsigned long long)p->tensor[RAPT_L_K].heads, (unsigned long long)p->tensor[RAPT_L_V].heads,
-                  (unsigned long long)p->tokens, p->d_k, p->d_v, p->beta ? "true" : "false",
-                  p->normalize ? "true" : "false", p->tensor[RAPT_L_STATE_IN].present ? "true" : "false",
-                  p->tensor[RAPT_L_STATE_OUT].present ? "true" : "false", p->in_place ? "true" : "false",
-                  rapt_phi_name((rapt_phi)p->feature), (double)p->scale, plan->aligned ? "true" : "false",
-                  plan->layout.chunk ? "chunked" : "recurrent", plan->layout.chunk, (unsigned long long)plan->layout.span,
-                  (unsigned long long)plan->layout.chain);
+    rapt_text_add(
+        t,
+        "{\"op\":\"linear\",\"dtype\":\"%s\",\"rule\":\"%s\",\"decay\":\"%s\",\"log_decay\":%s,\"batch\":%"
+        "llu,"
+        "\"varlen\":%s,\"heads\":%llu,\"q_heads\":%llu,\"k_heads\":%llu,\"v_heads\":%llu,\"tokens\":%llu,"
+        "\"d_k\":%u,\"d_v\":%u,\"beta\":%s,\"normalize\":%s,\"state_in\":%s,\"state_out\":%s,\"in_place\":%s,"
+        "\"feature\":\"%s\",\"scale\":%.9g,\"aligned\":%s},\"form\":\"%s\",\"chunk\":%u,\"span\":%llu,"
+        "\"state_chain\":%llu",
+        rapt_dtype_name(p->dtype), rapt_linear_rule_name((rapt_linear_rule)p->rule), decay_name(p),
+        p->log_decay ? "true" : "false", (unsigned long long)p->batch, p->varlen ? "true" : "false",
+        (unsigned long long)p->heads, (unsigned long long)p->tensor[RAPT_L_Q].heads,
+        (unsigned long long)p->tensor[RAPT_L_K].heads, (unsigned long long)p->tensor[RAPT_L_V].heads,
+        (unsigned long long)p->tokens, p->d_k, p->d_v, p->beta ? "true" : "false",
+        p->normalize ? "true" : "false", p->tensor[RAPT_L_STATE_IN].present ? "true" : "false",
+        p->tensor[RAPT_L_STATE_OUT].present ? "true" : "false", p->in_place ? "true" : "false",
+        rapt_phi_name((rapt_phi)p->feature), (double)p->scale, plan->aligned ? "true" : "false",
+        plan->layout.chunk ? "chunked" : "recurrent", plan->layout.chunk,
+        (unsigned long long)plan->layout.span, (unsigned long long)plan->layout.chain);
 }

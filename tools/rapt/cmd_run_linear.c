@@ -8,8 +8,9 @@
 
 /* The files that may be given, in this order. */
 enum { Q, K, V, DECAY, GATE, LOG_GATE, BETA, A, B, STATE_IN, NORM_IN, CU_SEQLENS, INPUTS };
-static const char *const input_names[INPUTS] = {"--q",   "--k", "--v", "--decay",    "--gate",    "--log-gate",
-                                                "--beta", "--a", "--b", "--state-in", "--norm-in", "--cu-seqlens"};
+static const char *const input_names[INPUTS] = {"--q",    "--k",        "--v",       "--decay",
+                                                "--gate", "--log-gate", "--beta",    "--a",
+                                                "--b",    "--state-in", "--norm-in", "--cu-seqlens"};
 
 typedef struct run_options {
     const char *in[INPUTS];
@@ -75,7 +76,8 @@ static bool read_inputs(run *r, rapt_error *error)
         if (!tensor_file_read(path, t, error))
             return false;
         if (t->rank > RAPT_MAX_RANK || t->rank == 0)
-            return tool_fail(error, RAPT_ERROR_INVALID, "%s %s: %u axes, 1 to 4 are needed", input_names[n], path, t->rank);
+            return tool_fail(error, RAPT_ERROR_INVALID, "%s %s: %u axes, 1 to 4 are needed", input_names[n],
+                             path, t->rank);
         if ((t->dtype == RAPT_I32) != (n == CU_SEQLENS))
             return tool_fail(error, RAPT_ERROR_INVALID, "%s %s: %s; %s is needed", input_names[n], path,
                              rapt_dtype_name(t->dtype), n == CU_SEQLENS ? "int32" : "float32 or float16");
@@ -85,13 +87,14 @@ static bool read_inputs(run *r, rapt_error *error)
     }
     for (int n = K; n <= V; n++)
         if (r->file[n].dtype != r->file[Q].dtype)
-            return tool_fail(error, RAPT_ERROR_INVALID, "Q, K and V differ in dtype: %s is %s, %s is %s", r->o->in[Q],
-                             rapt_dtype_name(r->file[Q].dtype), r->o->in[n], rapt_dtype_name(r->file[n].dtype));
+            return tool_fail(error, RAPT_ERROR_INVALID, "Q, K and V differ in dtype: %s is %s, %s is %s",
+                             r->o->in[Q], rapt_dtype_name(r->file[Q].dtype), r->o->in[n],
+                             rapt_dtype_name(r->file[n].dtype));
     return true;
 }
 
-static bool one_of(const char *option, const char *word, const char *(*name)(unsigned), unsigned count, unsigned *out,
-                   const char *list, rapt_error *error)
+static bool one_of(const char *option, const char *word, const char *(*name)(unsigned), unsigned count,
+                   unsigned *out, const char *list, rapt_error *error)
 {
     for (unsigned n = 0; n < count; n++)
         if (strcmp(word, name(n)) == 0) {
@@ -100,9 +103,18 @@ static bool one_of(const char *option, const char *word, const char *(*name)(uns
         }
     return tool_fail(error, RAPT_ERROR_INVALID, "%s '%.60s': %s is needed", option, word, list);
 }
-static const char *rule_name(unsigned n) { return rapt_linear_rule_name((rapt_linear_rule)n); }
-static const char *feature_name(unsigned n) { return rapt_phi_name((rapt_phi)n); }
-static const char *dtype_name(unsigned n) { return rapt_dtype_name((rapt_dtype)(n + RAPT_F32)); }
+static const char *rule_name(unsigned n)
+{
+    return rapt_linear_rule_name((rapt_linear_rule)n);
+}
+static const char *feature_name(unsigned n)
+{
+    return rapt_phi_name((rapt_phi)n);
+}
+static const char *dtype_name(unsigned n)
+{
+    return rapt_dtype_name((rapt_dtype)(n + RAPT_F32));
+}
 
 /* Feature maps of the published systems that are not built in. */
 static bool is_planned(const char *feature)
@@ -122,11 +134,13 @@ static bool parse_words(run *r, rapt_dtype *dtype, rapt_error *error)
     unsigned rule = 0, feature = 0, type = (unsigned)r->file[Q].dtype - RAPT_F32;
     int64_t chunk = 0, limit = 0;
     double scale = 1;
-    if (o->rule && !one_of("--rule", o->rule, rule_name, RAPT_LINEAR_RULE_COUNT, &rule, "none, delta or dplr", error))
+    if (o->rule &&
+        !one_of("--rule", o->rule, rule_name, RAPT_LINEAR_RULE_COUNT, &rule, "none, delta or dplr", error))
         return false;
     if (o->feature && is_planned(o->feature))
         return tool_fail(error, RAPT_ERROR_UNSUPPORTED,
-                         "--feature %.60s is not there yet: identity, elu1, relu, relu2, exp and softmax are", o->feature);
+                         "--feature %.60s is not there yet: identity, elu1, relu, relu2, exp and softmax are",
+                         o->feature);
     if (o->feature && !one_of("--feature", o->feature, feature_name, RAPT_PHI_COUNT, &feature,
                               "identity, elu1, relu, relu2, exp or softmax", error))
         return false;
@@ -147,7 +161,8 @@ static bool parse_words(run *r, rapt_dtype *dtype, rapt_error *error)
     if (o->in[STATE_IN] && o->normalize && !o->in[NORM_IN])
         return tool_fail(error, RAPT_ERROR_INVALID, "--normalize with --state-in needs --norm-in too");
     if ((o->in[NORM_IN] || o->norm_out) && !o->normalize)
-        return tool_fail(error, RAPT_ERROR_INVALID, "%s needs --normalize", o->in[NORM_IN] ? "--norm-in" : "--norm-out");
+        return tool_fail(error, RAPT_ERROR_INVALID, "%s needs --normalize",
+                         o->in[NORM_IN] ? "--norm-in" : "--norm-out");
     *dtype = (rapt_dtype)(type + RAPT_F32);
     d->rule = (rapt_linear_rule)rule;
     d->feature = (rapt_phi)feature;
@@ -167,11 +182,13 @@ static bool check_cu_seqlens(const run *r, uint64_t packed, rapt_error *error)
     const int32_t *cu = t->data;
     const char *path = r->o->in[CU_SEQLENS];
     if (t->rank != 1 || t->count < 1 || cu[0] != 0)
-        return tool_fail(error, RAPT_ERROR_INVALID, "--cu-seqlens %s: one axis that begins with 0 is needed", path);
+        return tool_fail(error, RAPT_ERROR_INVALID, "--cu-seqlens %s: one axis that begins with 0 is needed",
+                         path);
     for (uint64_t n = 1; n < t->count; n++)
         if (cu[n] < cu[n - 1])
-            return tool_fail(error, RAPT_ERROR_INVALID, "--cu-seqlens %s: entry %" PRIu64 " is %d, below the %d before it",
-                             path, n, (int)cu[n], (int)cu[n - 1]);
+            return tool_fail(error, RAPT_ERROR_INVALID,
+                             "--cu-seqlens %s: entry %" PRIu64 " is %d, below the %d before it", path, n,
+                             (int)cu[n], (int)cu[n - 1]);
     if ((uint64_t)cu[t->count - 1] != packed)
         return tool_fail(error, RAPT_ERROR_INVALID,
                          "--cu-seqlens %s: ends at %d, but the packed sequence axis has %" PRIu64, path,
@@ -195,7 +212,8 @@ static bool describe(run *r, rapt_error *error)
         if (o->in[n])
             *tensors[n] = tensor_of(&r->file[n]);
     if (d->q.rank != 4 || d->v.rank != 4 || d->k.rank != 4)
-        return tool_fail(error, RAPT_ERROR_INVALID, "Q, K and V need four axes, (batch, heads, sequence, features)");
+        return tool_fail(error, RAPT_ERROR_INVALID,
+                         "Q, K and V need four axes, (batch, heads, sequence, features)");
     uint64_t heads = d->q.size[1];
     heads = d->k.size[1] > heads ? d->k.size[1] : heads;
     heads = d->v.size[1] > heads ? d->v.size[1] : heads;
@@ -229,8 +247,9 @@ static bool describe(run *r, rapt_error *error)
 static rapt_status bind(run *r, rapt_error *error)
 {
     rapt_linear_args args = RAPT_LINEAR_ARGS_INIT;
-    rapt_slot *const slots[INPUTS] = {&args.q,    &args.k, &args.v, &args.decay,    &args.decay,   &args.decay,
-                                      &args.beta, &args.a, &args.b, &args.state_in, &args.norm_in, &args.cu_seqlens};
+    rapt_slot *const slots[INPUTS] = {&args.q,     &args.k,        &args.v,       &args.decay,
+                                      &args.decay, &args.decay,    &args.beta,    &args.a,
+                                      &args.b,     &args.state_in, &args.norm_in, &args.cu_seqlens};
     for (int n = 0; n < INPUTS; n++) {
         if (!r->o->in[n])
             continue;
@@ -253,7 +272,8 @@ static rapt_status bind(run *r, rapt_error *error)
         if (!outputs[n].tensor->dtype)
             continue;
         const uint64_t bytes = rapt_tensor_bytes(outputs[n].tensor);
-        const rapt_status status = rapt_buffer_create(r->device.device, bytes ? bytes : 1, outputs[n].buffer, error);
+        const rapt_status status =
+            rapt_buffer_create(r->device.device, bytes ? bytes : 1, outputs[n].buffer, error);
         if (status != RAPT_OK)
             return status;
         outputs[n].slot->buffer = *outputs[n].buffer;
@@ -280,7 +300,8 @@ static int write_results(run *r)
     rapt_error error = {0};
     const run_options *o = r->o;
     if (!tool_save(r->out, &r->d.out, 4, r->d.out.size, o->out, &error) ||
-        (o->state_out && !tool_save(r->state_out, &r->d.state_out, 4, r->d.state_out.size, o->state_out, &error)) ||
+        (o->state_out &&
+         !tool_save(r->state_out, &r->d.state_out, 4, r->d.state_out.size, o->state_out, &error)) ||
         (o->norm_out && !tool_save(r->norm_out, &r->d.norm_out, 3, r->d.norm_out.size, o->norm_out, &error)))
         return tool_report(&error);
     if (o->json) {
@@ -319,7 +340,8 @@ static int timed(run *r)
             tool_duration(stamps ? d.median : w.median, a);
             tool_duration(stamps ? d.min : w.min, b);
             tool_duration(stamps ? d.max : w.max, c);
-            printf("%s time: median %s, min %s, max %s (%zu runs)\n", stamps ? "device" : "wall", a, b, c, count);
+            printf("%s time: median %s, min %s, max %s (%zu runs)\n", stamps ? "device" : "wall", a, b, c,
+                   count);
         }
     }
     free(device);
@@ -330,7 +352,8 @@ static int timed(run *r)
 static int report_plan(run *r)
 {
     const rapt_plan_info *i = &r->info;
-    char *text = r->o->explain || r->o->json ? tool_explain(r->plan, r->o->json ? RAPT_JSON : RAPT_TEXT) : NULL;
+    char *text =
+        r->o->explain || r->o->json ? tool_explain(r->plan, r->o->json ? RAPT_JSON : RAPT_TEXT) : NULL;
     if (!text && (r->o->explain || r->o->json))
         return tool_no_memory();
     if (r->o->json) {
@@ -401,8 +424,10 @@ static const char text[] =
 static const char *const examples[] = {
     "rapt run linear --q Q.npy --k K.npy --v V.npy --decay lambda.npy --out O.npy",
     "rapt run linear --q Q.npy --k K.npy --v V.npy --log-gate G.npy --out O.npy --state-out S.npy",
-    "rapt run linear --q Q.npy --k K.npy --v V.npy --rule delta --beta B.npy --out O.npy --chunk 64 --explain",
-    "rapt run linear --q Q.npy --k K.npy --v V.npy --feature elu1 --normalize --out O.npy --recurrent --time 20",
+    "rapt run linear --q Q.npy --k K.npy --v V.npy --rule delta --beta B.npy --out O.npy --chunk 64 "
+    "--explain",
+    "rapt run linear --q Q.npy --k K.npy --v V.npy --feature elu1 --normalize --out O.npy --recurrent --time "
+    "20",
     NULL,
 };
 
@@ -421,8 +446,9 @@ int tool_run_linear(int argc, char **argv)
         {"--rule", "none|delta|dplr", "how a token changes the state; default none", &o.rule, NULL},
         {"--a", "FILE", "dplr: what reads the state, (batch, heads, N, d_k)", &o.in[A], NULL},
         {"--b", "FILE", "dplr: what writes it", &o.in[B], NULL},
-        {"--feature", "NAME", "identity (the default), elu1 (elu(x) + 1), relu, relu2, exp, or\nsoftmax (over d_k)",
-         &o.feature, NULL},
+        {"--feature", "NAME",
+         "identity (the default), elu1 (elu(x) + 1), relu, relu2, exp, or\nsoftmax (over d_k)", &o.feature,
+         NULL},
         {"--normalize", NULL, "divide by the normaliser; rule none only", NULL, &o.normalize},
         {"--scale", "X", "default 1", &o.scale, NULL},
         {"--state-in", "FILE", "S_0: float32 (batch, heads, d_k, d_v); default 0", &o.in[STATE_IN], NULL},
@@ -437,16 +463,18 @@ int tool_run_linear(int argc, char **argv)
          "batch: int32, rising from 0 to the packed length; states are then\n(sequences, heads, ..)",
          &o.in[CU_SEQLENS], NULL},
         {"--workspace-limit", "BYTES", "of the chunked form; default 64 MiB", &o.limit, NULL},
-        {"--dtype", "f32|f16|bf16", "type to store and compute from; default: that of the files", &o.dtype, NULL},
-        {"--kernel", "NAME", "force this kernel row (see rapt compile --list); refused where it\ncannot run", &o.kernel,
+        {"--dtype", "f32|f16|bf16", "type to store and compute from; default: that of the files", &o.dtype,
          NULL},
+        {"--kernel", "NAME", "force this kernel row (see rapt compile --list); refused where it\ncannot run",
+         &o.kernel, NULL},
         TOOL_OPTIONS_DEVICE(o.device),
         {"--explain", NULL, "tell why this kernel was chosen and the others were not", NULL, &o.explain},
         {"--time", "N", "then run N times more and tell the time", &o.time, NULL},
         {"--json", NULL, "everything as JSON on standard output", NULL, &o.json},
         {NULL, NULL, NULL, NULL, NULL},
     };
-    const tool_usage usage = {"rapt run linear --q FILE --k FILE --v FILE --out FILE [options]", text, examples, options};
+    const tool_usage usage = {"rapt run linear --q FILE --k FILE --v FILE --out FILE [options]", text,
+                              examples, options};
     const char *words[1];
     size_t count;
     int code;
