@@ -20,6 +20,8 @@
 #define RAPT_BIND_STEPS 4       /* what a chunk multiplies the state by, in place of the output */
 #define RAPT_BIND_TEXEL_Q 11    /* uniform texel buffers over the windows of q, k (9), v (10), decay */
 #define RAPT_BIND_TEXEL_DECAY 12
+#define RAPT_BIND_TEXEL_A 14
+#define RAPT_BIND_TEXEL_B 15
 #define RAPT_BIND_TEXEL_STATE 13 /* states of chunks */
 
 /* What a kernel that walks tokens is for. */

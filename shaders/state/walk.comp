@@ -1,6 +1,10 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
+#ifdef LANES
+#extension GL_KHR_shader_subgroup_basic : require
+#extension GL_KHR_shader_subgroup_shuffle : require
+#endif
 // Walks the tokens of a sequence, or of each chunk of one, with the state in registers: S_t from S_(t-1), then
 // o_t = scale * S_t^T phi(q_t).
 //
@@ -14,11 +18,19 @@
 // as d_k columns more. Decays are multiplied up, never divided: their extremes need no care.
 //
 // A normaliser is a column more, of values 1; each invocation keeps its own copy of its rows.
+//
+// For software devices (LANES is defined; see lanes.glsl) a workgroup is one subgroup without shared memory: a lane has
+// four columns with all their rows, and what all columns need is fetched a span at a time and broadcast.
 #include "common/linear_params.h"
 #include "common/io.glsl"
 
+#ifdef LANES
+layout(local_size_x = LANES) in;
+#define PARTS 1u
+#else
 layout(local_size_x = 128) in;
 layout(constant_id = 0) const uint PARTS = 16; // of the rows
+#endif
 layout(constant_id = 1) const uint D_K = 64;
 layout(constant_id = 2) const uint D_V = 64;
 layout(constant_id = 3) const uint ALIGNED_ = 0;
@@ -43,21 +55,35 @@ layout(constant_id = 10) const uint VARLEN = 0;
 #endif
 #include "state/tensors.glsl"
 
-const uint LANES = 128u / PARTS;                             // invocations side by side along the columns
-const uint COLUMNS = LANES * 4u;
+#ifdef LANES
+#include "state/lanes.glsl"
+const uint SIDE = LANES;
+#else
+const uint SIDE = 128u / PARTS; // invocations side by side along the columns
+#endif
+const uint COLUMNS = SIDE * 4u;
 const uint ROWS = (D_K + PARTS * 4u - 1u) / (PARTS * 4u) * 4u; // of an invocation; a multiple of 4
 const uint DIM = ROWS * PARTS;                               // d_k, padded with zeros; at most 256
 const uint BLOCK = DIM < 32u ? 16u : 512u / DIM;                    // tokens in shared memory
 const uint BLOCKS_V = (D_V + COLUMNS - 1u) / COLUMNS;
 
+#ifdef LANES
+layout(set = 0, binding = RAPT_BIND_TEXEL_Q) uniform samplerBuffer texels_q;
+layout(set = 0, binding = RAPT_BIND_TEXEL_K) uniform samplerBuffer texels_k;
+#else
 layout(std430, set = 0, binding = RAPT_BIND_Q) readonly buffer Queries { WORD1 q_words[]; };
 layout(std430, set = 0, binding = RAPT_BIND_K) readonly buffer Keys { WORD1 k_words[]; };
+#endif
 layout(std430, set = 0, binding = RAPT_BIND_V) readonly buffer Values { WORD1 v_words[]; };
 layout(std430, set = 0, binding = RAPT_BIND_V) readonly buffer Values4 { WORD4 v_words4[]; };
 layout(std430, set = 0, binding = RAPT_BIND_OUT) buffer OutElements { WORD1 out_words1[]; };
 layout(std430, set = 0, binding = RAPT_BIND_OUT) buffer OutVectors { WORD4 out_words4[]; };
 layout(std430, set = 0, binding = RAPT_BIND_STEPS) buffer Steps { float steps[]; };
+#ifdef GATE // with LANES: rows for decays per channel
+layout(set = 0, binding = RAPT_BIND_TEXEL_DECAY) uniform samplerBuffer texels_decay;
+#else
 layout(std430, set = 0, binding = RAPT_BIND_DECAY) readonly buffer Decays { float decays[]; };
+#endif
 #if HAS_BETA
 layout(std430, set = 0, binding = RAPT_BIND_BETA) readonly buffer Betas { float betas[]; };
 #endif
@@ -65,8 +91,13 @@ layout(std430, set = 0, binding = RAPT_BIND_BETA) readonly buffer Betas { float 
 layout(std430, set = 0, binding = RAPT_BIND_NORM) buffer Norms { float norms[]; };
 #endif
 #if RULE == 2
+#ifdef LANES
+layout(set = 0, binding = RAPT_BIND_TEXEL_A) uniform samplerBuffer texels_a;
+layout(set = 0, binding = RAPT_BIND_TEXEL_B) uniform samplerBuffer texels_b;
+#else
 layout(std430, set = 0, binding = RAPT_BIND_A) readonly buffer Reads { WORD1 a_words[]; };
 layout(std430, set = 0, binding = RAPT_BIND_B) readonly buffer Writes { WORD1 b_words[]; };
+#endif
 ROW_INDEX(a, a, RAPT_BIND_A)
 ROW_INDEX(b, b, RAPT_BIND_B)
 #endif
@@ -74,12 +105,14 @@ layout(std430, set = 0, binding = RAPT_BIND_STATE) buffer States { float states[
 layout(std430, set = 0, binding = RAPT_BIND_STATE) buffer States4 { vec4 states4[]; };
 #include "common/store.glsl"
 
+#ifndef LANES
 shared vec4 s_q[128], s_k[128], s_decay[128]; // (token, row)
 #if RULE == 2
 shared vec4 s_a[128], s_b[128];
 #endif
 shared float s_alpha[16], s_beta[16];
 shared vec4 s_sum[2][128];
+#endif
 
 // Four columns from `index` on, of which `count` exist (0 to 4).
 vec4 load_v(uint index, uint count)
@@ -111,6 +144,50 @@ void store_state(uint index, vec4 x, uint count)
         states[index + i] = x[i];
 }
 
+#ifdef LANES
+#define sum_parts(x, place, wanted) (x)
+#define SPREAD(texels, i) BROADCAST(texels[(i) / SPAN], (i) % SPAN)
+#define KEY(i) SPREAD(k, i)
+#define QUERY(i) SPREAD(q, i)
+#define FACTOR(i) SPREAD(factors, i)
+#define READ(i) SPREAD(a, i)
+#define WRITE(i) SPREAD(b, i)
+// Elements of a vector over rows that this lane holds.
+#define FETCH(texels, at, span) texelFetch(texels, int(((at) + min((span) * SPAN + lane * 4u, D_K - 4u)) / 4u))
+#else
+float decay_of(float x) { return LOG_DECAY != 0u ? exp(x) : x; }
+vec4 decay_of(vec4 x) { return LOG_DECAY != 0u ? exp(x) : x; }
+
+#endif
+
+// The numbers of a token.
+float token_decay(Sequence s, uint token)
+{
+#ifndef GATE
+    if (DECAY == DECAY_HEAD)
+        return decay_of(decays[pc.base[RAPT_BIND_DECAY - 1u] + (s.h * p.heads_decay / p.heads) * p.decay_stride_h]);
+    if (DECAY == DECAY_TOKEN)
+        return decay_of(decays[decay_row(s, token)]);
+#endif
+    return 1.0;
+}
+float token_beta(Sequence s, uint token)
+{
+#if HAS_BETA
+    if (BETA != 0u)
+        return betas[pc.base[RAPT_BIND_BETA - 1u] + s.batch * p.beta_stride_b +
+                     (s.h * p.heads_beta / p.heads) * p.beta_stride_h + (s.first + token) * p.beta_stride_s];
+#endif
+    return 1.0;
+}
+
+#ifndef LANES
+#define KEY(i) s_k[at + (i) / 4u][(i) % 4u]
+#define QUERY(i) s_q[at + (i) / 4u][(i) % 4u]
+#define FACTOR(i) s_decay[at + (i) / 4u][(i) % 4u]
+#define READ(i) s_a[at + (i) / 4u][(i) % 4u]
+#define WRITE(i) s_b[at + (i) / 4u][(i) % 4u]
+
 // Element `row` of a vector over rows; those beyond d_k are 0.
 #define VECTOR(words, at, row) ((row) < D_K ? LOAD_ELEMENT(words, (at) + (row)) : 0.0)
 #define VECTOR4(words, at, row)                                                                              \
@@ -122,9 +199,6 @@ vec4 mapped(vec4 x, uint row)
     return vec4(row < D_K ? phi(x.x) : 0.0, row + 1u < D_K ? phi(x.y) : 0.0, row + 2u < D_K ? phi(x.z) : 0.0,
                 row + 3u < D_K ? phi(x.w) : 0.0);
 }
-
-float decay_of(float x) { return LOG_DECAY != 0u ? exp(x) : x; }
-vec4 decay_of(vec4 x) { return LOG_DECAY != 0u ? exp(x) : x; }
 
 // A row of features becomes its softmax, in one invocation.
 float feature_sum(float top, uint at, bool is_query)
@@ -168,19 +242,8 @@ void stage(Sequence s, uint token, uint count)
 #endif
     }
     if (gl_LocalInvocationID.x < count) {
-        uint t = gl_LocalInvocationID.x;
-        float alpha = 1.0, beta = 1.0;
-        if (DECAY == DECAY_HEAD)
-            alpha = decay_of(decays[pc.base[RAPT_BIND_DECAY - 1u] + (s.h * p.heads_decay / p.heads) * p.decay_stride_h]);
-        else if (DECAY == DECAY_TOKEN)
-            alpha = decay_of(decays[decay_row(s, token + t)]);
-#if HAS_BETA
-        if (BETA != 0u)
-            beta = betas[pc.base[RAPT_BIND_BETA - 1u] + s.batch * p.beta_stride_b +
-                         (s.h * p.heads_beta / p.heads) * p.beta_stride_h + (s.first + token + t) * p.beta_stride_s];
-#endif
-        s_alpha[t] = alpha;
-        s_beta[t] = beta;
+        s_alpha[gl_LocalInvocationID.x] = token_decay(s, token + gl_LocalInvocationID.x);
+        s_beta[gl_LocalInvocationID.x] = token_beta(s, token + gl_LocalInvocationID.x);
     }
     barrier();
     if (PHI == PHI_SOFTMAX) {
@@ -198,14 +261,15 @@ vec4 sum_parts(vec4 x, uint place, bool wanted)
 {
     if (PARTS == 1u)
         return x;
-    const uint lane = gl_LocalInvocationID.x % LANES;
+    const uint lane = gl_LocalInvocationID.x % SIDE;
     s_sum[place][gl_LocalInvocationID.x] = x;
     barrier();
     vec4 sum = vec4(0.0);
     for (uint part = 0u; part < PARTS && wanted; part++)
-        sum += s_sum[place][part * LANES + lane];
+        sum += s_sum[place][part * SIDE + lane];
     return sum;
 }
+#endif
 
 void main()
 {
@@ -213,9 +277,9 @@ void main()
     const uint chunk = gl_WorkGroupID.y;
     const uint begin = min(pc.token0 + chunk * pc.chunk, s.tokens);
     const uint end = min(min(begin + pc.chunk, pc.token1), s.tokens);
-    const uint lane = gl_LocalInvocationID.x % LANES, part = gl_LocalInvocationID.x / LANES;
+    const uint lane = gl_LocalInvocationID.x % SIDE, part = gl_LocalInvocationID.x / SIDE;
     const bool unit = RULE != 0 && PASS == RAPT_PASS_CHUNKS && gl_WorkGroupID.x >= BLOCKS_V; // columns of the matrix
-    const uint column = ((unit ? gl_WorkGroupID.x - BLOCKS_V : gl_WorkGroupID.x) * LANES + lane) * 4u;
+    const uint column = ((unit ? gl_WorkGroupID.x - BLOCKS_V : gl_WorkGroupID.x) * SIDE + lane) * 4u;
     const uint width = unit ? D_K : D_V;
     const uint count = column < width ? min(width - column, 4u) : 0u;
     const uint row0 = part * ROWS;
@@ -250,23 +314,48 @@ void main()
 #endif
     }
 
+#ifdef LANES
+    READ_LANES(source)
+    [[dont_unroll]] for (uint token = begin; token < end; token++) {
+        {
+            const uint t = 0u;
+            vec4 q[SPANS_K], k[SPANS_K], factors[SPANS_K];
+            [[unroll]] for (uint span = 0u; span < SPANS_K; span++) {
+                k[span] = phi(FETCH(texels_k, k_row(s, token), span));
+                q[span] = PASS == RAPT_PASS_CHUNKS ? vec4(0.0) : phi(FETCH(texels_q, q_row(s, token), span));
+#ifdef GATE
+                factors[span] = decay_of(FETCH(texels_decay, decay_row(s, token), span));
+#else
+                factors[span] = vec4(1.0);
+#endif
+            }
+#if RULE == 2
+            vec4 a[SPANS_K], b[SPANS_K];
+            [[unroll]] for (uint span = 0u; span < SPANS_K; span++) {
+                a[span] = FETCH(texels_a, a_row(s, token), span);
+                b[span] = FETCH(texels_b, b_row(s, token), span);
+            }
+#endif
+            const float alpha = token_decay(s, token), beta = token_beta(s, token);
+#else
     [[dont_unroll]] for (uint token = begin; token < end; token += BLOCK) {
         const uint tokens = min(BLOCK, end - token);
         stage(s, token, tokens);
         [[dont_unroll]] for (uint t = 0u; t < tokens; t++) {
             const uint at = (t * DIM + row0) / 4u;
-            const vec4 value = unit ? vec4(0.0) : load_v(v_row(s, token + t) + column, count);
             const float alpha = s_alpha[t], beta = s_beta[t];
+#endif
+            const vec4 value = unit ? vec4(0.0) : load_v(v_row(s, token + t) + column, count);
 #if RULE == 2
             // Read the state as it was.
             vec4 read = vec4(0.0);
             [[unroll]] for (uint i = 0u; i < ROWS; i++)
-                read += state[i] * s_a[at + i / 4u][i % 4u];
+                read += state[i] * READ(i);
             read = sum_parts(read, PASS == RAPT_PASS_CHUNKS ? t & 1u : 0u, true);
 #endif
             if (DECAY != DECAY_ONE) {
                 [[unroll]] for (uint i = 0u; i < ROWS; i++) {
-                    const float factor = DECAY == DECAY_CHANNEL ? s_decay[at + i / 4u][i % 4u] : alpha;
+                    const float factor = DECAY == DECAY_CHANNEL ? FACTOR(i) : alpha;
                     state[i] *= factor;
                     norm[i] *= factor;
                     step[i / 4u][i % 4u] *= factor;
@@ -275,17 +364,17 @@ void main()
 #if RULE == 1
             vec4 known = vec4(0.0);
             [[unroll]] for (uint i = 0u; i < ROWS; i++)
-                known += state[i] * s_k[at + i / 4u][i % 4u];
+                known += state[i] * KEY(i);
             const vec4 add = (value - sum_parts(known, PASS == RAPT_PASS_CHUNKS ? t & 1u : 0u, true)) * beta;
 #else
             const vec4 add = value * beta;
 #endif
             [[unroll]] for (uint i = 0u; i < ROWS; i++) {
-                const float key = s_k[at + i / 4u][i % 4u];
+                const float key = KEY(i);
                 state[i] += add * key;
                 norm[i] += key;
 #if RULE == 2
-                state[i] += read * s_b[at + i / 4u][i % 4u];
+                state[i] += read * WRITE(i);
 #endif
             }
             if (PASS != RAPT_PASS_CHUNKS) {
@@ -293,7 +382,7 @@ void main()
                 vec4 o = vec4(0.0);
                 float z = 0.0;
                 [[unroll]] for (uint i = 0u; i < ROWS; i++) {
-                    const float query = s_q[at + i / 4u][i % 4u];
+                    const float query = QUERY(i);
                     o += state[i] * query;
                     z += norm[i] * query;
                 }

@@ -70,6 +70,10 @@ uint32_t rapt_binding_base(uint32_t binding)
         return RAPT_BIND_Q;
     case RAPT_BIND_TEXEL_DECAY:
         return RAPT_BIND_DECAY;
+    case RAPT_BIND_TEXEL_A:
+        return RAPT_BIND_A;
+    case RAPT_BIND_TEXEL_B:
+        return RAPT_BIND_B;
     case RAPT_BIND_TEXEL_STATE:
         return RAPT_BIND_STATE;
     default:
