@@ -29,8 +29,8 @@ layout(std430, set = 0, binding = RAPT_BIND_STEPS) buffer Steps { float steps[];
 layout(std430, set = 0, binding = RAPT_BIND_BETA) readonly buffer Betas { float betas[]; };
 layout(std430, set = 0, binding = RAPT_BIND_NORM) buffer Norms { float norms[]; };
 layout(std430, set = 0, binding = RAPT_BIND_STATE) buffer States4 { vec4 states4[]; };
-layout(set = 0, binding = RAPT_BIND_TEXEL_K) uniform samplerBuffer texels_k;
-layout(set = 0, binding = RAPT_BIND_TEXEL_V) uniform samplerBuffer texels_v;
+layout(set = 0, binding = RAPT_BIND_TEXEL_K) uniform STORED texels_k;
+layout(set = 0, binding = RAPT_BIND_TEXEL_V) uniform STORED texels_v;
 #ifdef GATE
 layout(set = 0, binding = RAPT_BIND_TEXEL_DECAY) uniform samplerBuffer texels_decay;
 #else
@@ -64,7 +64,7 @@ void main()
             const uint back = block * KEYS + c + 1u; // tokens from the end; past the beginning there are none
             const bool exists = back <= end - begin;
             const uint token = exists ? end - back : begin;
-            k[c] = phi(texelFetch(texels_k, int((k_row(s, token) + row) / 4u)));
+            k[c] = phi(STORED4(texelFetch(texels_k, int((k_row(s, token) + row) / 4u))));
             k[c] = exists ? k[c] * decayed : vec4(0.0);
             if (NORMALIZE != 0u)
                 norm += k[c];
@@ -83,7 +83,7 @@ void main()
 #endif
             [[unroll]] for (uint span = 0u; span < SPANS_V; span++) {
                 const vec4 value =
-                    texelFetch(texels_v, int((v_row(s, token) + min(span * SPAN + lane * 4u, D_V - 4u)) / 4u));
+                    STORED4(texelFetch(texels_v, int((v_row(s, token) + min(span * SPAN + lane * 4u, D_V - 4u)) / 4u)));
                 v[c * SPANS_V + span] = exists ? value : vec4(0.0);
             }
         }

@@ -22,6 +22,15 @@ const uint SPANS_V = (D_V + SPAN - 1u) / SPAN;
     uint source[LANES];                                                                                      \
     [[unroll]] for (uint e = 0u; e < LANES; e++) source[e] = p.lane[e >> 2][e & 3u];
 
+// Texel buffers over what is stored: floats, or raw bf16.
+#if DTYPE == DTYPE_BF16
+#define STORED usamplerBuffer
+#define STORED4(texel) unpack4((texel).xy)
+#else
+#define STORED samplerBuffer
+#define STORED4(texel) (texel)
+#endif
+
 vec4 phi(vec4 x) { return vec4(phi(x.x), phi(x.y), phi(x.z), phi(x.w)); }
 float decay_of(float x) { return LOG_DECAY != 0u ? exp(x) : x; }
 vec4 decay_of(vec4 x) { return LOG_DECAY != 0u ? exp(x) : x; }

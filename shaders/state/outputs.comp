@@ -31,8 +31,8 @@ layout(std430, set = 0, binding = RAPT_BIND_OUT) buffer OutElements { WORD1 out_
 layout(std430, set = 0, binding = RAPT_BIND_OUT) buffer OutVectors { WORD4 out_words4[]; };
 layout(std430, set = 0, binding = RAPT_BIND_BETA) readonly buffer Betas { float betas[]; };
 layout(std430, set = 0, binding = RAPT_BIND_NORM) readonly buffer Norms { float norms[]; };
-layout(set = 0, binding = RAPT_BIND_TEXEL_K) uniform samplerBuffer texels_k;
-layout(set = 0, binding = RAPT_BIND_TEXEL_V) uniform samplerBuffer texels_v;
+layout(set = 0, binding = RAPT_BIND_TEXEL_K) uniform STORED texels_k;
+layout(set = 0, binding = RAPT_BIND_TEXEL_V) uniform STORED texels_v;
 layout(set = 0, binding = RAPT_BIND_TEXEL_STATE) uniform samplerBuffer texels_state;
 #ifdef GATE
 layout(set = 0, binding = RAPT_BIND_TEXEL_DECAY) uniform samplerBuffer texels_decay;
@@ -43,7 +43,7 @@ layout(std430, set = 0, binding = RAPT_BIND_DECAY) readonly buffer Decays { floa
 
 vec4 fetch_k(uint row, uint d)
 {
-    vec4 k = phi(texelFetch(texels_k, int((row + d) / 4u)));
+    vec4 k = phi(STORED4(texelFetch(texels_k, int((row + d) / 4u))));
     return D_K % SPAN == 0u || d < D_K ? k : vec4(0.0); // beyond is another row's
 }
 
@@ -123,7 +123,8 @@ void main()
         [[unroll]] for (uint c = 0u; c < KEYS; c++) {
             at[c] = v_row(s, min(key0 + c, end - 1u));
             [[unroll]] for (uint span = 0u; span < SPANS_V; span++)
-                v[c * SPANS_V + span] = texelFetch(texels_v, int((at[c] + min(span * SPAN + lane * 4u, D_V - 4u)) / 4u));
+                v[c * SPANS_V + span] =
+                    STORED4(texelFetch(texels_v, int((at[c] + min(span * SPAN + lane * 4u, D_V - 4u)) / 4u)));
         }
         [[unroll]] for (uint n = 0u; n < KEYS; n++) {
             const uint c = KEYS - 1u - n;
@@ -154,7 +155,8 @@ void main()
                     const uint again = v_row(s, min(key0 + c, end - 1u));
                     const RowFlags sees = lessThanEqual(RowInts(key0 + c), place);
                     [[unroll]] for (uint span = 0u; span < SPANS_V; span++) {
-                        const vec4 t = texelFetch(texels_v, int((again + min(span * SPAN + lane * 4u, D_V - 4u)) / 4u));
+                        const vec4 t =
+                            STORED4(texelFetch(texels_v, int((again + min(span * SPAN + lane * 4u, D_V - 4u)) / 4u)));
                         [[unroll]] for (uint i = 0u; i < min(SPAN, D_V - span * SPAN); i++)
                             acc[span * SPAN + i] += mix(Rows(0.0), weight * BROADCAST(t, i), sees);
                     }

@@ -68,8 +68,8 @@ const uint BLOCK = DIM < 32u ? 16u : 512u / DIM;                    // tokens in
 const uint BLOCKS_V = (D_V + COLUMNS - 1u) / COLUMNS;
 
 #ifdef LANES
-layout(set = 0, binding = RAPT_BIND_TEXEL_Q) uniform samplerBuffer texels_q;
-layout(set = 0, binding = RAPT_BIND_TEXEL_K) uniform samplerBuffer texels_k;
+layout(set = 0, binding = RAPT_BIND_TEXEL_Q) uniform STORED texels_q;
+layout(set = 0, binding = RAPT_BIND_TEXEL_K) uniform STORED texels_k;
 #else
 layout(std430, set = 0, binding = RAPT_BIND_Q) readonly buffer Queries { WORD1 q_words[]; };
 layout(std430, set = 0, binding = RAPT_BIND_K) readonly buffer Keys { WORD1 k_words[]; };
@@ -92,8 +92,8 @@ layout(std430, set = 0, binding = RAPT_BIND_NORM) buffer Norms { float norms[]; 
 #endif
 #if RULE == 2
 #ifdef LANES
-layout(set = 0, binding = RAPT_BIND_TEXEL_A) uniform samplerBuffer texels_a;
-layout(set = 0, binding = RAPT_BIND_TEXEL_B) uniform samplerBuffer texels_b;
+layout(set = 0, binding = RAPT_BIND_TEXEL_A) uniform STORED texels_a;
+layout(set = 0, binding = RAPT_BIND_TEXEL_B) uniform STORED texels_b;
 #else
 layout(std430, set = 0, binding = RAPT_BIND_A) readonly buffer Reads { WORD1 a_words[]; };
 layout(std430, set = 0, binding = RAPT_BIND_B) readonly buffer Writes { WORD1 b_words[]; };
@@ -154,6 +154,7 @@ void store_state(uint index, vec4 x, uint count)
 #define WRITE(i) SPREAD(b, i)
 // Elements of a vector over rows that this lane holds.
 #define FETCH(texels, at, span) texelFetch(texels, int(((at) + min((span) * SPAN + lane * 4u, D_K - 4u)) / 4u))
+#define FETCH_STORED(texels, at, span) STORED4(FETCH(texels, at, span))
 #else
 float decay_of(float x) { return LOG_DECAY != 0u ? exp(x) : x; }
 vec4 decay_of(vec4 x) { return LOG_DECAY != 0u ? exp(x) : x; }
@@ -271,6 +272,43 @@ vec4 sum_parts(vec4 x, uint place, bool wanted)
 }
 #endif
 
+void store_step(uint index, vec4 x)
+{
+    for (uint c = 0u; c < 4u; c++)
+        steps[index + c] = x[c];
+}
+
+// Rows of registers from and to memory. Software devices take seconds to compile unrolled accesses; elsewhere computed
+// indices take registers to memory.
+#ifdef LANES
+#define ROWS_FROM_MEMORY(type, registers, load)                                                              \
+    {                                                                                                        \
+        type copy[ROWS];                                                                                     \
+        [[dont_unroll]] for (uint i = 0u; i < ROWS; i++) copy[i] = load;                                     \
+        [[unroll]] for (uint i = 0u; i < ROWS; i++) registers[i] = copy[i];                                  \
+    }
+#define ROWS_TO_MEMORY(type, registers, store)                                                               \
+    {                                                                                                        \
+        type copy[ROWS];                                                                                     \
+        [[unroll]] for (uint i = 0u; i < ROWS; i++) copy[i] = registers[i];                                  \
+        [[dont_unroll]] for (uint i = 0u; i < ROWS; i++) {                                                   \
+            const type x = copy[i];                                                                          \
+            store;                                                                                           \
+        }                                                                                                    \
+    }
+#else
+#define ROWS_FROM_MEMORY(type, registers, load)                                                              \
+    [[unroll]] for (uint i = 0u; i < ROWS; i++) if (row0 + i < D_K) registers[i] = load;
+#define ROWS_TO_MEMORY(type, registers, store)                                                               \
+    {                                                                                                        \
+        [[unroll]] for (uint i = 0u; i < ROWS; i++) if (row0 + i < D_K)                                      \
+        {                                                                                                    \
+            const type x = registers[i];                                                                     \
+            store;                                                                                           \
+        }                                                                                                    \
+    }
+#endif
+
 void main()
 {
     const Sequence s = sequence_of(pc.bh0 + gl_WorkGroupID.z);
@@ -301,15 +339,11 @@ void main()
     if (PASS == RAPT_PASS_OUT || (PASS == RAPT_PASS_WHOLE && (pc.flags & RAPT_LINEAR_READ_STATE) != 0u)) {
         const uint at = PASS == RAPT_PASS_OUT ? chunk_state(s, chunk) : state_row(s);
         const uint pitch = PASS == RAPT_PASS_OUT ? p.chunk_pitch : p.state_stride_k;
-        [[unroll]] for (uint i = 0u; i < ROWS; i++)
-            if (row0 + i < D_K)
-                state[i] = load_state(at + (row0 + i) * pitch + column, count);
+        ROWS_FROM_MEMORY(vec4, state, load_state(at + (row0 + i) * pitch + column, count))
 #if RULE == 0
         if (NORMALIZE != 0u) {
             const uint norm_at = PASS == RAPT_PASS_OUT ? chunk_norm(s, chunk) : norm_row(s);
-            [[unroll]] for (uint i = 0u; i < ROWS; i++)
-                if (row0 + i < D_K)
-                    norm[i] = norms[norm_at + row0 + i];
+            ROWS_FROM_MEMORY(float, norm, norms[norm_at + row0 + i])
         }
 #endif
     }
@@ -321,8 +355,8 @@ void main()
             const uint t = 0u;
             vec4 q[SPANS_K], k[SPANS_K], factors[SPANS_K];
             [[unroll]] for (uint span = 0u; span < SPANS_K; span++) {
-                k[span] = phi(FETCH(texels_k, k_row(s, token), span));
-                q[span] = PASS == RAPT_PASS_CHUNKS ? vec4(0.0) : phi(FETCH(texels_q, q_row(s, token), span));
+                k[span] = phi(FETCH_STORED(texels_k, k_row(s, token), span));
+                q[span] = PASS == RAPT_PASS_CHUNKS ? vec4(0.0) : phi(FETCH_STORED(texels_q, q_row(s, token), span));
 #ifdef GATE
                 factors[span] = decay_of(FETCH(texels_decay, decay_row(s, token), span));
 #else
@@ -332,8 +366,8 @@ void main()
 #if RULE == 2
             vec4 a[SPANS_K], b[SPANS_K];
             [[unroll]] for (uint span = 0u; span < SPANS_K; span++) {
-                a[span] = FETCH(texels_a, a_row(s, token), span);
-                b[span] = FETCH(texels_b, b_row(s, token), span);
+                a[span] = FETCH_STORED(texels_a, a_row(s, token), span);
+                b[span] = FETCH_STORED(texels_b, b_row(s, token), span);
             }
 #endif
             const float alpha = token_decay(s, token), beta = token_beta(s, token);
@@ -401,24 +435,19 @@ void main()
 
     if (PASS == RAPT_PASS_CHUNKS && unit) {
         const uint at = pc.base[RAPT_BIND_STEPS - 1u] + chunk_number(s, chunk) * p.step_size;
-        [[unroll]] for (uint i = 0u; i < ROWS; i++)
-            if (row0 + i < D_K && column < p.step_pitch) // with zeros up to the pitch
-                for (uint c = 0u; c < 4u; c++)
-                    steps[at + (row0 + i) * p.step_pitch + column + c] = state[i][c];
+        if (column < p.step_pitch) // with zeros up to the pitch
+            ROWS_TO_MEMORY(vec4, state, store_step(at + (row0 + i) * p.step_pitch + column, x))
         return;
     }
     if (PASS == RAPT_PASS_CHUNKS || (PASS == RAPT_PASS_WHOLE && (pc.flags & RAPT_LINEAR_WRITE_STATE) != 0u)) {
         const uint at = PASS == RAPT_PASS_CHUNKS ? chunk_state(s, chunk) : state_row(s);
         const uint pitch = PASS == RAPT_PASS_CHUNKS ? p.chunk_pitch : p.state_stride_k;
-        [[unroll]] for (uint i = 0u; i < ROWS; i++)
-            if (row0 + i < D_K)
-                store_state(at + (row0 + i) * pitch + column, state[i], count);
+        ROWS_TO_MEMORY(vec4, state, store_state(at + (row0 + i) * pitch + column, x, count))
         if (gl_WorkGroupID.x == 0u && lane == 0u) {
 #if RULE == 0
             const uint norm_at = PASS == RAPT_PASS_CHUNKS ? chunk_norm(s, chunk) : norm_row(s);
-            [[unroll]] for (uint i = 0u; i < ROWS; i++)
-                if (NORMALIZE != 0u && row0 + i < D_K)
-                    norms[norm_at + row0 + i] = norm[i];
+            if (NORMALIZE != 0u)
+                ROWS_TO_MEMORY(float, norm, norms[norm_at + row0 + i] = x)
             if (PASS == RAPT_PASS_CHUNKS && DECAY != DECAY_ONE) {
                 const uint step_at = pc.base[RAPT_BIND_STEPS - 1u] + chunk_number(s, chunk) * p.step_size;
                 [[unroll]] for (uint i = 0u; i < ROWS; i++)

@@ -12,7 +12,6 @@ _Static_assert(sizeof(rapt_linear_params) <= sizeof(((rapt_plan *)0)->params),
 
 #define DEFAULT_CHUNK 64
 #define IN_PASSES (RAPT_ROW_WALKS | RAPT_ROW_OUTPUTS | RAPT_ROW_ADDS)
-#define FEW_TOKENS 16 /* not worth chunks */
 
 #define REFUSE(...)                                                                                          \
     do {                                                                                                     \
@@ -829,14 +828,14 @@ static rapt_status plan_chunked(rapt_plan *plan, const rapt_kernel_table *table,
 static bool prefers_chunks(const rapt_plan *plan, const rapt_kernel_row *row)
 {
     const rapt_linear_problem *p = &plan->linear;
-    const uint64_t groups = p->heads * column_blocks(row, p->d_v);
+    const uint64_t groups = p->heads * rapt_div_up(p->d_v, 32);
     const uint32_t width = plan->caps.compute_units ? plan->caps.compute_units : 16;
-    const bool products = row->supports & RAPT_ROW_OUTPUTS; /* of tiles: less work than token by token */
+    const bool tiles = row->supports & RAPT_ROW_OUTPUTS;
     if (p->form != RAPT_LINEAR_AUTO)
         return p->form == RAPT_LINEAR_CHUNKED;
-    if (products)
-        return p->kernel[0] != 0 || p->tokens > FEW_TOKENS;
-    return p->tokens > 2ull * (p->chunk ? p->chunk : DEFAULT_CHUNK) && groups < 4ull * width;
+    if (tiles && p->kernel[0] != 0)
+        return true;
+    return p->tokens > 2ull * (p->chunk ? p->chunk : DEFAULT_CHUNK) && groups < (tiles ? 2ull : 4ull) * width;
 }
 
 rapt_status rapt_linear_plan_make(rapt_plan *plan, const rapt_linear_problem *problem, const rapt_caps *caps,
