@@ -829,13 +829,17 @@ static bool prefers_chunks(const rapt_plan *plan, const rapt_kernel_row *row)
 {
     const rapt_linear_problem *p = &plan->linear;
     const uint64_t groups = p->heads * rapt_div_up(p->d_v, 32);
-    const uint32_t width = plan->caps.compute_units ? plan->caps.compute_units : 16;
+    const uint64_t width = plan->caps.compute_units ? plan->caps.compute_units : 16;
     const bool tiles = row->supports & RAPT_ROW_OUTPUTS;
+    const bool software =
+        plan->caps.device_class == RAPT_CLASS_SOFTWARE; /* a group fills one of its threads */
+    const uint64_t extra = tiles ? 1 : p->rule == RAPT_LINEAR_NONE ? 2 : 4; /* times the work, about */
     if (p->form != RAPT_LINEAR_AUTO)
         return p->form == RAPT_LINEAR_CHUNKED;
     if (tiles && p->kernel[0] != 0)
         return true;
-    return p->tokens > 2ull * (p->chunk ? p->chunk : DEFAULT_CHUNK) && groups < (tiles ? 2ull : 4ull) * width;
+    return p->tokens > 2ull * (p->chunk ? p->chunk : DEFAULT_CHUNK) &&
+           groups * (software ? extra : 1) < width * (software ? 1 : 4);
 }
 
 rapt_status rapt_linear_plan_make(rapt_plan *plan, const rapt_linear_problem *problem, const rapt_caps *caps,
