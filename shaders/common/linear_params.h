@@ -22,7 +22,8 @@
 #define RAPT_BIND_TEXEL_DECAY 12
 #define RAPT_BIND_TEXEL_A 14
 #define RAPT_BIND_TEXEL_B 15
-#define RAPT_BIND_TEXEL_STATE 13 /* states of chunks */
+#define RAPT_BIND_TEXEL_STATE 13 /* states to begin with: running ones, state_in, or those of chunks */
+#define RAPT_PUSH_READ_BASE 14    /* word of read_base */
 
 /* What a kernel that walks tokens is for. */
 #define RAPT_PASS_WHOLE 0u  /* from the running state to outputs and the running state */
@@ -97,8 +98,8 @@
     RAPT_UINT chunk;   /* tokens of one chunk; chunk number gl_WorkGroupID.y begins at token0 + number * chunk */ \
     RAPT_UINT chunks;  /* chunks per (batch, head) in the workspace */                                       \
     RAPT_UINT flags;                                                                                         \
-    RAPT_UINT unused0;                                                                                       \
-    RAPT_UINT unused1;
+    RAPT_UINT read_base; /* of states through a texel buffer */                                              \
+    RAPT_UINT unused;
 
 #ifdef VULKAN
 #define RAPT_DECLARE_LINEAR_PARAMS                                                                           \

@@ -175,7 +175,7 @@ void main()
         [[unroll]] for (uint r = 0u; r < ROWS; r++)
             q_read[d * ROWS + r] = q[d][r];
 #endif
-    const uint state_at = chunk_state(s, chunk);
+    const uint state_at = chunk_state_read(s, chunk);
     [[dont_unroll]] for (uint d = 0u; d < (idle ? 0u : D_K); d += 4u) {
         Rows w[4];
         vec4 v[4u * SPANS_V];

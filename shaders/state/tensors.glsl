@@ -73,6 +73,11 @@ uint chunk_state(Sequence s, uint chunk)
 {
     return pc.base[RAPT_BIND_STATE - 1u] + chunk_number(s, chunk) * p.d_k * p.chunk_pitch;
 }
+// The same for texel buffers.
+uint chunk_state_read(Sequence s, uint chunk)
+{
+    return pc.read_base + chunk_number(s, chunk) * p.d_k * p.chunk_pitch;
+}
 uint chunk_norm(Sequence s, uint chunk) { return pc.base[RAPT_BIND_NORM - 1u] + chunk_number(s, chunk) * p.d_k; }
 
 // Feature maps, as rapt_phi of include/rapt/linear.h; that over all features is not among them.

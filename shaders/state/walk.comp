@@ -70,6 +70,7 @@ const uint BLOCKS_V = (D_V + COLUMNS - 1u) / COLUMNS;
 #ifdef LANES
 layout(set = 0, binding = RAPT_BIND_TEXEL_Q) uniform STORED texels_q;
 layout(set = 0, binding = RAPT_BIND_TEXEL_K) uniform STORED texels_k;
+layout(set = 0, binding = RAPT_BIND_TEXEL_STATE) uniform samplerBuffer texels_state;
 #else
 layout(std430, set = 0, binding = RAPT_BIND_Q) readonly buffer Queries { WORD1 q_words[]; };
 layout(std430, set = 0, binding = RAPT_BIND_K) readonly buffer Keys { WORD1 k_words[]; };
@@ -336,10 +337,20 @@ void main()
     }
     [[unroll]] for (uint i = 0u; i < ROWS / 4u; i++)
         step[i] = vec4(1.0);
-    if (PASS == RAPT_PASS_OUT || (PASS == RAPT_PASS_WHOLE && (pc.flags & RAPT_LINEAR_READ_STATE) != 0u)) {
+    const uint reads = RAPT_LINEAR_READ_STATE | RAPT_LINEAR_READ_IN;
+    if (PASS == RAPT_PASS_OUT || (PASS == RAPT_PASS_WHOLE && (pc.flags & reads) != 0u)) {
+#ifdef LANES
+        const bool given = (pc.flags & RAPT_LINEAR_READ_IN) != 0u;
+        const uint at = PASS == RAPT_PASS_OUT ? chunk_state_read(s, chunk)
+                        : given ? pc.read_base + s.b * p.state_in_stride_b + s.h * p.state_in_stride_h
+                                : pc.read_base + s.b * p.state_stride_b + s.h * p.state_stride_h;
+        const uint pitch = PASS == RAPT_PASS_OUT ? p.chunk_pitch : given ? p.state_in_stride_k : p.state_stride_k;
+        ROWS_FROM_MEMORY(vec4, state, texelFetch(texels_state, int((at + i * pitch + min(column, D_V - 4u)) / 4u)))
+#else
         const uint at = PASS == RAPT_PASS_OUT ? chunk_state(s, chunk) : state_row(s);
         const uint pitch = PASS == RAPT_PASS_OUT ? p.chunk_pitch : p.state_stride_k;
         ROWS_FROM_MEMORY(vec4, state, load_state(at + (row0 + i) * pitch + column, count))
+#endif
 #if RULE == 0
         if (NORMALIZE != 0u) {
             const uint norm_at = PASS == RAPT_PASS_OUT ? chunk_norm(s, chunk) : norm_row(s);

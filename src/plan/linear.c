@@ -347,8 +347,11 @@ static const rapt_workspace_slot *slot_of(const rapt_plan *plan, rapt_role role)
 }
 
 /* What the launch binds for an operand; first UINT64_MAX: nothing, another operand has its binding. */
-static rapt_window role_window(const launch *l, rapt_role role, const part *x)
+static rapt_window role_window(const launch *l, const rapt_kernel_operand *op, const part *x)
 {
+    const rapt_role role = (rapt_role)op->role;
+    const bool reads =
+        op->binding == RAPT_BIND_TEXEL_STATE; /* a state to begin with: one of three at this binding */
     const rapt_plan *plan = l->plan;
     const rapt_linear_problem *p = &plan->linear;
     const rapt_window none = {UINT64_MAX, 0};
@@ -366,18 +369,22 @@ static rapt_window role_window(const launch *l, rapt_role role, const part *x)
         break;
     case RAPT_ROLE_STATE:
     case RAPT_ROLE_NORM:
-        if (in_chunks)
+        if (in_chunks || (reads && (l->flags & RAPT_LINEAR_READ_IN)))
             return none;
-        if (!(l->flags & (RAPT_LINEAR_READ_STATE | RAPT_LINEAR_WRITE_STATE)))
+        if (!(l->flags & (reads ? RAPT_LINEAR_READ_STATE : RAPT_LINEAR_READ_STATE | RAPT_LINEAR_WRITE_STATE)))
             return (rapt_window){0, 0};
         break;
     case RAPT_ROLE_CHUNKS:
     case RAPT_ROLE_CHUNK_NORMS:
         if (walks && !in_chunks)
             return none;
+        if (reads && l->pass == RAPT_PASS_CHUNKS) /* nothing is read, but something must lie there */
+            return (rapt_window){0, 0};
         break;
     case RAPT_ROLE_STATE_IN:
     case RAPT_ROLE_NORM_IN:
+        if (reads && !(l->flags & RAPT_LINEAR_READ_IN))
+            return none;
         if (!(l->flags & RAPT_LINEAR_READ_IN))
             return (rapt_window){0, 0};
         break;
@@ -399,7 +406,7 @@ static bool windows_fit(const launch *l, const part *x, rapt_error *error)
     for (uint32_t i = 0; i < row->operand_count; i++) {
         const rapt_kernel_operand *op = &row->operands[i];
         const uint64_t limit = rapt_window_limit(&l->plan->caps, (rapt_operand_kind)op->kind);
-        const rapt_window w = role_window(l, (rapt_role)op->role, x);
+        const rapt_window w = role_window(l, op, x);
         if (w.bytes > limit) {
             rapt_fail(error, RAPT_ERROR_UNSUPPORTED,
                       "%s spans %llu bytes that kernel '%s' must bind at once; this device binds %llu",
@@ -429,15 +436,16 @@ static rapt_status add_step(const launch *l, const part *x, rapt_error *error)
                              .chunk = l->chunk ? l->chunk : (uint32_t)(x->t1 - x->t0),
                              .chunks = l->chunks,
                              .flags = l->flags};
+    memcpy(step->push, &push, sizeof push);
+    uint32_t *words = step->push;
     for (uint32_t i = 0; i < row->operand_count; i++) {
         const rapt_kernel_operand *op = &row->operands[i];
-        const rapt_window w = role_window(l, (rapt_role)op->role, x);
+        const rapt_window w = role_window(l, op, x);
         step->windows[i] = w;
         if (w.first != UINT64_MAX && w.bytes != 0)
-            push.base[rapt_binding_base(op->binding) - 1] =
+            words[rapt_binding_base(op->binding) - 1] =
                 (uint32_t)(0 - w.first / rapt_plan_role_element(plan, (rapt_role)op->role));
     }
-    memcpy(step->push, &push, sizeof push);
     step->groups[0] = l->groups_x;
     step->groups[1] = (row->supports & IN_PASSES) && l->chunks ? l->chunks : 1;
     step->groups[2] = (uint32_t)(x->bh1 - x->bh0);
@@ -585,6 +593,14 @@ static double token_flops(const rapt_linear_problem *p)
     return (double)p->flops / (double)walked;
 }
 
+static bool has_operand(const rapt_kernel_row *row, rapt_role role)
+{
+    for (uint32_t i = 0; i < row->operand_count; i++)
+        if (row->operands[i].role == role)
+            return true;
+    return false;
+}
+
 static rapt_status plan_recurrent(rapt_plan *plan, const rapt_kernel_table *table,
                                   const rapt_verdicts *verdicts, const rapt_kernel_row *row,
                                   double slice_flops, rapt_error *error)
@@ -610,7 +626,9 @@ static rapt_status plan_recurrent(rapt_plan *plan, const rapt_kernel_table *tabl
         if (status != RAPT_OK)
             return status;
     }
-    const bool copies = has_in && (has_out || layout->carried);
+    /* Rows that read states at a place of their own need no copy. */
+    const bool reads_in = has_operand(row, RAPT_ROLE_STATE_IN) && !p->normalize;
+    const bool copies = has_in && (has_out || layout->carried) && !reads_in;
     const part all_states = {0, p->batch * p->heads, 0, p->tokens};
     if (copies) {
         const rapt_kernel_row *copy;
@@ -635,7 +653,9 @@ static rapt_status plan_recurrent(rapt_plan *plan, const rapt_kernel_table *tabl
         part x = all_states;
         x.t0 = span * layout->span;
         x.t1 = RAPT_MIN(p->tokens, x.t0 + layout->span);
-        walk.flags = (span > 0 || has_in || p->in_place ? RAPT_LINEAR_READ_STATE : 0) |
+        walk.flags = (span == 0 && has_in && reads_in     ? RAPT_LINEAR_READ_IN
+                      : span > 0 || has_in || p->in_place ? RAPT_LINEAR_READ_STATE
+                                                          : 0) |
                      (has_out || layout->carried ? RAPT_LINEAR_WRITE_STATE : 0);
         status = add_part(&walk, &x, error);
         if (status != RAPT_OK)

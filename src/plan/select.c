@@ -74,8 +74,8 @@ uint32_t rapt_binding_base(uint32_t binding)
         return RAPT_BIND_A;
     case RAPT_BIND_TEXEL_B:
         return RAPT_BIND_B;
-    case RAPT_BIND_TEXEL_STATE:
-        return RAPT_BIND_STATE;
+    case RAPT_BIND_TEXEL_STATE: /* may be read beside what is written through another binding */
+        return RAPT_PUSH_READ_BASE + 1;
     default:
         return binding;
     }
