@@ -33,6 +33,8 @@
 /* LinearPush.flags */
 #define RAPT_LINEAR_READ_STATE 1u  /* else it begins as 0 */
 #define RAPT_LINEAR_WRITE_STATE 2u
+#define RAPT_LINEAR_WRITE_NORM 8u  /* walks: the running normaliser is written back */
+#define RAPT_LINEAR_NORM_ONLY 16u  /* and nothing else: no state is read or written, nor an output */
 #define RAPT_LINEAR_READ_IN 4u     /* begins as state_in and norm_in */
 
 #define RAPT_LINEAR_PARAMS_FIELDS                                                                            \

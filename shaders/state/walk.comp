@@ -338,6 +338,7 @@ void main()
     [[unroll]] for (uint i = 0u; i < ROWS / 4u; i++)
         step[i] = vec4(1.0);
     const uint reads = RAPT_LINEAR_READ_STATE | RAPT_LINEAR_READ_IN;
+    const bool norm_only = PASS == RAPT_PASS_WHOLE && (pc.flags & RAPT_LINEAR_NORM_ONLY) != 0u;
     if (PASS == RAPT_PASS_OUT || (PASS == RAPT_PASS_WHOLE && (pc.flags & reads) != 0u)) {
 #ifdef LANES
         const bool given = (pc.flags & RAPT_LINEAR_READ_IN) != 0u;
@@ -438,7 +439,7 @@ void main()
                 } else {
                     o = sum_parts(o, RULE == 0 ? t & 1u : 1u, writes) * p.scale;
                 }
-                if (writes && count != 0u)
+                if (writes && count != 0u && !norm_only)
                     store_out4(o_row(s, token + t) + column, o, count);
             }
         }
@@ -454,18 +455,20 @@ void main()
         const uint at = PASS == RAPT_PASS_CHUNKS ? chunk_state(s, chunk) : state_row(s);
         const uint pitch = PASS == RAPT_PASS_CHUNKS ? p.chunk_pitch : p.state_stride_k;
         ROWS_TO_MEMORY(vec4, state, store_state(at + (row0 + i) * pitch + column, x, count))
-        if (gl_WorkGroupID.x == 0u && lane == 0u) {
-#if RULE == 0
-            const uint norm_at = PASS == RAPT_PASS_CHUNKS ? chunk_norm(s, chunk) : norm_row(s);
-            if (NORMALIZE != 0u)
-                ROWS_TO_MEMORY(float, norm, norms[norm_at + row0 + i] = x)
-            if (PASS == RAPT_PASS_CHUNKS && DECAY != DECAY_ONE) {
-                const uint step_at = pc.base[RAPT_BIND_STEPS - 1u] + chunk_number(s, chunk) * p.step_size;
-                [[unroll]] for (uint i = 0u; i < ROWS; i++)
-                    if (row0 + i < p.step_size)
-                        steps[step_at + row0 + i] = step[i / 4u][i % 4u];
-            }
-#endif
-        }
     }
+#if RULE == 0
+    // Workgroups of other columns read the running normaliser: with several of them it is written by a dispatch of its own.
+    const bool first = gl_WorkGroupID.x == 0u && lane == 0u;
+    if (first && NORMALIZE != 0u &&
+        (PASS == RAPT_PASS_CHUNKS || (PASS == RAPT_PASS_WHOLE && (pc.flags & RAPT_LINEAR_WRITE_NORM) != 0u))) {
+        const uint norm_at = PASS == RAPT_PASS_CHUNKS ? chunk_norm(s, chunk) : norm_row(s);
+        ROWS_TO_MEMORY(float, norm, norms[norm_at + row0 + i] = x)
+    }
+    if (first && PASS == RAPT_PASS_CHUNKS && DECAY != DECAY_ONE) {
+        const uint step_at = pc.base[RAPT_BIND_STEPS - 1u] + chunk_number(s, chunk) * p.step_size;
+        [[unroll]] for (uint i = 0u; i < ROWS; i++)
+            if (row0 + i < p.step_size)
+                steps[step_at + row0 + i] = step[i / 4u][i % 4u];
+    }
+#endif
 }

@@ -371,7 +371,8 @@ static rapt_window role_window(const launch *l, const rapt_kernel_operand *op, c
     case RAPT_ROLE_NORM:
         if (in_chunks || (reads && (l->flags & RAPT_LINEAR_READ_IN)))
             return none;
-        if (!(l->flags & (reads ? RAPT_LINEAR_READ_STATE : RAPT_LINEAR_READ_STATE | RAPT_LINEAR_WRITE_STATE)))
+        if (!(l->flags & (reads ? RAPT_LINEAR_READ_STATE
+                                : RAPT_LINEAR_READ_STATE | RAPT_LINEAR_WRITE_STATE | RAPT_LINEAR_WRITE_NORM)))
             return (rapt_window){0, 0};
         break;
     case RAPT_ROLE_CHUNKS:
@@ -653,14 +654,26 @@ static rapt_status plan_recurrent(rapt_plan *plan, const rapt_kernel_table *tabl
         part x = all_states;
         x.t0 = span * layout->span;
         x.t1 = RAPT_MIN(p->tokens, x.t0 + layout->span);
+        const bool writes = has_out || layout->carried, norm_here = walk.groups_x == 1;
         walk.flags = (span == 0 && has_in && reads_in     ? RAPT_LINEAR_READ_IN
                       : span > 0 || has_in || p->in_place ? RAPT_LINEAR_READ_STATE
                                                           : 0) |
-                     (has_out || layout->carried ? RAPT_LINEAR_WRITE_STATE : 0);
+                     (writes ? RAPT_LINEAR_WRITE_STATE : 0) |
+                     (writes && norm_here ? RAPT_LINEAR_WRITE_NORM : 0);
         status = add_part(&walk, &x, error);
         if (status != RAPT_OK)
             return status;
         walk.phase++;
+        if (writes && p->normalize && !norm_here) {
+            walk.flags =
+                (walk.flags & RAPT_LINEAR_READ_STATE) | RAPT_LINEAR_WRITE_NORM | RAPT_LINEAR_NORM_ONLY;
+            walk.groups_x = 1;
+            status = add_part(&walk, &x, error);
+            if (status != RAPT_OK)
+                return status;
+            walk.groups_x = column_blocks(row, p->d_v);
+            walk.phase++;
+        }
     }
     return RAPT_OK;
 }
