@@ -60,6 +60,7 @@ static void make_case(const rapt_plan *plan, linear_case *c)
     d->form = plan->layout.chunk ? RAPT_LINEAR_CHUNKED : RAPT_LINEAR_RECURRENT;
     d->chunk = plan->layout.chunk;
     d->sequences = p->varlen ? (uint32_t)c->sequences : 0;
+    d->max_seqlen = p->varlen ? c->tokens : 0;
     d->kernel = plan->pipelines[0].row->name;
     rapt_tensor *const tensors[RAPT_L_COUNT] = {&d->q,
                                                 &d->k,

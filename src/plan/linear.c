@@ -216,6 +216,8 @@ static bool row_accepts(const rapt_plan *plan, const rapt_kernel_row *row, const
                p->varlen && p->rule == RAPT_LINEAR_NONE ? " beside packed sequences: scale v by it" : "");
     if (p->normalize && !(row->supports & RAPT_ROW_NORMALIZE))
         REFUSE("has no normaliser");
+    if (row->nq_max != 0 && (passes[0] != RAPT_PASS_WHOLE || p->tokens > row->nq_max))
+        REFUSE("is for at most %u token%s a sequence", (unsigned)row->nq_max, row->nq_max == 1 ? "" : "s");
     if (p->decay == RAPT_DECAY_CHANNEL && !(row->supports & RAPT_ROW_GATE))
         REFUSE("has no decays per channel");
     if (p->decay != RAPT_DECAY_CHANNEL && !(row->supports & RAPT_ROW_SCALAR_DECAY))
@@ -912,9 +914,9 @@ rapt_status rapt_linear_plan_make(rapt_plan *plan, const rapt_linear_problem *pr
         plan->workspace_bytes = 0;
         const rapt_kernel_row *row;
         status = select_row(plan, table, verdicts, any, chunked, 1, &row, error);
-        if (status != RAPT_OK)
+        if (status != RAPT_OK && problem->form == RAPT_LINEAR_CHUNKED)
             return status;
-        const bool chunks = attempt == 0 && prefers_chunks(plan, row);
+        const bool chunks = status == RAPT_OK && attempt == 0 && prefers_chunks(plan, row);
         if (!chunks)
             status = select_row(plan, table, verdicts, RAPT_ROW_WALKS, whole, 1, &row, error);
         if (status == RAPT_OK)
