@@ -116,9 +116,9 @@ static rapt_status make_pool(rapt_binding *binding, rapt_error *error)
     }
     binding->sets = rapt_calloc(a, binding->set_count, sizeof *binding->sets);
     binding->views = rapt_calloc(a, RAPT_MAX(views, 1), sizeof *binding->views);
+    binding->view_count = (uint32_t)views; /* what destroying it goes by */
     if (binding->sets == NULL || binding->views == NULL)
         return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for %u descriptor sets", binding->set_count);
-    binding->view_count = (uint32_t)views;
     VkDescriptorPoolSize sizes[3] = {
         {VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER, binding->set_count},
         {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, (uint32_t)RAPT_MAX(storage, 1)},
