@@ -615,6 +615,8 @@ static rapt_status plan_recurrent(rapt_plan *plan, const rapt_kernel_table *tabl
     plan->pipelines[0] = (rapt_plan_pipeline){.row = row, .base = row};
     fill_constants(&plan->pipelines[0], plan, RAPT_PASS_WHOLE);
     plan->pipeline_count = 1;
+    if (p->empty)
+        return RAPT_OK;
     launch walk = {plan, 0, RAPT_PASS_WHOLE, 0, 0, 0, 0, column_blocks(row, p->d_v), token_flops(p)};
     layout->span = p->tokens;
     const double all = (double)p->flops;
@@ -647,12 +649,12 @@ static rapt_status plan_recurrent(rapt_plan *plan, const rapt_kernel_table *tabl
             0};
         part states = all_states;
         states.t1 = 0;
-        status = p->empty ? RAPT_OK : add_part(&l, &states, error);
+        status = add_part(&l, &states, error);
         if (status != RAPT_OK)
             return status;
         walk.phase++;
     }
-    for (uint64_t span = 0; span < spans && !p->empty; span++) {
+    for (uint64_t span = 0; span < spans; span++) {
         part x = all_states;
         x.t0 = span * layout->span;
         x.t1 = RAPT_MIN(p->tokens, x.t0 + layout->span);
@@ -756,11 +758,9 @@ static rapt_status plan_chunked(rapt_plan *plan, const rapt_kernel_table *table,
     plan->pipelines[2] = (rapt_plan_pipeline){.row = scan, .base = scan};
     fill_constants(&plan->pipelines[2], plan, 0);
     plan->pipeline_count = 3;
-    uint64_t states, carry = 0, need;
-    if (!rapt_mul_u64(p->batch, p->heads, &states) || states > UINT32_MAX)
-        return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "batch %llu times %llu heads is more than 2^32",
-                         (unsigned long long)p->batch, (unsigned long long)p->heads);
-    uint64_t count = states ? chunks_at_once(plan, layout->chain, 0, &need) : 1;
+    const uint64_t states = p->batch * p->heads;
+    uint64_t carry = 0, need;
+    uint64_t count = chunks_at_once(plan, layout->chain, 0, &need);
     if (count > 0 && count < layout->chain && !has_out) { /* states are carried from span to span */
         if (!carry_bytes(plan, &carry))
             count = 0;
@@ -834,8 +834,6 @@ static rapt_status plan_chunked(rapt_plan *plan, const rapt_kernel_table *table,
         if (status != RAPT_OK)
             return status;
     }
-    if (p->empty)
-        return RAPT_OK;
     for (uint64_t s = 0; s < spans; s++) {
         const part x = {0, states, s * layout->span, RAPT_MIN(p->tokens, (s + 1) * layout->span)};
         /* The last span may have fewer chunks. */
@@ -897,6 +895,10 @@ rapt_status rapt_linear_plan_make(rapt_plan *plan, const rapt_linear_problem *pr
                                    .bytes_read = problem->bytes_read,
                                    .bytes_written = problem->bytes_written};
     memcpy(plan->problem.kernel, problem->kernel, sizeof plan->problem.kernel);
+    uint64_t states;
+    if (!rapt_mul_u64(problem->batch, problem->heads, &states) || states > UINT32_MAX)
+        return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "batch %llu times %llu heads is more than 2^32",
+                         (unsigned long long)problem->batch, (unsigned long long)problem->heads);
     plan->candidates =
         rapt_arena_alloc(&plan->arena, RAPT_MAX(table->row_count, 1), sizeof *plan->candidates);
     if (plan->candidates == NULL)
@@ -916,7 +918,7 @@ rapt_status rapt_linear_plan_make(rapt_plan *plan, const rapt_linear_problem *pr
         status = select_row(plan, table, verdicts, any, chunked, 1, &row, error);
         if (status != RAPT_OK && problem->form == RAPT_LINEAR_CHUNKED)
             return status;
-        const bool chunks = status == RAPT_OK && attempt == 0 && prefers_chunks(plan, row);
+        const bool chunks = status == RAPT_OK && attempt == 0 && !problem->empty && prefers_chunks(plan, row);
         if (!chunks)
             status = select_row(plan, table, verdicts, RAPT_ROW_WALKS, whole, 1, &row, error);
         if (status == RAPT_OK)
@@ -932,66 +934,4 @@ rapt_status rapt_linear_plan_make(rapt_plan *plan, const rapt_linear_problem *pr
     fill_params(plan);
     rapt_plan_cut_slices(plan, slice_flops);
     return RAPT_OK;
-}
-
-/* ---- explain */
-
-static const char *decay_name(const rapt_linear_problem *p)
-{
-    static const char *const decays[] = {"no", "fixed", "per-token", "per-channel"};
-    return decays[p->decay];
-}
-
-void rapt_linear_explain_problem(const rapt_plan *plan, rapt_text *t)
-{
-    const rapt_linear_problem *p = &plan->linear;
-    rapt_text_add(t, "linear attention %s, rule %s, %s%s decay", rapt_dtype_name(p->dtype),
-                  rapt_linear_rule_name((rapt_linear_rule)p->rule), decay_name(p),
-                  p->log_decay ? " logarithmic" : "");
-    rapt_text_add(t, p->varlen ? ", %llu packed sequences" : ", batch %llu", (unsigned long long)p->batch);
-    rapt_text_add(
-        t, ", heads %llu (q %llu, k %llu, v %llu), tokens %llu, d_k %u, d_v %u", (unsigned long long)p->heads,
-        (unsigned long long)p->tensor[RAPT_L_Q].heads, (unsigned long long)p->tensor[RAPT_L_K].heads,
-        (unsigned long long)p->tensor[RAPT_L_V].heads, (unsigned long long)p->tokens, p->d_k, p->d_v);
-    rapt_text_add(t, "%s%s%s%s%s", p->beta ? ", beta" : "", p->normalize ? ", normalised" : "",
-                  p->tensor[RAPT_L_STATE_IN].present ? ", state in" : "",
-                  p->tensor[RAPT_L_STATE_OUT].present ? ", state out" : "", p->in_place ? " in place" : "");
-    rapt_text_add(t, ", feature %s, scale %g%s\n", rapt_phi_name((rapt_phi)p->feature), (double)p->scale,
-                  plan->aligned ? "" : ", unaligned");
-    if (plan->step_count == 0)
-        return;
-    if (plan->layout.chunk == 0)
-        rapt_text_add(t, "form     recurrent: a chain of %llu steps, in spans of %llu tokens\n",
-                      (unsigned long long)plan->layout.chain, (unsigned long long)plan->layout.span);
-    else
-        rapt_text_add(
-            t,
-            "form     chunked: a chain of %llu steps, one a chunk of %u tokens, in spans of %llu tokens%s\n",
-            (unsigned long long)plan->layout.chain, plan->layout.chunk, (unsigned long long)plan->layout.span,
-            plan->pipelines[0].row->supports & RAPT_ROW_WALKS
-                ? "; within a chunk tokens are walked one by one"
-                : "");
-}
-
-void rapt_linear_explain_problem_json(const rapt_plan *plan, rapt_text *t)
-{
-    const rapt_linear_problem *p = &plan->linear;
-    rapt_text_add(
-        t,
-        "{\"op\":\"linear\",\"dtype\":\"%s\",\"rule\":\"%s\",\"decay\":\"%s\",\"log_decay\":%s,\"batch\":%"
-        "llu,"
-        "\"varlen\":%s,\"heads\":%llu,\"q_heads\":%llu,\"k_heads\":%llu,\"v_heads\":%llu,\"tokens\":%llu,"
-        "\"d_k\":%u,\"d_v\":%u,\"beta\":%s,\"normalize\":%s,\"state_in\":%s,\"state_out\":%s,\"in_place\":%s,"
-        "\"feature\":\"%s\",\"scale\":%.9g,\"aligned\":%s},\"form\":\"%s\",\"chunk\":%u,\"span\":%llu,"
-        "\"state_chain\":%llu",
-        rapt_dtype_name(p->dtype), rapt_linear_rule_name((rapt_linear_rule)p->rule), decay_name(p),
-        p->log_decay ? "true" : "false", (unsigned long long)p->batch, p->varlen ? "true" : "false",
-        (unsigned long long)p->heads, (unsigned long long)p->tensor[RAPT_L_Q].heads,
-        (unsigned long long)p->tensor[RAPT_L_K].heads, (unsigned long long)p->tensor[RAPT_L_V].heads,
-        (unsigned long long)p->tokens, p->d_k, p->d_v, p->beta ? "true" : "false",
-        p->normalize ? "true" : "false", p->tensor[RAPT_L_STATE_IN].present ? "true" : "false",
-        p->tensor[RAPT_L_STATE_OUT].present ? "true" : "false", p->in_place ? "true" : "false",
-        rapt_phi_name((rapt_phi)p->feature), (double)p->scale, plan->aligned ? "true" : "false",
-        plan->layout.chunk ? "chunked" : "recurrent", plan->layout.chunk,
-        (unsigned long long)plan->layout.span, (unsigned long long)plan->layout.chain);
 }
