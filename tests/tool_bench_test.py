@@ -14,7 +14,7 @@ import unittest
 from pathlib import Path
 
 import tool_test
-from tool_test import BAD_INPUT, FAILED, GOOD, has_device, run
+from tool_test import BAD_INPUT, FAILED, GOOD, NO_DEVICE, REFUSED, has_device, run
 
 TINY = "B1H2D64N64f32,B1H1D64Q1N100f32"
 BENCH = ("bench", "--gauges", "none", "--samples", "6")  # no device suite: the roofline alone

@@ -279,20 +279,22 @@ static void test_vectors_and_links(void **state)
     static const char *const rows[] = {NULL, "naive-f32"};
     open_rig(NULL);
     composition u = compose((const unsigned[]){1, 3}, 2, (const unsigned[]){3}, 1);
-    for (unsigned link = 0; link < RAPT_LINK_COUNT; link++)
-        for (unsigned i = 0; i < RAPT_COUNT(rows); i++) {
-            rapt_case c = base_case(RAPT_F32);
-            c.link = (rapt_link)link;
-            c.sinks = link == RAPT_LINK_SOFTMAX || link == RAPT_LINK_SIGNED || link >= RAPT_LINK_CLIPPED;
-            c.key_bias = (uint8_t)(1 + link % 3);
-            c.bias = (uint8_t)(link % 4);
-            c.segments = link % 2 ? 3 : 0;
-            c.alibi = link % 4 < 2;
-            c.gate = link > 2;
-            c.input = link < RAPT_LINK_SIGMOID && i == 0 ? RAPT_INPUT_POISONED : RAPT_INPUT_NORMAL;
-            snprintf(c.name, sizeof c.name, "score_mod, mask_mod and link %u", link);
-            assert_int_equal(rig_try_user(&the_rig, &c, &u.user, rows[i], 1).verdict, RAPT_CHECK_PASS);
-        }
+    for (unsigned link = 0; link < RAPT_LINK_COUNT; link++) {
+        const unsigned i = link % 2; /* each compilation takes seconds on software devices */
+        rapt_case c = base_case(RAPT_F32);
+        c.link = (rapt_link)link;
+        c.sinks = link == RAPT_LINK_SOFTMAX || link == RAPT_LINK_SIGNED || link >= RAPT_LINK_CLIPPED;
+        c.key_bias = (uint8_t)(1 + link % 3);
+        c.bias = (uint8_t)(link % 4);
+        c.segments = link % 2 ? 3 : 0;
+        c.alibi = link % 4 < 2;
+        c.gate = link > 2;
+        c.input = link < RAPT_LINK_SIGMOID && i == 0 ? RAPT_INPUT_POISONED : RAPT_INPUT_NORMAL;
+        snprintf(c.name, sizeof c.name, "score_mod, mask_mod and link %u", link);
+        const rapt_result result = rig_try_user(&the_rig, &c, &u.user, rows[i], 1);
+        if (result.verdict != RAPT_CHECK_PASS)
+            fail_msg("%s: %s", c.name, result.error.message);
+    }
     rig_close(&the_rig);
 }
 

@@ -341,7 +341,7 @@ static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, ui
             scores[j] = probe_score(scores[j], sequence, head, query, j);
         if (is_signed && fabs(scores[j]) < 1e-4) /* its sign, and so the row, is a matter of rounding */
             return 0;
-        max = fmax(max, is_signed ? fabs(scores[j]) : scores[j]);
+        max = fmax(max, is_signed && !isinf(scores[j]) ? fabs(scores[j]) : scores[j]);
     }
     if (additive)
         max = 0; /* and the denominator is 1 */

@@ -159,7 +159,7 @@ static unsigned role_spans(const launch *l, const box *b, rapt_role role, span s
         *inner = role == RAPT_ROLE_K ? p->head_dim_qk : p->head_dim_v;
         break;
     case RAPT_ROLE_BIAS:
-        if (k1 <= k0 || q1 <= q0)
+        if (!p->bias || k1 <= k0 || q1 <= q0)
             return 0;
         h0 = h0 * p->heads_q / p->heads_out;
         h1 = h1 * p->heads_q / p->heads_out;
@@ -216,8 +216,8 @@ static bool role_bound(const launch *l, rapt_role role)
         return true;
     if (role >= RAPT_ROLE_SINKS && role <= RAPT_ROLE_BLOCK_MASK)
         return false;
-    if (role == RAPT_ROLE_BIAS || role == RAPT_ROLE_CU_Q) /* at one binding */
-        return (role == RAPT_ROLE_BIAS) == l->plan->problem.bias;
+    if (role == RAPT_ROLE_BIAS || role == RAPT_ROLE_CU_Q) /* at one binding, but in rows for grids, which have no cu_seqlens */
+        return (role == RAPT_ROLE_BIAS) == l->plan->problem.bias || l->plan->problem.grid.rank > 0;
     bool partial = role == RAPT_ROLE_PART_ACC || role == RAPT_ROLE_PART_ML;
     if (l->plan->splits > 1)
         return role != RAPT_ROLE_OUT && role != RAPT_ROLE_LSE;
