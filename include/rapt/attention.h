@@ -73,7 +73,8 @@ typedef struct rapt_grid {
  * head_dim_qk and head_dim_v: 1 to 576, independent of each other.
  *
  * Order of effects: QK-norm, rotary positions, scale, soft cap, biases (dense, low-rank, key bias, ALiBi), score_mod, masks
- * (causality, window, segments, block mask, mask_mod: a key is visible where all of them show it), link. With packed sequences the key axes of key_bias and segments are
+ * (causality, window, segments, block mask, mask_mod: a key is visible where all of them show it), link. With packed
+ * sequences the key axes of key_bias and segments are
  * packed as k's is.
  *
  * score_mod is GLSL with the function
@@ -152,8 +153,8 @@ typedef struct rapt_attention_desc {
                            * weight (it is then no visible key, but its value must be finite) */
     rapt_tensor segments; /* (batch, nk) int32: a query sees keys of its own segment only. The query at index i of a
                            * sequence belongs to the segment of key i + (nk - nq); where there is no such key it sees none */
-    rapt_tensor gate;     /* like out, of its dtype; its stride of head_dim may be 0, one gate for a row: out is multiplied by 1 / (1 + exp(-gate)), in a pass of its own once it
-                           * is rounded to its dtype; lse is as without (Gated Attention, arXiv:2505.06708) */
+    rapt_tensor gate;     /* like out, of its dtype; its stride of head_dim may be 0, one gate for a row: out is multiplied
+                           * by 1 / (1 + exp(-gate)), in a pass of its own once it is rounded to its dtype; lse is as without (Gated Attention, arXiv:2505.06708) */
     rapt_tensor bias;     /* (batch or 1, q_heads or 1, nq, nk) float32, added to the scores; -inf: as of key_bias. Not with
                            * packed sequences */
     rapt_tensor bias_u, bias_v; /* both or neither, of the dtype of q: (batch or 1, q_heads or 1, nq, R) and (batch or 1,

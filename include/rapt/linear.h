@@ -37,8 +37,7 @@ typedef enum rapt_linear_form {
 } rapt_linear_form;
 
 typedef enum rapt_linear_flags {
-    RAPT_LINEAR_NORMALIZE =
-        1, /* divide by scale * phi(q_t)^T z_t, z_t = A_t z_(t-1) + phi(k_t); rule none only */
+    RAPT_LINEAR_NORMALIZE = 1, /* divide by scale * phi(q_t)^T z_t, z_t = A_t z_(t-1) + phi(k_t); rule none only */
     RAPT_LINEAR_SCALE = 2,     /* `scale` is set; else 1 */
     RAPT_LINEAR_LOG_DECAY = 4, /* decay or gate holds the natural logarithm of A_t */
     RAPT_LINEAR_IN_PLACE = 8,  /* the state is read from state_out (norm_out) and written back to it: no copy
@@ -51,12 +50,13 @@ typedef enum rapt_linear_flags {
  * k      (batch, heads, N, d_k)
  * v      (batch, heads, N, d_v)
  * out    (batch, heads, N, d_v)
- * decay  (heads) or (batch, heads, N) float32: A_t = alpha_t, fixed or per token          absent: A_t = 1;
- * gate   (batch, heads, N, d_k) float32: A_t = Diag(alpha_t)                              at most one of the
- * two beta   (batch, heads, N) float32; absent: 1; not with rule dplr a, b   (batch, heads, N, d_k): with
- * rule dplr only state_in, state_out  (batch, heads, d_k, d_v) float32: S_0 (absent: 0) and S_N (absent: not
- * wanted) norm_in, norm_out    (batch, heads, d_k) float32: z_0 and z_N, with RAPT_LINEAR_NORMALIZE only;
- * with state_in, norm_in is needed too
+ * decay  (heads) or (batch, heads, N) float32: A_t = alpha_t, fixed or per token
+ * gate   (batch, heads, N, d_k) float32: A_t = Diag(alpha_t); at most one of decay and gate, neither: A_t = 1
+ * beta   (batch, heads, N) float32; absent: 1; not with rule dplr
+ * a, b   (batch, heads, N, d_k): with rule dplr only
+ * state_in, state_out  (batch, heads, d_k, d_v) float32: S_0 (absent: 0) and S_N (absent: not wanted)
+ * norm_in, norm_out    (batch, heads, d_k) float32: z_0 and z_N, with RAPT_LINEAR_NORMALIZE only; with state_in, norm_in is
+ *                      needed too
  *
  * `heads` is that of out; each other tensor may have fewer, of which it is a multiple: head h reads head
  * floor(h * its heads / heads). States have all of them. d_k and d_v: 1 to 256, independent of each other.
@@ -90,10 +90,7 @@ typedef struct rapt_linear_desc {
     float slice_ms;           /* time target of one slice in milliseconds; 0: 50 */
     const char *kernel;       /* force the kernel row of this name for the main work; NULL: choose */
 } rapt_linear_desc;
-#define RAPT_LINEAR_DESC_INIT                                                                                \
-    {                                                                                                        \
-        .struct_size = sizeof(rapt_linear_desc)                                                              \
-    }
+#define RAPT_LINEAR_DESC_INIT {.struct_size = sizeof(rapt_linear_desc)}
 
 /* The tensors of one call. */
 typedef struct rapt_linear_args {
@@ -105,10 +102,7 @@ typedef struct rapt_linear_args {
     rapt_slot cu_seqlens;
     rapt_slot workspace; /* as in rapt_attention_args */
 } rapt_linear_args;
-#define RAPT_LINEAR_ARGS_INIT                                                                                \
-    {                                                                                                        \
-        .struct_size = sizeof(rapt_linear_args)                                                              \
-    }
+#define RAPT_LINEAR_ARGS_INIT {.struct_size = sizeof(rapt_linear_args)}
 
 /* As their counterparts of attention (rapt/plan.h); prepare, describe, explain, submit, record and wait are
  * the same. */
