@@ -23,16 +23,11 @@ static int32_t tensor_named(const char *name)
     return -1;
 }
 
-static rapt_slot slot(const run *r, const rapt_system_operand *at)
-{
-    return at->tensor < 0 ? (rapt_slot){NULL, 0} : (rapt_slot){r->buffers[at->tensor], at->offset};
-}
-
 /* How input n lies in memory: rows `gap` elements apart. */
 static rapt_tensor layout(uint32_t n, uint64_t gap)
 {
     const rapt_check_array *a = &S.inputs[n];
-    rapt_tensor t = {.dtype = a->bounds ? RAPT_I32 : S.dtype, .rank = a->rank};
+    rapt_tensor t = {.dtype = a->dtype, .rank = a->rank};
     uint64_t stride = 1;
     for (uint32_t axis = a->rank; axis-- > 0;) {
         t.size[axis] = a->shape[axis];
@@ -84,7 +79,7 @@ static void upload(run *r, uint64_t gap)
         if (a->bounds)
             memcpy(data, a->bounds, bytes);
         for (uint64_t e = 0; e < a->count && !a->bounds; e++)
-            rapt_check_store(data, S.dtype, (int64_t)(e / row * step + e % row), (float)a->data[e]);
+            rapt_check_store(data, a->dtype, (int64_t)(e / row * step + e % row), (float)a->data[e]);
         RIG_OK(rapt_buffer_upload(r->buffers[t], 0, data, bytes, error));
         free(data);
     }
@@ -97,23 +92,11 @@ static void run_steps(run *r)
         rapt_plan *plan = NULL;
         rapt_binding *binding = NULL;
         rapt_plan_info info = RAPT_PLAN_INFO_INIT;
-        rapt_attention_args args = RAPT_ATTENTION_ARGS_INIT;
-        args.q = slot(r, &s->q);
-        args.k = slot(r, &s->k);
-        args.v = slot(r, &s->v);
-        args.out = slot(r, &s->out);
-        args.lse = slot(r, &s->lse);
-        args.cu_seqlens_q = slot(r, &s->cu_seqlens_q);
-        args.cu_seqlens_k = slot(r, &s->cu_seqlens_k);
-        args.gate = slot(r, &s->gate);
-        args.bias_u = slot(r, &s->bias_u);
-        args.bias_v = slot(r, &s->bias_v);
-        args.block_mask = slot(r, &s->block_mask);
-        RIG_OK(rapt_attention_plan(R.device, &s->attention, &plan, error));
+        RIG_OK(rapt_system_step_plan(R.device, s, &plan, error));
         RIG_OK(rapt_plan_prepare(plan, error));
         RIG_OK(rapt_plan_describe(plan, &info, error));
         r->half_weights |= strstr(info.precision, RAPT_HALF_WEIGHTS) != NULL;
-        RIG_OK(rapt_attention_bind(plan, &args, &binding, error));
+        RIG_OK(rapt_system_step_bind(plan, s, r->buffers, &binding, error));
         RIG_OK(rapt_submit(binding, error));
         RIG_OK(rapt_wait(binding, UINT64_MAX, error));
         rapt_binding_destroy(&binding);

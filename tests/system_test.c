@@ -184,6 +184,13 @@ static void what_works_has_recipes_within_its_tensors(void **state)
             assert_true(recipe.step_count > 0 && recipe.tensor_count > 1);
             for (uint32_t s = 0; s < recipe.step_count; s++) {
                 const rapt_system_step *step = &recipe.steps[s];
+                if (step->op == RAPT_SYSTEM_LINEAR) {
+                    inside(info.name, &step->q, &step->linear.q, true);
+                    inside(info.name, &step->k, &step->linear.k, true);
+                    inside(info.name, &step->v, &step->linear.v, true);
+                    inside(info.name, &step->out, &step->linear.out, true);
+                    continue;
+                }
                 inside(info.name, &step->q, &step->attention.q, true);
                 inside(info.name, &step->k, &step->attention.k, true);
                 inside(info.name, &step->v, &step->attention.v, true);

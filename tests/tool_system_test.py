@@ -190,6 +190,32 @@ class WithDevice(tool_test.Case):
         self.assertEqual(shape, (6, 2, 8))
         self.close(out, want, 2e-6)
 
+    def test_states_are_handed_on(self):
+        rng = random.Random(37)
+        tensors = {n: Tensor.random(rng, (1, 2, 9, d)) for n, d in (("q", 4), ("k", 4), ("v", 6))}
+        lengths = self.write("lambda.npy", npy_bytes("<f4", (2,), [0.75, 0.5]))
+
+        def go(first, last, state=None):
+            files = []
+            for name, t in tensors.items():
+                d = t.shape[3]
+                part = [x for h in range(2) for i in range(first, last) for x in t.row(0, h, i)]
+                files += ["--in", f"{name}=" + self.write(f"{name}.npy", npy_bytes("<f4", (1, 2, last - first, d), part))]
+            files += ["--in", f"lambda={lengths}"] + (["--in", f"state={state}"] if state else [])
+            out, after = self.path(f"o{first}-{last}.npy"), self.path(f"s{first}-{last}.npy")
+            r = run("run", "system", "Lightning Attention-2", *files, "--out", f"out={out}", "--out", f"state_out={after}")
+            self.assertEqual(r.returncode, GOOD, r.stderr)
+            self.assertEqual(read_npy(after)[1], (1, 2, 4, 6))
+            return read_npy(out)[2], after
+
+        whole, end = go(0, 9)
+        head, middle = go(0, 4)
+        tail, last = go(4, 9, middle)
+        for h in range(2):
+            self.close(whole[h * 54 : h * 54 + 24] + whole[h * 54 + 24 : h * 54 + 54],
+                       head[h * 24 : h * 24 + 24] + tail[h * 30 : h * 30 + 30], 2e-6)  # fmt: skip
+        self.close(read_npy(end)[2], read_npy(last)[2], 2e-6)
+
     def test_refused(self):
         q, k, v = self.random(36, 1, 1, 1, 4, 4, 600)
         arguments = [w for n, t in (("q", q), ("k", k), ("v", v)) for w in ("--in", f"{n}=" + self.tensor(f"{n}.npy", t))]

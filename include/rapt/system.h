@@ -3,6 +3,7 @@
 #ifndef RAPT_SYSTEM_H
 #define RAPT_SYSTEM_H
 
+#include <rapt/linear.h>
 #include <rapt/pattern.h>
 
 #ifdef __cplusplus
@@ -95,15 +96,20 @@ typedef struct rapt_system_operand {
     uint64_t offset;
 } rapt_system_operand;
 
+typedef enum rapt_system_op { RAPT_SYSTEM_ATTENTION = 0, RAPT_SYSTEM_LINEAR = 1 } rapt_system_op;
+
 typedef struct rapt_system_step {
     const char *what; /* in a few words; valid for ever */
-    rapt_attention_desc attention;
-    rapt_system_operand q, k, v, out, lse, cu_seqlens_q, cu_seqlens_k;
-    rapt_system_operand gate, bias_u, bias_v, block_mask;
+    rapt_system_op op;
+    rapt_attention_desc attention; /* the descriptor of this op */
+    rapt_linear_desc linear;
+    rapt_system_operand q, k, v, out;
+    rapt_system_operand lse, cu_seqlens_q, cu_seqlens_k, gate, bias_u, bias_v, block_mask; /* of attention */
+    rapt_system_operand decay, beta, state_in, state_out; /* of linear attention; decay: or its gate */
 } rapt_system_step;
 
-/* Steps run in order, each after the one before it has ended: rapt_attention_plan, rapt_attention_bind,
- * rapt_submit and rapt_wait. Together they write every element of every output. Tens of kilobytes: too large
+/* Steps run in order, each after the one before it has ended: rapt_system_step_plan, rapt_plan_prepare,
+ * rapt_system_step_bind, rapt_submit and rapt_wait. Together they write every element of every output. Tens of kilobytes: too large
  * for small stacks. Thread-safety: plain data. */
 typedef struct rapt_system_recipe {
     uint32_t struct_size;
@@ -118,6 +124,13 @@ typedef struct rapt_system_recipe {
  * than there is room for. */
 RAPT_API rapt_status rapt_system_recipe_make(uint32_t index, const rapt_system_request *request,
                                              rapt_system_recipe *recipe, rapt_error *error);
+
+/* rapt_attention_plan and rapt_attention_bind, or rapt_linear_plan and rapt_linear_bind: as the step's op says. buffers:
+ * one for each tensor of the recipe, in its order; those must outlive the binding. */
+RAPT_API rapt_status rapt_system_step_plan(rapt_device *device, const rapt_system_step *step, rapt_plan **plan,
+                                           rapt_error *error);
+RAPT_API rapt_status rapt_system_step_bind(rapt_plan *plan, const rapt_system_step *step, rapt_buffer *const *buffers,
+                                           rapt_binding **binding, rapt_error *error);
 
 #ifdef __cplusplus
 }

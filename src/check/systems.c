@@ -3,6 +3,7 @@
 #include "cases.h"
 #include "half.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,12 +25,15 @@ static uint32_t numbers(const char *text, uint64_t *out, uint32_t capacity)
     }
 }
 
-static bool fill(rapt_check_array *a, const char *value, rapt_dtype dtype, rapt_random *random)
+static bool fill(rapt_check_array *a, const char *about, const char *value, rapt_dtype dtype, rapt_random *random)
 {
+    static const char single[] = "float32", share[] = "float32 in (0, 1)";
+    const bool is_share = strncmp(about, share, sizeof share - 1) == 0;
     uint64_t list[16];
     const uint32_t count = numbers(value, list, 16);
     a->count = 1;
     if (strncmp(a->name, "cu_", 3) == 0) {
+        a->dtype = RAPT_I32;
         a->rank = 1;
         a->count = a->shape[0] = count;
         a->bounds = malloc((count + 1) * sizeof *a->bounds);
@@ -40,14 +44,26 @@ static bool fill(rapt_check_array *a, const char *value, rapt_dtype dtype, rapt_
     if (count == 0 || count > 4)
         return false;
     a->rank = count;
+    a->dtype = strncmp(about, single, sizeof single - 1) == 0 ? RAPT_F32 : dtype;
     for (uint32_t n = 0; n < count; n++) {
         a->shape[n] = list[n];
         a->count *= list[n];
     }
     a->data = a->count < (1u << 24) ? malloc((size_t)(a->count + 1) * sizeof *a->data) : NULL;
-    for (uint64_t n = 0; n < a->count && a->data; n++)
-        a->data[n] = (double)rapt_check_round(dtype, (float)rapt_random_normal(random));
+    for (uint64_t n = 0; n < a->count && a->data; n++) {
+        const double x = rapt_random_normal(random);
+        a->data[n] = (double)rapt_check_round(a->dtype, (float)(is_share ? 1 / (1 + exp(-x)) : x));
+    }
     return a->data != NULL;
+}
+
+/* What the table says of an input. */
+static const char *about(const rapt_system_info *info, const char *name)
+{
+    for (uint32_t n = 0; n < info->input_count; n++)
+        if (strcmp(info->inputs[n].name, name) == 0)
+            return info->inputs[n].about;
+    return "";
 }
 
 bool rapt_check_system_make(const rapt_system_info *info, const char *check, rapt_dtype dtype, uint64_t seed,
@@ -75,7 +91,7 @@ bool rapt_check_system_make(const rapt_system_info *info, const char *check, rap
         } else {
             rapt_check_array *a = &out->inputs[out->input_count++];
             snprintf(a->name, sizeof a->name, "%.23s", word);
-            if (!fill(a, value, dtype, &random))
+            if (!fill(a, about(info, a->name), value, dtype, &random))
                 return false;
         }
         word = next;

@@ -3,7 +3,8 @@
  *
  *     q=1,4,30,16 k=1,2,30,16 v=1,2,30,16 cu_seqlens=0,7,7,16,21 | last=9
  *
- * The numbers are shapes; of inputs named cu_.. they are the entries. */
+ * The numbers are shapes; of inputs named cu_.. they are the entries. An input that the table calls "float32" is that whatever
+ * the problem's type, and "float32 in (0, 1)" lies there. */
 #ifndef RAPT_CHECK_SYSTEMS_H
 #define RAPT_CHECK_SYSTEMS_H
 
@@ -14,6 +15,7 @@
 
 typedef struct rapt_check_array {
     char name[24];
+    rapt_dtype dtype;
     uint32_t rank;
     uint64_t shape[4], count;
     double *data; /* of stored values: exact in the problem's type; NULL for bounds */

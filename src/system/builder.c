@@ -126,6 +126,33 @@ bool rapt_system_in(rapt_system_builder *b, const char *name, uint32_t rank, rap
                       &view->at);
 }
 
+bool rapt_system_in_f32(rapt_system_builder *b, const char *name, uint32_t rank, const uint64_t *want,
+                        rapt_system_view *view)
+{
+    const rapt_system_input *in;
+    const rapt_system_field *f = field(b->info->inputs, b->info->input_count, name);
+    if (!find_input(b, name, &in))
+        return false;
+    const rapt_tensor *t = &in->tensor;
+    if (t->dtype != RAPT_F32 || t->rank != rank)
+        return rapt_system_refuse(b, "input '%s' is %s with %u axes; f32 with %u is needed: %s", name,
+                                  rapt_dtype_name(t->dtype), t->rank, rank, f->shape);
+    for (uint32_t axis = 0; axis < rank; axis++)
+        if (t->size[axis] != want[axis])
+            return rapt_system_refuse(b, "input '%s' has %llu entries along axis %u; %llu are needed: %s", name,
+                                      (unsigned long long)t->size[axis], axis, (unsigned long long)want[axis], f->shape);
+    view->tensor = *t;
+    return add_tensor(b, &(rapt_system_tensor){.name = f->name, .role = RAPT_SYSTEM_IN, .tensor = *t}, &view->at);
+}
+
+bool rapt_system_given(const rapt_system_builder *b, const char *name)
+{
+    for (uint32_t n = 0; n < b->request->input_count; n++)
+        if (strcmp(b->request->inputs[n].name, name) == 0)
+            return true;
+    return false;
+}
+
 bool rapt_system_bounds(rapt_system_builder *b, const char *name, uint64_t end, rapt_system_operand *at,
                         uint64_t *count)
 {
@@ -359,32 +386,40 @@ bool rapt_system_common(rapt_system_builder *b, rapt_attention_desc *d)
 
 /* ---- steps ---- */
 
+/* One more step, all operands absent. */
+static rapt_system_step *new_step(rapt_system_builder *b, const char *what)
+{
+    rapt_system_recipe *r = b->recipe;
+    if (r->step_count == RAPT_SYSTEM_STEPS) {
+        rapt_fail(b->error, RAPT_ERROR_UNSUPPORTED, "%s: needs more than %d steps", b->info->name, RAPT_SYSTEM_STEPS);
+        return NULL;
+    }
+    rapt_system_step *s = &r->steps[r->step_count++];
+    *s = (rapt_system_step){.what = what};
+    rapt_system_operand *const operands[] = {&s->q,      &s->k,      &s->v,          &s->out,   &s->lse,
+                                             &s->cu_seqlens_q, &s->cu_seqlens_k, &s->gate,  &s->bias_u,
+                                             &s->bias_v, &s->block_mask, &s->decay,  &s->beta,  &s->state_in,
+                                             &s->state_out};
+    for (size_t n = 0; n < RAPT_COUNT(operands); n++)
+        operands[n]->tensor = -1;
+    return s;
+}
+
 rapt_system_step *rapt_system_step_add(rapt_system_builder *b, const char *what,
                                        const rapt_attention_desc *base, rapt_system_view q,
                                        rapt_system_view k, rapt_system_view v, rapt_system_view out,
                                        const rapt_system_view *lse)
 {
-    rapt_system_recipe *r = b->recipe;
-    const rapt_system_operand absent = {.tensor = -1};
-    if (r->step_count == RAPT_SYSTEM_STEPS) {
-        rapt_fail(b->error, RAPT_ERROR_UNSUPPORTED, "%s: needs more than %d steps", b->info->name,
-                  RAPT_SYSTEM_STEPS);
+    rapt_system_step *s = new_step(b, what);
+    if (s == NULL)
         return NULL;
-    }
-    rapt_system_step *s = &r->steps[r->step_count++];
-    *s = (rapt_system_step){.what = what,
-                            .attention = *base,
-                            .q = q.at,
-                            .k = k.at,
-                            .v = v.at,
-                            .out = out.at,
-                            .lse = lse ? lse->at : absent,
-                            .cu_seqlens_q = absent,
-                            .cu_seqlens_k = absent,
-                            .gate = absent,
-                            .bias_u = absent,
-                            .bias_v = absent,
-                            .block_mask = absent};
+    s->attention = *base;
+    s->q = q.at;
+    s->k = k.at;
+    s->v = v.at;
+    s->out = out.at;
+    if (lse)
+        s->lse = lse->at;
     s->attention.struct_size = sizeof s->attention;
     s->attention.q = q.tensor;
     s->attention.k = k.tensor;
@@ -392,6 +427,16 @@ rapt_system_step *rapt_system_step_add(rapt_system_builder *b, const char *what,
     s->attention.out = out.tensor;
     if (lse)
         s->attention.lse = lse->tensor;
+    return s;
+}
+
+rapt_system_step *rapt_system_linear_step_add(rapt_system_builder *b, const char *what, const rapt_linear_desc *base)
+{
+    rapt_system_step *s = new_step(b, what);
+    if (s == NULL)
+        return NULL;
+    s->op = RAPT_SYSTEM_LINEAR;
+    s->linear = *base;
     return s;
 }
 

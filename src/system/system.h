@@ -37,6 +37,11 @@ typedef struct rapt_system_view {
 
 /* The input of this name and rank, of a float type. The same input may be taken twice. */
 bool rapt_system_in(rapt_system_builder *b, const char *name, uint32_t rank, rapt_system_view *view);
+/* A float32 input of this name and rank, whatever type the others have; want: its sizes. */
+bool rapt_system_in_f32(rapt_system_builder *b, const char *name, uint32_t rank, const uint64_t *want,
+                        rapt_system_view *view);
+/* Whether an input is there: those that may be absent. */
+bool rapt_system_given(const rapt_system_builder *b, const char *name);
 /* The int32 input of this name, whose entries rise from 0 to `end`; its number of entries. */
 bool rapt_system_bounds(rapt_system_builder *b, const char *name, uint64_t end, rapt_system_operand *at,
                         uint64_t *count);
@@ -69,6 +74,8 @@ rapt_system_step *rapt_system_step_add(rapt_system_builder *b, const char *what,
                                        const rapt_attention_desc *base, rapt_system_view q,
                                        rapt_system_view k, rapt_system_view v, rapt_system_view out,
                                        const rapt_system_view *lse);
+/* The same of linear attention; its operands are absent until they are filled in. */
+rapt_system_step *rapt_system_linear_step_add(rapt_system_builder *b, const char *what, const rapt_linear_desc *base);
 /* q, k and v of rank 4, out and, if wanted, lse: what most systems have. Checks the shapes against each
  * other. */
 typedef struct rapt_system_qkv {
@@ -96,6 +103,9 @@ bool rapt_system_signed(rapt_system_builder *b);
 bool rapt_system_low_rank(rapt_system_builder *b);
 bool rapt_system_gated(rapt_system_builder *b);
 bool rapt_system_quantizable(rapt_system_builder *b);
+bool rapt_system_lightning(rapt_system_builder *b);
+bool rapt_system_gla(rapt_system_builder *b);
+bool rapt_system_delta(rapt_system_builder *b);
 bool rapt_system_neighborhood(rapt_system_builder *b);
 bool rapt_system_s2(rapt_system_builder *b);
 bool rapt_system_radial(rapt_system_builder *b);

@@ -181,11 +181,6 @@ static bool make_recipe(run *r, rapt_error *error)
 
 /* ---- the steps ---- */
 
-static rapt_slot slot(const run *r, const rapt_system_operand *at)
-{
-    return at->tensor < 0 ? (rapt_slot){NULL, 0} : (rapt_slot){r->buffers[at->tensor], at->offset};
-}
-
 static rapt_status upload_pattern(run *r, uint32_t t, uint64_t bytes, rapt_error *error)
 {
     int32_t *mask = malloc(bytes);
@@ -219,8 +214,7 @@ static rapt_status upload(run *r, rapt_error *error)
 static rapt_status plan_step(run *r, uint32_t n, rapt_error *error)
 {
     step_run *s = &r->steps[n];
-    rapt_status status =
-        rapt_attention_plan(r->device.device, &r->recipe->steps[n].attention, &s->plan, error);
+    rapt_status status = rapt_system_step_plan(r->device.device, &r->recipe->steps[n], &s->plan, error);
     if (status == RAPT_OK)
         status = rapt_plan_prepare(s->plan, error);
     s->info = (rapt_plan_info)RAPT_PLAN_INFO_INIT;
@@ -231,19 +225,7 @@ static rapt_status run_step(run *r, uint32_t n, rapt_error *error)
 {
     const rapt_system_step *step = &r->recipe->steps[n];
     step_run *s = &r->steps[n];
-    rapt_attention_args args = RAPT_ATTENTION_ARGS_INIT;
-    args.q = slot(r, &step->q);
-    args.k = slot(r, &step->k);
-    args.v = slot(r, &step->v);
-    args.out = slot(r, &step->out);
-    args.lse = slot(r, &step->lse);
-    args.cu_seqlens_q = slot(r, &step->cu_seqlens_q);
-    args.cu_seqlens_k = slot(r, &step->cu_seqlens_k);
-    args.gate = slot(r, &step->gate);
-    args.bias_u = slot(r, &step->bias_u);
-    args.bias_v = slot(r, &step->bias_v);
-    args.block_mask = slot(r, &step->block_mask);
-    rapt_status status = rapt_attention_bind(s->plan, &args, &s->binding, error);
+    rapt_status status = rapt_system_step_bind(s->plan, step, r->buffers, &s->binding, error);
     const double start = tool_now_ns();
     if (status == RAPT_OK)
         status = rapt_submit(s->binding, error);

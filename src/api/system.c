@@ -1,0 +1,49 @@
+/* A system's step on a device: the operator's own calls, with its tensors found among the recipe's. */
+#include "api/api.h"
+
+#include <rapt/system.h>
+
+static rapt_slot slot(rapt_buffer *const *buffers, const rapt_system_operand *at)
+{
+    return at->tensor < 0 ? (rapt_slot){NULL, 0} : (rapt_slot){buffers[at->tensor], at->offset};
+}
+
+rapt_status rapt_system_step_plan(rapt_device *device, const rapt_system_step *step, rapt_plan **plan, rapt_error *error)
+{
+    if (step == NULL)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_system_step_plan: step is NULL");
+    return step->op == RAPT_SYSTEM_LINEAR ? rapt_linear_plan(device, &step->linear, plan, error)
+                                          : rapt_attention_plan(device, &step->attention, plan, error);
+}
+
+rapt_status rapt_system_step_bind(rapt_plan *plan, const rapt_system_step *step, rapt_buffer *const *buffers,
+                                  rapt_binding **binding, rapt_error *error)
+{
+    if (step == NULL || buffers == NULL)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_system_step_bind: %s is NULL", step == NULL ? "step" : "buffers");
+    if (step->op == RAPT_SYSTEM_LINEAR) {
+        rapt_linear_args args = RAPT_LINEAR_ARGS_INIT;
+        args.q = slot(buffers, &step->q);
+        args.k = slot(buffers, &step->k);
+        args.v = slot(buffers, &step->v);
+        args.out = slot(buffers, &step->out);
+        args.decay = slot(buffers, &step->decay);
+        args.beta = slot(buffers, &step->beta);
+        args.state_in = slot(buffers, &step->state_in);
+        args.state_out = slot(buffers, &step->state_out);
+        return rapt_linear_bind(plan, &args, binding, error);
+    }
+    rapt_attention_args args = RAPT_ATTENTION_ARGS_INIT;
+    args.q = slot(buffers, &step->q);
+    args.k = slot(buffers, &step->k);
+    args.v = slot(buffers, &step->v);
+    args.out = slot(buffers, &step->out);
+    args.lse = slot(buffers, &step->lse);
+    args.cu_seqlens_q = slot(buffers, &step->cu_seqlens_q);
+    args.cu_seqlens_k = slot(buffers, &step->cu_seqlens_k);
+    args.gate = slot(buffers, &step->gate);
+    args.bias_u = slot(buffers, &step->bias_u);
+    args.bias_v = slot(buffers, &step->bias_v);
+    args.block_mask = slot(buffers, &step->block_mask);
+    return rapt_attention_bind(plan, &args, binding, error);
+}
