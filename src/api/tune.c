@@ -558,7 +558,8 @@ static rapt_status check_arguments(rapt_device *device, const rapt_attention_des
                          "problems with score_mod or mask_mod are not tuned: what is right there only the app knows");
     if (!rapt_problem_is_plain(&t->problem))
         return rapt_fail(error, RAPT_ERROR_UNSUPPORTED,
-                         "problems with sinks, ALiBi, key biases, segments, a link or a gate are not tuned: nothing proves results of these");
+                         "problems with sinks, biases, ALiBi, segments, block masks, rotary positions, QK-norm, a link or a gate "
+                         "are not tuned: nothing proves results of these");
     if (t->problem.empty)
         return rapt_fail(error, RAPT_ERROR_INVALID, "an empty problem has nothing to tune");
     if (!rapt_tuning_key(&t->problem, &device->caps, &t->key))
