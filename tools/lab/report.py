@@ -162,8 +162,11 @@ def dtype_of(row):
     return "+".join(name for name, bit in DTYPE_BITS.items() if row["dtypes"] & 1 << bit)
 
 
+ROW_GRID = 1 << 29  # RAPT_ROW_GRID of src/kernel/kernel.h: rows for other problems than the default rows'
+
+
 def is_ungated(row):
-    return row["family"] in gpus.UNGATED_FAMILIES
+    return row["family"] in gpus.UNGATED_FAMILIES or bool(row.get("supports", 0) & ROW_GRID)
 
 
 def competition_of(row):
