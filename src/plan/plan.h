@@ -180,8 +180,8 @@ rapt_status rapt_linear_plan_make(rapt_plan *plan, const rapt_linear_problem *pr
 void rapt_linear_explain_problem(const rapt_plan *plan, rapt_text *text);
 void rapt_linear_explain_problem_json(const rapt_plan *plan, rapt_text *text);
 
-/* What plan.c and linear.c share: one more step, all zero; slices of about the time target, and barriers between phases;
- * the throughput that slices assume at first; what the device must have for a row, whatever the problem. */
+/* What plans of all operators share (steps.c, select.c): one more step, all zero; slices of about the time target, and barriers
+ * between phases; the throughput that slices assume at first; what the device must have for a row, whatever the problem. */
 rapt_status rapt_plan_new_step(rapt_plan *plan, rapt_step **step, rapt_error *error);
 void rapt_plan_cut_slices(rapt_plan *plan, double slice_flops);
 double rapt_assumed_flops_per_second(const rapt_caps *caps);
@@ -203,6 +203,15 @@ size_t rapt_plan_explain_to(const rapt_plan *plan, rapt_text_format format, cons
 /* Why a row is avoided on this driver unless it is forced, or NULL (quirks.c). */
 const char *rapt_quirk(const rapt_kernel_row *row, const rapt_caps *caps);
 
+/* Fills plan->params of a plan whose steps are there (params.c). */
+void rapt_fill_params(rapt_plan *plan);
+
+/* ---- the extra operand (extras.c) */
+
+/* Where kernels find the extra vectors. */
+rapt_status rapt_place_extras(rapt_plan *plan, rapt_error *error);
+/* The steps that pack them. */
+rapt_status rapt_add_packs(rapt_plan *plan, uint8_t pipeline, rapt_error *error);
 
 /* ---- lists of tiles (lists.c) */
 
