@@ -705,6 +705,12 @@ class WithDevice(Case):
         self.fails(BAD_INPUT, "neither a known name", "check", "--case", "nonsense")
         self.fails(BAD_INPUT, "exclude each other", "check", "--case", "a", "--filter", "b")
         self.fails(BAD_INPUT, "--repeat", "check", "--repeat", "often")
+        for part in ("", "1", "0/2", "3/2", "1/2x", "1/0", "-1/2"):
+            self.fails(BAD_INPUT, "--part", "check", f"--part={part}")
+        runs = [json.loads(run("check", "--filter", "exact-window", "--chosen", "--json", *part).stdout)["runs"]
+                for part in ((), ("--part", "1/2"), ("--part", "2/2"))]
+        self.assertEqual(runs[0], runs[1] + runs[2])
+        self.assertGreater(runs[1], 0)
         r = run("check", "--case", "B1H1D8N20f32", "--chosen", "--caps", "floor", "--repeat", "2")
         self.assertEqual(r.returncode, GOOD, r.stdout + r.stderr)
         self.assertIn("2 repeats: 0 gave other bits", r.stdout)

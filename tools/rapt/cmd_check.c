@@ -17,7 +17,7 @@
 
 typedef struct check_options {
     tool_device_options device;
-    const char *kernel, *filter, *one_case, *repeats, *report;
+    const char *kernel, *filter, *one_case, *repeats, *report, *part;
     bool quick, full, every_row, chosen, json, list;
 } check_options;
 
@@ -44,6 +44,7 @@ typedef struct check {
     size_t runs, failures;
     size_t repeated, differing; /* repeats, and those of other bits than their first run */
     uint32_t repeats;
+    uint32_t part, parts; /* this run's share: one of `parts`, from 0 */
     check_failure *list; /* the first MAX_FAILURES of them */
     size_t list_count;
     FILE *report;
@@ -190,6 +191,18 @@ static void run_one(check *c, const rapt_check_problem *p, tally *t)
     }
 }
 
+/* Each row on one case only: then rows are counted for the progress, else cases. */
+static bool counts_rows(const check *c, size_t first)
+{
+    return c->tallies[first].kernel && !c->o->filter && !c->o->one_case && !c->o->kernel && !c->o->full;
+}
+
+/* Whether this run's part has case `n` for tally `t`: parts divide the cases, or the rows where each runs one case. */
+static bool has_share(const check *c, size_t t, size_t n)
+{
+    return (counts_rows(c, t) ? t : n) % c->parts == c->part;
+}
+
 /* Which cases a tally takes. The bare choice, and a row alone: all. A mask: the core ones. A row: the first
  * core one that it accepts, with --full all that it accepts. */
 static bool takes(const check *c, const tally *t, const rapt_case *one)
@@ -197,12 +210,6 @@ static bool takes(const check *c, const tally *t, const rapt_case *one)
     if (c->o->filter || c->o->one_case || c->o->kernel || (!t->kernel && t->mask == 0))
         return true;
     return (one->groups & RAPT_CASE_CORE) && (!t->kernel || c->o->full || t->pass + t->fail == 0);
-}
-
-/* Each row on one case only: then rows are counted for the progress, else cases. */
-static bool counts_rows(const check *c, size_t first)
-{
-    return c->tallies[first].kernel && !c->o->filter && !c->o->one_case && !c->o->kernel && !c->o->full;
 }
 
 static size_t finished_rows(const check *c, size_t first, size_t last)
@@ -226,7 +233,7 @@ static int run_tallies(check *c, size_t first, size_t last)
         rapt_check_problem p = {0};
         bool made = false;
         for (size_t t = first; t < last && !c->lost; t++) {
-            if (!takes(c, &c->tallies[t], one))
+            if (!has_share(c, t, n) || !takes(c, &c->tallies[t], one))
                 continue;
             if (!made && !rapt_check_problem_make(one, rapt_check_problem_row_step(one, ORACLE_LIMIT), &p)) {
                 rapt_check_problem_free(&p);
@@ -382,7 +389,8 @@ static int run_all(check *c)
         return tool_error(TOOL_DEVICE_LOST, "the device was lost; the rest did not run");
     if (c->failures > 0)
         return TOOL_CHECK_FAILED;
-    return passes > 0 ? TOOL_GOOD : tool_error(TOOL_REFUSED, "nothing ran: every case was refused");
+    const bool nothing_due = c->parts > 1 && c->runs == 0;
+    return passes > 0 || nothing_due ? TOOL_GOOD : tool_error(TOOL_REFUSED, "nothing ran: every case was refused");
 }
 
 static int list_cases(const check *c)
@@ -419,6 +427,18 @@ static bool keep_case(check *c)
     return true;
 }
 
+static bool parse_part(const char *text, check *c)
+{
+    char *slash, *end = NULL;
+    const long part = strtol(text, &slash, 10);
+    const long parts = *slash == '/' ? strtol(slash + 1, &end, 10) : 0;
+    if (parts < 1 || parts > 1000 || end == NULL || *end != 0 || part < 1 || part > parts)
+        return false;
+    c->part = (uint32_t)part - 1;
+    c->parts = (uint32_t)parts;
+    return true;
+}
+
 int tool_check(int argc, char **argv)
 {
     check_options o = {0};
@@ -442,6 +462,7 @@ int tool_check(int argc, char **argv)
          "run each N times more, compare the bits, and tell how many differed; default 0,\nfull 2. For flaky "
          "hardware: 100",
          &o.repeats, NULL},
+        {"--part", "I/N", "the Ith of N parts of it, for N runs side by side: 1/2 and 2/2 are all of it", &o.part, NULL},
         {"--report", "FILE",
          "a page in Markdown for a bug report: the device and its driver, every failure\nwith the "
          "command that shows it again, every row",
@@ -466,6 +487,7 @@ int tool_check(int argc, char **argv)
         "rapt check --kernel NAME --json",
         "rapt check --every-row --report report.md",
         "rapt check --chosen --repeat 100 --report flaky.md",
+        "rapt check --part 1/2 & rapt check --part 2/2; wait",
         NULL,
     };
     const tool_usage usage = {
@@ -491,7 +513,9 @@ int tool_check(int argc, char **argv)
         return tool_error(TOOL_BAD_INPUT, "--case and --filter exclude each other");
     if (o.repeats && !tool_integer("--repeat", o.repeats, 0, 10000, &repeats, &error))
         return tool_report(&error);
-    check c = {.o = &o, .repeats = (uint32_t)repeats};
+    check c = {.o = &o, .repeats = (uint32_t)repeats, .parts = 1};
+    if (o.part && !parse_part(o.part, &c))
+        return tool_error(TOOL_BAD_INPUT, "--part %.40s: is not I/N with I from 1 to N, and N at most 1000", o.part);
     c.cases = rapt_cases(o.one_case ? RAPT_CASE_FULL | RAPT_CASE_BENCH
                          : o.full   ? RAPT_CASE_FULL
                                     : RAPT_CASE_QUICK,
