@@ -1,4 +1,4 @@
-"""The headline as one picture of 1200 x 630, for a README or a message."""
+"""The headline, or one sweep, as one picture of 1200 x 630, for a README or a message."""
 
 import pathlib
 import re
@@ -24,26 +24,54 @@ def style():
     return "\n".join(roots + [rule.replace(".drawing ", "") for rule in rules]).replace("color-scheme: light dark;", "")
 
 
+def opening(label):
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" '
+            f'aria-label="{escape(label)}"><style>{style()}\n'
+            "text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans','DejaVu Sans',sans-serif;fill:var(--ink)}"
+            ".m{fill:var(--muted)}.p{fill:var(--page)}.c{fill:var(--card);stroke:var(--rule)}.k{fill:var(--soft)}.mono{font-family:ui-monospace,Menlo,Consolas,"
+            "'DejaVu Sans Mono',monospace}</style>" f'<rect class="p" width="{WIDTH}" height="{HEIGHT}"/>')
+
+
+def said(x, y, size, content, css="", anchor="start", weight=400):
+    css = f' class="{css}"' if css else ""
+    return f'<text x="{x}" y="{y}" style="font-size:{size}px" font-weight="{weight}" text-anchor="{anchor}"{css}>{escape(content)}</text>'
+
+
+def told(device):
+    """Under what a device was measured, in one line."""
+    raw = device.run.raw
+    return short(" · ".join(filter(None, (driver_of(device), text(raw, "host", "cpu"),
+                                          f"rapt {text(raw, 'rapt', 'version')}" if text(raw, "rapt", "version") else "",
+                                          units.moment(text(raw, "started"))))), 150)
+
+
+def sweep_svg(devices, name):
+    """One sweep of the first device that has it, over the whole picture."""
+    for device in devices:
+        for index, sweep in enumerate(device.sweeps):
+            drawn, _ = charts.sweeps(device, "picture", False) if text(sweep, "name") == name else ([], [])
+            chart = next((c for c in drawn if c.id == f"picture-sweep-{index}"), None)
+            if chart:
+                return "".join((opening(chart.alt), said(36, 50, 26, short(f"{chart.title}: {text(device.info, 'name') or device.label}", 76), weight=650),
+                                said(36, 76, 14, told(device), "m"),
+                                f'<rect class="c" x="36" y="94" width="{WIDTH - 72}" height="{HEIGHT - 122}" rx="9"/><g transform="translate(44 106)">',
+                                still.draw(chart, WIDTH - 88, HEIGHT - 146, box_only=True), "</g></svg>\n"))
+    known = sorted({text(sweep, "name") for device in devices for sweep in device.sweeps if text(sweep, "name")})
+    raise BadInput(f"no sweep '{name[:60]}' with a timed case in these results; there are: {', '.join(known) or 'none'}")
+
+
 def svg(runs, devices):
     device = max(devices, key=lambda d: sum(c.ok for c in d.every_case()), default=None)
-    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" '
-           f'aria-label="rapt bench: {escape(device.label if device else "no device")}"><style>{style()}\n'
-           "text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans','DejaVu Sans',sans-serif;fill:var(--ink)}"
-           ".m{fill:var(--muted)}.p{fill:var(--page)}.c{fill:var(--card);stroke:var(--rule)}.k{fill:var(--soft)}.mono{font-family:ui-monospace,Menlo,Consolas,"
-           "'DejaVu Sans Mono',monospace}</style>" f'<rect class="p" width="{WIDTH}" height="{HEIGHT}"/>']
+    out = [opening(f"rapt bench: {device.label if device else 'no device'}")]
 
-    def say(x, y, size, content, css="", anchor="start", weight=400):
-        css = f' class="{css}"' if css else ""
-        out.append(f'<text x="{x}" y="{y}" style="font-size:{size}px" font-weight="{weight}" text-anchor="{anchor}"{css}>{escape(content)}</text>')
+    def say(*what, **how):
+        out.append(said(*what, **how))
 
     if device is None:
         say(40, 60, 26, "rapt bench: no device was measured", weight=650)
         return "".join(out) + "</svg>\n"
-    raw = device.run.raw
     say(36, 50, 26, short(f"rapt bench on {text(device.info, 'name') or device.label}", 62), weight=650)
-    told = " · ".join(filter(None, (driver_of(device), text(raw, "host", "cpu"), f"rapt {text(raw, 'rapt', 'version')}" if text(raw, "rapt", "version") else "",
-                                    units.moment(text(raw, "started")))))
-    say(36, 76, 14, short(told, 150), "m")
+    say(36, 76, 14, told(device), "m")
     figures = headline_figures(device)[:6]
     room = (WIDTH - 72 - 12 * (len(figures) - 1)) / max(len(figures), 1)
     for place, (label, value, note) in enumerate(figures):
@@ -79,10 +107,10 @@ def short(content, most):
     return content if len(content) <= most else content[: most - 1] + "…"
 
 
-def made(path, runs, devices):
-    """The bytes of the picture that a file of this name holds."""
+def made(path, runs, devices, sweep=None):
+    """The bytes of the picture that a file of this name holds: the headline, or a sweep by its name."""
     kind = pathlib.Path(path).suffix.lower()
-    drawing = svg(runs, devices).encode()
+    drawing = (sweep_svg(devices, sweep) if sweep else svg(runs, devices)).encode()
     if kind == ".svg":
         return drawing
     if kind != ".png":

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Make one self-contained page of what `rapt bench --json` measured.
 
-    report.py RESULTS.json [MORE.json ...] -o report.html [--lab lab.json] [--picture report.svg]
+    report.py RESULTS.json [MORE.json ...] -o report.html [--lab lab.json] [--picture report.svg [--sweep NAME]]
 
 Several files are compared side by side. The page needs no network and loads nothing. Its charts are drawn by Plotly, which is
 packed into it; where Plotly is not installed they are still pictures, and the page says so. --picture writes the headline as a
-picture too: FILE.svg, or FILE.png where rsvg-convert or Chromium is installed.
+picture too, or one sweep: FILE.svg, or FILE.png where rsvg-convert or Chromium is installed.
 
 exit status: 0 written; 2 bad input, bad arguments or an output that cannot be written, with one line that says what
 """
@@ -26,6 +26,7 @@ def parse(arguments):
     parser.add_argument("-o", "--output", required=True, metavar="FILE.html")
     parser.add_argument("--lab", metavar="FILE", help="what the vendor lab wrote as JSON: adds its heat map")
     parser.add_argument("--picture", metavar="FILE", help="also the headline picture, .svg or .png, 1200 wide")
+    parser.add_argument("--sweep", metavar="NAME", help="let --picture be of this sweep (block-density, tokens, ...), not of the headline")
     parser.add_argument("--plotly", metavar="FILE", help="this plotly.js; 'none': still pictures")
     return parser.parse_args(arguments)
 
@@ -55,12 +56,14 @@ def write(path, data):
 def main(arguments=None):
     options = parse(arguments)
     try:
+        if options.sweep and not options.picture:
+            raise BadInput("--sweep says what --picture shows, and there is no --picture")
         runs, devices = read_runs(options.results)
         lab = read_lab(options.lab) if options.lab else None
         script = script_of(options.plotly)
         write(options.output, Page(runs, devices, lab, script).html().encode())
         if options.picture:
-            write(options.picture, picture.made(options.picture, runs, devices))
+            write(options.picture, picture.made(options.picture, runs, devices, options.sweep))
     except BadInput as error:
         print(f"report: {error}", file=sys.stderr)
         return 2

@@ -163,6 +163,20 @@ class Good(Reports):
         self.assertLess(target.stat().st_size, 150_000)
         self.assertIn("B1H8D64N1024f32", target.read_text())
 
+    def test_picture_of_a_sweep(self):
+        target = self.folder / "density.svg"
+        self.page(sample.run(), options=("--plotly", "none", "--picture", str(target), "--sweep", "density"))
+        root = xml.etree.ElementTree.parse(target).getroot()
+        self.assertEqual(root.get("width"), "1200")
+        self.assertIn("Speed against density", target.read_text())
+        self.assertEqual(len([e for e in root.iter() if e.get("class", "").startswith("line")]), 2)
+        path = self.file(sample.run(), "run.json")
+        for arguments, words in ((("--picture", str(target), "--sweep", "nonsense"), "there are: N, density, head_dim"),
+                                 (("--sweep", "density"), "there is no --picture")):
+            status, errors, _ = self.call(path, "--plotly", "none", *arguments)
+            self.assertEqual(status, 2)
+            self.assertIn(words, errors)
+
 
 class Missing(Reports):
     def test_nothing_at_all(self):
