@@ -110,7 +110,7 @@ typedef struct rapt_list_layout {
     uint64_t batch, groups, tiles, pitch;
     uint64_t first, stride_b, stride_g; /* words in the extra operand; strides 0 where an axis has one entry */
 } rapt_list_layout;
-/* How linear attention is walked: plan/linear.c. */
+/* How linear attention is walked: plan/linear_recurrent.c, plan/linear_chunked.c. */
 typedef struct rapt_linear_layout {
     uint32_t chunk;       /* tokens; 0: the recurrent form */
     uint64_t span;        /* tokens between two hand-overs of the running state */

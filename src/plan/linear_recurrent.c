@@ -1,0 +1,92 @@
+/* Linear attention token by token: sequences are walked in spans of bounded time. */
+#include "plan/linear.h"
+
+#include "common/linear_params.h"
+
+static bool has_operand(const rapt_kernel_row *row, rapt_role role)
+{
+    for (uint32_t i = 0; i < row->operand_count; i++)
+        if (row->operands[i].role == role)
+            return true;
+    return false;
+}
+
+rapt_status rapt_linear_plan_recurrent(rapt_plan *plan, const rapt_kernel_table *table, const rapt_verdicts *verdicts,
+                                       const rapt_kernel_row *row, double slice_flops, rapt_error *error)
+{
+    const rapt_linear_problem *p = &plan->linear;
+    rapt_linear_layout *layout = &plan->layout;
+    const bool has_in = p->tensor[RAPT_L_STATE_IN].present, has_out = p->tensor[RAPT_L_STATE_OUT].present;
+    layout->chain = p->tokens;
+    plan->pipelines[0] = (rapt_plan_pipeline){.row = row, .base = row};
+    rapt_linear_constants(&plan->pipelines[0], plan, RAPT_PASS_WHOLE);
+    plan->pipeline_count = 1;
+    if (p->empty)
+        return RAPT_OK;
+    rapt_linear_launch walk = {.plan = plan,
+                               .pass = RAPT_PASS_WHOLE,
+                               .groups_x = rapt_linear_column_blocks(row, p->d_v),
+                               .flops = rapt_linear_token_flops(p)};
+    layout->span = p->tokens;
+    const double all = (double)p->flops;
+    if (all > slice_flops) /* whatever the batch is cut into, a slice ends after a span */
+        layout->span = (uint64_t)RAPT_MAX((double)p->tokens * slice_flops / all, 256.0);
+    rapt_status status = rapt_linear_fit_span(&walk, 1, &layout->span, error);
+    if (status != RAPT_OK)
+        return status;
+    const uint64_t spans = RAPT_MAX(rapt_div_up(p->tokens, RAPT_MAX(layout->span, 1)), 1);
+    if (spans > 1 && !has_out) {
+        status = rapt_linear_add_carry(plan, error);
+        if (status != RAPT_OK)
+            return status;
+    }
+    /* Rows that read states at a place of their own need no copy. */
+    const bool reads_in = has_operand(row, RAPT_ROLE_STATE_IN) && !p->normalize;
+    const bool copies = has_in && (has_out || layout->carried) && !reads_in;
+    const rapt_linear_part all_states = {0, p->batch * p->heads, 0, p->tokens};
+    if (copies) {
+        const rapt_kernel_row *copy;
+        status = rapt_linear_select(plan, table, verdicts, RAPT_ROW_COPIES, (uint32_t[]){0}, 1, &copy, error);
+        if (status != RAPT_OK)
+            return status;
+        plan->pipelines[1] = (rapt_plan_pipeline){.row = copy, .base = copy};
+        rapt_linear_constants(&plan->pipelines[1], plan, 0);
+        plan->pipeline_count = 2;
+        rapt_linear_launch l = {
+            plan, 1, 0, RAPT_LINEAR_READ_IN | RAPT_LINEAR_WRITE_STATE,
+            0,    0, 0, (uint32_t)rapt_div_up((uint64_t)p->d_k * rapt_div_up(p->d_v, 4), copy->rows_per_tile),
+            0};
+        rapt_linear_part states = all_states;
+        states.t1 = 0;
+        status = rapt_linear_add_part(&l, &states, error);
+        if (status != RAPT_OK)
+            return status;
+        walk.phase++;
+    }
+    for (uint64_t span = 0; span < spans; span++) {
+        rapt_linear_part x = all_states;
+        x.t0 = span * layout->span;
+        x.t1 = RAPT_MIN(p->tokens, x.t0 + layout->span);
+        const bool writes = has_out || layout->carried, norm_here = walk.groups_x == 1;
+        walk.flags = (span == 0 && has_in && reads_in     ? RAPT_LINEAR_READ_IN
+                      : span > 0 || has_in || p->in_place ? RAPT_LINEAR_READ_STATE
+                                                          : 0) |
+                     (writes ? RAPT_LINEAR_WRITE_STATE : 0) |
+                     (writes && norm_here ? RAPT_LINEAR_WRITE_NORM : 0);
+        status = rapt_linear_add_part(&walk, &x, error);
+        if (status != RAPT_OK)
+            return status;
+        walk.phase++;
+        if (writes && p->normalize && !norm_here) {
+            walk.flags =
+                (walk.flags & RAPT_LINEAR_READ_STATE) | RAPT_LINEAR_WRITE_NORM | RAPT_LINEAR_NORM_ONLY;
+            walk.groups_x = 1;
+            status = rapt_linear_add_part(&walk, &x, error);
+            if (status != RAPT_OK)
+                return status;
+            walk.groups_x = rapt_linear_column_blocks(row, p->d_v);
+            walk.phase++;
+        }
+    }
+    return RAPT_OK;
+}
