@@ -554,6 +554,20 @@ static void bad_problems_are_refused_by_name(void **state)
     REFUSED("link is 9", d.link = RAPT_LINK_COUNT);
     REFUSED("not with link relu", (d.link = RAPT_LINK_RELU, d.sinks = (rapt_tensor)VECTOR(d.q.size[1])));
     REFUSED("segments is f32", d.segments = (rapt_tensor)VECTOR(4));
+    REFUSED("decay: must be", d.decay = (rapt_tensor)VECTOR(d.q.size[1] + 1));
+    REFUSED("relative is f32 of rank 1", d.relative = (rapt_tensor)VECTOR(5));
+#define TABLE(heads, entries) {.dtype = RAPT_F32, .rank = 2, .size = {heads, entries}, .stride = {entries, 1}}
+    REFUSED("odd behind the heads", d.relative = (rapt_tensor)TABLE(1, 4));
+    REFUSED("do not fit q_heads", d.relative = (rapt_tensor)TABLE(d.q.size[1] + 1, 5));
+    REFUSED("without gaps", (d.relative = (rapt_tensor)TABLE(1, 5), d.relative.stride[1] = 2));
+    REFUSED("stride -1 of the heads", (d.relative = (rapt_tensor)TABLE(d.q.size[1], 5), d.relative.stride[0] = -1));
+    REFUSED("relative: align 2", (d.relative = (rapt_tensor)TABLE(1, 5), d.relative.align = 2));
+    REFUSED("of rank 2, must be f32, (q_heads or 1, 2 Y + 1", (d.relative = (rapt_tensor)TABLE(1, 5), d.place_width = 2));
+    REFUSED("place_width goes with", d.place_width = 2);
+    REFUSED("place_width is 4294967295", (d.decay = (rapt_tensor)VECTOR(d.q.size[1]), d.place_width = UINT32_MAX));
+    REFUSED("place_width needs", (d.decay = (rapt_tensor)VECTOR(d.q.size[1]), d.place_width = 2, d.causal_offset = 1));
+    REFUSED("at most 2^29 with alibi, decay", (d.decay = (rapt_tensor)VECTOR(d.q.size[1]), d.causal_offset = 1ll << 30));
+#undef TABLE
 #undef VECTOR
     REFUSED("lse is f16", (d.lse.dtype = RAPT_F16, d.lse.rank = 3, d.lse.size[0] = 2));
 #undef REFUSED

@@ -194,6 +194,8 @@ rapt_status rapt_submit(rapt_binding *b, rapt_error *error)
                                   .bias_v = words(&b->args.bias_v),
                                   .segments = words(&b->args.segments),
                                   .gate = words(&b->args.gate),
+                                  .relative = words(&b->args.relative),
+                                  .decay = words(&b->args.decay),
                                   .block_mask = words(&b->args.block_mask)};
     double *out = calloc(rows_total * dim, sizeof *out), *lse = calloc(rows_total, sizeof *lse);
     uint8_t *rows = calloc(rows_total, 1);

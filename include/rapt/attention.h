@@ -72,10 +72,9 @@ typedef struct rapt_grid {
  *
  * head_dim_qk and head_dim_v: 1 to 576, independent of each other.
  *
- * Order of effects: QK-norm, rotary positions, scale, soft cap, biases (dense, low-rank, key bias, ALiBi), score_mod, masks
- * (causality, window, segments, block mask, mask_mod: a key is visible where all of them show it), link. With packed
- * sequences the key axes of key_bias and segments are
- * packed as k's is.
+ * Order of effects: QK-norm, rotary positions, scale, soft cap, biases (dense, low-rank, key bias, ALiBi, relative),
+ * score_mod, masks (causality, window, segments, block mask, mask_mod: a key is visible where all of them show it), link,
+ * decay. With packed sequences the key axes of key_bias and segments are packed as k's is.
  *
  * score_mod is GLSL with the function
  *     float score_mod(float score, uint b, uint h, uint q, uint k)
@@ -120,7 +119,8 @@ typedef struct rapt_attention_desc {
     uint32_t flags; /* rapt_attention_flags */
     rapt_tensor q, k, v, out, lse;
     float scale;                         /* of the scores; any finite number */
-    int64_t causal_offset;               /* without RAPT_ATTENTION_CAUSAL, _WINDOW, alibi and rope: ignored */
+    int64_t causal_offset;               /* without RAPT_ATTENTION_CAUSAL, _WINDOW, alibi, relative, decay
+                                          * and rope: ignored */
     uint32_t sequences;                  /* 0: dense */
     uint64_t max_seqlen_q, max_seqlen_k; /* varlen: bounds on one sequence's length (0: the packed length);
                                           * rows beyond max_seqlen_q are not computed. Kernel
@@ -180,6 +180,20 @@ typedef struct rapt_attention_desc {
     rapt_tensor block_mask;
     uint32_t block_q, block_k;  /* 1 to 2^29, with block_mask */
     rapt_tile_lists tile_lists; /* with mask_mod and without block_mask, which makes lists of both */
+    /* Where a key lies from a query. p is the query's key position as of alibi. With place_width W > 0 positions are places of a
+     * grid of W columns, row by row: x lies in row floor(x / W), column x mod W, and distances are |dy| + |dx| (Manhattan),
+     * also alibi's; nq is then at most nk, and causal_offset 0, without packed sequences. With W = 0 they lie on a line, and
+     * distances are |p - j|. */
+    rapt_tensor relative; /* float32, added to the scores; -inf: as of key_bias. On a line (q_heads or 1, 2 X + 1), whose entry
+                           * X + min(max(j - p, -X), X) counts (T5's buckets spelled out, arXiv:1910.10683; clipped distances,
+                           * arXiv:1803.02155). With place_width or a grid of two axes (q_heads or 1, 2 Y + 1, 2 X + 1), likewise by
+                           * rows and columns (windows of Swin, arXiv:2103.14030: Y and X are the window's sizes less 1). The axes
+                           * behind the heads lie without gaps */
+    rapt_tensor decay;    /* (q_heads) float32 in (0, 1]: weights, after the link, are multiplied by decay^distance, and the
+                           * denominator and lse are as without: with link none the retention of RetNet (arXiv:2307.08621), (Q K^T * D) V,
+                           * with softmax and place_width RMT's (softmax(Q K^T) * D) V (arXiv:2309.11523). Decays that join the
+                           * softmax, as RMT's code has them, are alibi's with slopes -ln(decay). Not with a grid */
+    uint32_t place_width; /* at most 2^29; a grid of two axes has its own */
 } rapt_attention_desc;
 #define RAPT_ATTENTION_DESC_INIT {.struct_size = sizeof(rapt_attention_desc)}
 
@@ -193,7 +207,7 @@ typedef struct rapt_attention_args {
     rapt_slot user[RAPT_USER_BUFFERS]; /* as rapt_attention_desc.user has them; multiples of 4 bytes */
     rapt_slot sinks, alibi, key_bias, segments; /* those that the descriptor has; each at a multiple of 4 bytes */
     rapt_slot gate, bias, bias_u, bias_v;
-    rapt_slot block_mask; /* at a multiple of 4 bytes */
+    rapt_slot block_mask, relative, decay; /* at multiples of 4 bytes */
 } rapt_attention_args;
 #define RAPT_ATTENTION_ARGS_INIT {.struct_size = sizeof(rapt_attention_args)}
 

@@ -178,10 +178,11 @@ void main()
 #endif
     RowLimits start, count, limit, sinks, segment; // see Sight; count = limit - start
     RowLimits place; // see RowBias
-    Rows slope, m, l;
+    Rows slope, decay, m, l;
     RowLimits line; // of the block mask
     uint key_bias_at = 0u;
     uint bias_at[ROWS];
+    RowBias away[ROWS]; // for what depends on where a key lies
 #ifdef GRID
     RowLimits grid_start[3], grid_count[3]; // the windows, as places in the box of keys
 #endif
@@ -205,8 +206,10 @@ void main()
 #endif
         if (IS_BLOCKS)
             ROW(line, r) = block_line(w, row_head(w, row), row_query(row));
-        if (IS_BIASED) {
+        if (IS_BIASED ? true : IS_DECAY) { // (not ||: see walk.glsl)
             RowBias bias = row_bias(w, row_head(w, row), row_query(row));
+            away[r] = bias;
+            ROW(decay, r) = bias.decay;
             ROW(place, r) = bias.place;
             ROW(slope, r) = bias.slope;
             bias_at[r] = bias.bias_at;
@@ -303,12 +306,23 @@ void main()
             [[unroll]] for (uint c = 0u; c < KEYS; c++)
                 s[c] += EXTRA_NUMBER(key_bias_at + TOKEN(c)) * LOG2_E;
         }
-#ifndef GRID
+        Rows distance[KEYS];
+        if (IS_ALIBI ? true : IS_DECAY) {
+            [[unroll]] for (uint c = 0u; c < KEYS; c++) {
+                distance[c] = DISTANCE(place, RowLimits(TOKEN(c)));
+                [[unroll]] for (uint r = 0u; r < ROWS && IS_PLACED; r++)
+                    ROW(distance[c], r) = far(away[r], TOKEN(c));
+            }
+        }
         if (IS_ALIBI) {
             [[unroll]] for (uint c = 0u; c < KEYS; c++)
-                s[c] -= slope * DISTANCE(place, RowLimits(key0 + c * STRANDS));
+                s[c] -= slope * distance[c];
         }
-#endif
+        if (IS_RELATIVE) {
+            [[unroll]] for (uint c = 0u; c < KEYS; c++)
+                [[unroll]] for (uint r = 0u; r < ROWS; r++)
+                    ROW(s[c], r) += relative_bias(away[r], TOKEN(c));
+        }
 
 #if USER_SCORE
         USER_LOOP for (uint c = 0u; c < KEYS; c++)
@@ -404,6 +418,8 @@ void main()
                 l += s[c];
             if (IS_SHAPED)
                 s[c] = IS_SIGNED ? s[c] * shape[c] : shape[c];
+            if (IS_DECAY)
+                s[c] *= exp2(decay * distance[c]);
         }
 
         if (!IS_WHOLE && !ALL_SEE(block)) { // some row does not see some key of this block

@@ -45,9 +45,12 @@
 #define RAPT_PARAM_ALIBI 8192u     /* a slope per query head: -slope * |p - j| is added to scores */
 #define RAPT_PARAM_KEY_BIAS 16384u /* a number per key, added to its scores; -inf hides the key */
 #define RAPT_PARAM_SEGMENTS 32768u /* only keys of the query's own segment are visible */
-#define RAPT_PARAM_EXTRAS 61952u /* all of these */
+#define RAPT_PARAM_RELATIVE 65536u /* a table of numbers per (key - query), added to scores */
+#define RAPT_PARAM_DECAY 131072u   /* a number per query head: weights are multiplied by its power of the distance */
+#define RAPT_PARAM_EXTRAS 258560u  /* all of these */
+#define RAPT_PARAM_PLACED 262144u  /* positions are places of a grid of place_width columns, and distances |dy| + |dx| */
 /* Links: from scores to weights. */
-#define RAPT_PARAM_LINK_SHIFT 16
+#define RAPT_PARAM_LINK_SHIFT 20
 #define RAPT_PARAM_LINK_MASK 15u
 #define RAPT_PARAM_LINK_OFFBYONE 1u
 #define RAPT_PARAM_LINK_SIGNED 2u
@@ -120,6 +123,14 @@
     RAPT_UINT x_key_bias_stride_h; /* of query heads */                                                      \
     RAPT_UINT x_segments;                                                                                    \
     RAPT_UINT x_segments_stride_b;                                                                           \
+    RAPT_UINT x_relative; /* the table: lines of relative_pitch entries, one for dy = -half_y .. half_y; in the middle dx = 0 */ \
+    RAPT_UINT x_relative_stride_h; /* of query heads */                                                      \
+    RAPT_UINT relative_pitch; /* 2 half_x + 1 */                                                             \
+    RAPT_UINT relative_half_y; /* 0 of a line */                                                             \
+    RAPT_UINT relative_half_x;                                                                               \
+    RAPT_UINT place_width; /* with RAPT_PARAM_PLACED */                                                      \
+    RAPT_UINT x_decay;                                                                                       \
+    RAPT_UINT x_decay_stride_h; /* of query heads */                                                         \
     RAPT_FLOAT link_offset;                                                                                  \
     RAPT_FLOAT link_range; /* see rapt_problem */                                                                \
     RAPT_UINT g_stride_b;  /* gate */                                                                        \

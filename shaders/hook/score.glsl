@@ -27,18 +27,48 @@ float score_hook(float score)
     return score;
 }
 
-// What the biases of a row depend on.
+// Where a key position lies: row and column of a grid of place_width columns; without one all lie in row 0, some maybe before
+// column 0.
+ivec2 place_of(uint position)
+{
+    uint row = IS_PLACED ? position / p.place_width : 0u;
+    return ivec2(row, position - row * p.place_width);
+}
+
+// To single precision (relative error 2e-7) also near 1, where drivers' log2 need not be. x > 0.
+float log2_exact(float x)
+{
+    uint bits = floatBitsToUint(x);
+    float mantissa = uintBitsToFloat((bits & 0x7fffffu) | 0x3f800000u);
+    bool high = mantissa > 1.41421356;
+    float exponent = float(int(bits >> 23) - (high ? 126 : 127));
+    mantissa = high ? mantissa * 0.5 : mantissa;
+    float t = (mantissa - 1.0) / (mantissa + 1.0), y = t * t; // 2 artanh(t)
+    return exponent + t * fma(fma(fma(fma(0.320598898, y, 0.412198583), y, 0.577078016), y, 0.961796694), y, 2.88539008);
+}
+
+// What the biases of a row depend on, and how its weights decay.
 struct RowBias {
     uint place;       // the query's key position; may have wrapped around
     float slope;      // of ALiBi, in units of log2
     uint key_bias_at; // where the biases of the row's keys begin
     uint bias_at;     // and the row of the dense bias
+    ivec2 at;         // where the query lies
+    uint relative_at; // the table's entry for a key at the same place
+    float decay;      // log2 of what a step away multiplies weights by
 };
 
 RowBias row_bias(Walk w, uint head, uint query)
 {
     uint head_q = head * p.heads_q / p.heads_out;
-    RowBias b = RowBias(query + uint(w.diagonal) - 1u, 0.0, 0u, 0u);
+    RowBias b = RowBias(query + uint(w.diagonal) - 1u, 0.0, 0u, 0u, ivec2(0), 0u, 0.0);
+    if (IS_AWAY)
+        b.at = place_of(b.place);
+    if (IS_RELATIVE)
+        b.relative_at = pc.x_base + p.x_relative + head_q * p.x_relative_stride_h +
+                        p.relative_half_y * p.relative_pitch + p.relative_half_x;
+    if (IS_DECAY)
+        b.decay = log2_exact(max(EXTRA_NUMBER(pc.x_base + p.x_decay + head_q * p.x_decay_stride_h), 1e-37));
     if (IS_ALIBI)
         b.slope = EXTRA_NUMBER(pc.x_base + p.x_alibi + head_q * p.x_alibi_stride_h) * LOG2_E;
     if (IS_KEY_BIAS)
@@ -49,6 +79,24 @@ RowBias row_bias(Walk w, uint head, uint query)
     return b;
 }
 
+// From the row's query to a key, and how far that is.
+ivec2 apart(RowBias b, uint key) { return place_of(key) - b.at; }
+float far(RowBias b, uint key)
+{
+    uvec2 steps = uvec2(abs(apart(b, key)));
+    return float(steps.x + steps.y);
+}
+
+float relative_bias(RowBias b, uint key)
+{
+    ivec2 half_size = ivec2(p.relative_half_y, p.relative_half_x);
+    ivec2 entry = clamp(apart(b, key), -half_size, half_size);
+    return EXTRA_NUMBER(b.relative_at + uint(entry.x * int(p.relative_pitch) + entry.y)) * LOG2_E;
+}
+
+// What the weight of a key is multiplied by, after the link.
+float decay_factor(RowBias b, uint key) { return exp2(b.decay * far(b, key)); }
+
 // The logit of a key that exists. -inf: the key is to have no weight.
 float score_bias(float score, RowBias b, uint key)
 {
@@ -57,6 +105,8 @@ float score_bias(float score, RowBias b, uint key)
     if (IS_KEY_BIAS)
         score += EXTRA_NUMBER(b.key_bias_at + key) * LOG2_E;
     if (IS_ALIBI)
-        score -= b.slope * float(abs(int(b.place - key)));
+        score -= b.slope * far(b, key);
+    if (IS_RELATIVE)
+        score += relative_bias(b, key);
     return score;
 }

@@ -46,9 +46,13 @@ layout(constant_id = 31) const uint user_group = 1u;
 #define IS_ALIBI false
 #define IS_KEY_BIAS false
 #define IS_SEGMENTS false
+#define IS_RELATIVE false
+#define IS_DECAY false
+#define IS_PLACED false
 #define IS_BIAS false
 #define IS_LOW false // some bias may be -inf
 #define IS_BIASED false
+#define IS_AWAY false
 #define IS_LISTED false
 #define IS_BLOCKS false
 #elif defined(EXTRAS)
@@ -56,13 +60,18 @@ const bool IS_SINKS = (EXTRAS & RAPT_PARAM_SINKS) != 0u;
 const bool IS_ALIBI = (EXTRAS & RAPT_PARAM_ALIBI) != 0u;
 const bool IS_KEY_BIAS = (EXTRAS & RAPT_PARAM_KEY_BIAS) != 0u;
 const bool IS_SEGMENTS = (EXTRAS & RAPT_PARAM_SEGMENTS) != 0u;
+const bool IS_RELATIVE = (EXTRAS & RAPT_PARAM_RELATIVE) != 0u;
+const bool IS_DECAY = (EXTRAS & RAPT_PARAM_DECAY) != 0u;
+const bool IS_PLACED = (EXTRAS & RAPT_PARAM_PLACED) != 0u;
 #ifdef NO_BIAS
 const bool IS_BIAS = false;
 #else
 const bool IS_BIAS = (EXTRAS & RAPT_PARAM_BIAS) != 0u;
 #endif
-const bool IS_LOW = (EXTRAS & (RAPT_PARAM_BIAS | RAPT_PARAM_KEY_BIAS)) != 0u; // (|| breaks glslang 12's constants)
-const bool IS_BIASED = (EXTRAS & (RAPT_PARAM_BIAS | RAPT_PARAM_ALIBI | RAPT_PARAM_KEY_BIAS)) != 0u;
+// (|| breaks glslang 12's constants)
+const bool IS_LOW = (EXTRAS & (RAPT_PARAM_BIAS | RAPT_PARAM_KEY_BIAS | RAPT_PARAM_RELATIVE)) != 0u;
+const bool IS_BIASED = (EXTRAS & (RAPT_PARAM_BIAS | RAPT_PARAM_ALIBI | RAPT_PARAM_KEY_BIAS | RAPT_PARAM_RELATIVE)) != 0u;
+const bool IS_AWAY = (EXTRAS & (RAPT_PARAM_ALIBI | RAPT_PARAM_RELATIVE | RAPT_PARAM_DECAY)) != 0u;
 const bool IS_LISTED = (EXTRAS & RAPT_PARAM_LISTED) != 0u;
 const bool IS_BLOCKS = (EXTRAS & RAPT_PARAM_BLOCKS) != 0u;
 #else
@@ -70,9 +79,13 @@ const bool IS_BLOCKS = (EXTRAS & RAPT_PARAM_BLOCKS) != 0u;
 #define IS_ALIBI ((p.flags & RAPT_PARAM_ALIBI) != 0u)
 #define IS_KEY_BIAS ((p.flags & RAPT_PARAM_KEY_BIAS) != 0u)
 #define IS_SEGMENTS ((p.flags & RAPT_PARAM_SEGMENTS) != 0u)
+#define IS_RELATIVE ((p.flags & RAPT_PARAM_RELATIVE) != 0u)
+#define IS_DECAY ((p.flags & RAPT_PARAM_DECAY) != 0u)
+#define IS_PLACED ((p.flags & RAPT_PARAM_PLACED) != 0u)
 #define IS_BIAS ((p.flags & RAPT_PARAM_BIAS) != 0u)
-#define IS_LOW (IS_BIAS || IS_KEY_BIAS)
+#define IS_LOW (IS_BIAS || IS_KEY_BIAS || IS_RELATIVE)
 #define IS_BIASED (IS_ALIBI || IS_LOW)
+#define IS_AWAY (IS_ALIBI || IS_RELATIVE || IS_DECAY)
 #define IS_LISTED ((p.flags & RAPT_PARAM_LISTED) != 0u)
 #define IS_BLOCKS ((p.flags & RAPT_PARAM_BLOCKS) != 0u)
 #endif

@@ -87,6 +87,8 @@ void main()
         l = IS_ADDITIVE ? l : l * keep + weight;
         if (IS_SHAPED)
             weight = IS_SIGNED ? sign(score) * weight : link_weight(score, m);
+        if (IS_DECAY)
+            weight *= decay_factor(bias, key);
         for (uint d = 0u; d < DIM_V / 4u; d++)
             acc[d] = acc[d] * keep + weight * load_v4(v_at + d * 4u, min(HEAD_DIM_V - d * 4u, 4u));
     }

@@ -258,6 +258,12 @@ void main()
                 [[unroll]] for (uint c = 0; c < 4; c++)
                     weight[c] = IS_SIGNED ? weight[c] * shape[r * 4 + c] : shape[r * 4 + c];
             }
+            if (IS_DECAY) {
+                uint row = min(row0 + tile_row(r), rows - 1u);
+                RowBias bias = row_bias(w, row_head(w, row), row_query(row));
+                [[unroll]] for (uint c = 0; c < 4; c++)
+                    weight[c] *= decay_factor(bias, KEY_TOKEN(lane + LANES * c));
+            }
             weights[tile_row(r) * WEIGHT_PITCH + lane] = weight;
         }
         if (!whole) {

@@ -106,6 +106,8 @@ rapt_status rapt_attention_bind(rapt_plan *plan, const rapt_attention_args *args
         {"alibi", RAPT_ROLE_ALIBI, &args->alibi, p->extra[RAPT_X_ALIBI].bytes, 4, false},
         {"key_bias", RAPT_ROLE_KEY_BIAS, &args->key_bias, p->extra[RAPT_X_KEY_BIAS].bytes, 4, false},
         {"segments", RAPT_ROLE_SEGMENTS, &args->segments, p->extra[RAPT_X_SEGMENTS].bytes, 4, false},
+        {"relative", RAPT_ROLE_RELATIVE, &args->relative, p->extra[RAPT_X_RELATIVE].bytes, 4, false},
+        {"decay", RAPT_ROLE_WEIGHT_DECAY, &args->decay, p->extra[RAPT_X_DECAY].bytes, 4, false},
         {"block_mask", RAPT_ROLE_BLOCK_MASK, &args->block_mask, p->extra[RAPT_X_BLOCKS].bytes, 4, false},
         {"gate", RAPT_ROLE_GATE, &args->gate, p->bytes[RAPT_T_GATE], p->align[RAPT_T_GATE], false},
         {"bias", RAPT_ROLE_BIAS, &args->bias, p->bytes[RAPT_T_BIAS], RAPT_MAX(p->align[RAPT_T_BIAS], 4), false},

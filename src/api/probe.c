@@ -92,6 +92,13 @@ static void make_extras(const rapt_plan *plan, probe_case *c, uint64_t tokens_k)
     if (extras >> RAPT_X_KEY_BIAS & 1)
         d->key_bias = (rapt_tensor){.dtype = RAPT_F32, .rank = 3, .size = {1, plan->group > 1 ? 1 : c->heads_q, tokens_k},
                                     .stride = {0, (int64_t)tokens_k, 1}};
+    d->place_width = c->desc.grid.rank == 0 && plan->problem.place_width > 0 ? 5 : 0;
+    if (extras >> RAPT_X_RELATIVE & 1)
+        d->relative = plan->problem.place_width > 0
+                          ? (rapt_tensor){.dtype = RAPT_F32, .rank = 3, .size = {c->heads_q, 3, 5}, .stride = {15, 5, 1}}
+                          : (rapt_tensor){.dtype = RAPT_F32, .rank = 2, .size = {c->heads_q, 9}, .stride = {9, 1}};
+    if (extras >> RAPT_X_DECAY & 1)
+        d->decay = (rapt_tensor){.dtype = RAPT_F32, .rank = 1, .size = {c->heads_q}, .stride = {1}};
     if (extras >> RAPT_X_SEGMENTS & 1)
         d->segments = (rapt_tensor){.dtype = RAPT_I32, .rank = 2, .size = {1, tokens_k}, .stride = {(int64_t)tokens_k, 1}};
 }
@@ -114,14 +121,16 @@ static float factor_v(uint64_t i)
 
 static const rapt_tensor *extra_tensor(const rapt_attention_desc *d, unsigned extra)
 {
-    const rapt_tensor *const tensors[RAPT_X_COUNT] = {&d->sinks, &d->alibi, &d->key_bias, &d->segments, &d->block_mask};
+    const rapt_tensor *const tensors[RAPT_X_COUNT] = {&d->sinks,    &d->alibi, &d->key_bias,  &d->segments,
+                                                      &d->relative, &d->decay, &d->block_mask};
     return tensors[extra];
 }
 
 /* Element i of an extra vector. Segments take turns of three keys. */
 static float extra_number(unsigned extra, uint64_t i)
 {
-    const float sizes[RAPT_X_COUNT] = {0.5f, 0.25f, -0.125f, 0, 0};
+    const float sizes[RAPT_X_COUNT] = {[RAPT_X_SINKS] = 0.5f,     [RAPT_X_ALIBI] = 0.25f, [RAPT_X_KEY_BIAS] = -0.125f,
+                                       [RAPT_X_RELATIVE] = 0.25f, [RAPT_X_DECAY] = 0.0625f};
     return sizes[extra] * (float)(i % 11 + 1);
 }
 static int32_t extra_segment(uint64_t i)
@@ -179,6 +188,8 @@ static void make_case(const rapt_plan *plan, unsigned shrink, probe_case *c)
     if (whole_keys(plan))
         c->nk = RAPT_MAX(c->nk / row->keys_per_tile, 1) * row->keys_per_tile;
     make_grid(plan, shrink, whole_keys(plan), c);
+    if (p->place_width > 0) /* every query stands at a key */
+        c->nq = RAPT_MIN(c->nq, c->nk);
     c->begin_q = p->varlen ? c->nq : 0;
     c->begin_k = p->varlen ? c->nk : 0;
     uint64_t tokens_q = c->nq * c->sequences, tokens_k = c->nk * c->sequences;
@@ -336,7 +347,12 @@ static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, ui
         if (d->bias.dtype != RAPT_DTYPE_NONE)
             scores[j] += (double)bias_number((head_q * c->nq + query) * c->nk + j);
         if (d->alibi.dtype != RAPT_DTYPE_NONE)
-            scores[j] -= (double)extra_number(RAPT_X_ALIBI, head_q) * fabs((double)(place - (int64_t)j));
+            scores[j] -= (double)extra_number(RAPT_X_ALIBI, head_q) *
+                         (double)rapt_problem_distance(&r->plan->problem, place, (int64_t)j);
+        if (d->relative.dtype != RAPT_DTYPE_NONE)
+            scores[j] += (double)extra_number(RAPT_X_RELATIVE,
+                                              head_q * (uint64_t)d->relative.stride[0] +
+                                                  rapt_problem_relative_entry(&r->plan->problem, place, (int64_t)j));
         if (d->score_mod[0] != NULL)
             scores[j] = probe_score(scores[j], sequence, head, query, j);
         if (is_signed && fabs(scores[j]) < 1e-4) /* its sign, and so the row, is a matter of rounding */
@@ -363,6 +379,9 @@ static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, ui
                             : fmin(fmax(((double)d->link_zeta - (double)d->link_gamma) * scores[j] / sum +
                                             (double)d->link_gamma, 0), 1);
     }
+    for (uint64_t j = 0; j < c->nk && d->decay.dtype != RAPT_DTYPE_NONE; j++)
+        scores[j] *= pow((double)extra_number(RAPT_X_DECAY, head_q),
+                         (double)rapt_problem_distance(&r->plan->problem, place, (int64_t)j));
     /* f16 matrices round the weights to 11 bits; storage rounds the output, with a gate twice. */
     double unit = dtype == RAPT_BF16 ? 0x1p-8 : dtype == RAPT_F16 ? 0x1p-10 : 0x1p-15;
     unit *= d->gate.dtype != RAPT_DTYPE_NONE ? 2 : 1;
@@ -498,7 +517,7 @@ static rapt_status make_tensor_buffer(rapt_device *device, const rapt_tensor *t,
 static rapt_status make_extra_buffers(probe_run *r, rapt_device *device, rapt_attention_args *args, rapt_error *error)
 {
     rapt_slot *slots[RAPT_X_COUNT] = {&args->sinks, &args->alibi, &args->key_bias, &args->segments,
-                                      &args->block_mask};
+                                      &args->relative, &args->decay, &args->block_mask};
     rapt_status status = RAPT_OK;
     for (unsigned x = 0; x < RAPT_X_COUNT && status == RAPT_OK; x++) {
         const uint64_t bytes = rapt_tensor_bytes(extra_tensor(&r->c->desc, x));
@@ -510,7 +529,7 @@ static rapt_status make_extra_buffers(probe_run *r, rapt_device *device, rapt_at
         for (uint64_t i = 0; i < bytes / 4; i++) {
             const float number = extra_number(x, i);
             const int32_t integer = x == RAPT_X_BLOCKS ? probe_block(i) : extra_segment(i);
-            memcpy(&words[i], x >= RAPT_X_SEGMENTS ? (const void *)&integer : (const void *)&number, 4);
+            memcpy(&words[i], x == RAPT_X_BLOCKS || x == RAPT_X_SEGMENTS ? (const void *)&integer : (const void *)&number, 4);
         }
         status = rapt_buffer_create(device, bytes, &r->extras[x], error);
         slots[x]->buffer = r->extras[x];

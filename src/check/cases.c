@@ -168,6 +168,32 @@ static const rapt_case named[] = {
     {"bias-decode", SHAPE(2, 8, 2, 2, 777, 128, 128), F32, .bias = 1, .key_splits = 3, .groups = QUICK},
     {"bias-bf16", SHAPE(1, 2, 4, 20, 50, 80, 80), BF16, .bias = 2, .groups = FULL},
     {"bias-large", SHAPE(1, 2, 2, 300, 400, 64, 64), F32, CAUSAL(0), .bias = 3, .groups = FULL},
+    /* where a key lies from a query */
+    {"relative", SHAPE(2, 4, 2, 40, 90, 64, 64), F32, .relative = 1, .groups = QUICK},
+    {"relative-causal-f16", SHAPE(1, 8, 2, 70, 90, 64, 64), F16, CAUSAL(-9), .relative = 2, .input = RAPT_INPUT_POISONED,
+     .groups = CORE},
+    {"relative-offset", SHAPE(1, 2, 2, 20, 30, 33, 35), F32, .causal_offset = -17, .relative = 1, .layout = RAPT_LAYOUT_ODD,
+     .groups = FULL},
+    {"relative-decode", SHAPE(1, 8, 2, 2, 500, 128, 128), F32, CAUSAL(0), .relative = 1, .key_splits = 3, .groups = QUICK},
+    {"relative-varlen", SHAPE(1, 2, 2, 120, 140, 32, 32), F32, .relative = 1, .sequences = 3,
+     .length_q = {80, 25, 15}, .length_k = {90, 20, 30}, .groups = FULL},
+    {"relative-places", SHAPE(2, 4, 4, 72, 72, 64, 64), F32, .relative = 1, .place_width = 9, .groups = CORE},
+    {"relative-places-bf16", SHAPE(1, 4, 2, 50, 70, 64, 64), BF16, .relative = 2, .place_width = 7, .alibi = true, .groups = QUICK},
+    {"decay", SHAPE(2, 4, 2, 40, 90, 64, 64), F32, .decay = true, .groups = QUICK},
+    {"decay-retention-f16", SHAPE(1, 4, 4, 70, 70, 64, 64), F16, CAUSAL(0), .link = RAPT_LINK_NONE, .decay = true,
+     .input = RAPT_INPUT_POISONED, .groups = CORE},
+    {"decay-decode", SHAPE(1, 8, 2, 2, 500, 128, 128), F32, CAUSAL(-20), .link = RAPT_LINK_NONE, .decay = true, .key_splits = 3,
+     .groups = QUICK},
+    {"decay-places", SHAPE(1, 4, 4, 88, 88, 64, 64), F32, .decay = true, .place_width = 11, .groups = CORE},
+    {"decay-clipped", SHAPE(1, 2, 2, 40, 70, 64, 64), F32, CAUSAL(0), .link = RAPT_LINK_CLIPPED, .decay = true, .sinks = 1,
+     .groups = FULL},
+    {"decay-signed-bf16", SHAPE(1, 4, 2, 40, 70, 80, 80), BF16, .link = RAPT_LINK_SIGNED, .decay = true, .relative = 2,
+     .groups = FULL},
+    {"decay-varlen", SHAPE(1, 2, 2, 120, 140, 32, 32), F32, CAUSAL(0), .decay = true, .sequences = 3,
+     .length_q = {80, 25, 15}, .length_k = {90, 20, 30}, .groups = FULL},
+    {"all-places", SHAPE(2, 4, 2, 60, 90, 64, 64), F32, WINDOW(40, 30, 3), .soft_cap = 5, .sinks = 1, .alibi = true, .decay = true,
+     .relative = 1, .place_width = 10, .key_bias = 2, .bias = 2, .segments = 2, BLOCKS(2, 16, 16), .input = RAPT_INPUT_POISONED,
+     .groups = CORE},
     /* what rewrites q and k */
     {"rope", SHAPE(2, 4, 2, 40, 70, 64, 64), F32, .rope = 1, .groups = CORE},
     {"rope-half-f16", SHAPE(1, 4, 2, 70, 90, 64, 64), F16, CAUSAL(-9), .rope = 2, .input = RAPT_INPUT_POISONED,
@@ -386,7 +412,7 @@ typedef struct list {
 
 static void name_case(rapt_case *c)
 {
-    char blocks[40] = "", mask[32] = "", grid[100] = "", window[80] = "", cap[24] = "", extras[32] = "", split[16] = "", varlen[16] = "", dv[16] = "";
+    char blocks[40] = "", mask[32] = "", grid[100] = "", window[80] = "", cap[24] = "", extras[48] = "", split[16] = "", varlen[16] = "", dv[16] = "";
     if (c->causal)
         snprintf(mask, sizeof mask, "-causal%+lld", (long long)c->causal_offset);
     if (c->window)
@@ -401,6 +427,9 @@ static void name_case(rapt_case *c)
     if (c->sinks || c->alibi || c->key_bias || c->segments || c->link || c->gate || c->bias || c->rank || c->rope || c->qk_norm)
         snprintf(extras, sizeof extras, "-x%u%u%u%u%u-%u%u%u%s%s", c->sinks, c->alibi, c->key_bias, c->segments, (unsigned)c->link,
                  c->rank, c->rope, c->qk_norm, c->gate ? "g" : "", c->bias ? (const char *[]){"b1", "b2", "b3"}[c->bias - 1] : "");
+    if (c->relative || c->decay)
+        snprintf(extras + strlen(extras), sizeof extras - strlen(extras), "-r%u%s%u", c->relative, c->decay ? "d" : "p",
+                 c->place_width);
     if (c->blocks)
         snprintf(blocks, sizeof blocks, "-b%u,%ux%u", c->blocks, c->block_q, c->block_k);
     if (c->key_splits > 0)
@@ -563,6 +592,12 @@ static rapt_case mixed_case(rapt_random *r)
         c.block_q = sizes[rapt_random_below(r, COUNT(sizes))];
         c.block_k = sizes[rapt_random_below(r, COUNT(sizes))];
     }
+    if (rapt_random_below(r, 5) == 0) {
+        c.relative = (uint8_t)rapt_random_below(r, 3);
+        c.decay = rapt_random_below(r, 2);
+        if (c.sequences == 0 && c.nq <= c.nk && c.causal_offset == 0 && (c.relative || c.decay))
+            c.place_width = (uint32_t)rapt_random_below(r, 20);
+    }
     return c;
 }
 
@@ -673,7 +708,7 @@ static bool one_length_is_exact(const rapt_case *c, uint64_t nk)
 bool rapt_case_is_exact(const rapt_case *c)
 {
     if (c->input != RAPT_INPUT_EXACT || c->soft_cap > 0 || c->gate || c->link || c->sinks || c->alibi || c->key_bias || c->bias ||
-        c->rank || c->rope || c->qk_norm)
+        c->relative || c->decay || c->rank || c->rope || c->qk_norm)
         return false;
     if (c->sequences == 0)
         return one_length_is_exact(c, c->nk);

@@ -54,7 +54,9 @@ typedef struct rapt_case {
                        * for all; 0: none */
     uint32_t block_q, block_k; /* its blocks */
     uint32_t blocks_of; /* of so many blocks in a line, one is visible; 0: about half of the blocks, at random */
-    bool alibi, gate;
+    bool alibi, gate, decay;
+    uint8_t relative;     /* a table, 1: for each query head, 2: the same for all; 0: none */
+    uint32_t place_width; /* 0: positions lie on a line */
     rapt_link link;
     rapt_grid grid; /* rank 0: none */
     rapt_case_layout layout;

@@ -52,6 +52,8 @@ const rapt_case rapt_grid_cases[] = {
     {"grid-256", SHAPE(1, 2, 2, 130, 256, 200), F32, .grid = {2, {10, 13}, {7, 5}}, .groups = FULL},
     {"grid-512-bf16", SHAPE(1, 2, 2, 70, 320, 512), BF16, .grid = {2, {7, 10}, {3, 3}}, .groups = FULL},
     {"grid-sinks", SHAPE(1, 4, 2, 130, 64, 64), F32, .grid = {2, {10, 13}, {3, 5}}, .sinks = 1, .soft_cap = 3, .groups = QUICK},
+    {"grid-relative", SHAPE(2, 4, 2, 130, 64, 64), F32, .grid = {2, {10, 13}, {5, 5}, {2, 1}}, .relative = 1, .groups = CORE},
+    {"grid-relative-line-f16", SHAPE(1, 4, 4, 130, 64, 64), F16, .grid = {1, {130}, {27}}, .relative = 2, .groups = FULL},
     {"grid-bias-f16", SHAPE(2, 4, 2, 130, 64, 64), F16, .grid = {2, {10, 13}, {5, 5}, {2, 1}}, .key_bias = 1, .groups = FULL},
     {"grid-segments", SHAPE(1, 2, 2, 130, 64, 64), F32, .grid = {2, {10, 13}, {5, 5}}, .segments = 3, POISONED, .groups = FULL},
     {"grid-sigmoid", SHAPE(1, 2, 2, 130, 64, 64), F32, .grid = {2, {10, 13}, {5, 5}}, .link = RAPT_LINK_SIGMOID, POISONED,
@@ -108,6 +110,8 @@ rapt_case rapt_grid_case_random(rapt_random *r)
         c.sinks = c.link == RAPT_LINK_SOFTMAX || c.link == RAPT_LINK_SIGNED ? c.sinks : 0;
     }
     c.gate = rapt_random_below(r, 8) == 0;
+    if (c.grid.rank < 3 && rapt_random_below(r, 5) == 0)
+        c.relative = (uint8_t)(1 + rapt_random_below(r, 2));
     return c;
 }
 

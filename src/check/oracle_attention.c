@@ -2,6 +2,7 @@
 
 #include "half.h"
 #include "oracle_grid.h"
+#include "oracle_place.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -26,7 +27,7 @@ typedef struct row {
     int64_t place; /* of the query, as a key position */
     uint64_t batch, head, query; /* of the query: its batch entry or sequence, its head, its place in its sequence */
     uint64_t keys;
-    double sink, slope;      /* -inf, 0: none */
+    double sink, slope, decay; /* -inf, 0, 1: none */
     const float *key_bias, *bias; /* of the row's keys; NULL: none */
     const int32_t *segments; /* of the row's keys; NULL: none */
     int64_t gate_at;         /* where its gate begins */
@@ -291,6 +292,7 @@ static bool find_row(const problem *p, uint64_t b, uint64_t g, uint64_t i, row *
     if (d->sinks.dtype != RAPT_DTYPE_NONE)
         r->sink = (double)p->in->sinks[(int64_t)(g * d->sinks.size[0] / heads) * d->sinks.stride[0]];
     r->slope = d->alibi.dtype != RAPT_DTYPE_NONE ? (double)p->in->alibi[(int64_t)h * d->alibi.stride[0]] : 0;
+    r->decay = d->decay.dtype != RAPT_DTYPE_NONE ? (double)p->in->decay[(int64_t)h * d->decay.stride[0]] : 1;
     r->key_bias = NULL;
     if (d->key_bias.dtype != RAPT_DTYPE_NONE)
         r->key_bias = p->in->key_bias + (d->key_bias.size[0] > 1 ? (int64_t)b * d->key_bias.stride[0] : 0) +
@@ -360,6 +362,19 @@ static float clip_f32(const rapt_attention_desc *d, float weight)
     return fminf(fmaxf((d->link_zeta - d->link_gamma) * weight + d->link_gamma, 0), 1);
 }
 
+/* What is added by where key j lies from the query, ALiBi's share and the table's; and what its weight is multiplied by. */
+static double place_bias(const problem *p, const row *r, uint64_t j)
+{
+    double bias = r->slope != 0 ? -r->slope * rapt_check_steps_apart(p->desc, r->place, (int64_t)j) : 0;
+    if (p->desc->relative.dtype != RAPT_DTYPE_NONE)
+        bias += rapt_check_relative(p->desc, p->in->relative, r->head, r->place, (int64_t)j);
+    return bias;
+}
+static double decay(const problem *p, const row *r, uint64_t j)
+{
+    return r->decay != 1 ? pow(r->decay, rapt_check_steps_apart(p->desc, r->place, (int64_t)j)) : 1;
+}
+
 /* Links without a denominator: out = sum of weight(s_j) v_j, lse = 0. Keys whose bias is -inf have no weight. */
 static void add_up_f64(const problem *p, const row *r, const double *s, double *out, double *lse)
 {
@@ -369,7 +384,7 @@ static void add_up_f64(const problem *p, const row *r, const double *s, double *
     for (uint64_t j = 0; j < r->keys; j++)
         if (row_sees(p, r, j) && s[j] > -INFINITY)
             for (uint64_t e = 0; e < dim_v; e++)
-                out[e] += additive_weight(p->desc->link, s[j]) * (double)r->v[j * dim_v + e];
+                out[e] += additive_weight(p->desc->link, s[j]) * decay(p, r, j) * (double)r->v[j * dim_v + e];
     *lse = 0;
 }
 static void add_up_f32(const problem *p, const row *r, const float *s, float *acc, double *out, double *lse)
@@ -380,7 +395,7 @@ static void add_up_f32(const problem *p, const row *r, const float *s, float *ac
     for (uint64_t j = 0; j < r->keys; j++)
         if (row_sees(p, r, j) && s[j] > -INFINITY)
             for (uint64_t e = 0; e < dim_v; e++)
-                acc[e] += additive_weight_f32(p->desc->link, s[j]) * r->v[j * dim_v + e];
+                acc[e] += additive_weight_f32(p->desc->link, s[j]) * (float)decay(p, r, j) * r->v[j * dim_v + e];
     for (uint64_t e = 0; e < dim_v; e++)
         out[e] = (double)rapt_check_round(p->desc->q.dtype, acc[e]);
     *lse = 0;
@@ -415,7 +430,7 @@ static void attend_f64(const problem *p, const row *r, double *s, double *out, d
             s[j] = (double)p->desc->soft_cap * tanh(s[j] / (double)p->desc->soft_cap);
         for (uint64_t e = 0; r->u_factors && e < rank; e++)
             s[j] += (double)r->u_factors[e] * (double)r->v_factors[j * rank + e];
-        s[j] += (r->bias ? (double)r->bias[j] : 0) + (r->key_bias ? (double)r->key_bias[j] : 0) - r->slope * fabs((double)(r->place - (int64_t)j));
+        s[j] += (r->bias ? (double)r->bias[j] : 0) + (r->key_bias ? (double)r->key_bias[j] : 0) + place_bias(p, r, j);
         s[j] = score_of(p, r, j, s[j]);
         largest = fmax(largest, exponent(p->desc, s[j]));
     }
@@ -430,7 +445,7 @@ static void attend_f64(const problem *p, const row *r, double *s, double *out, d
             continue;
         double weight = exp(exponent(p->desc, s[j]) - largest);
         sum += weight;
-        weight *= factor(p->desc, s[j]);
+        weight *= factor(p->desc, s[j]) * decay(p, r, j);
 #pragma omp simd
         for (uint64_t e = 0; e < dim_v; e++)
             out[e] += weight * (double)r->v[j * dim_v + e];
@@ -443,7 +458,7 @@ static void attend_f64(const problem *p, const row *r, double *s, double *out, d
         out[e] = 0;
         for (uint64_t j = 0; j < r->keys && sum > 0; j++)
             if (row_sees(p, r, j) && s[j] > -INFINITY)
-                out[e] += clip_f64(p->desc, exp(s[j] - largest) / sum) * (double)r->v[j * dim_v + e];
+                out[e] += clip_f64(p->desc, exp(s[j] - largest) / sum) * decay(p, r, j) * (double)r->v[j * dim_v + e];
     }
     *lse = sum > 0 ? largest + log(sum) : -INFINITY;
 }
@@ -469,7 +484,7 @@ static void attend_f32(const problem *p, const row *r, bool half_weights, float 
             s[j] = p->desc->soft_cap * tanhf(s[j] / p->desc->soft_cap);
         s[j] += r->bias ? r->bias[j] : 0;
         s[j] += r->key_bias ? r->key_bias[j] : 0;
-        s[j] -= (float)r->slope * fabsf((float)(r->place - (int64_t)j));
+        s[j] += (float)place_bias(p, r, j);
         s[j] = (float)score_of(p, r, j, (double)s[j]);
         largest = fmaxf(largest, (float)exponent(p->desc, (double)s[j]));
     }
@@ -486,7 +501,7 @@ static void attend_f32(const problem *p, const row *r, bool half_weights, float 
         if (half_weights)
             weight = rapt_check_round(p->desc->q.dtype, weight);
         sum += weight;
-        weight *= (float)factor(p->desc, (double)s[j]);
+        weight *= (float)factor(p->desc, (double)s[j]) * (float)decay(p, r, j);
         for (uint64_t e = 0; e < dim_v; e++)
             acc[e] += weight * r->v[j * dim_v + e];
     }
@@ -496,7 +511,7 @@ static void attend_f32(const problem *p, const row *r, bool half_weights, float 
         acc[e] = 0;
         for (uint64_t j = 0; j < r->keys && sum > 0; j++)
             if (row_sees(p, r, j) && s[j] > -INFINITY)
-                acc[e] += clip_f32(p->desc, expf(s[j] - largest) / sum) * r->v[j * dim_v + e];
+                acc[e] += clip_f32(p->desc, expf(s[j] - largest) / sum) * (float)decay(p, r, j) * r->v[j * dim_v + e];
     }
     const float divisor = two_passes(p->desc->link) ? 1 : sum;
     for (uint64_t e = 0; e < dim_v; e++)

@@ -11,6 +11,7 @@ typedef struct rapt_check_inputs {
     const rapt_check_user *user;                /* with desc's score_mod and mask_mod; else NULL */
     const void *bias_u, *bias_v;                /* of the dtype of q */
     const float *sinks, *alibi, *key_bias, *bias;      /* those that the descriptor has */
+    const float *relative, *decay;                     /* likewise */
     const int32_t *segments;
     const void *gate; /* of the output's dtype */
     const int32_t *block_mask;

@@ -188,6 +188,14 @@ static void place_extras(rapt_check_problem *p)
         place_extra(p, RAPT_OP_BIAS_V, &d->bias_v, c->dtype, 4,
                     (const uint64_t[]){1, c->q_heads == c->kv_heads ? c->q_heads : 1, c->nk, c->rank});
     }
+    if (c->relative && (c->place_width > 0 || c->grid.rank == 2))
+        place_extra(p, RAPT_OP_RELATIVE, &d->relative, RAPT_F32, 3, (const uint64_t[]){c->relative == 1 ? c->q_heads : 1, 7, 9});
+    else if (c->relative)
+        place_extra(p, RAPT_OP_RELATIVE, &d->relative, RAPT_F32, 2, (const uint64_t[]){c->relative == 1 ? c->q_heads : 1, 43});
+    if (c->relative && d->relative.rank == 3) /* the axes behind the heads without the gap that place_extra leaves */
+        d->relative.stride[1] = 9;
+    if (c->decay)
+        place_extra(p, RAPT_OP_DECAY, &d->decay, RAPT_F32, 1, &heads[1]);
     if (c->segments)
         place_extra(p, RAPT_OP_SEGMENTS, &d->segments, RAPT_I32, 2, (const uint64_t[]){c->batch, c->nk});
     if (c->blocks)
@@ -204,8 +212,9 @@ static void describe(rapt_check_problem *p)
         d->flags |= RAPT_ATTENTION_CAUSAL;
         d->causal_offset = c->causal_offset;
     }
-    if (c->alibi)
+    if (c->alibi || c->relative || c->decay)
         d->causal_offset = c->causal_offset;
+    d->place_width = c->place_width;
     if (c->window) {
         d->flags |= RAPT_ATTENTION_WINDOW;
         d->causal_offset = c->causal_offset;
@@ -491,6 +500,13 @@ static void fill_extras(rapt_check_problem *p, rapt_random *random)
         sinks[(int64_t)h * d->sinks.stride[0]] = (float)(2 * rapt_random_normal(random));
     for (uint64_t h = 0; alibi && h < d->alibi.size[0]; h++)
         alibi[(int64_t)h * d->alibi.stride[0]] = (float)exp2(-8.0 * (double)(h + 1) / (double)d->alibi.size[0]);
+    float *relative = data(p, RAPT_OP_RELATIVE), *decay = data(p, RAPT_OP_DECAY);
+    const uint64_t entries = d->relative.size[1] * (d->relative.rank == 3 ? d->relative.size[2] : 1);
+    for (uint64_t n = 0; relative && n < d->relative.size[0] * entries; n++)
+        relative[(int64_t)(n / entries) * d->relative.stride[0] + (int64_t)(n % entries)] =
+            n % 17 == 3 ? -INFINITY : (float)rapt_random_normal(random);
+    for (uint64_t h = 0; decay && h < d->decay.size[0]; h++) /* RetNet's, from 1 - 2^-2 on: shorter than these problems */
+        decay[(int64_t)h * d->decay.stride[0]] = (float)(1 - exp2(-2.0 - (double)h));
     for (uint64_t b = 0; bias && b < d->key_bias.size[0]; b++)
         for (uint64_t h = 0; h < d->key_bias.size[1]; h++)
             for (uint64_t j = 0; j < d->key_bias.size[2]; j++)
@@ -592,7 +608,7 @@ static double score_bound(const rapt_check_problem *p)
         d->flags & RAPT_ATTENTION_SCALE ? fabs((double)d->scale) : 1 / sqrt((double)d->q.size[3]);
     double bound = scale * extent_of(p, RAPT_OP_Q, &d->q).row * extent_of(p, RAPT_OP_K, &d->k).row;
     const double places = (double)(p->c.nq + p->c.nk) + fabs((double)d->causal_offset);
-    bound += (p->c.key_bias ? 4 : 0) + (p->c.bias ? 4 : 0) + 4 * sqrt((double)p->c.rank); /* normally distributed */
+    bound += (p->c.relative ? 4 : 0) + (p->c.key_bias ? 4 : 0) + (p->c.bias ? 4 : 0) + 4 * sqrt((double)p->c.rank); /* normally distributed */
     bound += p->c.alibi ? fmin(places, 1e6) * (double)((const float *)data(p, RAPT_OP_ALIBI))[0] : 0; /* the steepest */
     return bound;
 }
@@ -664,6 +680,8 @@ rapt_check_inputs rapt_check_problem_inputs(const rapt_check_problem *p)
                                .bias_v = data(p, RAPT_OP_BIAS_V),
                                .segments = data(p, RAPT_OP_SEGMENTS),
                                .gate = data(p, RAPT_OP_GATE),
+                               .relative = data(p, RAPT_OP_RELATIVE),
+                               .decay = data(p, RAPT_OP_DECAY),
                                .block_mask = data(p, RAPT_OP_BLOCKS),
                                .user = p->user};
 }

@@ -18,7 +18,7 @@ typedef struct rapt_check_operand {
 
 enum { RAPT_OP_Q, RAPT_OP_K, RAPT_OP_V, RAPT_OP_OUT, RAPT_OP_LSE, RAPT_OP_CU_Q, RAPT_OP_CU_K,
        RAPT_OP_SINKS, RAPT_OP_ALIBI, RAPT_OP_KEY_BIAS, RAPT_OP_SEGMENTS, RAPT_OP_GATE, RAPT_OP_BIAS, RAPT_OP_BIAS_U, RAPT_OP_BIAS_V,
-       RAPT_OP_BLOCKS, RAPT_OP_COUNT };
+       RAPT_OP_BLOCKS, RAPT_OP_RELATIVE, RAPT_OP_DECAY, RAPT_OP_COUNT };
 
 typedef struct rapt_check_problem {
     rapt_case c;

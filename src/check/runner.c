@@ -96,6 +96,8 @@ rapt_status rapt_trial_open(rapt_device *device, const rapt_check_problem *probl
     args.sinks = slot(t, RAPT_OP_SINKS);
     args.alibi = slot(t, RAPT_OP_ALIBI);
     args.key_bias = slot(t, RAPT_OP_KEY_BIAS);
+    args.relative = slot(t, RAPT_OP_RELATIVE);
+    args.decay = slot(t, RAPT_OP_DECAY);
     args.segments = slot(t, RAPT_OP_SEGMENTS);
     args.gate = slot(t, RAPT_OP_GATE);
     args.bias = slot(t, RAPT_OP_BIAS);

@@ -51,7 +51,7 @@ CLASSES = ["other", "software", "amd-rdna", "amd-gcn", "nvidia", "intel", "adren
 SAME_GPUS = {"nvk": "nvidia"}  # a class without a score of its own takes that of the other driver for its GPUs
 FAMILIES = ["tile", "broadcast", "coopmat", "decode", "merge", "naive", "peak", "map", "route", "state"]
 ROLES = ["none", "q", "k", "v", "out", "lse", "cu_q", "cu_k", "part_acc", "part_ml", "extra",
-         "sinks", "alibi", "key_bias", "segments", "block_mask", "gate", "bias", "source_q", "source_k",
+         "sinks", "alibi", "key_bias", "segments", "relative", "weight_decay", "block_mask", "gate", "bias", "source_q", "source_k",
          "factor_q", "factor_k", "a", "b", "decay", "beta", "state", "norm", "state_in", "norm_in", "chunks", "chunk_norms",
          "steps"]
 KINDS = ["storage", "r32f", "rgba32f", "rgba16f", "rg32ui", "rgba32ui", "r16f", "r16ui"]

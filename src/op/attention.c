@@ -294,6 +294,7 @@ static rapt_status check_grid(const rapt_attention_desc *desc, rapt_problem *p, 
                         : desc->flags & RAPT_ATTENTION_CAUSAL   ? "RAPT_ATTENTION_CAUSAL (it has causal axes of its own)"
                         : desc->flags & RAPT_ATTENTION_WINDOW   ? "RAPT_ATTENTION_WINDOW"
                         : desc->alibi.dtype != RAPT_DTYPE_NONE  ? "alibi"
+                        : desc->decay.dtype != RAPT_DTYPE_NONE  ? "decay"
                         : desc->key_splits > 1                  ? "key_splits"
                                                                 : NULL;
     if (other != NULL)
@@ -341,15 +342,16 @@ static rapt_status check_extras(const rapt_attention_desc *d, rapt_problem *p, r
         uint32_t rank;
         uint64_t batch[2], heads[2], count; /* sizes that are allowed */
     } extras[RAPT_X_BLOCKS] = {
-        {"sinks", "(q_heads or max(q_heads, kv_heads))", &d->sinks, RAPT_F32, 1, {1, 1}, {p->heads_q, p->heads_out}, 1},
-        {"alibi", "(q_heads)", &d->alibi, RAPT_F32, 1, {1, 1}, {p->heads_q, p->heads_q}, 1},
-        {"key_bias", "(batch or 1, q_heads or 1, nk)", &d->key_bias, RAPT_F32, 3, {batch, 1}, {p->heads_q, 1}, nk},
-        {"segments", "(batch, nk)", &d->segments, RAPT_I32, 2, {batch, batch}, {1, 1}, nk},
+        [RAPT_X_SINKS] = {"sinks", "(q_heads or max(q_heads, kv_heads))", &d->sinks, RAPT_F32, 1, {1, 1}, {p->heads_q, p->heads_out}, 1},
+        [RAPT_X_ALIBI] = {"alibi", "(q_heads)", &d->alibi, RAPT_F32, 1, {1, 1}, {p->heads_q, p->heads_q}, 1},
+        [RAPT_X_KEY_BIAS] = {"key_bias", "(batch or 1, q_heads or 1, nk)", &d->key_bias, RAPT_F32, 3, {batch, 1}, {p->heads_q, 1}, nk},
+        [RAPT_X_SEGMENTS] = {"segments", "(batch, nk)", &d->segments, RAPT_I32, 2, {batch, batch}, {1, 1}, nk},
+        [RAPT_X_DECAY] = {"decay", "(q_heads)", &d->decay, RAPT_F32, 1, {1, 1}, {p->heads_q, p->heads_q}, 1},
     };
     for (unsigned i = 0; i < RAPT_X_BLOCKS; i++) {
         const rapt_tensor *t = extras[i].t;
         const char *name = extras[i].name;
-        if (t->dtype == RAPT_DTYPE_NONE)
+        if (name == NULL || t->dtype == RAPT_DTYPE_NONE)
             continue;
         if (t->dtype != extras[i].dtype)
             return rapt_fail(error, RAPT_ERROR_INVALID, "%s is %s, must be %s", name, rapt_dtype_name(t->dtype),
@@ -396,8 +398,8 @@ static rapt_status check_extras(const rapt_attention_desc *d, rapt_problem *p, r
         p->bytes_read = sat_add(p->bytes_read, tensor_traffic(t));
     }
     const int64_t most = (int64_t)RAPT_MAX_SEQUENCE;
-    if (((p->extras >> RAPT_X_ALIBI & 1) || p->rope_dim > 0) && (d->causal_offset > most || d->causal_offset < -most))
-        return rapt_fail(error, RAPT_ERROR_INVALID, "causal_offset is %lld, at most 2^29 with alibi and rope",
+    if (((p->extras & (1u << RAPT_X_ALIBI | 1u << RAPT_X_DECAY)) || p->rope_dim > 0) && (d->causal_offset > most || d->causal_offset < -most))
+        return rapt_fail(error, RAPT_ERROR_INVALID, "causal_offset is %lld, at most 2^29 with alibi, decay and rope",
                          (long long)d->causal_offset);
     return RAPT_OK;
 }
@@ -557,7 +559,8 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
     if (status != RAPT_OK)
         return status;
     const bool placed =
-        p->causal || p->window || desc->alibi.dtype != RAPT_DTYPE_NONE || desc->rope_base != 0.0;
+        p->causal || p->window || desc->alibi.dtype != RAPT_DTYPE_NONE || desc->relative.dtype != RAPT_DTYPE_NONE ||
+        desc->decay.dtype != RAPT_DTYPE_NONE || desc->rope_base != 0.0;
     p->causal_offset =
         placed ? (int32_t)RAPT_MAX(-limit, RAPT_MIN(limit, desc->causal_offset)) : 0;
     p->soft_cap = desc->soft_cap;
@@ -632,5 +635,8 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
     if (p->rank > 0)
         p->bytes_read = sat_add(p->bytes_read, sat_add(tensor_traffic(&desc->bias_u), tensor_traffic(&desc->bias_v)));
     status = check_extras(desc, p, error);
+    if (status == RAPT_OK)
+        status = rapt_problem_places(desc, p, error);
+    p->bytes_read = sat_add(p->bytes_read, tensor_traffic(&desc->relative));
     return status == RAPT_OK ? check_blocks(desc, p, error) : status;
 }

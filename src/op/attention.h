@@ -10,7 +10,7 @@ enum { RAPT_T_Q, RAPT_T_K, RAPT_T_V, RAPT_T_OUT, RAPT_T_LSE, RAPT_T_GATE, RAPT_T
 #define RAPT_T_ELEMENT(problem, t) ((t) == RAPT_T_LSE || (t) == RAPT_T_BIAS ? 4u : rapt_dtype_size((problem)->dtype))
 
 /* Extra vectors, in the order of RAPT_PARAM_SINKS and so on, and the block mask, which is no bit of rapt_problem.extras. */
-enum { RAPT_X_SINKS, RAPT_X_ALIBI, RAPT_X_KEY_BIAS, RAPT_X_SEGMENTS, RAPT_X_BLOCKS, RAPT_X_COUNT };
+enum { RAPT_X_SINKS, RAPT_X_ALIBI, RAPT_X_KEY_BIAS, RAPT_X_SEGMENTS, RAPT_X_RELATIVE, RAPT_X_DECAY, RAPT_X_BLOCKS, RAPT_X_COUNT };
 
 /* One of them: (batch, heads, count) elements of 4 bytes; axes that do not matter are 1. */
 typedef struct rapt_extra {
@@ -55,6 +55,8 @@ typedef struct rapt_problem {
     bool lse_hidden; /* `lse`, but the caller does not want it: it lies in the workspace */
     uint32_t extras; /* bit per RAPT_X_* */
     rapt_extra extra[RAPT_X_COUNT];
+    uint32_t place_width;      /* columns that positions are places of; 0: a line */
+    uint32_t relative_size[2]; /* entries of a head's table along rows and columns, odd; {1, entries} of a line */
     bool gate_by_row; /* one for a row of the output */
     bool bias; /* a dense one */
     bool prepared; /* q and k are rewritten first: head_dim_qk, strides and bytes are then those of what lies in the
@@ -100,6 +102,8 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
 
 /* A tensor by itself: rank, strides, extent; of outputs also that no two elements share a place. */
 rapt_status rapt_tensor_check(const rapt_tensor *t, const char *name, unsigned rank, bool output, rapt_error *error);
+/* Of rapt_attention_problem: where positions lie, and the table of relative positions. Everything but block masks is there. */
+rapt_status rapt_problem_places(const rapt_attention_desc *desc, rapt_problem *problem, rapt_error *error);
 /* Of rapt_attention_problem: whatever rewrites q and k. The problem's scale and shapes are there. */
 rapt_status rapt_problem_prepare(const rapt_attention_desc *desc, rapt_problem *problem, rapt_error *error);
 
@@ -117,6 +121,10 @@ double rapt_problem_score(const rapt_problem *problem, double scaled);
 /* Whether a problem is its shapes and numbers alone: no vectors or gate beside the tensors, no code of an app, and softmax. Only such
  * ones are tuned and recorded. */
 bool rapt_problem_is_plain(const rapt_problem *problem);
+/* How far a key is from the query at key position `place`: columns, and with place_width also rows; and the entry of a head's
+ * table for them. */
+uint64_t rapt_problem_distance(const rapt_problem *problem, int64_t place, int64_t key);
+uint64_t rapt_problem_relative_entry(const rapt_problem *problem, int64_t place, int64_t key);
 /* Whether kernels read the extra operand: vectors, a block mask, lists of tiles. */
 bool rapt_problem_has_extra_operand(const rapt_problem *problem);
 /* The first key that some query of a dense problem sees, sinks aside. */

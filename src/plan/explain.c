@@ -74,6 +74,8 @@ static void explain_problem(const rapt_plan *plan, rapt_text *t)
     for (unsigned i = 0; i < RAPT_X_BLOCKS; i++)
         if (p->extras >> i & 1)
             rapt_text_add(t, ", %s", rapt_role_name((rapt_role)(RAPT_ROLE_SINKS + i)));
+    if (p->place_width > 0)
+        rapt_text_add(t, ", places in rows of %u", p->place_width);
     if (p->bias)
         rapt_text_add(t, ", bias");
     if (p->norm_epsilon >= 0.0f)
@@ -202,7 +204,8 @@ static void explain_attention_json(const rapt_plan *plan, rapt_text *t)
                   "\"causal\":%s,\"causal_offset\":%d,\"window\":%s,\"window_left\":%d,\"window_right\":%d,"
                   "\"sink_tokens\":%u,\"soft_cap\":%.9g,\"link\":\"%s\",\"gate\":%s,\"bias\":%s,\"sinks\":%s,\"alibi\":%s,\"key_bias\":%s,"
                   "\"segments\":%s,\"block_mask\":%s,\"block_q\":%u,\"block_k\":%u,\"score_mod\":%s,\"mask_mod\":%s,\"user_buffers\":%u,\"scale\":%.9g,\"lse\":%s,\"aligned\":%s"
-                  ",\"qk_norm_epsilon\":%.9g,\"rope_base\":%.17g,\"rope_dim\":%u,\"rope_interleaved\":%s,\"bias_rank\":%u",
+                  ",\"qk_norm_epsilon\":%.9g,\"rope_base\":%.17g,\"rope_dim\":%u,\"rope_interleaved\":%s,\"bias_rank\":%u"
+                  ",\"relative\":%s,\"decay\":%s,\"place_width\":%u",
                   plan->caps.masked ? "true" : "false", rapt_dtype_name(p->dtype), (unsigned long long)p->batch,
                   p->varlen ? "true" : "false", (unsigned long long)p->heads_q, (unsigned long long)p->heads_kv,
                   (unsigned long long)p->nq, (unsigned long long)p->nk, p->head_dim_qk, p->head_dim_v,
@@ -214,7 +217,8 @@ static void explain_attention_json(const rapt_plan *plan, rapt_text *t)
                   p->score_mod ? "true" : "false", p->mask_mod ? "true" : "false", p->user_count, (double)p->scale,
                   p->lse ? "true" : "false",
                   plan->aligned ? "true" : "false", (double)p->norm_epsilon, p->rope_base, p->rope_dim,
-                  p->rope_interleaved ? "true" : "false", p->rank);
+                  p->rope_interleaved ? "true" : "false", p->rank, with_extra(p, RAPT_X_RELATIVE), with_extra(p, RAPT_X_DECAY),
+                  p->place_width);
     if (p->grid.rank > 0) {
         rapt_text_add(t, ",\"grid\":{");
         rapt_grid_describe(&p->grid, true, t);

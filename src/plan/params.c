@@ -69,6 +69,10 @@ void rapt_fill_params(rapt_plan *plan)
         .block_q = p->block_q,
         .block_k = p->block_k,
         .x_blocks_pitch = (uint32_t)p->block_pitch,
+        .relative_pitch = p->relative_size[1],
+        .relative_half_y = p->relative_size[0] / 2,
+        .relative_half_x = p->relative_size[1] / 2,
+        .place_width = p->place_width,
         .x_lists = (uint32_t)plan->lists.first,
         .lists_stride_b = (uint32_t)plan->lists.stride_b,
         .lists_stride_g = (uint32_t)plan->lists.stride_g,
@@ -83,11 +87,13 @@ void rapt_fill_params(rapt_plan *plan)
         {&params.x_alibi, NULL, &params.x_alibi_stride_h},
         {&params.x_key_bias, &params.x_key_bias_stride_b, &params.x_key_bias_stride_h},
         {&params.x_segments, &params.x_segments_stride_b, NULL},
+        {&params.x_relative, NULL, &params.x_relative_stride_h},
+        {&params.x_decay, NULL, &params.x_decay_stride_h},
         {&params.x_blocks, &params.x_blocks_stride_b, &params.x_blocks_stride_h},
     };
     params.flags |= (p->bias ? RAPT_PARAM_BIAS : 0) | p->extras << RAPT_PARAM_EXTRA_SHIFT |
                     p->link << RAPT_PARAM_LINK_SHIFT | (p->blocks ? RAPT_PARAM_BLOCKS : 0) |
-                    (plan->lists.listed ? RAPT_PARAM_LISTED : 0);
+                    (plan->lists.listed ? RAPT_PARAM_LISTED : 0) | (p->place_width > 0 ? RAPT_PARAM_PLACED : 0);
     for (unsigned i = 0; i < RAPT_X_COUNT; i++) {
         *extras[i].first = (uint32_t)plan->extras.place[i].first;
         if (extras[i].stride_b != NULL)

@@ -231,6 +231,7 @@ static uint32_t constant_value(const rapt_kernel_constant *c, const rapt_problem
         return choice->second_pass || !rapt_link_two_passes(p->link) ? p->link : RAPT_LINK_SOFTMAX;
     case RAPT_CONST_EXTRAS:
         return p->extras << RAPT_PARAM_EXTRA_SHIFT | (p->bias ? RAPT_PARAM_BIAS : 0) | (p->blocks ? RAPT_PARAM_BLOCKS : 0) |
+               (p->place_width > 0 ? RAPT_PARAM_PLACED : 0) |
                (choice->listed ? RAPT_PARAM_LISTED : 0);
     case RAPT_CONST_DECAY: /* of linear attention: linear.c */
     case RAPT_CONST_LOG_DECAY:

@@ -190,6 +190,18 @@ static rapt_attention_desc take_desc(input *in, char kernel[80])
         if (more & 128)
             d.segments = (rapt_tensor){
                 .dtype = RAPT_I32, .rank = 2, .size = {batch, nk}, .stride = {(int64_t)nk, 1}};
+        if (more & 16 && take_byte(in) & 1) { /* where a key lies from a query */
+            const uint8_t kinds = take_byte(in);
+            const uint64_t rows = kinds & 1 ? 1 + take_byte(in) : 1, columns = take_number(in);
+            d.place_width = kinds & 1 ? (uint32_t)take_number(in) : 0;
+            if (kinds & 2)
+                d.relative = (rapt_tensor){.dtype = RAPT_F32,
+                                           .rank = kinds & 1 ? 3 : 2,
+                                           .size = {kinds & 4 ? 1 : hq, kinds & 1 ? rows : columns, columns},
+                                           .stride = {(int64_t)take_number(in), kinds & 1 ? (int64_t)columns : 1, 1}};
+            if (kinds & 8)
+                d.decay = (rapt_tensor){.dtype = RAPT_F32, .rank = 1, .size = {hq}, .stride = {1}};
+        }
         if (forms >> 7 & 1)
             take_grid(in, &d);
     }
@@ -211,7 +223,7 @@ static rapt_attention_desc take_desc(input *in, char kernel[80])
         d.kernel = kernel;
     }
     rapt_tensor *const tensors[] = {&d.q, &d.k, &d.v, &d.out, &d.lse, &d.sinks, &d.alibi, &d.key_bias, &d.segments, &d.gate,
-                                    &d.bias,   &d.bias_u, &d.bias_v, &d.block_mask};
+                                    &d.bias,   &d.bias_u, &d.bias_v, &d.block_mask, &d.relative, &d.decay};
     for (unsigned changes = take_byte(in) % 8; changes > 0; changes--) {
         rapt_tensor *t = tensors[take_byte(in) % RAPT_COUNT(tensors)];
         const uint8_t member = take_byte(in) % 12;

@@ -26,6 +26,8 @@ static const struct {
     [TOOL_X_GATE] = EXTRA("--gate", "gate", RAPT_DTYPE_NONE, 0, gate),
     [TOOL_X_BIAS_U] = EXTRA("--bias-lowrank", "bias_u", RAPT_DTYPE_NONE, 4, bias_u),
     [TOOL_X_BIAS_V] = EXTRA("--bias-lowrank", "bias_v", RAPT_DTYPE_NONE, 4, bias_v),
+    [TOOL_X_RELATIVE] = EXTRA("--bias-relative", "bias_relative", RAPT_F32, 2, relative), /* or 3 axes, of a grid */
+    [TOOL_X_DECAY] = EXTRA("--decay", "decay", RAPT_F32, 1, decay),
     [TOOL_X_BLOCK_MASK] = EXTRA("--block-mask", "block_mask", RAPT_I32, 4, block_mask), /* read by block_options.c */
 #undef EXTRA
 };
@@ -317,8 +319,9 @@ static bool parse_numbers(const tool_problem_options *o, rapt_attention_desc *d,
     if (o->causal_offset &&
         !tool_integer("--causal-offset", o->causal_offset, INT64_MIN, INT64_MAX, &d->causal_offset, error))
         return false;
-    if (o->causal_offset && !o->causal && !o->window && !o->extra[TOOL_X_ALIBI] && !o->rope)
-        fprintf(stderr, "rapt: note: --causal-offset has no effect without --causal, --window, --alibi or --rope\n");
+    if (o->causal_offset && !o->causal && !o->window && !o->extra[TOOL_X_ALIBI] && !o->extra[TOOL_X_RELATIVE] &&
+        !o->extra[TOOL_X_DECAY] && !o->rope)
+        fprintf(stderr, "rapt: note: --causal-offset has no effect without --causal, --window, --alibi, --bias-relative, --decay or --rope\n");
     if (!parse_window(o, d, error))
         return false;
     if (o->soft_cap) {
@@ -337,6 +340,12 @@ static bool parse_numbers(const tool_problem_options *o, rapt_attention_desc *d,
             return false;
         d->flags |= RAPT_ATTENTION_QK_NORM;
         d->qk_norm_epsilon = (float)epsilon;
+    }
+    if (o->place_width) {
+        int64_t width;
+        if (!tool_integer("--place-width", o->place_width, 1, 1 << 29, &width, error))
+            return false;
+        d->place_width = (uint32_t)width;
     }
     if (o->key_splits && !tool_integer("--key-splits", o->key_splits, 0, 1 << 20, &splits, error))
         return false;
@@ -472,7 +481,7 @@ static bool read_extras(const tool_problem_options *o, tool_problem *p, rapt_err
                 return false;
         } else if (!tensor_file_read(path, t, error)) {
             return false;
-        } else if (t->dtype != extras[n].dtype || t->rank != extras[n].rank) {
+        } else if (t->dtype != extras[n].dtype || (t->rank != extras[n].rank && !(n == TOOL_X_RELATIVE && t->rank == 3))) {
             return tool_fail(error, RAPT_ERROR_INVALID, "%s %s: %s with %u axes; %s with %u %s needed", option, path,
                              rapt_dtype_name(t->dtype), t->rank, extras[n].dtype == RAPT_I32 ? "int32" : "float32",
                              extras[n].rank, extras[n].rank == 1 ? "is" : "are");
@@ -535,6 +544,8 @@ rapt_check_inputs tool_problem_inputs(const tool_problem *p)
                                .key_bias = p->extra[TOOL_X_KEY_BIAS].data,
                                .segments = p->extra[TOOL_X_SEGMENTS].data,
                                .gate = p->extra[TOOL_X_GATE].data,
+                               .relative = p->extra[TOOL_X_RELATIVE].data,
+                               .decay = p->extra[TOOL_X_DECAY].data,
                                .block_mask = p->extra[TOOL_X_BLOCK_MASK].data};
 }
 
@@ -575,6 +586,8 @@ cJSON *tool_problem_json(const tool_problem *p)
         cJSON_AddNumberToObject(o, "rope_dim", (double)(d->rope_dim ? d->rope_dim : d->q.size[3]));
         cJSON_AddBoolToObject(o, "rope_interleaved", (d->flags & RAPT_ATTENTION_ROPE_INTERLEAVED) != 0);
     }
+    if (d->place_width > 0)
+        cJSON_AddNumberToObject(o, "place_width", d->place_width);
     if (d->flags & RAPT_ATTENTION_QK_NORM)
         tool_json_number(o, "qk_norm", (double)d->qk_norm_epsilon);
     if (d->soft_cap > 0)

@@ -22,6 +22,8 @@ enum {
     TOOL_X_GATE,
     TOOL_X_BIAS_U,
     TOOL_X_BIAS_V,
+    TOOL_X_RELATIVE,
+    TOOL_X_DECAY,
     TOOL_X_BLOCK_MASK,
     TOOL_X_COUNT
 };
@@ -33,7 +35,7 @@ typedef struct tool_problem_options {
     const char *window, *sink_tokens, *soft_cap, *link;
     tool_user_options user;
     const char *extra[TOOL_X_COUNT]; /* but those of --bias-lowrank and the block mask */
-    const char *low_rank, *rope, *qk_norm;
+    const char *low_rank, *rope, *qk_norm, *place_width;
     tool_grid_options grid;
     tool_block_options blocks;
     bool causal;
@@ -65,6 +67,15 @@ typedef struct tool_problem_options {
          "added to the scores of each key: float32 (batch or 1, query heads or 1,\n"                         \
          "keys); -inf: the key has no weight",                                                               \
          &(o).extra[TOOL_X_KEY_BIAS], NULL},                                                                               \
+        {"--bias-relative", "FILE",                                                                          \
+         "added to the scores by where a key lies from the query: float32 (query\n"                          \
+         "heads or 1, 2X + 1), the entry X + (j - p), clamped; with --place-width\n"                          \
+         "(query heads or 1, 2Y + 1, 2X + 1)",                                                               \
+         &(o).extra[TOOL_X_RELATIVE], NULL},                                                                 \
+        {"--decay", "FILE",                                                                                  \
+         "weights, after the link, are multiplied by DECAY^|p - j|: float32 (query\n"                       \
+         "heads); with --link none a retention",                                                             \
+         &(o).extra[TOOL_X_DECAY], NULL},                                                                    \
         {"--segments", "FILE",                                                                               \
          "int32 (batch, keys): a query sees keys of its own segment; the last Nq\n"                          \
          "entries are the queries'",                                                                         \
@@ -89,6 +100,10 @@ typedef struct tool_problem_options {
          "number: both sides; -1: unbounded",                                                                \
          &(o).window, NULL},                                                                                 \
         {"--sink-tokens", "N", "the first N keys are exempt from --window", &(o).sink_tokens, NULL},         \
+        {"--place-width", "W",                                                                               \
+         "queries and keys are places of a grid of W columns, row by row: of --alibi\n"                      \
+         "and --decay distances are then |dy| + |dx|",                                                        \
+         &(o).place_width, NULL},                                                                            \
         {"--qk-norm", "EPS",                                                                                 \
          "rows of Q and K are divided by sqrt(mean of squares + EPS) first", &(o).qk_norm, NULL},            \
         {"--rope", "BASE[,DIM][,interleaved]",                                                               \
@@ -118,6 +133,10 @@ typedef struct tool_problem_options {
          "a logit per head that joins the softmax without a value: float32\n"                                \
          "(query heads) or (output heads)",                                                                  \
          &(o).extra[TOOL_X_SINKS], NULL},                                                                            \
+        {"--bias-relative", "FILE",                                                                          \
+         "added to the scores by where a key lies from the query, on grids of one\n"                         \
+         "and two axes: float32 (heads or 1, [2Y + 1,] 2X + 1)",                                             \
+         &(o).extra[TOOL_X_RELATIVE], NULL},                                                                 \
         {"--gate", "FILE", "the output is multiplied by 1 / (1 + exp(-gate)); shaped like it",           \
          &(o).extra[TOOL_X_GATE], NULL},                                                                     \
         {"--link", "NAME", "from scores to weights, as of rapt run attention", &(o).link, NULL},             \
