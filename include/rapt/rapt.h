@@ -10,6 +10,7 @@
 #include <rapt/measure.h>
 #include <rapt/pattern.h>
 #include <rapt/plan.h>
+#include <rapt/route.h>
 #include <rapt/runtime.h>
 #include <rapt/status.h>
 #include <rapt/system.h>

@@ -12,6 +12,10 @@ rapt_status rapt_plan_new(rapt_device *device, const rapt_caps *caps, const rapt
 rapt_status rapt_linear_plan_new(rapt_device *device, const rapt_caps *caps, const rapt_linear_desc *desc,
                                  const rapt_verdicts *verdicts, rapt_plan **plan, rapt_error *error);
 
+/* The same for routing. */
+rapt_status rapt_route_plan_new(rapt_device *device, const rapt_caps *caps, const rapt_route_desc *desc,
+                                const rapt_verdicts *verdicts, rapt_plan **plan, rapt_error *error);
+
 /* What an operator's tensors are bound as. */
 typedef struct rapt_named_slot {
     const char *name;
@@ -35,6 +39,7 @@ rapt_status rapt_plan_compile(rapt_plan *plan, rapt_kernel **failed, rapt_error 
 rapt_status rapt_probe_plan(rapt_plan *plan, rapt_error *error);
 /* Its part for linear attention. */
 rapt_status rapt_probe_linear(rapt_plan *plan, rapt_error *error);
+rapt_status rapt_probe_route(rapt_plan *plan, rapt_error *error); /* .. and for routing */
 /* Notes a verdict on one of the plan's pipelines; what a probe's run ended with is noted likewise: true where that was the
  * end of it, and then *status is what rapt_probe_plan returns. */
 void rapt_probe_note(const rapt_plan *plan, uint32_t pipeline, rapt_verdict_kind verdict, bool lasting, const char *reason);

@@ -12,8 +12,15 @@ rapt_status rapt_system_step_plan(rapt_device *device, const rapt_system_step *s
 {
     if (step == NULL)
         return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_system_step_plan: step is NULL");
-    return step->op == RAPT_SYSTEM_LINEAR ? rapt_linear_plan(device, &step->linear, plan, error)
-                                          : rapt_attention_plan(device, &step->attention, plan, error);
+    switch (step->op) {
+    case RAPT_SYSTEM_LINEAR:
+        return rapt_linear_plan(device, &step->linear, plan, error);
+    case RAPT_SYSTEM_ROUTE:
+        return rapt_route_plan(device, &step->route, plan, error);
+    case RAPT_SYSTEM_ATTENTION:
+        break;
+    }
+    return rapt_attention_plan(device, &step->attention, plan, error);
 }
 
 rapt_status rapt_system_step_bind(rapt_plan *plan, const rapt_system_step *step, rapt_buffer *const *buffers,
@@ -32,6 +39,16 @@ rapt_status rapt_system_step_bind(rapt_plan *plan, const rapt_system_step *step,
         args.state_in = slot(buffers, &step->state_in);
         args.state_out = slot(buffers, &step->state_out);
         return rapt_linear_bind(plan, &args, binding, error);
+    }
+    if (step->op == RAPT_SYSTEM_ROUTE) {
+        rapt_route_args args = RAPT_ROUTE_ARGS_INIT;
+        args.q = slot(buffers, &step->q);
+        args.k = slot(buffers, &step->k);
+        args.summary = slot(buffers, &step->summary);
+        args.scores = slot(buffers, &step->scores);
+        args.mask = slot(buffers, &step->mask);
+        args.list = slot(buffers, &step->list);
+        return rapt_route_bind(plan, &args, binding, error);
     }
     rapt_attention_args args = RAPT_ATTENTION_ARGS_INIT;
     args.q = slot(buffers, &step->q);

@@ -1,126 +1,9 @@
 /* One oracle per published system, each from the paper's own formula: it knows nothing of recipes,
  * descriptors or kernels. Written for small problems and for reading. Every operation goes through r(), which
  * rounds to single precision where that is asked for. */
-#include "systems.h"
+#include "oracle_system.h"
 
-#include "cases.h"
-#include "half.h"
 #include "oracle_grid.h"
-
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-/* ---- what oracles stand on ---- */
-
-typedef struct oracle oracle;
-struct oracle {
-    const rapt_check_system *p;
-    rapt_check_precision precision;
-    rapt_check_expected *to;
-    bool failed; /* something missing */
-    /* What is added to the score of query i of head h against key j; NULL: nothing. */
-    double (*bias)(struct oracle *o, uint64_t b, uint64_t h, uint64_t i, uint64_t j, double scale);
-    uint64_t head; /* of the query that is asked about */
-};
-
-static double r(const oracle *o, double x)
-{
-    return o->precision == RAPT_CHECK_DOUBLE ? x : (double)(float)x;
-}
-
-/* What a tensor in memory makes of a number. */
-static double stored(const oracle *o, double x)
-{
-    return o->precision == RAPT_CHECK_DOUBLE ? x : (double)rapt_check_round(o->p->dtype, (float)x);
-}
-
-static double weight(const oracle *o, double x)
-{
-    return o->precision == RAPT_CHECK_HALF_WEIGHTS ? stored(o, x) : r(o, x);
-}
-
-static const rapt_check_array *input(oracle *o, const char *name)
-{
-    for (uint32_t n = 0; n < o->p->input_count; n++)
-        if (strcmp(o->p->inputs[n].name, name) == 0)
-            return &o->p->inputs[n];
-    o->failed = true;
-    return &o->p->inputs[0];
-}
-
-static const char *text_of(oracle *o, const char *name)
-{
-    for (uint32_t n = 0; n < o->p->setting_count; n++)
-        if (strcmp(o->p->settings[n].name, name) == 0)
-            return o->p->settings[n].value;
-    for (uint32_t n = 0; n < o->p->info->parameter_count; n++)
-        if (strcmp(o->p->info->parameters[n].name, name) == 0)
-            return o->p->info->parameters[n].shape;
-    o->failed = true;
-    return "0";
-}
-
-static int64_t whole(oracle *o, const char *name)
-{
-    return strtoll(text_of(o, name), NULL, 10);
-}
-
-static double scale_of(oracle *o, uint64_t d)
-{
-    const char *text = text_of(o, "scale");
-    return strcmp(text, "1/sqrt(d)") == 0 ? 1 / sqrt((double)d) : strtod(text, NULL);
-}
-
-/* Row (a, b, c) of an array of rank 4. */
-static const double *row4(const rapt_check_array *t, uint64_t a, uint64_t b, uint64_t c)
-{
-    return t->data + ((a * t->shape[1] + b) * t->shape[2] + c) * t->shape[3];
-}
-
-static double product(const oracle *o, const double *a, const double *b, uint64_t d, double scale)
-{
-    double sum = 0, size_a = 0, size_b = 0;
-    for (uint64_t e = 0; e < d; e++) {
-        sum = r(o, sum + r(o, a[e] * b[e]));
-        size_a += a[e] * a[e];
-        size_b += b[e] * b[e];
-    }
-    o->to->score = fmax(o->to->score, fabs(scale) * sqrt(size_a * size_b));
-    return r(o, r(o, scale) * sum);
-}
-
-/* One query: its scores, where they count, and the rows of v. */
-typedef struct query {
-    uint64_t n, d_v;
-    double *s;
-    bool *seen;
-    const double **v;
-    double *out, *lse;
-} query;
-
-/* softmax(s) V, by its definition: exp over the sum of exp. */
-static void softmax(const oracle *o, const query *q)
-{
-    double top = -INFINITY, sum = 0;
-    for (uint64_t j = 0; j < q->n; j++)
-        if (q->seen[j])
-            top = fmax(top, q->s[j]);
-    for (uint64_t e = 0; e < q->d_v; e++)
-        q->out[e] = 0;
-    for (uint64_t j = 0; j < q->n; j++) {
-        if (!q->seen[j])
-            continue;
-        const double w = weight(o, exp(r(o, q->s[j] - top)));
-        sum = r(o, sum + w);
-        for (uint64_t e = 0; e < q->d_v; e++)
-            q->out[e] = r(o, q->out[e] + r(o, w * q->v[j][e]));
-    }
-    for (uint64_t e = 0; e < q->d_v; e++)
-        q->out[e] = sum > 0 ? stored(o, r(o, q->out[e] / sum)) : 0;
-    *q->lse = sum > 0 ? r(o, top + r(o, log(sum))) : -INFINITY;
-}
 
 /* Rabe & Staats, section 2: one pass with the running maximum m*, and v* and s* rescaled when it grows. */
 static void rabe_staats(const oracle *o, const query *q)
@@ -243,83 +126,7 @@ static void fusemax(const oracle *o, const query *q)
     *q->lse = r(o, rm + r(o, log(rd)));
 }
 
-/* ---- the walk over rows ---- */
-
-/* Whether the query at key position p (the last query stands at the last key) sees key j; kv is its kv head.
- */
-typedef bool (*sees_fn)(oracle *o, uint64_t kv, int64_t p, int64_t j);
-typedef void (*attend_fn)(const oracle *o, const query *q);
-
-static bool room(oracle *o, uint64_t outs, uint64_t lses)
-{
-    o->to->out = malloc((size_t)(outs + 1) * sizeof(double));
-    o->to->lse = malloc((size_t)(lses + 1) * sizeof(double));
-    o->to->out_count = outs;
-    o->to->lse_count = lses;
-    return !o->failed && o->to->out && o->to->lse;
-}
-
-static bool query_make(query *q, uint64_t n, uint64_t d_v)
-{
-    *q = (query){.n = n,
-                 .d_v = d_v,
-                 .s = malloc((size_t)(n + 1) * sizeof(double)),
-                 .seen = malloc((size_t)n + 1),
-                 .v = malloc((size_t)(n + 1) * sizeof(double *))};
-    return q->s && q->seen && q->v;
-}
-
-static void query_free(query *q)
-{
-    free(q->s);
-    free(q->seen);
-    free(q->v);
-}
-
-/* q, k and v of rank 4; query head h reads kv head floor(h kv_heads / q_heads). cap: 0 for none. */
-static bool rows(oracle *o, sees_fn sees, attend_fn attend, double cap)
-{
-    const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *v = input(o, "v");
-    const uint64_t batch = q->shape[0], heads = q->shape[1], nq = q->shape[2], d = q->shape[3],
-                   kv = k->shape[1], nk = k->shape[2], d_v = v->shape[3];
-    const double scale = scale_of(o, d);
-    query one;
-    bool good = query_make(&one, nk, d_v) && room(o, batch * heads * nq * d_v, batch * heads * nq);
-    for (uint64_t at = 0; at < batch * heads * nq && good; at++) {
-        const uint64_t b = at / (heads * nq), h = at / nq % heads, i = at % nq, g = h * kv / heads;
-        const int64_t p = (int64_t)i + (int64_t)nk - (int64_t)nq;
-        o->head = h;
-        for (uint64_t j = 0; j < nk; j++) {
-            one.seen[j] = !sees || sees(o, g, p, (int64_t)j);
-            one.s[j] = product(o, row4(q, b, h, i), row4(k, b, g, j), d, scale);
-            if (o->bias)
-                one.s[j] = r(o, one.s[j] + o->bias(o, b, h, i, j, scale));
-            if (cap > 0)
-                one.s[j] = r(o, cap * r(o, tanh(r(o, one.s[j] / cap))));
-            one.v[j] = row4(v, b, g, j);
-        }
-        one.out = o->to->out + at * d_v;
-        one.lse = o->to->lse + at;
-        attend(o, &one);
-    }
-    query_free(&one);
-    return good && !o->failed;
-}
-
 /* ---- dense ---- */
-
-static bool maybe_causal(oracle *o, uint64_t kv, int64_t p, int64_t j)
-{
-    (void)kv;
-    return whole(o, "causal") == 0 || j <= p;
-}
-
-static bool always_causal(oracle *o, uint64_t kv, int64_t p, int64_t j)
-{
-    (void)o;
-    (void)kv;
-    return j <= p;
-}
 
 /* Vaswani et al., equation 1; grouped heads as in Shazeer's and Ainslie et al.'s texts. */
 static bool plain(oracle *o)
@@ -712,8 +519,6 @@ static bool gna(oracle *o)
     return rows(o, gna_sees, softmax, 0);
 }
 
-/* ---- by name ---- */
-
 /* ---- linear attention: the state S of a head, token by token ---- */
 
 /* decay: of channel c at token t; erase: the delta rule, with beta. */
@@ -769,10 +574,9 @@ static bool delta_net(oracle *o)
     return recur(o, NULL, true);
 }
 
-static const struct {
-    const char *name;
-    bool (*fn)(oracle *o);
-} oracles[] = {
+/* ---- by name ---- */
+
+static const oracle_entry oracles[] = {
     {"Multi-head attention", plain},
     {"Cross attention (encoder-decoder)", cross},
     {"FlashAttention", flash_1},
@@ -808,23 +612,30 @@ static const struct {
     {"Radial Attention", radial},
 };
 
+static const oracle_family here = {oracles, sizeof oracles / sizeof *oracles};
+static const oracle_family *const families[] = {&here, &rapt_oracles_routed};
+
+static const oracle_entry *entry_of(const char *name)
+{
+    for (size_t f = 0; f < sizeof families / sizeof *families; f++)
+        for (size_t n = 0; n < families[f]->count; n++)
+            if (strcmp(families[f]->entries[n].name, name) == 0)
+                return &families[f]->entries[n];
+    return NULL;
+}
+
 bool rapt_check_system_has_oracle(const char *name)
 {
-    for (size_t n = 0; n < sizeof oracles / sizeof *oracles; n++)
-        if (strcmp(oracles[n].name, name) == 0)
-            return true;
-    return false;
+    return entry_of(name) != NULL;
 }
 
 bool rapt_check_system_expect(const rapt_check_system *system, rapt_check_precision precision,
                               rapt_check_expected *expected)
 {
     oracle o = {.p = system, .precision = precision, .to = expected};
+    const oracle_entry *entry = entry_of(system->info->name);
     *expected = (rapt_check_expected){0};
-    for (size_t n = 0; n < sizeof oracles / sizeof *oracles; n++)
-        if (strcmp(oracles[n].name, system->info->name) == 0)
-            return oracles[n].fn(&o) && !o.failed;
-    return false;
+    return entry != NULL && entry->fn(&o) && !o.failed;
 }
 
 void rapt_check_expected_free(rapt_check_expected *expected)

@@ -34,7 +34,8 @@ const char *rapt_role_name(rapt_role role)
                                         "sinks", "alibi", "key_bias", "segments", "relative", "decay", "block_mask", "gate", "bias", "q", "k", "bias_u",
                                         "bias_v", "a", "b", "decay", "beta", "the state",
                                         "the normaliser", "state_in", "norm_in", "states of chunks",
-                                        "normalisers of chunks", "steps of chunks", "user buffer 0",
+                                        "normalisers of chunks", "steps of chunks", "summary", "averages of queries",
+                                        "scores", "mask", "list", "user buffer 0",
                                         "user buffer 1", "user buffer 2", "user buffer 3"};
     _Static_assert(RAPT_COUNT(names) == RAPT_ROLE_COUNT, "a role has no name");
     return (unsigned)role < RAPT_ROLE_COUNT ? names[role] : "unknown";

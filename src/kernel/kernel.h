@@ -44,6 +44,11 @@ typedef enum rapt_role {
     RAPT_ROLE_CHUNKS,      /* states of chunks, in the workspace: what each adds, then where each begins */
     RAPT_ROLE_CHUNK_NORMS, /* the same of normalisers */
     RAPT_ROLE_STEPS,       /* what each chunk multiplies the state by, in the workspace */
+    RAPT_ROLE_SUMMARY, /* from here to LIST: of routing (include/rapt/route.h) */
+    RAPT_ROLE_POOLED,  /* queries averaged by tile, in the workspace */
+    RAPT_ROLE_SCORES,
+    RAPT_ROLE_MASK,
+    RAPT_ROLE_LIST,
     RAPT_ROLE_USER,     /* the first of RAPT_USER_BUFFERS buffers that code of the app reads */
     RAPT_ROLE_USER_1,
     RAPT_ROLE_USER_2,
@@ -92,6 +97,9 @@ typedef enum rapt_constant_source {
     RAPT_CONST_NORMALIZE,  /* 0 or 1 */
     RAPT_CONST_PHI,        /* rapt_phi */
     RAPT_CONST_PASS,       /* RAPT_PASS_* of shaders/common/linear_params.h */
+    RAPT_CONST_SUMMARY,    /* of routing, and those below: rapt_summary */
+    RAPT_CONST_SELECT,     /* rapt_select */
+    RAPT_CONST_POOLED,     /* 1: scores are of averaged queries */
 } rapt_constant_source;
 
 typedef struct rapt_kernel_constant {
@@ -130,6 +138,10 @@ enum {
     RAPT_ROW_GATE = 2097152,   /* decays per channel */
     RAPT_ROW_SCALAR_DECAY = 4194304, /* no decays, or one number a token */
     RAPT_ROW_SOFT_PHI = 8388608,     /* the feature map over all features */
+    /* Rows of routing; other families use these bits for themselves. What a row does in a plan: */
+    RAPT_ROW_SUMMARISES = 1024,
+    RAPT_ROW_SCORES = 2048,
+    RAPT_ROW_SELECTS = 4096,
 };
 
 typedef enum rapt_family {

@@ -6,6 +6,7 @@
 #include "kernel/kernel.h"
 #include "op/attention.h"
 #include "op/linear.h"
+#include "op/route.h"
 #include "plan/grid.h"
 #include <rapt/plan.h>
 #include <rapt/tune.h>
@@ -121,7 +122,7 @@ typedef struct rapt_linear_layout {
 } rapt_linear_layout;
 
 /* Which operator a plan is for. */
-typedef enum rapt_op { RAPT_OP_ATTENTION = 0, RAPT_OP_LINEAR } rapt_op;
+typedef enum rapt_op { RAPT_OP_ATTENTION = 0, RAPT_OP_LINEAR, RAPT_OP_ROUTE } rapt_op;
 
 struct rapt_plan {
     rapt_op op;
@@ -129,9 +130,10 @@ struct rapt_plan {
     struct rapt_device *device; /* NULL: planned for a snapshot only */
     rapt_arena arena;           /* everything below */
     rapt_caps caps;
-    rapt_problem problem; /* of linear attention: only what every operator has (dtype, counts, slice_ms, kernel) */
+    rapt_problem problem; /* of other operators than attention: only what every operator has (dtype, counts, slice_ms, kernel) */
     rapt_linear_problem linear;
     rapt_linear_layout layout;
+    rapt_route_problem route;
     rapt_plan_pipeline pipelines[RAPT_MAX_PIPELINES];
     uint32_t pipeline_count;
     rapt_step *steps;
@@ -179,6 +181,12 @@ rapt_status rapt_linear_plan_make(rapt_plan *plan, const rapt_linear_problem *pr
 /* Its lines of explain. */
 void rapt_linear_explain_problem(const rapt_plan *plan, rapt_text *text);
 void rapt_linear_explain_problem_json(const rapt_plan *plan, rapt_text *text);
+
+/* The same for routing (route.c). */
+rapt_status rapt_route_plan_make(rapt_plan *plan, const rapt_route_problem *problem, const rapt_caps *caps,
+                                 const rapt_kernel_table *table, const rapt_verdicts *verdicts, rapt_error *error);
+void rapt_route_explain_problem(const rapt_plan *plan, rapt_text *text);
+void rapt_route_explain_problem_json(const rapt_plan *plan, rapt_text *text);
 
 /* What plans of all operators share (steps.c, select.c): one more step, all zero; slices of about the time target, and barriers
  * between phases; the throughput that slices assume at first; what the device must have for a row, whatever the problem. */

@@ -56,6 +56,8 @@ uint32_t rapt_plan_role_element(const rapt_plan *plan, rapt_role role)
                             role == RAPT_ROLE_A || role == RAPT_ROLE_B;
         return stored ? rapt_dtype_size(plan->problem.dtype) : 4;
     }
+    if (plan->op == RAPT_OP_ROUTE)
+        return role == RAPT_ROLE_Q || role == RAPT_ROLE_K ? rapt_dtype_size(plan->route.dtype) : 4;
     return rapt_problem_role_element(&plan->problem, role);
 }
 
@@ -239,6 +241,9 @@ static uint32_t constant_value(const rapt_kernel_constant *c, const rapt_problem
     case RAPT_CONST_NORMALIZE:
     case RAPT_CONST_PHI:
     case RAPT_CONST_PASS:
+    case RAPT_CONST_SUMMARY: /* of routing */
+    case RAPT_CONST_SELECT:
+    case RAPT_CONST_POOLED:
         break;
     }
     return 0;

@@ -76,6 +76,7 @@ rapt_system_step *rapt_system_step_add(rapt_system_builder *b, const char *what,
                                        const rapt_system_view *lse);
 /* The same of linear attention; its operands are absent until they are filled in. */
 rapt_system_step *rapt_system_linear_step_add(rapt_system_builder *b, const char *what, const rapt_linear_desc *base);
+rapt_system_step *rapt_system_route_step_add(rapt_system_builder *b, const char *what, const rapt_route_desc *base);
 /* q, k and v of rank 4, out and, if wanted, lse: what most systems have. Checks the shapes against each
  * other. */
 typedef struct rapt_system_qkv {
@@ -109,5 +110,6 @@ bool rapt_system_delta(rapt_system_builder *b);
 bool rapt_system_neighborhood(rapt_system_builder *b);
 bool rapt_system_s2(rapt_system_builder *b);
 bool rapt_system_radial(rapt_system_builder *b);
+bool rapt_system_moba(rapt_system_builder *b);
 
 #endif

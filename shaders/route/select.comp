@@ -1,0 +1,260 @@
+#version 450
+#extension GL_GOOGLE_include_directive : require
+// Which blocks a row attends to, from their scores: the largest top_k, those from a threshold on, or the fewest whose softmax
+// weights add up to a mass. Blocks that are always taken come first and use up the budget; ties go to the lower index; NaN
+// is the lowest score. The mask is written for each query head of the row, the list in ascending order, filled up with -1.
+//
+// Scores are compared as integers in the same order. The cut, the key of the lowest score that is taken, is found by
+// halving the range between the lowest and the largest: as many passes over the row as its scores differ in bits, at most 32.
+//
+// LANES invocations select for one row: 1, without shared memory and barriers, for software devices; or a workgroup, each
+// invocation for a part of the blocks, so that lower indices lie in lower lanes. x: rows of this dispatch, z: (batch, row
+// head). All values that steer loops with barriers in them are the same in all lanes.
+#include "common/route_params.h"
+
+layout(local_size_x = 64) in;
+layout(constant_id = 0) const uint SELECT = 0; // rapt_select
+RAPT_DECLARE_ROUTE_PARAMS
+#include "route/sight.glsl"
+
+const uint SELECT_TOP_K = 0u, SELECT_THRESHOLD = 1u, SELECT_MASS = 2u;
+
+layout(std430, set = 0, binding = RAPT_BIND_SCORES) readonly buffer Scores { float scores[]; };
+layout(std430, set = 0, binding = RAPT_BIND_MASK) writeonly buffer Mask { uint mask[]; };
+layout(std430, set = 0, binding = RAPT_BIND_LIST) writeonly buffer List { int list[]; };
+
+struct Row {
+    uint scores;     // element of its first score
+    uint begin, end; // the visible blocks of this invocation
+    uint first, last, last_end; // always taken: blocks before `first`, and [last, last_end)
+};
+
+// In the order of the scores; 0 for NaN.
+uint key_of(float score)
+{
+    const uint u = floatBitsToUint(score);
+    if ((u & 0x7fffffffu) > 0x7f800000u)
+        return 0u;
+    return u == 0x80000000u ? u : (u >> 31) != 0u ? ~u : u | 0x80000000u; // -0 is 0
+}
+
+float score_of_key(uint key) { return uintBitsToFloat((key >> 31) != 0u ? key & 0x7fffffffu : ~key); }
+
+bool is_always(Row w, uint block) { return block < w.first || (block >= w.last && block < w.last_end); }
+
+#if LANES > 1
+shared uint shared_uint[LANES];
+shared float shared_float[LANES];
+
+// Sums over the workgroup, in the order of lanes; `before`: of the lanes before this one.
+uint sum_all(uint x, out uint before)
+{
+    const uint lane = gl_LocalInvocationID.x;
+    shared_uint[lane] = x;
+    barrier();
+    uint sum = 0u;
+    before = 0u;
+    for (uint i = 0u; i < uint(LANES); i++) {
+        before = i == lane ? sum : before;
+        sum += shared_uint[i];
+    }
+    barrier(); // before they are written again
+    return sum;
+}
+float sum_all(float x)
+{
+    shared_float[gl_LocalInvocationID.x] = x;
+    barrier();
+    float sum = 0.0;
+    for (uint i = 0u; i < uint(LANES); i++)
+        sum += shared_float[i];
+    barrier();
+    return sum;
+}
+uint largest_all(uint x)
+{
+    shared_uint[gl_LocalInvocationID.x] = x;
+    barrier();
+    uint largest = 0u;
+    for (uint i = 0u; i < uint(LANES); i++)
+        largest = max(largest, shared_uint[i]);
+    barrier();
+    return largest;
+}
+#else
+uint sum_all(uint x, out uint before)
+{
+    before = 0u;
+    return x;
+}
+float sum_all(float x) { return x; }
+uint largest_all(uint x) { return x; }
+#endif
+
+// What the blocks with keys from `cut` on are worth: their number, or their weights beside a score of `top`.
+uint count_from(Row w, uint cut)
+{
+    uint count = 0u, before;
+    for (uint j = w.begin; j < w.end; j++)
+        count += !is_always(w, j) && key_of(scores[w.scores + j]) >= cut ? 1u : 0u;
+    return sum_all(count, before);
+}
+float weight_from(Row w, uint cut, float top)
+{
+    float sum = 0.0;
+    for (uint j = w.begin; j < w.end; j++) {
+        const uint key = key_of(scores[w.scores + j]);
+        sum += !is_always(w, j) && key >= cut && key != 0u ? exp(scores[w.scores + j] - top) : 0.0;
+    }
+    return sum_all(sum);
+}
+
+// What is taken: all blocks above the key `cut`, and `ties` of those with it, besides those that are always taken.
+struct Cut {
+    uint key, ties;
+};
+const Cut ALL = Cut(0u, 0xffffffffu), NONE = Cut(0xffffffffu, 0u);
+
+Cut cut_top_k(Row w, uint forced)
+{
+    if (p.top_k <= forced)
+        return NONE;
+    const uint need = p.top_k - forced;
+    uint low = 0xffffffffu, high = 0u, free = 0u, before;
+    for (uint j = w.begin; j < w.end; j++)
+        if (!is_always(w, j)) {
+            const uint key = key_of(scores[w.scores + j]);
+            low = min(low, key);
+            high = max(high, key);
+            free++;
+        }
+    if (sum_all(free, before) <= need)
+        return ALL;
+    low = ~largest_all(~low);
+    high = largest_all(high);
+    while (low < high) { // at least `need` keys from low on, fewer from high + 1 on
+        const uint middle = low + (high - low) / 2u + 1u, count = count_from(w, middle);
+        if (count == need)
+            return Cut(middle, 0xffffffffu);
+        if (count > need)
+            low = middle;
+        else
+            high = middle - 1u;
+    }
+    return Cut(low, need - count_from(w, low + 1u));
+}
+
+Cut cut_mass(Row w)
+{
+    if (p.mass >= 1.0)
+        return ALL;
+    uint low = 0xffffffffu, high = 0u, top_key = 0u;
+    for (uint j = w.begin; j < w.end; j++) {
+        const uint key = key_of(scores[w.scores + j]);
+        top_key = max(top_key, key);
+        if (!is_always(w, j)) {
+            low = min(low, key);
+            high = max(high, key);
+        }
+    }
+    low = ~largest_all(~low);
+    high = largest_all(high);
+    top_key = largest_all(top_key);
+    if (top_key == 0u || low > high) // nothing but NaN, or nothing to choose
+        return NONE;
+    const float top = min(max(score_of_key(top_key), -3.0e38), 3.0e38); // infinite scores have infinite weights, or none
+    float always = 0.0;
+    for (uint j = w.begin; j < w.end; j++)
+        if (is_always(w, j) && key_of(scores[w.scores + j]) != 0u)
+            always += exp(scores[w.scores + j] - top);
+    always = sum_all(always);
+    const float need = p.mass * (always + weight_from(w, 0u, top)) - always;
+    if (!(need > 0.0))
+        return NONE;
+    while (low < high) { // the keys from low on are enough, those from high + 1 on are not
+        const uint middle = low + (high - low) / 2u + 1u;
+        if (weight_from(w, middle, top) >= need)
+            low = middle;
+        else
+            high = middle - 1u;
+    }
+    const float missing = need - weight_from(w, low + 1u, top), each = exp(score_of_key(low) - top);
+    return Cut(low, each > 0.0 && missing < 3.0e38 ? uint(clamp(ceil(missing / each), 1.0, 1.0e9)) : 0xffffffffu);
+}
+
+void write_row(Row w, Cut cut, uint batch, uint row_head, uint tile, uint part_begin, uint part_end)
+{
+    uint ties = 0u, taken = 0u;
+    for (uint j = w.begin; j < w.end; j++)
+        ties += !is_always(w, j) && key_of(scores[w.scores + j]) == cut.key ? 1u : 0u;
+    uint ties_before, taken_before;
+    sum_all(ties, ties_before);
+    const uint ties_left = cut.ties - min(cut.ties, ties_before);
+    uint left = ties_left;
+    const uint mask_at = pc.base[RAPT_BIND_MASK - 1u] + batch * p.mask_stride_b + tile * p.mask_stride_s;
+    const uint list_at = pc.base[RAPT_BIND_LIST - 1u] + batch * p.list_stride_b + row_head * p.list_stride_h +
+                         tile * p.list_stride_s;
+    const bool masks = (p.flags & RAPT_ROUTE_PARAM_MASK) != 0u, lists = (p.flags & RAPT_ROUTE_PARAM_LIST) != 0u;
+    for (uint j = w.begin; j < w.end; j++) {
+        const uint key = key_of(scores[w.scores + j]);
+        taken += is_always(w, j) || key > cut.key || (key == cut.key && left > 0u) ? 1u : 0u;
+        left -= !is_always(w, j) && key == cut.key && left > 0u ? 1u : 0u;
+    }
+    const uint count = sum_all(taken, taken_before);
+    left = ties_left;
+    uint place = taken_before;
+    for (uint j = part_begin; j < part_end; j++) {
+        bool take = false;
+        if (j >= w.begin && j < w.end) {
+            const uint key = key_of(scores[w.scores + j]);
+            const bool always = is_always(w, j), tie = !always && key == cut.key && left > 0u;
+            take = always || key > cut.key || tie;
+            left -= tie ? 1u : 0u;
+        }
+        for (uint h = 0u; h < p.shared_heads && masks; h++)
+            mask[mask_at + (row_head * p.shared_heads + h) * p.mask_stride_h + j] = take ? 1u : 0u;
+        if (take && lists && place < p.list_size)
+            list[list_at + place] = int(j);
+        place += take ? 1u : 0u;
+    }
+    if (!lists)
+        return;
+#if LANES > 1
+    for (uint i = count + gl_LocalInvocationID.x; i < p.list_size; i += uint(LANES))
+#else
+    for (uint i = count; i < p.list_size; i++)
+#endif
+        list[list_at + i] = -1;
+}
+
+void main()
+{
+#if LANES > 1
+    const uint tile = pc.first + gl_WorkGroupID.x, lane = gl_LocalInvocationID.x;
+#else
+    const uint tile = pc.first + gl_GlobalInvocationID.x, lane = 0u;
+#endif
+    if (tile >= pc.end)
+        return;
+    const uint bh = pc.bh0 + gl_WorkGroupID.z, batch = bh / p.row_heads, row_head = bh - batch * p.row_heads;
+    const RouteSight sight = sight_of(tile);
+    const uint part = (p.blocks + uint(LANES) - 1u) / uint(LANES);
+    const uint part_begin = min(lane * part, p.blocks), part_end = min(part_begin + part, p.blocks);
+    Row w;
+    w.scores = pc.base[RAPT_BIND_SCORES - 1u] + batch * p.scores_stride_b + row_head * p.scores_stride_h +
+               tile * p.scores_stride_s;
+    w.begin = min(part_begin, sight.blocks);
+    w.end = min(part_end, sight.blocks);
+    w.first = min(p.always_first, sight.blocks);
+    w.last_end = p.always_last > 0u ? sight.own_end : 0u;
+    w.last = p.always_last > 0u ? max(w.first, sight.own + 1u - min(p.always_last, sight.own + 1u)) : 0u;
+    const uint forced = w.first + (w.last_end > w.last ? w.last_end - w.last : 0u);
+    Cut cut = NONE;
+    if (SELECT == SELECT_TOP_K)
+        cut = cut_top_k(w, forced);
+    else if (SELECT == SELECT_THRESHOLD)
+        cut = Cut(max(key_of(p.threshold), 1u), 0xffffffffu);
+    else
+        cut = cut_mass(w);
+    write_row(w, cut, batch, row_head, tile, part_begin, part_end);
+}
