@@ -281,20 +281,6 @@ static rapt_status bind(run *r, rapt_error *error)
     return rapt_linear_bind(r->plan, &args, &r->binding, error);
 }
 
-static rapt_status submit(run *r, double *device_ns, double *wall_ns, rapt_error *error)
-{
-    const double start = tool_now_ns();
-    rapt_status status = rapt_submit(r->binding, error);
-    if (status == RAPT_OK)
-        status = rapt_wait(r->binding, UINT64_MAX, error);
-    *wall_ns = tool_now_ns() - start;
-    rapt_timing timing = {.device_ns = -1};
-    if (status == RAPT_OK)
-        rapt_binding_timing(r->binding, &timing);
-    *device_ns = timing.device_ns;
-    return status;
-}
-
 static int write_results(run *r)
 {
     rapt_error error = {0};
@@ -314,39 +300,6 @@ static int write_results(run *r)
     if (o->state_out)
         printf("state: %s, float32\n", o->state_out);
     return TOOL_GOOD;
-}
-
-static int timed(run *r)
-{
-    const size_t count = (size_t)r->repeats;
-    double *device = malloc(count * sizeof *device), *wall = malloc(count * sizeof *wall);
-    rapt_error error = {0};
-    rapt_status status = device && wall ? RAPT_OK : RAPT_ERROR_OUT_OF_HOST_MEMORY;
-    for (size_t n = 0; n < count && status == RAPT_OK; n++)
-        status = submit(r, &device[n], &wall[n], &error);
-    if (status == RAPT_OK) {
-        const tool_figures d = tool_figures_of(device, count), w = tool_figures_of(wall, count);
-        if (r->o->json) {
-            cJSON *t = cJSON_AddObjectToObject(r->json, "time");
-            cJSON_AddNumberToObject(t, "repeats", (double)count);
-            if (d.min >= 0)
-                tool_json_figures(t, "device", d);
-            else
-                cJSON_AddNullToObject(t, "device");
-            tool_json_figures(t, "wall", w);
-        } else {
-            char a[32], b[32], c[32];
-            const bool stamps = d.min >= 0;
-            tool_duration(stamps ? d.median : w.median, a);
-            tool_duration(stamps ? d.min : w.min, b);
-            tool_duration(stamps ? d.max : w.max, c);
-            printf("%s time: median %s, min %s, max %s (%zu runs)\n", stamps ? "device" : "wall", a, b, c,
-                   count);
-        }
-    }
-    free(device);
-    free(wall);
-    return status == RAPT_OK ? TOOL_GOOD : tool_status_error(status, &error);
 }
 
 static int report_plan(run *r)
@@ -393,12 +346,12 @@ static int run_linear(run *r)
     double device_ns, wall_ns;
     status = bind(r, &error);
     if (status == RAPT_OK)
-        status = submit(r, &device_ns, &wall_ns, &error);
+        status = tool_submit(r->binding, &device_ns, &wall_ns, &error);
     if (status != RAPT_OK)
         return tool_status_error(status, &error);
     code = write_results(r);
     if (code == TOOL_GOOD && r->repeats > 0)
-        code = timed(r);
+        code = tool_timed(r->binding, r->repeats, r->json);
     if (code == TOOL_GOOD && r->o->json) {
         cJSON *json = r->json;
         r->json = NULL;

@@ -86,6 +86,11 @@ tool_figures tool_figures_of(double *samples, size_t count); /* sorts */
 /* "1.234 ms" */
 void tool_duration(double ns, char out[32]);
 
+/* Runs a binding once and waits. *device_ns is -1 where the queue has no timestamps. */
+rapt_status tool_submit(rapt_binding *binding, double *device_ns, double *wall_ns, rapt_error *error);
+/* Runs it `repeats` times more and tells the times: a line, or "time" of `json` where that is not NULL. An exit code. */
+int tool_timed(rapt_binding *binding, int64_t repeats, cJSON *json);
+
 /* ---- JSON ---- */
 
 void tool_json_number(cJSON *object, const char *name, double value); /* null for what is not finite */
@@ -98,6 +103,7 @@ int tool_devices(int argc, char **argv);
 int tool_run(int argc, char **argv);
 int tool_run_system(int argc, char **argv);
 int tool_run_linear(int argc, char **argv);
+int tool_run_route(int argc, char **argv);
 int tool_explain_command(int argc, char **argv);
 int tool_check(int argc, char **argv);
 int tool_bench(int argc, char **argv);
