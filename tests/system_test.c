@@ -163,6 +163,27 @@ static void inside(const char *system, const rapt_system_operand *at, const rapt
                  (unsigned long long)rapt_tensor_bytes(whole), (unsigned long long)align);
 }
 
+/* What a step's operator needs lies within the recipe's tensors. */
+static void step_inside(const char *system, const rapt_system_step *s, bool lse)
+{
+    const bool routes = s->op == RAPT_SYSTEM_ROUTE, linear = s->op == RAPT_SYSTEM_LINEAR;
+    if (routes) {
+        inside(system, &s->q, &s->route.q, false);
+        inside(system, &s->k, &s->route.k, false);
+        inside(system, &s->summary, &s->route.summary, false);
+        inside(system, &s->scores, &s->route.scores, false);
+        inside(system, &s->mask, &s->route.mask, false);
+        inside(system, &s->list, &s->route.list, false);
+        return;
+    }
+    inside(system, &s->q, linear ? &s->linear.q : &s->attention.q, true);
+    inside(system, &s->k, linear ? &s->linear.k : &s->attention.k, true);
+    inside(system, &s->v, linear ? &s->linear.v : &s->attention.v, true);
+    inside(system, &s->out, linear ? &s->linear.out : &s->attention.out, true);
+    inside(system, &s->lse, &s->attention.lse, lse && !linear);
+    inside(system, &s->block_mask, &s->attention.block_mask, false);
+}
+
 static void what_works_has_recipes_within_its_tensors(void **state)
 {
     (void)state;
@@ -184,19 +205,8 @@ static void what_works_has_recipes_within_its_tensors(void **state)
             assert_true(recipe.step_count > 0 && recipe.tensor_count > 1);
             for (uint32_t s = 0; s < recipe.step_count; s++) {
                 const rapt_system_step *step = &recipe.steps[s];
-                if (step->op == RAPT_SYSTEM_LINEAR) {
-                    inside(info.name, &step->q, &step->linear.q, true);
-                    inside(info.name, &step->k, &step->linear.k, true);
-                    inside(info.name, &step->v, &step->linear.v, true);
-                    inside(info.name, &step->out, &step->linear.out, true);
-                    continue;
-                }
-                inside(info.name, &step->q, &step->attention.q, true);
-                inside(info.name, &step->k, &step->attention.k, true);
-                inside(info.name, &step->v, &step->attention.v, true);
-                inside(info.name, &step->out, &step->attention.out, true);
-                inside(info.name, &step->lse, &step->attention.lse, has_lse);
-                assert_int_equal(step->cu_seqlens_q.tensor >= 0, step->attention.sequences > 0);
+                step_inside(info.name, step, has_lse);
+                assert_int_equal(step->cu_seqlens_q.tensor >= 0, step->op == RAPT_SYSTEM_ATTENTION && step->attention.sequences > 0);
             }
         }
     }
@@ -264,6 +274,13 @@ static void what_is_wrong_is_named(void **state)
     assert_int_equal(make(find("DuoAttention"), "q=1,2,4,8 k=1,2,4,8 v=1,2,4,8", false, NULL),
                      RAPT_ERROR_INVALID);
     assert_int_equal(rapt_system_recipe_make(0, NULL, &recipe, &error), RAPT_ERROR_INVALID);
+}
+
+static rapt_status plan_step(const rapt_caps *caps, const rapt_system_step *s, rapt_plan **plan, rapt_error *error)
+{
+    return s->op == RAPT_SYSTEM_ROUTE    ? rapt_route_plan_for_caps(caps, &s->route, plan, error)
+           : s->op == RAPT_SYSTEM_LINEAR ? rapt_linear_plan_for_caps(caps, &s->linear, plan, error)
+                                         : rapt_attention_plan_for_caps(caps, &s->attention, plan, error);
 }
 
 /* Any sizes, empty and huge ones too, and any settings: a recipe within its tensors that a plan can be asked
@@ -342,13 +359,9 @@ static void any_request_ends_well(void **state)
         for (uint32_t s = 0; s < recipe.step_count; s++) {
             const rapt_system_step *step = &recipe.steps[s];
             rapt_plan *plan = NULL;
-            inside(info.name, &step->q, &step->attention.q, true);
-            inside(info.name, &step->k, &step->attention.k, true);
-            inside(info.name, &step->v, &step->attention.v, true);
-            inside(info.name, &step->out, &step->attention.out, true);
+            step_inside(info.name, step, false);
             if (round % 8 == 0) { /* plans take longer */
-                planned +=
-                    rapt_attention_plan_for_caps(&floor_caps, &step->attention, &plan, &error) == RAPT_OK;
+                planned += plan_step(&floor_caps, step, &plan, &error) == RAPT_OK;
                 rapt_plan_destroy(&plan);
             }
         }
