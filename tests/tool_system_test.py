@@ -60,7 +60,7 @@ class WithoutDevice(tool_test.Case):
         self.fails(BAD_INPUT, "one word too many", "systems", "MoBA", "FLARE")
         self.fails(BAD_INPUT, "which system", "run", "system")
         self.fails(BAD_INPUT, "near: FlashAttention;", "run", "system", "flash-atention")
-        self.fails(BAD_INPUT, "MoBA is planned", "run", "system", "MoBA")
+        self.fails(BAD_INPUT, "Ring Attention is planned", "run", "system", "Ring Attention")
         self.assertIn("Examples:", run("run", "system", "--help").stdout)
 
     def test_bad_arguments(self):

@@ -257,7 +257,7 @@ static int explain(run *r, uint32_t n, cJSON *json)
 
 static int refuse(run *r, uint32_t n, rapt_status status, const rapt_error *error)
 {
-    if (r->o->explain && status == RAPT_ERROR_UNSUPPORTED) {
+    if (r->o->explain && status == RAPT_ERROR_UNSUPPORTED && r->recipe->steps[n].op == RAPT_SYSTEM_ATTENTION) {
         char *text = tool_explain_refusal(r->device.device, &r->recipe->steps[n].attention, RAPT_TEXT);
         if (text)
             fprintf(r->o->json ? stderr : stdout, "%s\n", text);
