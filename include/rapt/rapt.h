@@ -12,6 +12,7 @@
 #include <rapt/plan.h>
 #include <rapt/route.h>
 #include <rapt/runtime.h>
+#include <rapt/scan.h>
 #include <rapt/status.h>
 #include <rapt/system.h>
 #include <rapt/tensor.h>

@@ -16,6 +16,10 @@ rapt_status rapt_linear_plan_new(rapt_device *device, const rapt_caps *caps, con
 rapt_status rapt_route_plan_new(rapt_device *device, const rapt_caps *caps, const rapt_route_desc *desc,
                                 const rapt_verdicts *verdicts, rapt_plan **plan, rapt_error *error);
 
+/* The same for scans. */
+rapt_status rapt_scan_plan_new(rapt_device *device, const rapt_caps *caps, const rapt_scan_desc *desc,
+                               const rapt_verdicts *verdicts, rapt_plan **plan, rapt_error *error);
+
 /* What an operator's tensors are bound as. */
 typedef struct rapt_named_slot {
     const char *name;
@@ -40,6 +44,8 @@ rapt_status rapt_probe_plan(rapt_plan *plan, rapt_error *error);
 /* Its part for linear attention. */
 rapt_status rapt_probe_linear(rapt_plan *plan, rapt_error *error);
 rapt_status rapt_probe_route(rapt_plan *plan, rapt_error *error); /* .. and for routing */
+/* Its part for scans. */
+rapt_status rapt_probe_scan(rapt_plan *plan, rapt_error *error);
 /* Notes a verdict on one of the plan's pipelines; what a probe's run ended with is noted likewise: true where that was the
  * end of it, and then *status is what rapt_probe_plan returns. */
 void rapt_probe_note(const rapt_plan *plan, uint32_t pipeline, rapt_verdict_kind verdict, bool lasting, const char *reason);

@@ -106,6 +106,28 @@ rapt_status rapt_route_plan_new(rapt_device *device, const rapt_caps *caps, cons
     return status;
 }
 
+rapt_status rapt_scan_plan_new(rapt_device *device, const rapt_caps *caps, const rapt_scan_desc *desc,
+                               const rapt_verdicts *verdicts, rapt_plan **out, rapt_error *error)
+{
+    rapt_allocator fallback;
+    const rapt_allocator *a = plan_allocator(device, &fallback);
+    rapt_scan_problem problem;
+    *out = NULL;
+    rapt_status status = rapt_scan_problem_make(desc, &problem, error);
+    if (status != RAPT_OK)
+        return status;
+    rapt_plan *plan = rapt_calloc(a, 1, sizeof *plan);
+    if (plan == NULL)
+        return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a plan");
+    plan->allocator = *a;
+    plan->device = device;
+    *out = plan;
+    status = rapt_scan_plan_make(plan, &problem, caps, rapt_kernels(), verdicts, error);
+    if (status != RAPT_OK)
+        rapt_plan_destroy(out);
+    return status;
+}
+
 rapt_status rapt_attention_plan(rapt_device *device, const rapt_attention_desc *desc, rapt_plan **plan,
                                 rapt_error *error)
 {
@@ -217,6 +239,7 @@ static rapt_status plan_again(rapt_plan *plan, rapt_error *error)
     rapt_problem problem = plan->problem;
     const rapt_linear_problem linear = plan->linear;
     const rapt_route_problem route = plan->route;
+    const rapt_scan_problem scan = plan->scan;
     uint32_t generation = plan->generation + 1;
     rapt_verdicts verdicts = rapt_device_verdicts(device);
     rapt_plan_clear(plan);
@@ -227,6 +250,8 @@ static rapt_status plan_again(rapt_plan *plan, rapt_error *error)
             ? rapt_linear_plan_make(plan, &linear, &device->caps, rapt_kernels(), &verdicts, error)
         : plan->op == RAPT_OP_ROUTE
             ? rapt_route_plan_make(plan, &route, &device->caps, rapt_kernels(), &verdicts, error)
+        : plan->op == RAPT_OP_SCAN
+            ? rapt_scan_plan_make(plan, &scan, &device->caps, rapt_kernels(), &verdicts, error)
             : rapt_plan_make(plan, &problem, &device->caps, rapt_kernels(), &verdicts, error);
     plan->refused = status != RAPT_OK;
     return status;

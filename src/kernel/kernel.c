@@ -6,7 +6,7 @@
 const char *rapt_family_name(rapt_family family)
 {
     static const char *const names[] = {"tile", "broadcast", "coopmat", "decode", "merge", "naive", "peak", "map",
-                                        "route", "state"};
+                                        "route", "state", "scan"};
     _Static_assert(RAPT_COUNT(names) == RAPT_FAMILY_COUNT, "a family has no name");
     return (unsigned)family < RAPT_FAMILY_COUNT ? names[family] : "unknown";
 }
@@ -35,7 +35,7 @@ const char *rapt_role_name(rapt_role role)
                                         "bias_v", "a", "b", "decay", "beta", "the state",
                                         "the normaliser", "state_in", "norm_in", "states of chunks",
                                         "normalisers of chunks", "steps of chunks", "summary", "averages of queries",
-                                        "scores", "mask", "list", "user buffer 0",
+                                        "scores", "mask", "list", "x", "a or scores", "b", "c", "dt", "z", "skip", "user buffer 0",
                                         "user buffer 1", "user buffer 2", "user buffer 3"};
     _Static_assert(RAPT_COUNT(names) == RAPT_ROLE_COUNT, "a role has no name");
     return (unsigned)role < RAPT_ROLE_COUNT ? names[role] : "unknown";

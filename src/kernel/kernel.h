@@ -49,6 +49,13 @@ typedef enum rapt_role {
     RAPT_ROLE_SCORES,
     RAPT_ROLE_MASK,
     RAPT_ROLE_LIST,
+    RAPT_ROLE_X, /* from here to SKIP: of scans (include/rapt/scan.h), which have STATE, STATE_IN and CHUNKS too */
+    RAPT_ROLE_COEF, /* a, or scores */
+    RAPT_ROLE_SCAN_B,
+    RAPT_ROLE_SCAN_C,
+    RAPT_ROLE_DT,
+    RAPT_ROLE_SCAN_Z,
+    RAPT_ROLE_SKIP,
     RAPT_ROLE_USER,     /* the first of RAPT_USER_BUFFERS buffers that code of the app reads */
     RAPT_ROLE_USER_1,
     RAPT_ROLE_USER_2,
@@ -100,6 +107,10 @@ typedef enum rapt_constant_source {
     RAPT_CONST_SUMMARY,    /* of routing, and those below: rapt_summary */
     RAPT_CONST_SELECT,     /* rapt_select */
     RAPT_CONST_POOLED,     /* 1: scores are of averaged queries */
+    RAPT_CONST_SCAN_OP,    /* of scans: rapt_scan_op */
+    RAPT_CONST_SCAN_FLAGS, /* rapt_scan_flags and those of shaders/common/scan_params.h */
+    RAPT_CONST_COEF,       /* RAPT_COEF_* of op/scan.h */
+    RAPT_CONST_STATES,     /* numbers of state a channel */
 } rapt_constant_source;
 
 typedef struct rapt_kernel_constant {
@@ -144,6 +155,16 @@ enum {
     RAPT_ROW_SELECTS = 4096,
 };
 
+/* Rows of scans have bits of their own beside VARLEN, UNALIGNED and BENCH_ONLY. */
+enum {
+    RAPT_ROW_SCAN_WALKS = 1 << 8,   /* walks tokens */
+    RAPT_ROW_SCAN_CARRIES = 1 << 9, /* passes states from chunk to chunk, and copies them */
+    RAPT_ROW_SCAN_REAL = 1 << 10,
+    RAPT_ROW_SCAN_COMPLEX = 1 << 11,
+    RAPT_ROW_SCAN_GATED = 1 << 12, /* skip and z */
+    RAPT_ROW_SCAN_OP_SHIFT = 16, /* a bit per rapt_scan_op from here on */
+};
+
 typedef enum rapt_family {
     RAPT_FAMILY_TILE = 0,  /* shared-memory tiles, register patches */
     RAPT_FAMILY_BROADCAST, /* a lane per row, keys broadcast from registers: software devices */
@@ -155,6 +176,7 @@ typedef enum rapt_family {
     RAPT_FAMILY_MAP,  /* prepares operands */
     RAPT_FAMILY_ROUTE, /* makes lists of what others visit */
     RAPT_FAMILY_STATE, /* linear attention */
+    RAPT_FAMILY_SCAN,  /* what runs along a sequence channel by channel */
     RAPT_FAMILY_COUNT
 } rapt_family;
 

@@ -53,6 +53,10 @@ static void explain_problem(const rapt_plan *plan, rapt_text *t)
         rapt_route_explain_problem(plan, t);
         return;
     }
+    if (plan->op == RAPT_OP_SCAN) {
+        rapt_scan_explain_problem(plan, t);
+        return;
+    }
     rapt_text_add(t, "attention %s", rapt_dtype_name(p->dtype));
     if (p->varlen)
         rapt_text_add(t, ", %llu packed sequences", (unsigned long long)p->batch);
@@ -242,7 +246,9 @@ static void explain_json(const rapt_plan *plan, rapt_text *t, const char *failur
     rapt_text_add_json(t, rapt_class_name(plan->caps.device_class));
     if (plan->op != RAPT_OP_ATTENTION) {
         rapt_text_add(t, ",\"masked\":%s,\"problem\":", plan->caps.masked ? "true" : "false");
-        (plan->op == RAPT_OP_LINEAR ? rapt_linear_explain_problem_json : rapt_route_explain_problem_json)(plan, t);
+        (plan->op == RAPT_OP_LINEAR  ? rapt_linear_explain_problem_json
+         : plan->op == RAPT_OP_ROUTE ? rapt_route_explain_problem_json
+                                     : rapt_scan_explain_problem_json)(plan, t);
     } else {
         explain_attention_json(plan, t);
     }

@@ -7,6 +7,7 @@
 #include "op/attention.h"
 #include "op/linear.h"
 #include "op/route.h"
+#include "op/scan.h"
 #include "plan/grid.h"
 #include <rapt/plan.h>
 #include <rapt/tune.h>
@@ -121,8 +122,17 @@ typedef struct rapt_linear_layout {
     bool carried;         /* the running state lies in the workspace */
 } rapt_linear_layout;
 
+/* How a scan is walked: plan/scan.c. */
+typedef struct rapt_scan_layout {
+    uint32_t chunk; /* tokens; 0: one after the other */
+    uint64_t span;  /* tokens between two hand-overs of the running state */
+    uint64_t chain; /* updates of the state that wait for each other */
+    uint32_t pitch; /* see scan_params.h */
+    bool carried;   /* the running state lies in the workspace */
+} rapt_scan_layout;
+
 /* Which operator a plan is for. */
-typedef enum rapt_op { RAPT_OP_ATTENTION = 0, RAPT_OP_LINEAR, RAPT_OP_ROUTE } rapt_op;
+typedef enum rapt_op { RAPT_OP_ATTENTION = 0, RAPT_OP_LINEAR, RAPT_OP_ROUTE, RAPT_OP_SCAN } rapt_op;
 
 struct rapt_plan {
     rapt_op op;
@@ -134,6 +144,8 @@ struct rapt_plan {
     rapt_linear_problem linear;
     rapt_linear_layout layout;
     rapt_route_problem route;
+    rapt_scan_problem scan;
+    rapt_scan_layout scan_layout;
     rapt_plan_pipeline pipelines[RAPT_MAX_PIPELINES];
     uint32_t pipeline_count;
     rapt_step *steps;
@@ -187,6 +199,11 @@ rapt_status rapt_route_plan_make(rapt_plan *plan, const rapt_route_problem *prob
                                  const rapt_kernel_table *table, const rapt_verdicts *verdicts, rapt_error *error);
 void rapt_route_explain_problem(const rapt_plan *plan, rapt_text *text);
 void rapt_route_explain_problem_json(const rapt_plan *plan, rapt_text *text);
+/* The same for scans (scan.c). */
+rapt_status rapt_scan_plan_make(rapt_plan *plan, const rapt_scan_problem *problem, const rapt_caps *caps,
+                                const rapt_kernel_table *table, const rapt_verdicts *verdicts, rapt_error *error);
+void rapt_scan_explain_problem(const rapt_plan *plan, rapt_text *text);
+void rapt_scan_explain_problem_json(const rapt_plan *plan, rapt_text *text);
 
 /* What plans of all operators share (steps.c, select.c): one more step, all zero; slices of about the time target, and barriers
  * between phases; the throughput that slices assume at first; what the device must have for a row, whatever the problem. */

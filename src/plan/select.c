@@ -2,6 +2,7 @@
 #include "plan/plan.h"
 
 #include "common/linear_params.h"
+#include "common/scan_params.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -58,6 +59,8 @@ uint32_t rapt_plan_role_element(const rapt_plan *plan, rapt_role role)
     }
     if (plan->op == RAPT_OP_ROUTE)
         return role == RAPT_ROLE_Q || role == RAPT_ROLE_K ? rapt_dtype_size(plan->route.dtype) : 4;
+    if (plan->op == RAPT_OP_SCAN)
+        return role == RAPT_ROLE_X || role == RAPT_ROLE_OUT || role == RAPT_ROLE_SCAN_Z ? rapt_dtype_size(plan->problem.dtype) : 4;
     return rapt_problem_role_element(&plan->problem, role);
 }
 
@@ -78,6 +81,8 @@ uint32_t rapt_binding_base(uint32_t binding)
         return RAPT_BIND_B;
     case RAPT_BIND_TEXEL_STATE: /* may be read beside what is written through another binding */
         return RAPT_PUSH_READ_BASE + 1;
+    case RAPT_SCAN_TEXEL_SKIP:
+        return RAPT_SCAN_PUSH_SKIP_BASE + 1;
     default:
         return binding;
     }
@@ -244,6 +249,10 @@ static uint32_t constant_value(const rapt_kernel_constant *c, const rapt_problem
     case RAPT_CONST_SUMMARY: /* of routing */
     case RAPT_CONST_SELECT:
     case RAPT_CONST_POOLED:
+    case RAPT_CONST_SCAN_OP: /* of scans */
+    case RAPT_CONST_SCAN_FLAGS:
+    case RAPT_CONST_COEF:
+    case RAPT_CONST_STATES:
         break;
     }
     return 0;
@@ -432,7 +441,8 @@ static bool judge(const rapt_problem *problem, const rapt_caps *caps, const rapt
         const rapt_kernel_row *row = &table->rows[i];
         rapt_candidate *c = &candidates[i];
         if ((row->family == RAPT_FAMILY_MERGE) != merge || row->family == RAPT_FAMILY_PEAK ||
-            row->family == RAPT_FAMILY_MAP || row->family == RAPT_FAMILY_ROUTE || row->family == RAPT_FAMILY_STATE || c->unfit)
+            row->family == RAPT_FAMILY_MAP || row->family == RAPT_FAMILY_ROUTE || row->family == RAPT_FAMILY_STATE ||
+            row->family == RAPT_FAMILY_SCAN || c->unfit)
             continue;
         rapt_choice choice;
         *c = (rapt_candidate){.row = row, .score = row->score[caps->device_class]};
