@@ -141,7 +141,7 @@ static void test_rows(void **state)
             continue;
         }
         if (row->family == RAPT_FAMILY_PEAK || row->family == RAPT_FAMILY_MAP || row->family == RAPT_FAMILY_ROUTE ||
-            row->family == RAPT_FAMILY_STATE || row->dtypes == 0 || !strstr(row->name, named))
+            row->family == RAPT_FAMILY_STATE || row->family == RAPT_FAMILY_SCAN || row->dtypes == 0 || !strstr(row->name, named))
             continue; /* not attention, or not asked for */
         if (!all_rows && (done[row->family][one_dtype(row)] || rapt_quirk(row, &the_rig.device->caps) != NULL))
             continue; /* one is enough; or never chosen here, as this driver's compiler takes minutes for it */

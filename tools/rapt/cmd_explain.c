@@ -92,6 +92,7 @@ int tool_explain_command(int argc, char **argv)
         "rapt explain --shape 1,8,8,1024,1024,576,512 --caps floor",
         "rapt explain --q Q.npy --k K.npy --v V.npy --causal --kernel NAME",
         "rapt explain neighborhood --shape 1,8,8,64,64,64 --kernel-size 7x7",
+        "rapt explain scan --op linear --shape 1,1,65536,64",
         NULL,
     };
     const tool_option grid_options[] = {
@@ -129,11 +130,13 @@ int tool_explain_command(int argc, char **argv)
     const char *words[1];
     size_t count;
     int code;
+    if (argc > 1 && strcmp(argv[1], "scan") == 0)
+        return tool_explain_scan(argc - 1, argv + 1);
     o.problem.grid.used = argc > 1 && strcmp(argv[1], "neighborhood") == 0;
     if (!tool_arguments(argc, argv, o.problem.grid.used ? &grid_usage : &usage, words, 1, &count, &code))
         return code;
     if (count == 1 && !o.problem.grid.used && strcmp(words[0], "attention") != 0)
-        return tool_error(TOOL_BAD_INPUT, "unknown operator '%.60s'; attention and neighborhood are what there is", words[0]);
+        return tool_error(TOOL_BAD_INPUT, "unknown operator '%.60s'; attention, neighborhood and scan are what there is", words[0]);
     if (!o.problem.shape && !o.problem.q && o.problem.grid.used)
         return tool_error(TOOL_BAD_INPUT, "--shape B,HQ,HKV,X[,Y[,Z]],D[,DV] is missing (or --q, --k and --v)");
     if (!o.problem.shape && !o.problem.q)

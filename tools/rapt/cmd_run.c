@@ -316,6 +316,7 @@ static const char *const examples[] = {
     "rapt run neighborhood --help",
     "rapt run linear --help",
     "rapt run route --help",
+    "rapt run scan --help",
     "rapt run system --help",
     NULL,
 };
@@ -385,15 +386,17 @@ int tool_run(int argc, char **argv)
         return tool_run_linear(argc - 1, argv + 1);
     if (argc > 1 && strcmp(argv[1], "route") == 0)
         return tool_run_route(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "scan") == 0)
+        return tool_run_scan(argc - 1, argv + 1);
     o.problem.grid.used = argc > 1 && strcmp(argv[1], "neighborhood") == 0;
     if (!tool_arguments(argc, argv, o.problem.grid.used ? &grid_usage : &usage, words, 1, &count, &code))
         return code;
     if (count == 0)
         return tool_error(TOOL_BAD_INPUT,
-                          "which operator? rapt run attention .., neighborhood .., linear .., route .., or system NAME ..");
+                          "which operator? rapt run attention .., neighborhood .., linear .., route .., scan .., or system NAME ..");
     if (!o.problem.grid.used && strcmp(words[0], "attention") != 0)
         return tool_error(TOOL_BAD_INPUT,
-                          "unknown operator '%.60s'; attention, neighborhood, linear, route, or system NAME, is what there is",
+                          "unknown operator '%.60s'; attention, neighborhood, linear, route, scan, or system NAME, is what there is",
                           words[0]);
     if (!o.out)
         return tool_error(TOOL_BAD_INPUT, "--out FILE is missing");
