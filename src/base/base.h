@@ -76,14 +76,31 @@ static inline uint64_t rapt_align_up(uint64_t x, uint64_t align) { return (x + a
 static inline uint64_t rapt_div_up(uint64_t x, uint64_t y) { return x / y + (x % y != 0); }
 static inline bool rapt_is_pow2(uint64_t x) { return x != 0 && (x & (x - 1)) == 0; }
 
-/* ---- Threads: a mutex, and monotonic time. */
+/* ---- Threads: mutexes, conditions, threads, and monotonic time. */
 typedef struct rapt_mutex {
     void *opaque[8];
 } rapt_mutex;
+typedef struct rapt_cond {
+    void *opaque[8];
+} rapt_cond;
+typedef struct rapt_thread {
+    void *opaque[2];
+    void (*run)(void *user);
+    void *user;
+} rapt_thread;
 bool rapt_mutex_init(rapt_mutex *mutex);
 void rapt_mutex_destroy(rapt_mutex *mutex);
 void rapt_mutex_lock(rapt_mutex *mutex);
 void rapt_mutex_unlock(rapt_mutex *mutex);
+bool rapt_cond_init(rapt_cond *cond);
+void rapt_cond_destroy(rapt_cond *cond);
+/* Gives the mutex back, waits until it is woken or for `ns` (UINT64_MAX: without an end), and takes it again. May wake early. */
+void rapt_cond_wait(rapt_cond *cond, rapt_mutex *mutex, uint64_t ns);
+void rapt_cond_wake_all(rapt_cond *cond);
+/* Runs thread->run(thread->user), both set by the caller, in a thread of its own; *thread must stay where it is until it is
+ * joined. */
+bool rapt_thread_start(rapt_thread *thread);
+void rapt_thread_join(rapt_thread *thread);
 uint64_t rapt_now_ns(void);
 
 /* ---- Files and libraries, the few that librapt needs on every platform. */
