@@ -214,7 +214,7 @@ static rapt_status transfer_objects(rapt_device *device, rapt_error *error)
  * buffer. */
 static rapt_status transfer_wait(rapt_device *device, rapt_error *error)
 {
-    rapt_status status = rapt_fence_wait(device, device->transfer_fence, TRANSFER_TIMEOUT_NS, error);
+    rapt_status status = rapt_fence_wait(device, device->transfer_fence, device->transfer_timeout, error);
     if (status == RAPT_OK)
         device->transfer_pending = false;
     return status;
@@ -402,8 +402,27 @@ static rapt_status staged_copy(rapt_buffer *buffer, uint64_t offset, uint64_t by
     return RAPT_OK;
 }
 
+/* Begins and ends the use of the transfer's objects, each wait of which is to end after `timeout`. */
+static void transfer_lock(rapt_device *device, uint64_t timeout)
+{
+    rapt_mutex_lock(&device->transfer_lock);
+    device->transfer_timeout = timeout;
+}
+
 rapt_status rapt_buffer_upload(rapt_buffer *buffer, uint64_t offset, const void *data, uint64_t bytes,
                                rapt_error *error)
+{
+    return rapt_buffer_upload_within(buffer, offset, data, bytes, TRANSFER_TIMEOUT_NS, error);
+}
+
+rapt_status rapt_buffer_download(rapt_buffer *buffer, uint64_t offset, void *data, uint64_t bytes,
+                                 rapt_error *error)
+{
+    return rapt_buffer_download_within(buffer, offset, data, bytes, TRANSFER_TIMEOUT_NS, error);
+}
+
+rapt_status rapt_buffer_upload_within(rapt_buffer *buffer, uint64_t offset, const void *data, uint64_t bytes,
+                                      uint64_t timeout, rapt_error *error)
 {
     rapt_status status = check_range(buffer, offset, bytes, "rapt_buffer_upload", error);
     if (status != RAPT_OK || bytes == 0)
@@ -411,7 +430,7 @@ rapt_status rapt_buffer_upload(rapt_buffer *buffer, uint64_t offset, const void 
     if (data == NULL)
         return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_buffer_upload: data is NULL");
     rapt_device *device = buffer->device;
-    rapt_mutex_lock(&device->transfer_lock);
+    transfer_lock(device, timeout);
     if (buffer->mapped != NULL) {
         /* Work in flight may still read what is about to be overwritten. */
         if (rapt_queue_submitted(device) != device->drained)
@@ -427,8 +446,8 @@ rapt_status rapt_buffer_upload(rapt_buffer *buffer, uint64_t offset, const void 
     return status;
 }
 
-rapt_status rapt_buffer_download(rapt_buffer *buffer, uint64_t offset, void *data, uint64_t bytes,
-                                 rapt_error *error)
+rapt_status rapt_buffer_download_within(rapt_buffer *buffer, uint64_t offset, void *data, uint64_t bytes,
+                                        uint64_t timeout, rapt_error *error)
 {
     rapt_status status = check_range(buffer, offset, bytes, "rapt_buffer_download", error);
     if (status != RAPT_OK || bytes == 0)
@@ -436,7 +455,7 @@ rapt_status rapt_buffer_download(rapt_buffer *buffer, uint64_t offset, void *dat
     if (data == NULL)
         return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_buffer_download: data is NULL");
     rapt_device *device = buffer->device;
-    rapt_mutex_lock(&device->transfer_lock);
+    transfer_lock(device, timeout);
     if (buffer->mapped != NULL) {
         /* Always: work that the app recorded and submitted itself is not in our count. */
         status = drain(device, error);
@@ -464,7 +483,7 @@ rapt_status rapt_buffer_fill(rapt_buffer *buffer, uint64_t offset, uint64_t byte
     if (bytes == 0)
         return RAPT_OK;
     rapt_device *device = buffer->device;
-    rapt_mutex_lock(&device->transfer_lock);
+    transfer_lock(device, TRANSFER_TIMEOUT_NS);
     if (buffer->mapped != NULL) {
         if (rapt_queue_submitted(device) != device->drained)
             status = drain(device, error);
@@ -496,7 +515,7 @@ rapt_status rapt_device_executes(rapt_device *device, bool *executes, rapt_error
 {
     const uint32_t pattern = 0x72617074u;
     *executes = false;
-    rapt_mutex_lock(&device->transfer_lock);
+    transfer_lock(device, TRANSFER_TIMEOUT_NS);
     /* In the staging buffer, which lives as long as the device: if the wait fails, it may be written later.
      */
     rapt_status status = staging_for(device, sizeof pattern, error);

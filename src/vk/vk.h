@@ -115,6 +115,7 @@ struct rapt_device {
     VkCommandPool transfer_pool;
     VkCommandBuffer transfer_commands;
     VkFence transfer_fence;
+    uint64_t transfer_timeout; /* ns, of each wait of the transfer under way */
     bool transfer_pending; /* a transfer timed out: its fence must signal before the command buffer is used again */
     uint64_t drained;      /* the batches up to this one are known to be done */
     rapt_buffer *staging;
@@ -160,6 +161,13 @@ void rapt_memory_free(rapt_device *device, rapt_allocation *allocation);
 
 /* A buffer for rapt's own use: parameters, workspaces, staging, canaries. */
 rapt_status rapt_buffer_create_internal(rapt_device *device, uint64_t bytes, rapt_memory_use use, rapt_buffer **buffer,
+                                        rapt_error *error);
+
+/* rapt_buffer_upload and rapt_buffer_download with an end to each of their waits, in ns. After RAPT_ERROR_TIMEOUT the device may
+ * still be at the copy, but not in `data`. */
+rapt_status rapt_buffer_upload_within(rapt_buffer *buffer, uint64_t offset, const void *data, uint64_t bytes, uint64_t timeout,
+                                      rapt_error *error);
+rapt_status rapt_buffer_download_within(rapt_buffer *buffer, uint64_t offset, void *data, uint64_t bytes, uint64_t timeout,
                                         rapt_error *error);
 
 /* Under the queue's locks: submits one batch. Marks the device lost when it is. */
