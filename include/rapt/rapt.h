@@ -13,6 +13,7 @@
 #include <rapt/route.h>
 #include <rapt/runtime.h>
 #include <rapt/scan.h>
+#include <rapt/sched.h>
 #include <rapt/status.h>
 #include <rapt/system.h>
 #include <rapt/tensor.h>

@@ -1,0 +1,137 @@
+/* Groups of devices: making, asking, waiting, destroying. */
+#include "api/group.h"
+
+static rapt_status check_devices(rapt_device *const *devices, uint32_t count, rapt_error *error)
+{
+    if (devices == NULL || count < 1 || count > RAPT_GROUP_MAX)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "a group has 1 to %u devices, not %u", RAPT_GROUP_MAX,
+                         devices != NULL ? count : 0);
+    for (uint32_t i = 0; i < count; i++) {
+        if (devices[i] == NULL)
+            return rapt_fail(error, RAPT_ERROR_INVALID, "device %u of the group is NULL", i);
+        for (uint32_t k = 0; k < i; k++)
+            if (devices[i] == devices[k])
+                return rapt_fail(error, RAPT_ERROR_INVALID, "devices %u and %u of the group are the same", k, i);
+    }
+    return RAPT_OK;
+}
+
+rapt_status rapt_group_create(rapt_device *const *devices, uint32_t count, const rapt_group_options *given,
+                              rapt_group **out, rapt_error *error)
+{
+    rapt_group_options options = RAPT_GROUP_OPTIONS_INIT;
+    if (out == NULL)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_group_create: group is NULL");
+    *out = NULL;
+    rapt_status status = check_devices(devices, count, error);
+    if (status != RAPT_OK)
+        return status;
+    if (given != NULL && given->struct_size < sizeof options)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_group_options.struct_size is %u, expected %zu",
+                         given->struct_size, sizeof options);
+    if (given != NULL)
+        options = *given;
+    if (!(options.deadline_ms >= 0) || options.deadline_ms > 600000)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_group_options.deadline_ms is %g, must be 0 to 600,000",
+                         (double)options.deadline_ms);
+    if (options.parts > 1024)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_group_options.parts is %u, must be 0 to 1,024", options.parts);
+    const rapt_allocator *a = &devices[0]->runtime->allocator;
+    rapt_group *group = rapt_calloc(a, 1, sizeof *group);
+    if (group == NULL)
+        return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a group");
+    if (options.parts == 0)
+        options.parts = 8;
+    group->allocator = *a;
+    group->parts = options.parts;
+    group->timeout = (uint64_t)((options.deadline_ms > 0 ? (double)options.deadline_ms : 10000.0) * 1e6);
+    status = rapt_pool_create(a, devices, count, &options, &group->pool, error);
+    if (status != RAPT_OK) {
+        rapt_free(a, group, sizeof *group);
+        return status;
+    }
+    *out = group;
+    return RAPT_OK;
+}
+
+void rapt_group_trim(rapt_group *group, uint32_t member)
+{
+    rapt_group_seat *seat = &group->seats[member];
+    for (uint32_t i = 0; i < RAPT_PLACES; i++) {
+        rapt_buffer_destroy(&seat->places[i].buffer);
+        seat->places[i].call = 0;
+    }
+    if (seat->scratch != NULL)
+        rapt_free(&group->allocator, seat->scratch, seat->scratch_bytes);
+    seat->scratch = NULL;
+    seat->scratch_bytes = 0;
+}
+
+void rapt_group_destroy(rapt_group **handle)
+{
+    if (handle == NULL || *handle == NULL)
+        return;
+    rapt_group *group = *handle;
+    const rapt_allocator a = group->allocator;
+    const uint32_t count = rapt_pool_count(group->pool);
+    *handle = NULL;
+    rapt_pool_destroy(&group->pool);
+    for (uint32_t i = 0; i < count; i++)
+        rapt_group_trim(group, i);
+    rapt_free(&a, group, sizeof *group);
+}
+
+static rapt_status check_member(const rapt_group *group, uint32_t member, rapt_error *error)
+{
+    if (group == NULL)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "group is NULL");
+    if (member >= rapt_pool_count(group->pool))
+        return rapt_fail(error, RAPT_ERROR_INVALID, "there is no member %u, the group has %u", member,
+                         rapt_pool_count(group->pool));
+    return RAPT_OK;
+}
+
+rapt_status rapt_group_set_device(rapt_group *group, uint32_t member, rapt_device *device, rapt_error *error)
+{
+    rapt_status status = check_member(group, member, error);
+    for (uint32_t i = 0; status == RAPT_OK && device != NULL && i < rapt_pool_count(group->pool); i++)
+        if (i != member && rapt_pool_device(group->pool, i) == device)
+            return rapt_fail(error, RAPT_ERROR_INVALID, "the device is member %u already", i);
+    if (status == RAPT_OK) /* nobody first, so that what is kept on the old device is no one's when it goes */
+        status = rapt_pool_set_device(group->pool, member, NULL, error);
+    if (status != RAPT_OK)
+        return status;
+    rapt_group_trim(group, member);
+    return device != NULL ? rapt_pool_set_device(group->pool, member, device, error) : RAPT_OK;
+}
+
+uint32_t rapt_group_count(const rapt_group *group)
+{
+    return group != NULL ? rapt_pool_count(group->pool) : 0;
+}
+
+rapt_status rapt_group_describe(rapt_group *group, uint32_t member, rapt_group_member *out, rapt_error *error)
+{
+    rapt_status status = check_member(group, member, error);
+    if (status != RAPT_OK)
+        return status;
+    if (out == NULL || out->struct_size < sizeof *out)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_group_member.struct_size is %u, expected %zu",
+                         out != NULL ? out->struct_size : 0, sizeof *out);
+    rapt_pool_describe(group->pool, member, out);
+    return RAPT_OK;
+}
+
+rapt_status rapt_group_wait(rapt_group *group, uint64_t timeout, rapt_error *error)
+{
+    if (group == NULL)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "group is NULL");
+    return rapt_pool_wait(group->pool, timeout, error);
+}
+
+rapt_status rapt_group_attention(rapt_group *group, const rapt_attention_desc *desc,
+                                 const rapt_group_attention_args *args, rapt_error *error)
+{
+    rapt_status status = rapt_group_attention_begin(group, desc, args, error);
+    return status == RAPT_OK ? rapt_group_wait(group, UINT64_MAX, error) : status;
+}
