@@ -84,6 +84,8 @@ static void shared_make(const rapt_case *c, shared *s)
     s->args.bias_u = image(p, RAPT_OP_BIAS_U);
     s->args.bias_v = image(p, RAPT_OP_BIAS_V);
     s->args.block_mask = image(p, RAPT_OP_BLOCKS);
+    s->args.relative = image(p, RAPT_OP_RELATIVE);
+    s->args.decay = image(p, RAPT_OP_DECAY);
     s->args.out = s->out + p->operands[RAPT_OP_OUT].offset;
     s->args.lse = p->operands[RAPT_OP_LSE].bytes > 0 ? s->lse + p->operands[RAPT_OP_LSE].offset : NULL;
 }
@@ -106,6 +108,7 @@ static void alone(rapt_device *device, const rapt_check_problem *p, char **out, 
         [RAPT_OP_SINKS] = &args.sinks, [RAPT_OP_ALIBI] = &args.alibi, [RAPT_OP_KEY_BIAS] = &args.key_bias,
         [RAPT_OP_SEGMENTS] = &args.segments, [RAPT_OP_GATE] = &args.gate, [RAPT_OP_BIAS] = &args.bias,
         [RAPT_OP_BIAS_U] = &args.bias_u, [RAPT_OP_BIAS_V] = &args.bias_v, [RAPT_OP_BLOCKS] = &args.block_mask,
+        [RAPT_OP_RELATIVE] = &args.relative, [RAPT_OP_DECAY] = &args.decay,
     };
     for (int i = 0; i < RAPT_OP_COUNT; i++) {
         const rapt_check_operand *o = &p->operands[i];
@@ -161,6 +164,7 @@ static const rapt_case cases[] = {
     {"low-rank-rope", SHAPE(1, 2, 2, 300, 300, 32, 32), .dtype = RAPT_F32, .causal = true, .rank = 4, .rope = 1, .qk_norm = true},
     {"bias-queries", SHAPE(1, 1, 1, 400, 300, 32, 32), .dtype = RAPT_F32, .bias = 1, .gate = true, .alibi = true},
     {"blocks-queries", SHAPE(1, 2, 2, 640, 320, 32, 32), .dtype = RAPT_F32, .blocks = 1, .block_q = 48, .block_k = 32},
+    {"relative-queries", SHAPE(1, 2, 2, 300, 310, 32, 32), .dtype = RAPT_F32, .causal = true, .relative = 1, .decay = true},
     {"grid", SHAPE(2, 2, 2, 130, 130, 64, 64), .dtype = RAPT_F32, .grid = {2, {10, 13}, {5, 4}}},
     {"sigmoid", SHAPE(1, 4, 4, 30, 30, 32, 32), .dtype = RAPT_F32, .link = RAPT_LINK_SIGMOID},
 };

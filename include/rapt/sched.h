@@ -87,7 +87,7 @@ typedef struct rapt_group_attention_args {
     const void *user[RAPT_USER_BUFFERS];
     const void *sinks, *alibi, *key_bias, *segments;
     const void *gate, *bias, *bias_u, *bias_v;
-    const void *block_mask;
+    const void *block_mask, *relative, *decay;
 } rapt_group_attention_args;
 #define RAPT_GROUP_ATTENTION_ARGS_INIT {.struct_size = sizeof(rapt_group_attention_args)}
 

@@ -116,6 +116,8 @@ static rapt_slot *place_slot(rapt_attention_args *args, unsigned place)
         [RAPT_CUT_BIAS_U] = &args->bias_u,
         [RAPT_CUT_BIAS_V] = &args->bias_v,
         [RAPT_CUT_BLOCKS] = &args->block_mask,
+        [RAPT_CUT_RELATIVE] = &args->relative,
+        [RAPT_CUT_DECAY] = &args->decay,
         [RAPT_PLACE_CU_Q] = &args->cu_seqlens_q,
         [RAPT_PLACE_CU_K] = &args->cu_seqlens_k,
         [RAPT_PLACE_USER] = &args->user[0],
@@ -405,17 +407,34 @@ static rapt_status copy_desc(sharing *s, const rapt_attention_desc *desc, rapt_e
 /* The tensors' addresses, each there if the descriptor has it. */
 static rapt_status take_tensors(sharing *s, const rapt_group_attention_args *args, rapt_error *error)
 {
-    static const char *const names[RAPT_CUT_TENSORS] = {"q", "k", "v", "out", "lse", "sinks", "alibi", "key_bias",
-                                                        "segments", "gate", "bias", "bias_u", "bias_v", "block_mask"};
-    const void *const data[RAPT_CUT_TENSORS] = {args->q,        args->k,    args->v,    args->out,    args->lse,    args->sinks,     args->alibi,
-                                                args->key_bias, args->segments, args->gate, args->bias, args->bias_u, args->bias_v, args->block_mask};
+    const struct {
+        const char *name;
+        const void *data;
+    } tensors[RAPT_CUT_TENSORS] = {
+        [RAPT_CUT_Q] = {"q", args->q},
+        [RAPT_CUT_K] = {"k", args->k},
+        [RAPT_CUT_V] = {"v", args->v},
+        [RAPT_CUT_OUT] = {"out", args->out},
+        [RAPT_CUT_LSE] = {"lse", args->lse},
+        [RAPT_CUT_SINKS] = {"sinks", args->sinks},
+        [RAPT_CUT_ALIBI] = {"alibi", args->alibi},
+        [RAPT_CUT_KEY_BIAS] = {"key_bias", args->key_bias},
+        [RAPT_CUT_SEGMENTS] = {"segments", args->segments},
+        [RAPT_CUT_GATE] = {"gate", args->gate},
+        [RAPT_CUT_BIAS] = {"bias", args->bias},
+        [RAPT_CUT_BIAS_U] = {"bias_u", args->bias_u},
+        [RAPT_CUT_BIAS_V] = {"bias_v", args->bias_v},
+        [RAPT_CUT_BLOCKS] = {"block_mask", args->block_mask},
+        [RAPT_CUT_RELATIVE] = {"relative", args->relative},
+        [RAPT_CUT_DECAY] = {"decay", args->decay},
+    };
     for (unsigned i = 0; i < RAPT_CUT_TENSORS; i++) {
         const rapt_tensor *t = rapt_cut_tensor(&s->desc, i);
         if (t->dtype == RAPT_DTYPE_NONE || rapt_tensor_bytes(t) == 0)
             continue;
-        if (data[i] == NULL)
-            return rapt_fail(error, RAPT_ERROR_INVALID, "%s is NULL", names[i]);
-        s->data[i] = data[i];
+        if (tensors[i].data == NULL)
+            return rapt_fail(error, RAPT_ERROR_INVALID, "%s is NULL", tensors[i].name);
+        s->data[i] = tensors[i].data;
     }
     s->out[RAPT_CUT_OUT] = args->out;
     s->out[RAPT_CUT_LSE] = args->lse;

@@ -20,6 +20,8 @@ static const uint8_t axes[RAPT_CUT_TENSORS][RAPT_MAX_RANK] = {
     [RAPT_CUT_BIAS_U] = {AXIS_BATCH, AXIS_Q_HEAD, AXIS_QUERY},
     [RAPT_CUT_BIAS_V] = {AXIS_BATCH, AXIS_Q_HEAD, AXIS_KEY},
     [RAPT_CUT_BLOCKS] = {AXIS_BATCH, AXIS_Q_HEAD, AXIS_BLOCK_Q, AXIS_BLOCK_K},
+    [RAPT_CUT_RELATIVE] = {AXIS_Q_HEAD},
+    [RAPT_CUT_DECAY] = {AXIS_Q_HEAD},
 };
 
 rapt_tensor *rapt_cut_tensor(rapt_attention_desc *desc, unsigned tensor)
@@ -27,6 +29,7 @@ rapt_tensor *rapt_cut_tensor(rapt_attention_desc *desc, unsigned tensor)
     rapt_tensor *const all[RAPT_CUT_TENSORS] = {
         &desc->q,        &desc->k,    &desc->v,    &desc->out,    &desc->lse,    &desc->sinks,     &desc->alibi,
         &desc->key_bias, &desc->segments, &desc->gate, &desc->bias, &desc->bias_u, &desc->bias_v, &desc->block_mask,
+        &desc->relative, &desc->decay,
     };
     return all[tensor];
 }
@@ -62,6 +65,8 @@ const char *rapt_cut_refuses_queries(const rapt_attention_desc *desc, uint64_t *
         return "packed sequences are cut between sequences";
     if (desc->grid.rank > 0)
         return "the neighbourhoods of a grid are not ranges";
+    if (desc->place_width > 0)
+        return "with place_width every query stands at a key";
     if (desc->segments.dtype != RAPT_DTYPE_NONE)
         return "a query's segment is that of the key beside it";
     return rapt_cut_refuses_heads(desc);

@@ -6,11 +6,14 @@
 
 /* Tensors of a descriptor, in this order everywhere. */
 enum { RAPT_CUT_Q, RAPT_CUT_K, RAPT_CUT_V, RAPT_CUT_OUT, RAPT_CUT_LSE, RAPT_CUT_SINKS, RAPT_CUT_ALIBI, RAPT_CUT_KEY_BIAS,
-       RAPT_CUT_SEGMENTS, RAPT_CUT_GATE, RAPT_CUT_BIAS, RAPT_CUT_BIAS_U, RAPT_CUT_BIAS_V, RAPT_CUT_BLOCKS, RAPT_CUT_TENSORS };
+       RAPT_CUT_SEGMENTS, RAPT_CUT_GATE, RAPT_CUT_BIAS, RAPT_CUT_BIAS_U, RAPT_CUT_BIAS_V, RAPT_CUT_BLOCKS,
+       RAPT_CUT_RELATIVE, RAPT_CUT_DECAY, RAPT_CUT_TENSORS };
 static inline bool rapt_cut_is_output(unsigned tensor)
 {
     return tensor == RAPT_CUT_OUT || tensor == RAPT_CUT_LSE;
 }
+/* The size of the descriptor whose members are all known here: see tests/cut_test.c. */
+#define RAPT_CUT_KNOWN_DESC 1728
 /* Where the descriptor has one of them; its dtype is RAPT_DTYPE_NONE where it is absent. */
 rapt_tensor *rapt_cut_tensor(rapt_attention_desc *desc, unsigned tensor);
 
