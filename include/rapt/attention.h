@@ -70,6 +70,19 @@ typedef struct rapt_grid {
  * the device; each sequence is aligned by itself. Kernels clamp what they read from them, so bad entries cannot
  * reach outside the tensors. Rows outside every sequence are not written.
  *
+ * Key-value caches: set block_table, and keys and values lie in pages of a pool (PagedAttention, arXiv:2309.06180), with
+ *
+ * k    (pages, kv_heads, page_size, head_dim_qk), any strides
+ * v    (pages, kv_heads, page_size, head_dim_v)
+ *
+ * and nk = max_pages * page_size: key j of batch entry b is slot j % page_size of page block_table[b, j / page_size]. Pages may
+ * be shared, and come in any order. An entry that is not 0 .. pages - 1 is a hole: its keys are hidden, and nothing outside the
+ * pool is read. With k_lengths, paged or not, batch entry b has k_lengths[b] keys: the first ones of nk, which then is only what
+ * there is room for. Queries stand at the end of these: query i at position i + (k_lengths[b] - nq). Entries are clamped to
+ * 0 .. nk. A batch entry of no keys gives 0 and lse -inf. What unused slots, pages and entries hold reaches no output.
+ * Neither goes with packed sequences, a grid, QK-norm, rotary positions and low-rank biases: a cache holds keys as they
+ * are multiplied.
+ *
  * head_dim_qk and head_dim_v: 1 to 576, independent of each other.
  *
  * Order of effects: QK-norm, rotary positions, scale, soft cap, biases (dense, low-rank, key bias, ALiBi, relative),
@@ -194,6 +207,10 @@ typedef struct rapt_attention_desc {
                            * with softmax and place_width RMT's (softmax(Q K^T) * D) V (arXiv:2309.11523). Decays that join the
                            * softmax, as RMT's code has them, are alibi's with slopes -ln(decay). Not with a grid */
     uint32_t place_width; /* at most 2^29; a grid of two axes has its own */
+    rapt_tensor block_table;    /* (batch, max_pages) int32, entries of a line side by side: k and v lie in pages. See above */
+    uint32_t page_size;         /* keys of a page, 1 to 2^29, with block_table. Any size; some kernels take multiples of their
+                                 * own tile of keys only: 16, 32, 64 suit all */
+    rapt_tensor k_lengths;      /* (batch) int32: how many keys each batch entry has */
 } rapt_attention_desc;
 #define RAPT_ATTENTION_DESC_INIT {.struct_size = sizeof(rapt_attention_desc)}
 
@@ -207,7 +224,7 @@ typedef struct rapt_attention_args {
     rapt_slot user[RAPT_USER_BUFFERS]; /* as rapt_attention_desc.user has them; multiples of 4 bytes */
     rapt_slot sinks, alibi, key_bias, segments; /* those that the descriptor has; each at a multiple of 4 bytes */
     rapt_slot gate, bias, bias_u, bias_v;
-    rapt_slot block_mask, relative, decay; /* at multiples of 4 bytes */
+    rapt_slot block_mask, relative, decay, block_table, k_lengths; /* at multiples of 4 bytes */
 } rapt_attention_args;
 #define RAPT_ATTENTION_ARGS_INIT {.struct_size = sizeof(rapt_attention_args)}
 

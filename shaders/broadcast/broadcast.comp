@@ -125,8 +125,9 @@ const float RESCALE_STEP = 10.0;
 // Which rows see a key; without regard to segments, and with.
 #define SEES_PLACE(key)                                                                                        \
     (IS_WINDOW ? EITHER(LESS(RowLimits(key) - start, count), LESS(RowLimits(key), sinks)) : LESS(RowLimits(key), limit))
-#define SEES(key)                                                                                              \
+#define SEES_SEGMENT(key)                                                                                      \
     (IS_SEGMENTS ? BOTH(SEES_PLACE(key), SAME(segment, RowLimits(key_segment(w, KEY(key))))) : SEES_PLACE(key))
+#define SEES(key) (IS_PAGED ? BOTH(RowFlags(has_page), SEES_SEGMENT(key)) : SEES_SEGMENT(key))
 
 // Key c of a block, and which rows see it. A grid's keys are kept in arrays, as they are counted on from one to the next.
 #ifdef GRID
@@ -152,6 +153,11 @@ const float RESCALE_STEP = 10.0;
 #define ALL_SEE(block) (IS_LISTED ? tiles.whole : false)
 #else
 #define ALL_SEE(block) (IS_LISTED ? tiles.whole : all_see(first, last, block, BLOCK))
+#endif
+#ifdef GRID
+#define ALL_HAVE true
+#else
+#define ALL_HAVE (IS_PAGED ? has_page : true) // a page
 #endif
 
 void main()
@@ -254,6 +260,7 @@ void main()
     [[unroll]] for (uint e = 0u; e < ROW_LANES; e++)
         source[e] = strand * ROW_LANES + p.lane[e >> 2][e & 3u];
 
+    uint k_from = k_head_index(w), v_from = v_head_index(w); // where key 0 would be
 #ifdef GRID
     const uint end = idle ? 0u : grid.volume;
     uvec3 next_key = uvec3(0u);
@@ -271,16 +278,27 @@ void main()
     const Sight first = sight(w, row_query(row0)), last = sight(w, row_query(min(row0 + ROW_LANES * ROWS, rows) - 1u));
     const uint end = idle ? w.key_begin : sight_end(last);
     TileWalk tiles = tile_walk(w, tile, idle);
+    uint page_first = 0x80000000u; // the first key of the page that k_from and v_from are for: of none yet
+    bool has_page = true;
     [[dont_unroll]] for (uint block = next_tile(w, first, last, tiles, w.key_begin, BLOCK); block < end;
                          block = next_tile(w, first, last, tiles, block + BLOCK, BLOCK)) {
         const uint key0 = block + strand; // this strand's keys: key0 + c * STRANDS
+        if (IS_PAGED) { // a block lies in one page: its size is a multiple of BLOCK
+            if (block - page_first >= p.page_size) {
+                const uint number = block / p.page_size, entry = page_entry(page_line(w.batch), number);
+                page_first = number * p.page_size;
+                has_page = entry < p.pages;
+                k_from = k_head_index(w) + page_of_entry(entry) * p.k_stride_b - page_first * p.k_stride_s;
+                v_from = v_head_index(w) + page_of_entry(entry) * p.v_stride_b - page_first * p.v_stride_s;
+            }
+        }
 #endif
         Rows s[KEYS]; // scores, then weights
         RowFlags seen[KEYS];
         uint at[KEYS];
         [[unroll]] for (uint c = 0u; c < KEYS; c++) {
             s[c] = Rows(0.0);
-            at[c] = k_row_index(w, TOKEN(c));
+            at[c] = k_from + TOKEN(c) * p.k_stride_s;
         }
         [[unroll]] for (uint span = 0u; span < SPANS_QK; span++) {
             Texel k[KEYS];
@@ -335,7 +353,7 @@ void main()
         // to keep the scores of several keys in progress above, and the accumulators below in one stretch.
         Texel v[KEYS * SPANS_V];
         [[unroll]] for (uint c = 0u; c < KEYS; c++) {
-            at[c] = v_row_index(w, TOKEN(c));
+            at[c] = v_from + TOKEN(c) * p.v_stride_s;
             [[unroll]] for (uint span = 0u; span < SPANS_V; span++)
                 v[c * SPANS_V + span] = fetch_v(at[c], span * SPAN + lane * TEXEL);
         }
@@ -422,7 +440,7 @@ void main()
                 s[c] *= exp2(decay * distance[c]);
         }
 
-        if (!IS_WHOLE && !ALL_SEE(block)) { // some row does not see some key of this block
+        if (!IS_WHOLE && !(ALL_SEE(block) && ALL_HAVE)) { // some row does not see some key of this block
             // 0 * NaN is NaN: if V holds anything that is not finite here, add it key by key, in the same order, to the
             // rows that see it.
             uint odd = 0u;
@@ -439,9 +457,9 @@ void main()
                     uint key_token = token[0];
                     [[unroll]] for (uint i = 1u; i < KEYS; i++)
                         key_token = c == i ? token[i] : key_token;
-                    uint again = v_row_index(w, key_token);
+                    uint again = v_from + key_token * p.v_stride_s;
 #else
-                    uint again = v_row_index(w, KEY(key0 + c * STRANDS));
+                    uint again = v_from + KEY(key0 + c * STRANDS) * p.v_stride_s;
 #endif
                     [[unroll]] for (uint span = 0u; span < SPANS_V; span++) {
                         Texel t = fetch_v(again, span * SPAN + lane * TEXEL);

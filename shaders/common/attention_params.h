@@ -36,6 +36,8 @@
 #define RAPT_PARAM_PARTIAL 8u /* write (m, l, acc) of each key split instead of the output */
 #define RAPT_PARAM_WINDOW 16u /* only the keys p - window_left .. p + window_right, and the first sink_tokens */
 #define RAPT_PARAM_SOFT_CAP 32u
+#define RAPT_PARAM_PAGED 64u   /* keys and values lie in pages: see hook/pages.glsl */
+#define RAPT_PARAM_RAGGED 128u /* each batch entry has a number of keys of its own, at most nk */
 #define RAPT_PARAM_LISTED 1024u /* query tiles visit the tiles of keys of their lists alone; see hook/tiles.glsl */
 #define RAPT_PARAM_BLOCKS 2048u /* there is a block mask, which a key asks where its tile is not whole */
 /* What lies in the extra operand: float32 vectors, and int32 segments. In this order wherever they are counted. */
@@ -69,8 +71,8 @@
 #define RAPT_BIND_OUT 4  /* output, or the partial accumulators when RAPT_PARAM_PARTIAL */
 #define RAPT_BIND_LSE 5  /* log-sum-exp, or the partial (m, l) when RAPT_PARAM_PARTIAL */
 #define RAPT_BIND_CU_Q 6 /* cu_seqlens of q, int32[sequences + 1]; or the dense bias, which goes without */
-#define RAPT_BIND_CU_K 7
-#define RAPT_BIND_EXTRA 8 /* sinks, ALiBi slopes, key biases, segments, block masks: one of them, or several packed, before lists of tiles */
+#define RAPT_BIND_CU_K 7 /* or the numbers of keys of batch entries, int32[batch] */
+#define RAPT_BIND_EXTRA 8 /* sinks, ALiBi slopes, key biases, segments, block masks, tables of pages: one of them, or several packed, before lists of tiles */
 #define RAPT_BIND_TEXEL_K 9 /* uniform texel buffer over K's window */
 #define RAPT_BIND_TEXEL_V 10
 #define RAPT_BIND_TEXEL_Q 11
@@ -173,6 +175,10 @@
     RAPT_UINT lists_pitch;                                                                                   \
     RAPT_UINT list_rows; /* query rows and keys of a listed tile */                                           \
     RAPT_UINT list_keys;                                                                                     \
+    RAPT_UINT x_pages; /* tables of pages in the extra operand, a line for each batch entry */                \
+    RAPT_UINT x_pages_stride_b;                                                                              \
+    RAPT_UINT page_size; /* keys */                                                                          \
+    RAPT_UINT pages;     /* in the pool, at least 1 */                                                       \
     RAPT_LANES(lane); /* 0, 1, .. 15 read from memory, for shuffles a compiler must not fold */
 
 /* Behind them, and known to kernels with code of the app only. */

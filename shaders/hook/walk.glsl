@@ -55,6 +55,7 @@ layout(constant_id = 31) const uint user_group = 1u;
 #define IS_AWAY false
 #define IS_LISTED false
 #define IS_BLOCKS false
+#define IS_PAGED false
 #elif defined(EXTRAS)
 const bool IS_SINKS = (EXTRAS & RAPT_PARAM_SINKS) != 0u;
 const bool IS_ALIBI = (EXTRAS & RAPT_PARAM_ALIBI) != 0u;
@@ -74,6 +75,7 @@ const bool IS_BIASED = (EXTRAS & (RAPT_PARAM_BIAS | RAPT_PARAM_ALIBI | RAPT_PARA
 const bool IS_AWAY = (EXTRAS & (RAPT_PARAM_ALIBI | RAPT_PARAM_RELATIVE | RAPT_PARAM_DECAY)) != 0u;
 const bool IS_LISTED = (EXTRAS & RAPT_PARAM_LISTED) != 0u;
 const bool IS_BLOCKS = (EXTRAS & RAPT_PARAM_BLOCKS) != 0u;
+const bool IS_PAGED = (EXTRAS & RAPT_PARAM_PAGED) != 0u;
 #else
 #define IS_SINKS ((p.flags & RAPT_PARAM_SINKS) != 0u)
 #define IS_ALIBI ((p.flags & RAPT_PARAM_ALIBI) != 0u)
@@ -88,6 +90,15 @@ const bool IS_BLOCKS = (EXTRAS & RAPT_PARAM_BLOCKS) != 0u;
 #define IS_AWAY (IS_ALIBI || IS_RELATIVE || IS_DECAY)
 #define IS_LISTED ((p.flags & RAPT_PARAM_LISTED) != 0u)
 #define IS_BLOCKS ((p.flags & RAPT_PARAM_BLOCKS) != 0u)
+#define IS_PAGED ((p.flags & RAPT_PARAM_PAGED) != 0u)
+#endif
+// Keys of a batch entry that count: k_lengths, bound where cu_seqlens_k would be.
+#ifdef NO_VARLEN
+#define IS_RAGGED false
+#elif defined(EXTRAS)
+const bool IS_RAGGED = (EXTRAS & RAPT_PARAM_RAGGED) != 0u;
+#else
+#define IS_RAGGED ((p.flags & RAPT_PARAM_RAGGED) != 0u)
 #endif
 
 struct Walk {
@@ -152,6 +163,10 @@ Walk walk_begin(uint bh, uint split)
         length_k = k.y;
         w.nk = min(k.y, p.nk);
     }
+    if (IS_RAGGED) {
+        length_k = min(uint(max(cu_seqlens_k[pc.ck_base + w.batch], 0)), p.nk);
+        w.nk = length_k;
+    }
 #endif
     // Where queries stand follows from a sequence's true length, even if it is longer than what the grid was made for.
     // Lengths, offset and window are at most 2^29 each: nothing overflows.
@@ -184,6 +199,8 @@ struct Sight {
 };
 
 uint batch_or_zero(Walk w) { return IS_VARLEN ? 0u : w.batch; }
+
+#include "hook/pages.glsl"
 
 // The segment of a key of the sequence. Keys that are loaded lie below key_end.
 uint key_segment(Walk w, uint key)
@@ -223,6 +240,8 @@ bool sees(Walk w, Sight s, uint key)
     bool seen = IS_WINDOW ? key - s.start < s.limit - s.start || key < s.sinks : key < s.limit;
     if (IS_SEGMENTS)
         seen = seen && key_segment(w, min(key, w.key_end - 1u)) == s.segment;
+    if (IS_PAGED)
+        seen = key_has_page(page_line(w.batch), min(key, w.key_end - 1u)) && seen;
     return seen;
 }
 
@@ -262,13 +281,24 @@ uint q_row_index(Walk w, uint head, uint query)
     return pc.q_base + batch_or_zero(w) * p.q_stride_b + (head * p.heads_q / p.heads_out) * p.q_stride_h +
            (w.q_first + query) * p.q_stride_s;
 }
+// The first keys and values of the workgroup's head: of its sequence, or of page 0.
+uint k_head_index(Walk w)
+{
+    uint first = pc.k_base + w.head_kv * p.k_stride_h;
+    return IS_PAGED ? first : first + batch_or_zero(w) * p.k_stride_b + w.k_first * p.k_stride_s;
+}
+uint v_head_index(Walk w)
+{
+    uint first = pc.v_base + w.head_kv * p.v_stride_h;
+    return IS_PAGED ? first : first + batch_or_zero(w) * p.v_stride_b + w.k_first * p.v_stride_s;
+}
 uint k_row_index(Walk w, uint key)
 {
-    return pc.k_base + batch_or_zero(w) * p.k_stride_b + w.head_kv * p.k_stride_h + (w.k_first + key) * p.k_stride_s;
+    return k_head_index(w) + key_offset(page_line(w.batch), key, p.k_stride_b, p.k_stride_s);
 }
 uint v_row_index(Walk w, uint key)
 {
-    return pc.v_base + batch_or_zero(w) * p.v_stride_b + w.head_kv * p.v_stride_h + (w.k_first + key) * p.v_stride_s;
+    return v_head_index(w) + key_offset(page_line(w.batch), key, p.v_stride_b, p.v_stride_s);
 }
 uint o_row_index(Walk w, uint head, uint query)
 {

@@ -54,7 +54,8 @@ uint q_row[LANE_ROWS];       // where its rows of q start
 #if STAGE
 uint stage_q_row[(TILE_ROWS * CHUNK + WG_SIZE - 1) / WG_SIZE]; // and those that it copies
 #endif
-uint k_start, v_start;       // where key 0 of k and v is
+uint k_start, v_start;       // where key 0 of k and v is, or with pages (hook/pages.glsl) slot 0 of page 0
+uint pages_line;             // and the table of pages
 vec4 acc[LANE_ROWS * COLUMNS];
 
 uint tile_row(uint r) { return lane_group + LANE_GROUPS * r; }
@@ -120,8 +121,9 @@ void main()
         stage_q_row[i] = units(q_row_index(w, row_head(w, row), row_query(row)));
     }
 #endif
-    k_start = units(k_row_index(w, 0u));
-    v_start = units(v_row_index(w, 0u));
+    k_start = units(k_head_index(w));
+    v_start = units(v_head_index(w));
+    pages_line = page_line(w.batch);
 #ifdef GRID
     uint some_row_sees = grid.volume;
 #else
@@ -158,6 +160,9 @@ void main()
 #else
         bool whole = ALL_SEE(key0) && (IS_SCORED || p.scale_log2 > 0.0);
 #endif
+
+        if (IS_PAGED)
+            whole = keys_have_pages(pages_line, key0, min(key0 + TILE_KEYS, w.key_end)) && whole;
 
         float s[LANE_ROWS * 4];
         [[unroll]] for (uint i = 0; i < LANE_ROWS * 4; i++)

@@ -99,7 +99,8 @@ rapt_status rapt_attention_bind(rapt_plan *plan, const rapt_attention_args *args
         {"bias_v", RAPT_ROLE_FACTOR_K, &args->bias_v, p->factor[1].bytes, p->factor[1].align, false},
         {"v", RAPT_ROLE_V, &args->v, p->bytes[RAPT_T_V], p->align[RAPT_T_V], false},
         {"cu_seqlens_q", RAPT_ROLE_CU_Q, &args->cu_seqlens_q, cu_bytes, 4, false},
-        {"cu_seqlens_k", RAPT_ROLE_CU_K, &args->cu_seqlens_k, cu_bytes, 4, false},
+        {p->ragged ? "k_lengths" : "cu_seqlens_k", RAPT_ROLE_CU_K, p->ragged ? &args->k_lengths : &args->cu_seqlens_k,
+         p->ragged ? p->batch * 4 : cu_bytes, 4, false},
         {"out", RAPT_ROLE_OUT, &args->out, p->bytes[RAPT_T_OUT], p->align[RAPT_T_OUT], true},
         {"lse", RAPT_ROLE_LSE, &args->lse, p->lse && !p->lse_hidden ? p->bytes[RAPT_T_LSE] : 0, p->align[RAPT_T_LSE], true},
         {"sinks", RAPT_ROLE_SINKS, &args->sinks, p->extra[RAPT_X_SINKS].bytes, 4, false},
@@ -109,6 +110,7 @@ rapt_status rapt_attention_bind(rapt_plan *plan, const rapt_attention_args *args
         {"relative", RAPT_ROLE_RELATIVE, &args->relative, p->extra[RAPT_X_RELATIVE].bytes, 4, false},
         {"decay", RAPT_ROLE_WEIGHT_DECAY, &args->decay, p->extra[RAPT_X_DECAY].bytes, 4, false},
         {"block_mask", RAPT_ROLE_BLOCK_MASK, &args->block_mask, p->extra[RAPT_X_BLOCKS].bytes, 4, false},
+        {"block_table", RAPT_ROLE_BLOCK_TABLE, &args->block_table, p->extra[RAPT_X_PAGES].bytes, 4, false},
         {"gate", RAPT_ROLE_GATE, &args->gate, p->bytes[RAPT_T_GATE], p->align[RAPT_T_GATE], false},
         {"bias", RAPT_ROLE_BIAS, &args->bias, p->bytes[RAPT_T_BIAS], RAPT_MAX(p->align[RAPT_T_BIAS], 4), false},
         {"workspace", RAPT_ROLE_PART_ACC, &args->workspace, workspace, 256, true},
@@ -120,7 +122,7 @@ rapt_status rapt_attention_bind(rapt_plan *plan, const rapt_attention_args *args
     rapt_bound bound[RAPT_ROLE_COUNT] = {{NULL, 0}};
     rapt_status status;
     status = rapt_bind_slots(plan, slots, RAPT_COUNT(slots), bound, error);
-    for (unsigned x = RAPT_ROLE_SINKS; x <= RAPT_ROLE_BLOCK_MASK && !plan->extras.packed; x++)
+    for (unsigned x = RAPT_ROLE_SINKS; x <= RAPT_ROLE_BLOCK_TABLE && !plan->extras.packed; x++)
         if (bound[x].buffer != NULL)
             bound[RAPT_ROLE_EXTRA] = bound[x]; /* the only one */
     if (status != RAPT_OK)

@@ -31,7 +31,7 @@ static rapt_status plan_or_refusal(rapt_device *device, const rapt_caps *caps, c
     plan->device = device;
     if (desc->tile_lists == RAPT_TILE_LISTS_CHOOSE && !problem.blocks && !rapt_lists_fit(&problem, caps))
         problem.mask_tiles = false;
-    const rapt_user_operands operands = {problem.varlen, rapt_problem_has_extra_operand(&problem) || problem.bias,
+    const rapt_user_operands operands = {problem.varlen || problem.ragged, rapt_problem_has_extra_operand(&problem) || problem.bias,
                                          problem.bias};
     status = rapt_user_code_make(&plan->allocator, desc, operands, &plan->user_code, error);
     const rapt_compiler_api *compiler;

@@ -25,7 +25,18 @@ typedef struct probe_case {
     uint64_t heads_q, heads_kv, heads_out, sequences;
     uint64_t nq, nk;         /* of one sequence */
     uint64_t begin_q, begin_k; /* varlen: first rows of the second sequence; 0 and 0 else */
+    uint64_t room;             /* keys that there is room for in one sequence; nk but for k_lengths */
 } probe_case;
+
+/* Pages of keys come in descending order, behind one that nobody uses; the second one is missing. */
+static bool key_is_there(const probe_case *c, uint64_t key)
+{
+    return c->desc.page_size == 0 || key / c->desc.page_size != 1;
+}
+static int32_t page_of(const probe_case *c, uint64_t number)
+{
+    return number == 1 ? -1 : (int32_t)(c->desc.k.size[0] - 1 - number);
+}
 
 /* Whether the plan's main kernel was made for keys that fill whole tiles. */
 static bool whole_keys(const rapt_plan *plan)
@@ -75,7 +86,7 @@ static void make_blocks(const rapt_plan *plan, probe_case *c)
         return;
     d->block_q = (uint32_t)RAPT_MAX(row->rows_per_tile / plan->group, 1) + 1;
     d->block_k = RAPT_MAX(row->keys_per_tile, 3);
-    const uint64_t lines = rapt_div_up(c->nq, d->block_q), pitch = rapt_div_up(c->nk, d->block_k);
+    const uint64_t lines = rapt_div_up(c->nq, d->block_q), pitch = rapt_div_up(c->room, d->block_k);
     d->block_mask = (rapt_tensor){.dtype = RAPT_I32, .rank = 4, .size = {1, c->heads_q, lines, pitch},
                                   .stride = {0, (int64_t)(lines * pitch), (int64_t)pitch, 1}};
 }
@@ -122,7 +133,7 @@ static float factor_v(uint64_t i)
 static const rapt_tensor *extra_tensor(const rapt_attention_desc *d, unsigned extra)
 {
     const rapt_tensor *const tensors[RAPT_X_COUNT] = {&d->sinks,    &d->alibi, &d->key_bias,  &d->segments,
-                                                      &d->relative, &d->decay, &d->block_mask};
+                                                      &d->relative, &d->decay, &d->block_mask, &d->block_table};
     return tensors[extra];
 }
 
@@ -170,6 +181,41 @@ static void make_grid(const rapt_plan *plan, unsigned shrink, bool whole, probe_
     c->nk = c->nq;
 }
 
+/* Room for more keys than there are, and pages, as the plan has them. */
+static void make_room(const rapt_plan *plan, probe_case *c)
+{
+    const rapt_problem *p = &plan->problem;
+    const rapt_kernel_row *row = plan->pipelines[0].row;
+    c->room = c->nk;
+    if (p->ragged)
+        c->room += 5;
+    if (!p->paged)
+        return;
+    c->desc.page_size = row->supports & RAPT_ROW_PAGED ? row->keys_per_tile / 4 + 1 : row->keys_per_tile;
+    c->room = rapt_align_up(c->room, c->desc.page_size);
+    c->nk = p->ragged ? c->nk : c->room;
+}
+
+/* The tensors of a cache; k and v are there. */
+static void make_cache(const rapt_plan *plan, probe_case *c)
+{
+    rapt_attention_desc *d = &c->desc;
+    if (plan->problem.ragged)
+        d->k_lengths = (rapt_tensor){.dtype = RAPT_I32, .rank = 1, .size = {1}, .stride = {1}};
+    if (!plan->problem.paged)
+        return;
+    const uint64_t numbers = c->room / d->page_size, pages = numbers + 1;
+    d->block_table = (rapt_tensor){.dtype = RAPT_I32, .rank = 2, .size = {1, numbers}, .stride = {(int64_t)numbers, 1}};
+    rapt_tensor *const tensors[] = {&d->k, &d->v};
+    for (unsigned i = 0; i < RAPT_COUNT(tensors); i++) {
+        rapt_tensor *t = tensors[i];
+        t->size[0] = pages;
+        t->size[2] = d->page_size;
+        t->stride[1] = t->stride[2] * (int64_t)t->size[2];
+        t->stride[0] = t->stride[1] * (int64_t)t->size[1];
+    }
+}
+
 /* The smallest problem that exercises tiles, tails and the plan's own constants. `shrink` halves it so many times:
  * a device that binds very little may hold no more of a tile than the plan itself touches. */
 static void make_case(const rapt_plan *plan, unsigned shrink, probe_case *c)
@@ -190,9 +236,10 @@ static void make_case(const rapt_plan *plan, unsigned shrink, probe_case *c)
     make_grid(plan, shrink, whole_keys(plan), c);
     if (p->place_width > 0) /* every query stands at a key */
         c->nq = RAPT_MIN(c->nq, c->nk);
+    make_room(plan, c);
     c->begin_q = p->varlen ? c->nq : 0;
     c->begin_k = p->varlen ? c->nk : 0;
-    uint64_t tokens_q = c->nq * c->sequences, tokens_k = c->nk * c->sequences;
+    uint64_t tokens_q = c->nq * c->sequences, tokens_k = c->room * c->sequences;
     rapt_attention_desc *d = &c->desc;
     d->struct_size = sizeof *d;
     d->flags = (p->causal ? RAPT_ATTENTION_CAUSAL : 0) | (p->window ? RAPT_ATTENTION_WINDOW : 0);
@@ -246,6 +293,7 @@ static void make_case(const rapt_plan *plan, unsigned shrink, probe_case *c)
         t->stride[0] = (int64_t)(pitch * tensors[i].tokens * tensors[i].heads);
         t->align = plan->aligned ? 16 : 4;
     }
+    make_cache(plan, c);
     d->lse = (rapt_tensor){.dtype = RAPT_F32, .rank = 3, .size = {1, c->heads_out, tokens_q},
                            .stride = {(int64_t)(c->heads_out * tokens_q), (int64_t)tokens_q, 1}};
     d->sequences = p->varlen ? (uint32_t)c->sequences : 0;
@@ -260,12 +308,21 @@ static uint64_t element(const rapt_tensor *t, uint64_t head, uint64_t row)
     return head * (uint64_t)t->stride[1] + row * (uint64_t)t->stride[2];
 }
 
+/* The same of a key of k, or of its value, which is there. */
+static uint64_t key_element(const probe_case *c, const rapt_tensor *t, uint64_t head, uint64_t key)
+{
+    const uint64_t size = c->desc.page_size;
+    if (size == 0)
+        return element(t, head, key);
+    return (uint64_t)page_of(c, key / size) * (uint64_t)t->stride[0] + element(t, head, key % size);
+}
+
 /* What a probe runs on and what came back. */
 typedef struct probe_run {
     const probe_case *c;
     const rapt_plan *plan;
     rapt_buffer *buffers[7]; /* q, k, v, out, lse, cu_seqlens, workspace */
-    rapt_buffer *extras[RAPT_X_COUNT], *gate, *bias, *factors[2];
+    rapt_buffer *extras[RAPT_X_COUNT], *gate, *bias, *factors[2], *lengths;
     uint64_t bytes[7];
     uint8_t *data[5];
     double *q, *k;     /* as attention sees them: (head, token, element) without gaps */
@@ -279,6 +336,12 @@ typedef struct probe_run {
 static uint64_t rows_of(const rapt_tensor *t)
 {
     return t->size[0] * t->size[1] * t->size[2];
+}
+
+/* Keys of all sequences, those for which there is but room aside. */
+static uint64_t key_count(const probe_case *c)
+{
+    return c->nk * c->sequences;
 }
 
 static uint64_t result_rows(const probe_case *c)
@@ -326,14 +389,14 @@ static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, ui
         max = sink;
     for (uint64_t j = 0; j < c->nk; j++) {
         scores[j] = -INFINITY;
-        if (!rapt_problem_sees(&r->plan->problem, place, (int64_t)j) ||
+        if (!rapt_problem_sees(&r->plan->problem, place, (int64_t)j) || !key_is_there(c, j) ||
             (segments && (place < 0 || extra_segment(k0 + j) != extra_segment(k0 + (uint64_t)place))) ||
             (r->plan->problem.blocks &&
              !probe_block(rapt_block_element(&r->plan->problem, sequence, head_q, query, j))) ||
             (d->mask_mod[0] != NULL && !probe_mask(sequence, head, query, j)))
             continue;
         visible++;
-        const double *k = r->k + (kv * d->k.size[2] + k0 + j) * dim_qk;
+        const double *k = r->k + (kv * key_count(c) + k0 + j) * dim_qk;
         double s = 0;
         for (uint64_t x = 0; x < dim_qk; x++)
             s += q[x] * k[x];
@@ -343,9 +406,9 @@ static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, ui
                                               (d->key_bias.size[1] > 1 ? head_q : 0) * d->key_bias.size[2] + k0 + j);
         for (uint64_t x = 0; x < d->bias_u.size[3]; x++)
             scores[j] += (double)factor_u((head_q * d->q.size[2] + qrow) * d->bias_u.size[3] + x) *
-                         (double)factor_v(((d->bias_v.size[1] > 1 ? kv : 0) * d->k.size[2] + k0 + j) * d->bias_v.size[3] + x);
+                         (double)factor_v(((d->bias_v.size[1] > 1 ? kv : 0) * d->bias_v.size[2] + k0 + j) * d->bias_v.size[3] + x);
         if (d->bias.dtype != RAPT_DTYPE_NONE)
-            scores[j] += (double)bias_number((head_q * c->nq + query) * c->nk + j);
+            scores[j] += (double)bias_number((head_q * c->nq + query) * c->room + j);
         if (d->alibi.dtype != RAPT_DTYPE_NONE)
             scores[j] -= (double)extra_number(RAPT_X_ALIBI, head_q) *
                          (double)rapt_problem_distance(&r->plan->problem, place, (int64_t)j);
@@ -389,7 +452,9 @@ static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, ui
     for (uint64_t x = 0; x < dim_v; x++) {
         double want = 0;
         for (uint64_t j = 0; j < c->nk; j++)
-            want += scores[j] * rapt_number_get(r->data[2] + (element(&d->v, kv, k0 + j) + x) * size, dtype);
+            want += scores[j] != 0 || !d->page_size
+                        ? scores[j] * rapt_number_get(r->data[2] + (key_element(c, &d->v, kv, k0 + j) + x) * size, dtype)
+                        : 0;
         want = visible ? want / denominator : 0;
         if (d->gate.dtype != RAPT_DTYPE_NONE)
             want /= 1 + exp(-(double)gate_number(element(&d->gate, head, qrow) + x));
@@ -428,9 +493,11 @@ static void take_inputs(probe_run *r)
     double *x = r->q;
     for (unsigned t = 0; t < 2; t++, x = r->k)
         for (uint64_t h = 0; h < tensors[t]->size[1]; h++)
-            for (uint64_t i = 0; i < tensors[t]->size[2]; i++, x += tensors[t]->size[3]) {
+            for (uint64_t i = 0; i < (t ? key_count(c) : tensors[t]->size[2]); i++, x += tensors[t]->size[3]) {
+                if (t && !key_is_there(c, i))
+                    continue;
                 const uint32_t size = rapt_dtype_size(tensors[t]->dtype);
-                const uint8_t *from = r->data[t] + element(tensors[t], h, i) * size;
+                const uint8_t *from = r->data[t] + (t ? key_element(c, tensors[t], h, i) : element(tensors[t], h, i)) * size;
                 for (uint64_t e = 0; e < tensors[t]->size[3]; e++)
                     x[e] = rapt_number_get(from + e * size, tensors[t]->dtype);
                 turn_row(&c->desc, x, (int64_t)(t ? i % c->nk : i % c->nq + c->nk) - (t ? 0 : (int64_t)c->nq));
@@ -517,7 +584,7 @@ static rapt_status make_tensor_buffer(rapt_device *device, const rapt_tensor *t,
 static rapt_status make_extra_buffers(probe_run *r, rapt_device *device, rapt_attention_args *args, rapt_error *error)
 {
     rapt_slot *slots[RAPT_X_COUNT] = {&args->sinks, &args->alibi, &args->key_bias, &args->segments,
-                                      &args->relative, &args->decay, &args->block_mask};
+                                      &args->relative, &args->decay, &args->block_mask, &args->block_table};
     rapt_status status = RAPT_OK;
     for (unsigned x = 0; x < RAPT_X_COUNT && status == RAPT_OK; x++) {
         const uint64_t bytes = rapt_tensor_bytes(extra_tensor(&r->c->desc, x));
@@ -528,8 +595,10 @@ static rapt_status make_extra_buffers(probe_run *r, rapt_device *device, rapt_at
             return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a probe");
         for (uint64_t i = 0; i < bytes / 4; i++) {
             const float number = extra_number(x, i);
-            const int32_t integer = x == RAPT_X_BLOCKS ? probe_block(i) : extra_segment(i);
-            memcpy(&words[i], x == RAPT_X_BLOCKS || x == RAPT_X_SEGMENTS ? (const void *)&integer : (const void *)&number, 4);
+            const int32_t integer = x == RAPT_X_PAGES    ? page_of(r->c, i)
+                                    : x == RAPT_X_BLOCKS ? probe_block(i)
+                                                         : extra_segment(i);
+            memcpy(&words[i], x == RAPT_X_PAGES || x == RAPT_X_BLOCKS || x == RAPT_X_SEGMENTS ? (const void *)&integer : (const void *)&number, 4);
         }
         status = rapt_buffer_create(device, bytes, &r->extras[x], error);
         slots[x]->buffer = r->extras[x];
@@ -584,10 +653,10 @@ static rapt_status run_make(probe_run *r, rapt_device *device, rapt_attention_ar
         uint32_t size = rapt_dtype_size(tensors[i]->dtype);
         if (i < 3)
             for (uint64_t h = 0; h < tensors[i]->size[1]; h++)
-                for (uint64_t s = 0; s < tensors[i]->size[2]; s++)
-                    for (uint64_t x = 0; x < tensors[i]->size[3]; x++)
-                        rapt_number_put(r->data[i] + (element(tensors[i], h, s) + x) * size, tensors[i]->dtype,
-                            rapt_number_next(&state) * (i == 0 ? 4.0f : 1.0f));
+                for (uint64_t s = 0; s < (i > 0 ? key_count(c) : tensors[i]->size[2]); s++)
+                    for (uint64_t x = 0; x < tensors[i]->size[3] && (i == 0 || key_is_there(c, s)); x++)
+                        rapt_number_put(r->data[i] + ((i > 0 ? key_element(c, tensors[i], h, s) : element(tensors[i], h, s)) + x) * size,
+                                        tensors[i]->dtype, rapt_number_next(&state) * (i == 0 ? 4.0f : 1.0f));
         status = rapt_buffer_upload(r->buffers[i], 0, r->data[i], r->bytes[i], error);
     }
     take_inputs(r);
@@ -596,6 +665,12 @@ static rapt_status run_make(probe_run *r, rapt_device *device, rapt_attention_ar
     if (status == RAPT_OK)
         status = make_extra_buffers(r, device, args, error);
     args->cu_seqlens_k = (rapt_slot){r->buffers[5], 3 * sizeof cu[0]};
+    const int32_t keys = (int32_t)c->nk;
+    if (status == RAPT_OK && r->plan->problem.ragged)
+        status = rapt_buffer_create(device, sizeof keys, &r->lengths, error);
+    if (status == RAPT_OK && r->plan->problem.ragged)
+        status = rapt_buffer_upload(r->lengths, 0, &keys, sizeof keys, error);
+    args->k_lengths.buffer = r->lengths;
     return status;
 }
 
@@ -612,6 +687,7 @@ static void run_free(probe_run *r, const rapt_allocator *a)
             rapt_buffer_destroy(&r->extras[x]);
         rapt_buffer_destroy(&r->gate);
         rapt_buffer_destroy(&r->bias);
+        rapt_buffer_destroy(&r->lengths);
         for (unsigned i = 0; i < RAPT_COUNT(r->factors); i++)
             rapt_buffer_destroy(&r->factors[i]);
     }

@@ -305,6 +305,45 @@ static const rapt_case named[] = {
     {"blocks-exact", SHAPE(1, 2, 2, 130, 130, 32, 24), F32, BLOCKS(3, 20, 12), .input = RAPT_INPUT_EXACT, .groups = QUICK},
     {"blocks-no-keys", SHAPE(2, 3, 3, 5, 0, 8, 8), F32, BLOCKS(3, 4, 4), .groups = FULL},
     {"blocks-long", SHAPE(1, 2, 1, 1500, 3000, 64, 64), F32, BLOCKS(2, 128, 100), .groups = FULL},
+    /* key-value caches: what no batch entry uses of a pool is poisoned always */
+    {"pages-decode", SHAPE(3, 8, 2, 1, 600, 128, 128), F32, .page_size = 16, .ragged = true, .length_k = {600, 0, 333},
+     .groups = CORE},
+    {"pages-decode-f16", SHAPE(3, 8, 2, 1, 600, 128, 128), F16, .page_size = 16, .ragged = true, .length_k = {1, 577, 64},
+     .key_splits = 3, .groups = CORE},
+    {"pages-decode-bf16", SHAPE(2, 4, 4, 1, 300, 64, 64), BF16, .page_size = 32, .ragged = true, .length_k = {300, 17},
+     .groups = CORE},
+    {"pages-whole", SHAPE(2, 8, 2, 1, 640, 64, 64), F32, .page_size = 64, .groups = QUICK},
+    {"pages-any-size", SHAPE(2, 4, 2, 1, 190, 64, 64), F32, .page_size = 5, .ragged = true, .length_k = {188, 3},
+     .groups = QUICK},
+    {"pages-any-size-f16", SHAPE(2, 4, 2, 3, 190, 80, 72), F16, CAUSAL(0), .page_size = 7, .ragged = true,
+     .length_k = {188, 2}, .key_splits = 2, .groups = FULL},
+    {"pages-one-key", SHAPE(1, 2, 2, 1, 40, 64, 64), F32, .page_size = 1, .groups = FULL},
+    {"pages-large", SHAPE(2, 4, 2, 2, 900, 64, 64), F32, CAUSAL(0), .page_size = 256, .ragged = true,
+     .length_k = {700, 900}, .groups = FULL},
+    {"pages-prefill", SHAPE(2, 4, 2, 70, 150, 64, 64), F32, CAUSAL(0), .page_size = 16, .ragged = true,
+     .length_k = {150, 90}, .groups = QUICK},
+    {"pages-window-f16", SHAPE(2, 8, 2, 2, 777, 128, 128), F16, CAUSAL(0), WINDOW(100, -1, 5), .page_size = 16,
+     .ragged = true, .length_k = {777, 60}, .groups = QUICK},
+    {"pages-odd", SHAPE(2, 3, 3, 2, 97, 33, 35), F32, .page_size = 16, .ragged = true, .length_k = {97, 40},
+     .layout = RAPT_LAYOUT_ODD, .groups = QUICK},
+    {"pages-bnhd-bf16", SHAPE(2, 4, 2, 1, 200, 64, 64), BF16, .page_size = 16, .layout = RAPT_LAYOUT_BNHD, .groups = FULL},
+    {"pages-all-extras", SHAPE(2, 4, 2, 3, 500, 128, 128), F32, CAUSAL(0), WINDOW(300, -1, 3), .soft_cap = 5, .sinks = 1,
+     .alibi = true, .key_bias = 3, .bias = 1, .segments = 2, .gate = true, .page_size = 16, .ragged = true,
+     .length_k = {431, 80}, .key_splits = 3, .groups = CORE},
+    {"pages-blocks", SHAPE(2, 8, 2, 1, 777, 128, 128), F32, BLOCKS(1, 1, 64), .page_size = 32, .ragged = true,
+     .length_k = {777, 500}, .key_splits = 3, .groups = QUICK},
+    {"pages-clipped", SHAPE(2, 4, 2, 1, 300, 64, 64), F32, .link = RAPT_LINK_CLIPPED, .page_size = 16, .ragged = true,
+     .length_k = {300, 111}, .groups = FULL},
+    {"pages-no-pages", SHAPE(2, 3, 3, 2, 0, 8, 8), F32, .page_size = 16, .groups = FULL},
+    {"lengths-decode", SHAPE(3, 8, 2, 1, 600, 128, 128), F32, .ragged = true, .length_k = {600, 0, 333}, .groups = CORE},
+    {"lengths-f16", SHAPE(3, 4, 2, 5, 300, 64, 64), F16, CAUSAL(-1), .ragged = true, .length_k = {300, 3, 290},
+     .key_splits = 4, .groups = QUICK},
+    {"lengths-window-bf16", SHAPE(2, 4, 2, 40, 300, 64, 64), BF16, WINDOW(60, 0, 4), .ragged = true, .length_k = {300, 90},
+     .groups = QUICK},
+    {"lengths-segments-odd", SHAPE(2, 3, 3, 20, 90, 33, 35), F32, .segments = 3, .ragged = true, .length_k = {44, 90},
+     .layout = RAPT_LAYOUT_ODD, .groups = FULL},
+    {"lengths-blocks", SHAPE(2, 2, 2, 150, 250, 64, 64), F32, BLOCKS(3, 32, 32), .ragged = true, .length_k = {250, 120},
+     .groups = FULL},
     /* nothing at all */
     {"no-queries", SHAPE(2, 3, 3, 0, 5, 8, 8), F32, .groups = QUICK},
     {"no-keys", SHAPE(2, 3, 3, 5, 0, 8, 8), F32, .groups = CORE},
@@ -707,7 +746,7 @@ static bool one_length_is_exact(const rapt_case *c, uint64_t nk)
 
 bool rapt_case_is_exact(const rapt_case *c)
 {
-    if (c->input != RAPT_INPUT_EXACT || c->soft_cap > 0 || c->gate || c->link || c->sinks || c->alibi || c->key_bias || c->bias ||
+    if (c->input != RAPT_INPUT_EXACT || c->page_size || c->ragged || c->soft_cap > 0 || c->gate || c->link || c->sinks || c->alibi || c->key_bias || c->bias ||
         c->relative || c->decay || c->rank || c->rope || c->qk_norm)
         return false;
     if (c->sequences == 0)

@@ -57,6 +57,9 @@ typedef struct rapt_case {
     bool alibi, gate, decay;
     uint8_t relative;     /* a table, 1: for each query head, 2: the same for all; 0: none */
     uint32_t place_width; /* 0: positions lie on a line */
+    uint32_t page_size; /* keys lie in pages of so many, some of them shared and some missing; 0: they do not. nk is rounded up
+                         * to whole pages */
+    bool ragged;        /* batch entry b has length_k[b] keys, at most nk; not with sequences */
     rapt_link link;
     rapt_grid grid; /* rank 0: none */
     rapt_case_layout layout;

@@ -15,6 +15,7 @@ typedef struct problem {
     double *q, *k;
     float *v, *u_factors, *v_factors; /* factors of a low-rank bias: NULL without */
     uint8_t *bad; /* (batch, kv heads, keys): key or value holds a NaN or an infinity */
+    uint8_t *missing; /* (batch, keys): no page; NULL without pages */
     double scale;
 } problem;
 
@@ -50,6 +51,25 @@ static float *gather(const rapt_tensor *t, const void *data)
     return out;
 }
 
+/* Keys or values as (batch, heads, nk, dim), from the pages of a pool; those without a page are 0. */
+static float *gather_pages(const rapt_attention_desc *d, const rapt_tensor *t, const int32_t *table, const void *data,
+                           uint8_t *missing)
+{
+    const uint64_t batch = d->q.size[0], heads = t->size[1], nk = d->block_table.size[1] * d->page_size, dim = t->size[3];
+    float *out = calloc((size_t)(batch * heads * nk * dim + 1), sizeof *out);
+    for (uint64_t b = 0; out && b < batch; b++)
+        for (uint64_t j = 0; j < nk; j++) {
+            const int64_t page = table[(int64_t)b * d->block_table.stride[0] + (int64_t)(j / d->page_size)];
+            missing[b * nk + j] = page < 0 || page >= (int64_t)t->size[0];
+            for (uint64_t h = 0; h < heads && !missing[b * nk + j]; h++)
+                for (uint64_t e = 0; e < dim; e++)
+                    out[((b * heads + h) * nk + j) * dim + e] = rapt_check_load(
+                        data, t->dtype, page * t->stride[0] + (int64_t)h * t->stride[1] +
+                                            (int64_t)(j % d->page_size) * t->stride[2] + (int64_t)e);
+        }
+    return out;
+}
+
 static double *widen(float *from, const rapt_tensor *t)
 {
     const uint64_t count = t->size[0] * t->size[1] * t->size[2] * t->size[3];
@@ -79,20 +99,39 @@ static void problem_free(problem *p)
     free(p->u_factors);
     free(p->v_factors);
     free(p->bad);
+    free(p->missing);
 }
 
-static bool problem_make(problem *p, const rapt_attention_desc *desc, const rapt_check_inputs *in)
+/* The descriptor with keys and values as they are seen: without pages. */
+static rapt_attention_desc without_pages(const rapt_attention_desc *desc)
 {
+    rapt_attention_desc d = *desc;
+    if (desc->block_table.dtype == RAPT_DTYPE_NONE)
+        return d;
+    d.k.size[0] = d.v.size[0] = desc->q.size[0];
+    d.k.size[2] = d.v.size[2] = desc->block_table.size[1] * desc->page_size;
+    return d;
+}
+
+/* desc: without_pages(stored). */
+static bool problem_make(problem *p, const rapt_attention_desc *desc, const rapt_attention_desc *stored,
+                         const rapt_check_inputs *in)
+{
+    const bool paged = in->block_table != NULL;
     *p = (problem){.desc = desc, .in = in};
+    p->missing = paged ? calloc((size_t)(desc->k.size[0] * desc->k.size[2]) + 1, 1) : NULL;
+    if (paged && !p->missing)
+        return false;
     p->q = widen(gather(&desc->q, in->q), &desc->q);
-    p->k = widen(gather(&desc->k, in->k), &desc->k);
+    p->k = widen(paged ? gather_pages(desc, &stored->k, in->block_table, in->k, p->missing) : gather(&desc->k, in->k),
+                 &desc->k);
     if (desc->bias_u.dtype != RAPT_DTYPE_NONE) {
         p->u_factors = gather(&desc->bias_u, in->bias_u);
         p->v_factors = gather(&desc->bias_v, in->bias_v);
         if (!p->u_factors || !p->v_factors)
             return false;
     }
-    p->v = gather(&desc->v, in->v);
+    p->v = paged ? gather_pages(desc, &stored->v, in->block_table, in->v, p->missing) : gather(&desc->v, in->v);
     p->bad = calloc((size_t)(desc->k.size[0] * desc->k.size[1] * desc->k.size[2]) + 1, 1);
     p->scale = desc->flags & RAPT_ATTENTION_SCALE ? (double)desc->scale : 1 / sqrt((double)desc->q.size[3]);
     if (!p->q || !p->k || !p->v || !p->bad)
@@ -147,6 +186,8 @@ static bool block_shows(const problem *p, const row *r, uint64_t j)
 static bool row_sees(const problem *p, const row *r, uint64_t j)
 {
     const rapt_check_user *u = p->in->user;
+    if (p->missing && p->missing[r->batch * p->desc->k.size[2] + j])
+        return false;
     if (p->desc->block_mask.dtype != RAPT_DTYPE_NONE && !block_shows(p, r, j))
         return false;
     if (!sees(p->desc, r->place, (int64_t)j) ||
@@ -269,6 +310,10 @@ static bool find_row(const problem *p, uint64_t b, uint64_t g, uint64_t i, row *
     uint64_t sequence, place, nq, nk, key0;
     if (!find_sequence(p, i, &sequence, &place, &nq, &nk, &key0))
         return false;
+    if (p->in->k_lengths) {
+        const int64_t length = p->in->k_lengths[b];
+        nk = length < 0 ? 0 : (uint64_t)length < nk ? (uint64_t)length : nk;
+    }
     const uint64_t key = (b * k->size[1] + h_kv) * k->size[2] + key0;
     r->q = p->q + ((b * q->size[1] + h) * q->size[2] + i) * q->size[3];
     r->k = p->k + key * k->size[3];
@@ -529,14 +574,15 @@ static bool any_bad(const problem *p, const row *r)
 
 enum precision { DOUBLE, SINGLE, SINGLE_HALF_WEIGHTS };
 
-static bool attention(const rapt_attention_desc *desc, const rapt_check_inputs *in, enum precision precision,
+static bool attention(const rapt_attention_desc *stored, const rapt_check_inputs *in, enum precision precision,
                       uint64_t row_step, double *out, double *lse, uint8_t *rows)
 {
+    const rapt_attention_desc seen = without_pages(stored), *const desc = &seen;
     const uint64_t heads = heads_out(desc), nq = desc->q.size[2], nk = desc->k.size[2],
                    dim_v = desc->v.size[3];
     problem p;
     double *s = malloc((size_t)(nk + dim_v + 1) * sizeof *s);
-    const bool good = problem_make(&p, desc, in) && s;
+    const bool good = problem_make(&p, desc, stored, in) && s;
     if (good)
         turn_all(&p, precision != DOUBLE);
     for (uint64_t b = 0; good && b < desc->q.size[0]; b++)
@@ -594,8 +640,9 @@ bool rapt_check_attention_sees(const rapt_attention_desc *desc, uint64_t i, uint
     return sees(desc, place_of(desc, i, nq, nk), (int64_t)j);
 }
 
-double rapt_check_attention_pairs(const rapt_attention_desc *desc, const rapt_check_inputs *in)
+double rapt_check_attention_pairs(const rapt_attention_desc *stored, const rapt_check_inputs *in)
 {
+    const rapt_attention_desc seen = without_pages(stored), *const desc = &seen;
     const problem p = {.desc = desc, .in = in};
     double pairs = desc->grid.rank > 0 ? rapt_check_grid_pairs(&desc->grid) : 0;
     for (uint64_t i = 0; i < desc->q.size[2] && desc->grid.rank == 0; i++) {

@@ -15,6 +15,7 @@ typedef struct rapt_check_inputs {
     const int32_t *segments;
     const void *gate; /* of the output's dtype */
     const int32_t *block_mask;
+    const int32_t *block_table, *k_lengths;
 } rapt_check_inputs;
 
 /* What is to be expected of one output row. */

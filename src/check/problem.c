@@ -202,8 +202,30 @@ static void place_extras(rapt_check_problem *p)
         place_blocks(p);
 }
 
+/* A pool with room for all batch entries and two pages more, in the case's layout: of pages in place of batch entries. */
+static void place_cache(rapt_check_problem *p)
+{
+    const rapt_case *c = &p->c;
+    rapt_attention_desc *d = &p->desc;
+    if (c->ragged)
+        place_extra(p, RAPT_OP_LENGTHS, &d->k_lengths, RAPT_I32, 1, &c->batch);
+    if (!c->page_size)
+        return;
+    const uint64_t numbers = c->nk / c->page_size;
+    rapt_case pool = *c;
+    pool.batch = c->batch * numbers + 2;
+    d->page_size = c->page_size;
+    d->k = lay_out(&pool, c->kv_heads, c->page_size, c->d_qk, true);
+    d->v = lay_out(&pool, c->kv_heads, c->page_size, c->d_v, true);
+    place(p, RAPT_OP_K, &d->k);
+    place(p, RAPT_OP_V, &d->v);
+    place_extra(p, RAPT_OP_TABLE, &d->block_table, RAPT_I32, 2, (const uint64_t[]){c->batch, numbers});
+}
+
 static void describe(rapt_check_problem *p)
 {
+    if (p->c.page_size)
+        p->c.nk = (p->c.nk + p->c.page_size - 1) / p->c.page_size * p->c.page_size;
     const rapt_case *c = &p->c;
     rapt_attention_desc *d = &p->desc;
     d->struct_size = sizeof *d;
@@ -278,6 +300,7 @@ static void describe(rapt_check_problem *p)
     }
     place_extras(p);
     place_lengths(p);
+    place_cache(p);
 }
 
 /* As described from outside. */
@@ -553,6 +576,50 @@ static void fill_blocks(rapt_check_problem *p, rapt_random *random)
                 }
 }
 
+/* Every page in some order that is not theirs; the first one is shared by all batch entries, of seven one is missing. */
+static void fill_table(rapt_check_problem *p)
+{
+    const rapt_tensor *t = &p->desc.block_table;
+    int32_t *table = data(p, RAPT_OP_TABLE);
+    const uint64_t pages = p->desc.k.size[0];
+    for (uint64_t b = 0; table && b < t->size[0]; b++)
+        for (uint64_t n = 0; n < t->size[1]; n++) {
+            const uint64_t page = n == 0 ? 1 : pages - 1 - (n * t->size[0] + b);
+            table[(int64_t)b * t->stride[0] + (int64_t)n] =
+                n % 7 == 3 ? (b % 2 ? -1 - (int32_t)n : (int32_t)(pages + n)) : (int32_t)page;
+        }
+    int32_t *lengths = data(p, RAPT_OP_LENGTHS);
+    for (uint64_t b = 0; lengths && b < p->c.batch; b++)
+        lengths[b] = (int32_t)p->c.length_k[b];
+}
+
+/* What no batch entry uses: slots of the pool, or keys for which there is but room. */
+static void poison_unused(rapt_check_problem *p)
+{
+    const rapt_case *c = &p->c;
+    const rapt_tensor *k = &p->desc.k, *t = &p->desc.block_table;
+    const int32_t *table = data(p, RAPT_OP_TABLE);
+    const double poison[] = {(double)NAN, (double)INFINITY, -(double)INFINITY};
+    for (uint64_t line = 0; line < k->size[0]; line++)
+        for (uint64_t slot = 0; slot < k->size[2]; slot++) {
+            bool used = false;
+            for (uint64_t b = 0; b < c->batch && !used; b++) {
+                const uint64_t length = c->ragged ? c->length_k[b] : c->nk;
+                if (!table)
+                    used = b == line && slot < length;
+                for (uint64_t n = 0; table && n < t->size[1] && !used; n++)
+                    used = table[(int64_t)b * t->stride[0] + (int64_t)n] == (int64_t)line &&
+                           n * c->page_size + slot < length;
+            }
+            for (uint64_t h = 0; h < c->kv_heads && !used; h++) {
+                for (uint64_t e = 0; e < c->d_qk; e++)
+                    put(p, RAPT_OP_K, k, (const uint64_t[]){line, h, slot, e}, poison[(slot + e) % 3]);
+                for (uint64_t e = 0; e < c->d_v; e++)
+                    put(p, RAPT_OP_V, &p->desc.v, (const uint64_t[]){line, h, slot, e}, poison[(slot + e + 1) % 3]);
+            }
+        }
+}
+
 static void fill(rapt_check_problem *p)
 {
     rapt_random random = {p->c.seed}, more = {~p->c.seed}; /* inputs do not depend on whether there are such vectors */
@@ -562,8 +629,12 @@ static void fill(rapt_check_problem *p)
         fill_exact(p, &random);
     else
         fill_normal(p, &random);
-    if (p->c.input == RAPT_INPUT_POISONED)
+    if (p->c.page_size || p->c.ragged) {
+        fill_table(p);
+        poison_unused(p);
+    } else if (p->c.input == RAPT_INPUT_POISONED) {
         poison_keys(p);
+    }
     for (int op = RAPT_OP_CU_Q; op <= RAPT_OP_CU_K && p->c.sequences > 0; op++) {
         int32_t *cu = data(p, op);
         cu[0] = 0;
@@ -683,6 +754,8 @@ rapt_check_inputs rapt_check_problem_inputs(const rapt_check_problem *p)
                                .relative = data(p, RAPT_OP_RELATIVE),
                                .decay = data(p, RAPT_OP_DECAY),
                                .block_mask = data(p, RAPT_OP_BLOCKS),
+                               .block_table = data(p, RAPT_OP_TABLE),
+                               .k_lengths = data(p, RAPT_OP_LENGTHS),
                                .user = p->user};
 }
 

@@ -104,6 +104,8 @@ rapt_status rapt_trial_open(rapt_device *device, const rapt_check_problem *probl
     args.bias_u = slot(t, RAPT_OP_BIAS_U);
     args.bias_v = slot(t, RAPT_OP_BIAS_V);
     args.block_mask = slot(t, RAPT_OP_BLOCKS);
+    args.block_table = slot(t, RAPT_OP_TABLE);
+    args.k_lengths = slot(t, RAPT_OP_LENGTHS);
     args.workspace.buffer = t->workspace;
     for (int n = 0; n < RAPT_USER_BUFFERS; n++)
         args.user[n].buffer = t->user[n];

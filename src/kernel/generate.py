@@ -51,7 +51,7 @@ CLASSES = ["other", "software", "amd-rdna", "amd-gcn", "nvidia", "intel", "adren
 SAME_GPUS = {"nvk": "nvidia"}  # a class without a score of its own takes that of the other driver for its GPUs
 FAMILIES = ["tile", "broadcast", "coopmat", "decode", "merge", "naive", "peak", "map", "route", "state", "scan"]
 ROLES = ["none", "q", "k", "v", "out", "lse", "cu_q", "cu_k", "part_acc", "part_ml", "extra",
-         "sinks", "alibi", "key_bias", "segments", "relative", "weight_decay", "block_mask", "gate", "bias", "source_q", "source_k",
+         "sinks", "alibi", "key_bias", "segments", "relative", "weight_decay", "block_mask", "block_table", "gate", "bias", "source_q", "source_k",
          "factor_q", "factor_k", "a", "b", "decay", "beta", "state", "norm", "state_in", "norm_in", "chunks", "chunk_norms",
          "steps", "summary", "pooled", "scores", "mask", "list", "x", "coef", "scan_b", "scan_c", "dt", "scan_z", "skip"]
 KINDS = ["storage", "r32f", "rgba32f", "rgba16f", "rg32ui", "rgba32ui", "r16f", "r16ui"]
@@ -62,7 +62,8 @@ SUPPORTS = {"causal": 1, "varlen": 2, "partial": 4, "group": 8, "unaligned": 16,
             "soft-cap": 128, "extras": 256, "links": 512, "walks": 1024, "scans": 2048, "products": 4096, "copies": 8192,
             "rule-none": 16384, "rule-delta": 32768, "rule-dplr": 65536, "normalize": 131072, "beta": 262144,
             "outputs": 524288, "adds": 1048576, "gate": 2097152, "scalar-decay": 4194304, "soft-phi": 8388608,
-            "summarises": 1024, "scores": 2048, "selects": 4096, "blocks": 1 << 28, "grid": 1 << 29,
+            "summarises": 1024, "scores": 2048, "selects": 4096, "paged-tiles": 1 << 26, "paged": 1 << 27,
+            "blocks": 1 << 28, "grid": 1 << 29,
             # rows of scans, whose bits mean something else
             "scan-walks": 1 << 8, "scan-carries": 1 << 9, "scan-real": 1 << 10, "scan-complex": 1 << 11, "scan-gated": 1 << 12,
             "scan-sum": 1 << 16, "scan-max": 1 << 17, "scan-linear": 1 << 18, "scan-softmax": 1 << 19, "scan-ssm": 1 << 20,

@@ -16,7 +16,7 @@ typedef enum rapt_role {
     RAPT_ROLE_OUT,
     RAPT_ROLE_LSE,
     RAPT_ROLE_CU_Q,
-    RAPT_ROLE_CU_K,
+    RAPT_ROLE_CU_K,     /* or k_lengths */
     RAPT_ROLE_PART_ACC, /* partial accumulators (row, split, head_dim_v), float, in the workspace */
     RAPT_ROLE_PART_ML,  /* partial (m, l) pairs (row, split), float, in the workspace */
     RAPT_ROLE_EXTRA,    /* one of the extra vectors, or several packed, in the workspace, and lists of tiles there */
@@ -27,6 +27,7 @@ typedef enum rapt_role {
     RAPT_ROLE_RELATIVE,
     RAPT_ROLE_WEIGHT_DECAY,
     RAPT_ROLE_BLOCK_MASK,
+    RAPT_ROLE_BLOCK_TABLE,
     RAPT_ROLE_GATE,
     RAPT_ROLE_BIAS, /* dense */
     RAPT_ROLE_SOURCE_Q, /* q and k as the app has them, where they are rewritten first: q and k are then in the workspace */
@@ -96,7 +97,7 @@ typedef enum rapt_constant_source {
     RAPT_CONST_WINDOW,     /* 0 or 1 */
     RAPT_CONST_SOFT_CAP,   /* 0 or 1 */
     RAPT_CONST_LINK,       /* rapt_link */
-    RAPT_CONST_EXTRAS,     /* bits of RAPT_PARAM_EXTRAS, RAPT_PARAM_BLOCKS and RAPT_PARAM_LISTED */
+    RAPT_CONST_EXTRAS,     /* bits of RAPT_PARAM_EXTRAS, and RAPT_PARAM_BLOCKS, _LISTED, _PAGED and _RAGGED */
     RAPT_CONST_GRID_RANK,  /* axes of the grid */
     RAPT_CONST_DECAY,      /* of linear attention, and those below: RAPT_DECAY_* */
     RAPT_CONST_LOG_DECAY,  /* 0 or 1 */
@@ -134,6 +135,8 @@ enum {
     RAPT_ROW_EXTRAS = 256, /* sinks, ALiBi, key biases, segments */
     RAPT_ROW_GRID = 1 << 29, /* neighbourhoods of a grid, and nothing else */
     RAPT_ROW_BLOCKS = 1 << 28, /* block masks */
+    RAPT_ROW_PAGED = 1 << 27,  /* keys in pages of any size, and batch entries with numbers of keys of their own */
+    RAPT_ROW_PAGED_TILES = 1 << 26, /* the same, where pages hold whole tiles of keys */
     /* Rows of linear attention. What a row does in a plan: */
     RAPT_ROW_WALKS = 1024,   /* walks tokens with the state at hand: the recurrence, whole or within chunks */
     RAPT_ROW_SCANS = 2048,   /* passes states from chunk to chunk, where each multiplies them element by element */

@@ -80,13 +80,13 @@ double rapt_problem_score(const rapt_problem *p, double scaled)
 
 bool rapt_problem_is_plain(const rapt_problem *p)
 {
-    return p->extras == 0 && !p->blocks && !p->bias && !p->prepared && p->link == RAPT_LINK_SOFTMAX && !p->gate &&
+    return p->extras == 0 && !p->blocks && !p->paged && !p->ragged && !p->bias && !p->prepared && p->link == RAPT_LINK_SOFTMAX && !p->gate &&
            !p->score_mod && !p->mask_mod;
 }
 
 bool rapt_problem_has_extra_operand(const rapt_problem *p)
 {
-    return p->extras != 0 || p->blocks || p->mask_tiles;
+    return p->extras != 0 || p->blocks || p->paged || p->mask_tiles;
 }
 
 uint64_t rapt_block_lines(const rapt_problem *p)
@@ -103,7 +103,7 @@ uint64_t rapt_block_element(const rapt_problem *p, uint64_t batch, uint64_t head
 
 uint64_t rapt_first_visible_key(const rapt_problem *p)
 {
-    if (!p->window || p->window_left < 0)
+    if (!p->window || p->window_left < 0 || p->ragged)
         return 0;
     int64_t first = (int64_t)p->nk - (int64_t)p->nq + p->causal_offset - p->window_left;
     return first < 0 ? 0 : RAPT_MIN((uint64_t)first, p->nk);
@@ -173,7 +173,10 @@ static rapt_status check_shapes(const rapt_attention_desc *d, rapt_error *error)
     if (!same_size(a, axis, (b)->size[axis]))                                                                          \
     return rapt_fail(error, RAPT_ERROR_INVALID, "%s and %s disagree on %s: %llu and %llu", aname, bname,               \
                      axis_names[axis], (unsigned long long)(a)->size[axis], (unsigned long long)(b)->size[axis])
-    AGREE(q, "q", k, "k", 0);
+    const bool paged = d->block_table.dtype != RAPT_DTYPE_NONE; /* k and v then have an axis of pages: pages.c */
+    const uint64_t nk = paged ? d->block_table.size[1] * d->page_size : k->size[2];
+    if (!paged)
+        AGREE(q, "q", k, "k", 0);
     AGREE(k, "k", v, "v", 0);
     AGREE(k, "k", v, "v", 1);
     AGREE(k, "k", v, "v", 2);
@@ -204,14 +207,14 @@ static rapt_status check_shapes(const rapt_attention_desc *d, rapt_error *error)
             return rapt_fail(error, RAPT_ERROR_INVALID,
                              "a dense bias does not go with packed sequences: use key_bias, alibi or score_mod");
         if ((bias->size[0] != 1 && bias->size[0] != q->size[0]) || (bias->size[1] != 1 && bias->size[1] != q->size[1]) ||
-            bias->size[2] != q->size[2] || bias->size[3] != k->size[2])
+            bias->size[2] != q->size[2] || bias->size[3] != nk)
             return rapt_fail(error, RAPT_ERROR_INVALID,
                              "bias is (%llu, %llu, %llu, %llu), must be (batch or 1, q_heads or 1, nq, nk) with batch %llu, "
                              "q_heads %llu, nq %llu, nk %llu",
                              (unsigned long long)bias->size[0], (unsigned long long)bias->size[1],
                              (unsigned long long)bias->size[2], (unsigned long long)bias->size[3],
                              (unsigned long long)q->size[0], (unsigned long long)q->size[1],
-                             (unsigned long long)q->size[2], (unsigned long long)k->size[2]);
+                             (unsigned long long)q->size[2], (unsigned long long)nk);
     }
     for (int i = 0; i < 2; i++) {
         uint32_t dim = (uint32_t)RAPT_MIN(i ? v->size[3] : q->size[3], UINT32_MAX);
@@ -334,7 +337,7 @@ static rapt_status check_user(const rapt_attention_desc *desc, rapt_problem *p, 
 /* The extra vectors, as (batch, heads, count). */
 static rapt_status check_extras(const rapt_attention_desc *d, rapt_problem *p, rapt_error *error)
 {
-    const uint64_t batch = d->q.size[0], nk = d->k.size[2];
+    const uint64_t batch = d->q.size[0], nk = p->varlen ? p->total_k : p->nk;
     const struct {
         const char *name, *shape;
         const rapt_tensor *t;
@@ -506,7 +509,9 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
         if (status != RAPT_OK)
             return status;
     }
-    rapt_status status = check_shapes(desc, error);
+    rapt_status status = rapt_problem_pages(desc, p, error);
+    if (status == RAPT_OK)
+        status = check_shapes(desc, error);
     if (status != RAPT_OK)
         return status;
 
@@ -518,7 +523,9 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
     p->heads_kv = desc->k.size[1];
     p->heads_out = desc->out.size[1];
     p->total_q = p->nq = desc->q.size[2];
-    p->total_k = p->nk = desc->k.size[2];
+    if (!p->paged)
+        p->nk = desc->k.size[2];
+    p->total_k = p->nk;
     p->head_dim_qk = (uint32_t)desc->q.size[3];
     p->head_dim_v = (uint32_t)desc->v.size[3];
     p->bounded_q = p->bounded_k = true;
@@ -626,6 +633,9 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
     pairs = sat_mul(pairs, p->heads_out);
     p->flops = sat_mul(pairs, 2ull * ((p->prepared ? p->source_dim : p->head_dim_qk) + p->head_dim_v));
     uint64_t keys = sat_add(tensor_traffic(&desc->k), tensor_traffic(&desc->v));
+    if (p->paged) /* what is visited, however large the pool */
+        keys = sat_mul(sat_mul(sat_mul(p->batch, p->heads_kv), p->nk),
+                       (uint64_t)(p->head_dim_qk + p->head_dim_v) * rapt_dtype_size(dtype));
     if (p->window && !p->varlen && p->nk > 0) /* those that some query sees */
         keys = (uint64_t)((double)keys * (double)visible_keys(p) / (double)p->nk);
     p->bytes_read = sat_add(sat_add(tensor_traffic(&desc->q), p->gate ? tensor_traffic(&desc->gate) : 0), keys);

@@ -9,8 +9,10 @@ enum { RAPT_T_Q, RAPT_T_K, RAPT_T_V, RAPT_T_OUT, RAPT_T_LSE, RAPT_T_GATE, RAPT_T
 /* Bytes of an element of one of them. */
 #define RAPT_T_ELEMENT(problem, t) ((t) == RAPT_T_LSE || (t) == RAPT_T_BIAS ? 4u : rapt_dtype_size((problem)->dtype))
 
-/* Extra vectors, in the order of RAPT_PARAM_SINKS and so on, and the block mask, which is no bit of rapt_problem.extras. */
-enum { RAPT_X_SINKS, RAPT_X_ALIBI, RAPT_X_KEY_BIAS, RAPT_X_SEGMENTS, RAPT_X_RELATIVE, RAPT_X_DECAY, RAPT_X_BLOCKS, RAPT_X_COUNT };
+/* Extra vectors, in the order of RAPT_PARAM_SINKS and so on, the block mask and the table of pages, which are no bits of
+ * rapt_problem.extras. */
+enum { RAPT_X_SINKS, RAPT_X_ALIBI, RAPT_X_KEY_BIAS, RAPT_X_SEGMENTS, RAPT_X_RELATIVE, RAPT_X_DECAY, RAPT_X_BLOCKS, RAPT_X_PAGES,
+       RAPT_X_COUNT };
 
 /* One of them: (batch, heads, count) elements of 4 bytes; axes that do not matter are 1. */
 typedef struct rapt_extra {
@@ -70,6 +72,12 @@ typedef struct rapt_problem {
     bool blocks;               /* there is a block mask, extra[RAPT_X_BLOCKS], and then: */
     uint32_t block_q, block_k; /* sizes of a block */
     uint64_t block_pitch;      /* blocks along the keys */
+    bool paged;                /* k and v lie in pages: their stride of batch is that of pages, and the table is
+                                * extra[RAPT_X_PAGES]; then: */
+    uint32_t page_size;        /* keys */
+    uint64_t pages;            /* in the pool */
+    bool ragged;               /* each batch entry has a number of keys of its own */
+    uint32_t lengths_usage;    /* rapt_buffer_usage bits of the buffer that holds them */
     bool mask_tiles;           /* what mask_mod answers goes into lists of tiles; the plan may drop this where it was not asked for */
     bool score_mod, mask_mod;
     bool mask_by_batch, mask_by_head; /* mask_mod may answer otherwise for another batch entry, for another head; as user_code */
@@ -104,6 +112,8 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
 rapt_status rapt_tensor_check(const rapt_tensor *t, const char *name, unsigned rank, bool output, rapt_error *error);
 /* Of rapt_attention_problem: where positions lie, and the table of relative positions. Everything but block masks is there. */
 rapt_status rapt_problem_places(const rapt_attention_desc *desc, rapt_problem *problem, rapt_error *error);
+/* Of rapt_attention_problem: pages and lengths of batch entries (pages.c). Fills what the problem has of them, nk included. */
+rapt_status rapt_problem_pages(const rapt_attention_desc *desc, rapt_problem *problem, rapt_error *error);
 /* Of rapt_attention_problem: whatever rewrites q and k. The problem's scale and shapes are there. */
 rapt_status rapt_problem_prepare(const rapt_attention_desc *desc, rapt_problem *problem, rapt_error *error);
 
@@ -125,7 +135,7 @@ bool rapt_problem_is_plain(const rapt_problem *problem);
  * table for them. */
 uint64_t rapt_problem_distance(const rapt_problem *problem, int64_t place, int64_t key);
 uint64_t rapt_problem_relative_entry(const rapt_problem *problem, int64_t place, int64_t key);
-/* Whether kernels read the extra operand: vectors, a block mask, lists of tiles. */
+/* Whether kernels read the extra operand: vectors, a block mask, a table of pages, lists of tiles. */
 bool rapt_problem_has_extra_operand(const rapt_problem *problem);
 /* The first key that some query of a dense problem sees, sinks aside. */
 uint64_t rapt_first_visible_key(const rapt_problem *problem);

@@ -134,6 +134,12 @@ static unsigned role_spans(const rapt_launch *l, const rapt_box *b, rapt_role ro
         h1 = h1 * p->heads_kv / p->heads_out;
         spans[2] = (span){k0, k1 - 1, p->stride[tensor][2], key_axis};
         *inner = role == RAPT_ROLE_K ? p->head_dim_qk : p->head_dim_v;
+        if (p->paged) { /* any page */
+            spans[0] = (span){0, p->pages - 1, p->stride[tensor][0], -1};
+            spans[1] = (span){h0, h1, p->stride[tensor][1], RAPT_AXIS_GROUP};
+            spans[2] = (span){0, p->page_size - 1, p->stride[tensor][2], -1};
+            return 3;
+        }
         break;
     case RAPT_ROLE_BIAS:
         if (!p->bias || k1 <= k0 || q1 <= q0)
@@ -167,6 +173,10 @@ static unsigned role_spans(const rapt_launch *l, const rapt_box *b, rapt_role ro
         return 1;
     case RAPT_ROLE_CU_Q:
     case RAPT_ROLE_CU_K:
+        if (p->ragged && role == RAPT_ROLE_CU_K) { /* numbers of keys */
+            spans[0] = (span){0, p->batch - 1, 1, -1};
+            return 1;
+        }
         if (!p->varlen)
             return 0;
         spans[0] = (span){0, p->batch, 1, -1};
@@ -192,7 +202,7 @@ static bool role_bound(const rapt_launch *l, rapt_role role)
                role == (l->prepares == RAPT_PREPARES_Q ? RAPT_ROLE_FACTOR_Q : RAPT_ROLE_FACTOR_K);
     if (l->merge)
         return true;
-    if (role >= RAPT_ROLE_SINKS && role <= RAPT_ROLE_BLOCK_MASK)
+    if (role >= RAPT_ROLE_SINKS && role <= RAPT_ROLE_BLOCK_TABLE)
         return false;
     if (role == RAPT_ROLE_BIAS ||
         role == RAPT_ROLE_CU_Q) /* at one binding, but in rows for grids, which have no cu_seqlens */

@@ -95,6 +95,10 @@ static void explain_problem(const rapt_plan *plan, rapt_text *t)
         rapt_text_add(t, ", bias of rank %u behind head_dim %u", p->rank, p->source_dim);
     if (p->blocks)
         rapt_text_add(t, ", block_mask of %u x %u", p->block_q, p->block_k);
+    if (p->paged)
+        rapt_text_add(t, ", %llu pages of %u keys", (unsigned long long)p->pages, p->page_size);
+    if (p->ragged)
+        rapt_text_add(t, ", at most nk keys a batch entry");
     if (p->gate)
         rapt_text_add(t, ", gate");
     if (p->score_mod || p->mask_mod)
@@ -161,7 +165,7 @@ static void explain_text(const rapt_plan *plan, rapt_text *t, const char *failur
         rapt_text_add(t, "memory   workspace %llu bytes, parameters %llu bytes\n",
                       (unsigned long long)info.workspace_bytes, (unsigned long long)info.parameter_bytes);
         rapt_text_add(t, "work     %s%.4g Gflop, %.4g MB read, %.4g MB written\n",
-                      plan->problem.varlen ? "at most " : "", (double)info.flops * 1e-9,
+                      plan->problem.varlen || plan->problem.ragged ? "at most " : "", (double)info.flops * 1e-9,
                       (double)info.bytes_read * 1e-6, (double)info.bytes_written * 1e-6);
         rapt_text_add(t, "order    %u dispatches in %u phases, %u slices of at most %g ms at %.3g GFLOP/s%s\n",
                       info.steps, info.chain, info.slices, (double)plan->problem.slice_ms,
@@ -211,7 +215,7 @@ static void explain_attention_json(const rapt_plan *plan, rapt_text *t)
                   "\"q_heads\":%llu,\"kv_heads\":%llu,\"nq\":%llu,\"nk\":%llu,\"head_dim_qk\":%u,\"head_dim_v\":%u,"
                   "\"causal\":%s,\"causal_offset\":%d,\"window\":%s,\"window_left\":%d,\"window_right\":%d,"
                   "\"sink_tokens\":%u,\"soft_cap\":%.9g,\"link\":\"%s\",\"gate\":%s,\"bias\":%s,\"sinks\":%s,\"alibi\":%s,\"key_bias\":%s,"
-                  "\"segments\":%s,\"block_mask\":%s,\"block_q\":%u,\"block_k\":%u,\"score_mod\":%s,\"mask_mod\":%s,\"user_buffers\":%u,\"scale\":%.9g,\"lse\":%s,\"aligned\":%s"
+                  "\"segments\":%s,\"block_mask\":%s,\"block_q\":%u,\"block_k\":%u,\"page_size\":%u,\"pages\":%llu,\"k_lengths\":%s,\"score_mod\":%s,\"mask_mod\":%s,\"user_buffers\":%u,\"scale\":%.9g,\"lse\":%s,\"aligned\":%s"
                   ",\"qk_norm_epsilon\":%.9g,\"rope_base\":%.17g,\"rope_dim\":%u,\"rope_interleaved\":%s,\"bias_rank\":%u"
                   ",\"relative\":%s,\"decay\":%s,\"place_width\":%u",
                   plan->caps.masked ? "true" : "false", rapt_dtype_name(p->dtype), (unsigned long long)p->batch,
@@ -221,7 +225,8 @@ static void explain_attention_json(const rapt_plan *plan, rapt_text *t)
                   p->window_right, p->sink_tokens, (double)p->soft_cap, rapt_link_name(p->link),
                   p->gate ? "true" : "false", p->bias ? "true" : "false", with_extra(p, RAPT_X_SINKS),
                   with_extra(p, RAPT_X_ALIBI), with_extra(p, RAPT_X_KEY_BIAS), with_extra(p, RAPT_X_SEGMENTS),
-                  p->blocks ? "true" : "false", p->block_q, p->block_k,
+                  p->blocks ? "true" : "false", p->block_q, p->block_k, p->page_size, (unsigned long long)p->pages,
+                  p->ragged ? "true" : "false",
                   p->score_mod ? "true" : "false", p->mask_mod ? "true" : "false", p->user_count, (double)p->scale,
                   p->lse ? "true" : "false",
                   plan->aligned ? "true" : "false", (double)p->norm_epsilon, p->rope_base, p->rope_dim,

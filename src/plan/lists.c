@@ -86,6 +86,8 @@ rapt_status rapt_add_lists(rapt_plan *plan, uint8_t pipeline, uint8_t phase, dou
             const unsigned role = row->operands[i].role;
             if (role == RAPT_ROLE_EXTRA)
                 step->windows[i].bytes = plan->extras.words * 4;
+            else if (role == RAPT_ROLE_CU_K && p->ragged)
+                step->windows[i].bytes = p->batch * 4;
             else if (role == RAPT_ROLE_CU_Q || role == RAPT_ROLE_CU_K)
                 step->windows[i].bytes = p->varlen ? (p->batch + 1) * 4 : 0;
             else if (role >= RAPT_ROLE_USER)

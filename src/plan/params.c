@@ -79,6 +79,8 @@ void rapt_fill_params(rapt_plan *plan)
         .lists_pitch = (uint32_t)plan->lists.pitch,
         .list_rows = plan->lists.rows,
         .list_keys = plan->lists.keys,
+        .page_size = p->page_size,
+        .pages = (uint32_t)p->pages,
     };
     const struct {
         uint32_t *first, *stride_b, *stride_h;
@@ -90,10 +92,13 @@ void rapt_fill_params(rapt_plan *plan)
         {&params.x_relative, NULL, &params.x_relative_stride_h},
         {&params.x_decay, NULL, &params.x_decay_stride_h},
         {&params.x_blocks, &params.x_blocks_stride_b, &params.x_blocks_stride_h},
+        {&params.x_pages, &params.x_pages_stride_b, NULL},
     };
     params.flags |= (p->bias ? RAPT_PARAM_BIAS : 0) | p->extras << RAPT_PARAM_EXTRA_SHIFT |
                     p->link << RAPT_PARAM_LINK_SHIFT | (p->blocks ? RAPT_PARAM_BLOCKS : 0) |
-                    (plan->lists.listed ? RAPT_PARAM_LISTED : 0) | (p->place_width > 0 ? RAPT_PARAM_PLACED : 0);
+                    (plan->lists.listed ? RAPT_PARAM_LISTED : 0) | (p->place_width > 0 ? RAPT_PARAM_PLACED : 0) |
+                    (p->paged ? RAPT_PARAM_PAGED : 0) |
+                    (p->ragged ? RAPT_PARAM_RAGGED : 0);
     for (unsigned i = 0; i < RAPT_X_COUNT; i++) {
         *extras[i].first = (uint32_t)plan->extras.place[i].first;
         if (extras[i].stride_b != NULL)

@@ -58,7 +58,7 @@ static inline uint32_t rapt_problem_form(const rapt_problem *p)
 /* Whether kernels with code of an app are compiled without this operand, for buffers of the user to have its place. */
 static inline bool rapt_role_left_out(const rapt_problem *p, rapt_role role)
 {
-    return (!p->varlen && (role == RAPT_ROLE_CU_Q || role == RAPT_ROLE_CU_K)) || (!p->bias && role == RAPT_ROLE_BIAS) ||
+    return (!p->varlen && !p->ragged && (role == RAPT_ROLE_CU_Q || role == RAPT_ROLE_CU_K)) || (!p->bias && role == RAPT_ROLE_BIAS) ||
            (!rapt_problem_has_extra_operand(p) && !p->bias && role == RAPT_ROLE_EXTRA);
 }
 

@@ -228,7 +228,7 @@ static uint32_t constant_value(const rapt_kernel_constant *c, const rapt_problem
     case RAPT_CONST_WHOLE_KEYS:
         if (p->grid.rank > 0)
             return choice->grid.whole && !p->mask_mod && !(p->extras >> RAPT_X_SEGMENTS & 1);
-        return !p->causal && !p->window && !p->varlen && !p->mask_mod && !p->blocks && !(p->extras >> RAPT_X_SEGMENTS & 1) &&
+        return !p->causal && !p->window && !p->varlen && !p->paged && !p->ragged && !p->mask_mod && !p->blocks && !(p->extras >> RAPT_X_SEGMENTS & 1) &&
                p->nk % choice->row->keys_per_tile == 0;
     case RAPT_CONST_WINDOW:
         return p->window;
@@ -239,7 +239,8 @@ static uint32_t constant_value(const rapt_kernel_constant *c, const rapt_problem
     case RAPT_CONST_EXTRAS:
         return p->extras << RAPT_PARAM_EXTRA_SHIFT | (p->bias ? RAPT_PARAM_BIAS : 0) | (p->blocks ? RAPT_PARAM_BLOCKS : 0) |
                (p->place_width > 0 ? RAPT_PARAM_PLACED : 0) |
-               (choice->listed ? RAPT_PARAM_LISTED : 0);
+               (choice->listed ? RAPT_PARAM_LISTED : 0) | (p->paged ? RAPT_PARAM_PAGED : 0) |
+               (p->ragged ? RAPT_PARAM_RAGGED : 0);
     case RAPT_CONST_DECAY: /* of linear attention: linear.c */
     case RAPT_CONST_LOG_DECAY:
     case RAPT_CONST_BETA:
@@ -353,6 +354,14 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
         REFUSE("has no form for sinks, biases, ALiBi and segments");
     if (p->blocks && !merge && !(row->supports & RAPT_ROW_BLOCKS))
         REFUSE("has no form for block masks");
+    if (p->paged && !merge && !(row->supports & (RAPT_ROW_PAGED | RAPT_ROW_PAGED_TILES)))
+        REFUSE("has no form for keys in pages");
+    if (p->paged && !merge && !(row->supports & RAPT_ROW_PAGED) && p->page_size % row->keys_per_tile != 0)
+        REFUSE("takes pages of a multiple of %u keys, not %u", row->keys_per_tile, p->page_size);
+    if (p->ragged && !merge && !(row->supports & (RAPT_ROW_PAGED | RAPT_ROW_PAGED_TILES)))
+        REFUSE("has no form for batch entries of different lengths");
+    if (p->lengths_usage != 0 && !(p->lengths_usage & RAPT_BUFFER_STORAGE))
+        REFUSE("needs the storage usage on the buffer of k_lengths, which is not declared");
     if (p->usage[RAPT_T_GATE] != 0 && !(p->usage[RAPT_T_GATE] & RAPT_BUFFER_STORAGE))
         REFUSE("is followed by a gate, which needs the storage usage on the buffer of gate, which is not declared");
     for (unsigned i = 0; i < RAPT_X_COUNT; i++)
@@ -557,7 +566,7 @@ rapt_status rapt_select_map(const rapt_problem *problem, const rapt_caps *caps, 
                      role == RAPT_ROLE_GATE       ? "gates"
                      : role == RAPT_ROLE_SOURCE_Q ? "QK-norm, rotary positions and low-rank biases"
                      : role == RAPT_ROLE_EXTRA    ? "lists of tiles"
-                                                  : "several of sinks, ALiBi, key biases, segments and block masks",
+                                                  : "several of sinks, ALiBi, key biases, segments, block masks and tables of pages",
                      reason);
 }
 

@@ -290,7 +290,7 @@ static void check_window(const rapt_plan *plan, const rapt_kernel_operand *op, c
         whole = p->bytes[tensor];
     else if (op->role == RAPT_ROLE_CU_Q || op->role == RAPT_ROLE_CU_K)
         whole = (p->batch + 1) * 4;
-    else if (op->role >= RAPT_ROLE_SINKS && op->role <= RAPT_ROLE_BLOCK_MASK)
+    else if (op->role >= RAPT_ROLE_SINKS && op->role <= RAPT_ROLE_BLOCK_TABLE)
         whole = p->extra[op->role - RAPT_ROLE_SINKS].bytes;
     else if (op->role == RAPT_ROLE_EXTRA && !plan->extras.packed)
         for (unsigned x = 0; x < RAPT_X_COUNT; x++) /* the only one */
