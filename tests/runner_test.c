@@ -196,7 +196,9 @@ rapt_status rapt_submit(rapt_binding *b, rapt_error *error)
                                   .gate = words(&b->args.gate),
                                   .relative = words(&b->args.relative),
                                   .decay = words(&b->args.decay),
-                                  .block_mask = words(&b->args.block_mask)};
+                                  .block_mask = words(&b->args.block_mask),
+                                  .block_table = words(&b->args.block_table),
+                                  .k_lengths = words(&b->args.k_lengths)};
     double *out = calloc(rows_total * dim, sizeof *out), *lse = calloc(rows_total, sizeof *lse);
     uint8_t *rows = calloc(rows_total, 1);
     assert_true(rapt_check_attention_f32(d, &in, 1, out, lse, rows));

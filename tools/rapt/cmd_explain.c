@@ -93,6 +93,7 @@ int tool_explain_command(int argc, char **argv)
         "rapt explain --q Q.npy --k K.npy --v V.npy --causal --kernel NAME",
         "rapt explain neighborhood --shape 1,8,8,64,64,64 --kernel-size 7x7",
         "rapt explain scan --op linear --shape 1,1,65536,64",
+        "rapt explain decode --shape 8,32,8,1,4096,128 --page-size 16",
         NULL,
     };
     const tool_option grid_options[] = {
@@ -115,6 +116,26 @@ int tool_explain_command(int argc, char **argv)
         "rapt explain neighborhood --shape 1,8,8,30,48,80,128 --kernel-size 18x24x24 --stride 16x8x8 --json",
         NULL,
     };
+    const tool_option decode_options[] = {
+        TOOL_OPTIONS_SHAPE(o.problem),
+        TOOL_OPTIONS_DECODE(o.problem),
+        {"--lse", NULL, "the LSE is wanted too", NULL, &o.lse},
+        {"--no-device", NULL, "plan for the least that rapt runs on (and --caps), without a device", NULL,
+         &o.no_device},
+        TOOL_OPTIONS_DEVICE(o.device),
+        {"--json", NULL, "as JSON on standard output", NULL, &o.json},
+        {NULL, NULL, NULL, NULL, NULL},
+    };
+    static const char *const decode_examples[] = {
+        "rapt explain decode --shape 8,32,8,1,4096,128 --dtype f16",
+        "rapt explain decode --shape 8,32,8,1,4096,128 --dtype f16 --page-size 16",
+        NULL,
+    };
+    const tool_usage decode_usage = {
+        "rapt explain decode --shape B,HQ,HKV,NQ,NK,D[,DV] [options]",
+        "Plans decoding from a key-value cache and tells which kernel would run, into how many parts it\n"
+        "cuts the keys, and why each other kernel would not. Nothing runs. See rapt run decode --help.",
+        decode_examples, decode_options};
     const tool_usage grid_usage = {
         "rapt explain neighborhood --shape B,HQ,HKV,X[,Y[,Z]],D[,DV] --kernel-size KxK [options]",
         "Plans neighborhood attention and tells which kernel would run, how it tiles the grid, how\n"
@@ -133,10 +154,12 @@ int tool_explain_command(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "scan") == 0)
         return tool_explain_scan(argc - 1, argv + 1);
     o.problem.grid.used = argc > 1 && strcmp(argv[1], "neighborhood") == 0;
-    if (!tool_arguments(argc, argv, o.problem.grid.used ? &grid_usage : &usage, words, 1, &count, &code))
+    o.problem.cache.used = argc > 1 && strcmp(argv[1], "decode") == 0;
+    const tool_usage *chosen = o.problem.grid.used ? &grid_usage : o.problem.cache.used ? &decode_usage : &usage;
+    if (!tool_arguments(argc, argv, chosen, words, 1, &count, &code))
         return code;
-    if (count == 1 && !o.problem.grid.used && strcmp(words[0], "attention") != 0)
-        return tool_error(TOOL_BAD_INPUT, "unknown operator '%.60s'; attention, neighborhood and scan are what there is", words[0]);
+    if (count == 1 && chosen == &usage && strcmp(words[0], "attention") != 0)
+        return tool_error(TOOL_BAD_INPUT, "unknown operator '%.60s'; attention, decode, neighborhood and scan are what there is", words[0]);
     if (!o.problem.shape && !o.problem.q && o.problem.grid.used)
         return tool_error(TOOL_BAD_INPUT, "--shape B,HQ,HKV,X[,Y[,Z]],D[,DV] is missing (or --q, --k and --v)");
     if (!o.problem.shape && !o.problem.q)

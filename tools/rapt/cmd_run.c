@@ -19,7 +19,7 @@ typedef struct run {
     tool_device device;
     rapt_plan *plan;
     rapt_binding *binding;
-    rapt_buffer *q, *k, *v, *out, *lse, *cu_q, *cu_k, *extra[TOOL_X_COUNT];
+    rapt_buffer *q, *k, *v, *out, *lse, *cu_q, *cu_k, *table, *lengths, *extra[TOOL_X_COUNT];
     rapt_buffer *user[RAPT_USER_BUFFERS];
     rapt_plan_info info;
     cJSON *json;
@@ -29,7 +29,7 @@ typedef struct run {
 static void run_close(run *r)
 {
     rapt_binding_destroy(&r->binding);
-    rapt_buffer **const buffers[] = {&r->q, &r->k, &r->v, &r->out, &r->lse, &r->cu_q, &r->cu_k};
+    rapt_buffer **const buffers[] = {&r->q, &r->k, &r->v, &r->out, &r->lse, &r->cu_q, &r->cu_k, &r->table, &r->lengths};
     for (size_t n = 0; n < TOOL_COUNT(buffers); n++)
         rapt_buffer_destroy(buffers[n]);
     for (size_t n = 0; n < TOOL_X_COUNT; n++)
@@ -91,6 +91,8 @@ static rapt_status bind(run *r, rapt_error *error)
         {NULL, d->lse.dtype ? rapt_tensor_bytes(&d->lse) : 0, d->lse.dtype ? &r->lse : NULL},
         {r->problem.cu_q.data, r->problem.cu_q.count * 4, d->sequences > 0 ? &r->cu_q : NULL},
         {r->problem.cu_k.data, r->problem.cu_k.count * 4, d->sequences > 0 ? &r->cu_k : NULL},
+        {r->problem.cache.table.data, r->problem.cache.table.count * 4, d->page_size > 0 ? &r->table : NULL},
+        {r->problem.cache.lengths.data, r->problem.cache.lengths.count * 4, d->k_lengths.dtype ? &r->lengths : NULL},
     };
     for (size_t n = 0; n < TOOL_COUNT(tensors); n++) {
         if (!tensors[n].buffer)
@@ -107,6 +109,8 @@ static rapt_status bind(run *r, rapt_error *error)
     args.lse.buffer = r->lse;
     args.cu_seqlens_q.buffer = r->cu_q;
     args.cu_seqlens_k.buffer = r->cu_k;
+    args.block_table.buffer = r->table;
+    args.k_lengths.buffer = r->lengths;
     for (unsigned n = 0; n < TOOL_X_COUNT; n++) {
         const rapt_tensor *t = tool_extra_tensor(&r->problem.desc, n);
         if (t->dtype == RAPT_DTYPE_NONE)
@@ -313,6 +317,7 @@ static const char *const examples[] = {
     "rapt run attention --q m.safetensors:q --k m.safetensors:k --v m.safetensors:v --out O.npy --time 20",
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --dtype f16 --caps no-subgroup --explain",
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --cu-seqlens-q A.npy --cu-seqlens-k B.npy",
+    "rapt run decode --help",
     "rapt run neighborhood --help",
     "rapt run linear --help",
     "rapt run route --help",
@@ -341,6 +346,29 @@ static const char *const grid_examples[] = {
     "rapt run neighborhood --q Q.npy --k K.npy --v V.npy --out O.npy --kernel-size 13 --dilation 4 --lse L.npy",
     "rapt run neighborhood --q Q.npy --k K.npy --v V.npy --out O.npy --kernel-size 8x8x4 --stride 4x4x4 --causal 0",
     "rapt explain neighborhood --shape 1,8,8,64,64,64 --kernel-size 7x7",
+    NULL,
+};
+
+static const char decode_text[] =
+    "Decodes: attention of the last queries of each batch entry over its key-value cache.\n"
+    "\n"
+    "A cache is, by what is given:\n"
+    "  contiguous      K and V are (batch, kv heads, Nk, head_dim), room for Nk keys each\n"
+    "  ragged          --lengths says how many of them each batch entry has; what lies behind is\n"
+    "                  never seen, NaN included, and a batch entry of none gives 0, LSE -inf\n"
+    "  paged           --page-size P cuts K and V into pages of P keys, in a pool, in no order;\n"
+    "                  or --block-table says which pages of a pool each batch entry has: pages may\n"
+    "                  be shared (prefixes), and missing (holes)\n"
+    "\n"
+    "Query i of Nq stands at key position p = i + (length - Nq): --causal shows it keys j <= p,\n"
+    "--window those of p - L to p + R. Query head h reads kv head floor(h * kv_heads / q_heads).\n"
+    "Files and output are as of rapt run attention.";
+static const char *const decode_examples[] = {
+    "rapt run decode --q Q.npy --k K.npy --v V.npy --out O.npy",
+    "rapt run decode --q Q.npy --k K.npy --v V.npy --out O.npy --lengths L.npy --page-size 16",
+    "rapt run decode --q Q.npy --k pool_K.npy --v pool_V.npy --out O.npy --lengths L.npy --block-table T.npy",
+    "rapt run decode --q Q.npy --k K.npy --v V.npy --out O.npy --splits 8 --lse L.npy --time 100",
+    "rapt explain decode --shape 8,32,8,1,4096,128 --dtype f16 --page-size 16",
     NULL,
 };
 
@@ -373,6 +401,18 @@ int tool_run(int argc, char **argv)
         {"--json", NULL, "everything as JSON on standard output", NULL, &o.json},
         {NULL, NULL, NULL, NULL, NULL},
     };
+    const tool_option decode_options[] = {
+        TOOL_OPTIONS_DECODE(o.problem),
+        {"--out", "FILE", "where the output goes (npy)", &o.out, NULL},
+        {"--lse", "FILE", "also write the natural log of the sum of exp(score)", &o.lse, NULL},
+        TOOL_OPTIONS_DEVICE(o.device),
+        {"--explain", NULL, "tell why this kernel was chosen and the others were not", NULL, &o.explain},
+        {"--time", "N", "then run N times more: device and wall time, TFLOP/s, GB/s", &o.time, NULL},
+        {"--json", NULL, "everything as JSON on standard output", NULL, &o.json},
+        {NULL, NULL, NULL, NULL, NULL},
+    };
+    const tool_usage decode_usage = {"rapt run decode --q FILE --k FILE --v FILE --out FILE [options]", decode_text,
+                                     decode_examples, decode_options};
     const tool_usage grid_usage = {"rapt run neighborhood --q FILE --k FILE --v FILE --out FILE --kernel-size KxK [options]",
                                    grid_text, grid_examples, grid_options};
     const tool_usage usage = {"rapt run attention --q FILE --k FILE --v FILE --out FILE [options]", text,
@@ -389,14 +429,16 @@ int tool_run(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "scan") == 0)
         return tool_run_scan(argc - 1, argv + 1);
     o.problem.grid.used = argc > 1 && strcmp(argv[1], "neighborhood") == 0;
-    if (!tool_arguments(argc, argv, o.problem.grid.used ? &grid_usage : &usage, words, 1, &count, &code))
+    o.problem.cache.used = argc > 1 && strcmp(argv[1], "decode") == 0;
+    const tool_usage *chosen = o.problem.grid.used ? &grid_usage : o.problem.cache.used ? &decode_usage : &usage;
+    if (!tool_arguments(argc, argv, chosen, words, 1, &count, &code))
         return code;
     if (count == 0)
         return tool_error(TOOL_BAD_INPUT,
-                          "which operator? rapt run attention .., neighborhood .., linear .., route .., scan .., or system NAME ..");
-    if (!o.problem.grid.used && strcmp(words[0], "attention") != 0)
+                          "which operator? rapt run attention .., decode .., neighborhood .., linear .., route .., scan .., or system NAME ..");
+    if (chosen == &usage && strcmp(words[0], "attention") != 0)
         return tool_error(TOOL_BAD_INPUT,
-                          "unknown operator '%.60s'; attention, neighborhood, linear, route, scan, or system NAME, is what there is",
+                          "unknown operator '%.60s'; attention, decode, neighborhood, linear, route, scan, or system NAME, is what there is",
                           words[0]);
     if (!o.out)
         return tool_error(TOOL_BAD_INPUT, "--out FILE is missing");

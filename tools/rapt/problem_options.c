@@ -49,7 +49,7 @@ static bool has_extra(const rapt_attention_desc *desc, unsigned extra)
 
 void tool_problem_free(tool_problem *p)
 {
-    tensor_file *files[] = {&p->q, &p->k, &p->v, &p->cu_q, &p->cu_k};
+    tensor_file *files[] = {&p->q, &p->k, &p->v, &p->cu_q, &p->cu_k, &p->cache.table, &p->cache.lengths};
     for (size_t n = 0; n < TOOL_COUNT(files); n++)
         tensor_file_free(files[n]);
     for (size_t n = 0; n < TOOL_X_COUNT; n++)
@@ -154,7 +154,8 @@ static bool shapes_from_files(const tool_problem_options *o, tool_problem *p, ui
                          "Q, K and V differ in dtype: %s is %s, %s is %s, %s is %s", o->q,
                          rapt_dtype_name(p->q.dtype), o->k, rapt_dtype_name(p->k.dtype), o->v,
                          rapt_dtype_name(p->v.dtype));
-    const char *what = q[0] != k[0] || q[0] != v[0] ? "batch sizes"
+    const bool pools = o->cache.block_table != NULL;
+    const char *what = (!pools && q[0] != k[0]) || k[0] != v[0] ? (pools ? "numbers of pages" : "batch sizes")
                        : k[heads] != v[heads]       ? "numbers of kv heads"
                        : k[sequence] != v[sequence] ? "numbers of keys and values"
                        : q[3] != k[3]               ? "head_dim of Q and K"
@@ -525,8 +526,14 @@ bool tool_problem_make(const tool_problem_options *o, bool want_lse, tool_proble
         dtype = p->file_dtype;
     if (!describe(p, size, dtype, want_lse, error) || !read_sequences(o, p, error) || !read_extras(o, p, error))
         return false;
-    return o->shape ||
-           (tool_convert(&p->q, dtype, error) && tool_convert(&p->k, dtype, error) && tool_convert(&p->v, dtype, error));
+    if (!o->shape &&
+        (!tool_convert(&p->q, dtype, error) || !tool_convert(&p->k, dtype, error) || !tool_convert(&p->v, dtype, error)))
+        return false;
+    if (o->cache.block_table) {
+        p->desc.k = (p->bnhd ? rapt_tensor_bnhd : rapt_tensor_bhnd)(dtype, p->k.shape[0], size[2], size[4], size[5]);
+        p->desc.v = (p->bnhd ? rapt_tensor_bnhd : rapt_tensor_bhnd)(dtype, p->v.shape[0], size[2], size[4], size[6]);
+    }
+    return !o->cache.used || tool_cache_make(&o->cache, p->bnhd, &p->desc, &p->k, &p->v, &p->cache, error);
 }
 
 rapt_check_inputs tool_problem_inputs(const tool_problem *p)
@@ -546,13 +553,20 @@ rapt_check_inputs tool_problem_inputs(const tool_problem *p)
                                .gate = p->extra[TOOL_X_GATE].data,
                                .relative = p->extra[TOOL_X_RELATIVE].data,
                                .decay = p->extra[TOOL_X_DECAY].data,
-                               .block_mask = p->extra[TOOL_X_BLOCK_MASK].data};
+                               .block_mask = p->extra[TOOL_X_BLOCK_MASK].data,
+                               .block_table = p->cache.table.data,
+                               .k_lengths = p->cache.lengths.data};
 }
 
 double tool_problem_flops(const tool_problem *p)
 {
     const rapt_check_inputs in = tool_problem_inputs(p);
     return 2.0 * (double)(p->desc.q.size[3] + p->desc.v.size[3]) * rapt_check_attention_pairs(&p->desc, &in);
+}
+
+static uint64_t keys_of(const rapt_attention_desc *d)
+{
+    return d->page_size > 0 ? d->block_table.size[1] * d->page_size : d->k.size[2];
 }
 
 cJSON *tool_problem_json(const tool_problem *p)
@@ -564,7 +578,7 @@ cJSON *tool_problem_json(const tool_problem *p)
     } numbers[] = {
         {"batch", (double)d->q.size[0]},      {"q_heads", (double)d->q.size[1]},
         {"kv_heads", (double)d->k.size[1]},   {"nq", (double)d->q.size[2]},
-        {"nk", (double)d->k.size[2]},         {"head_dim_qk", (double)d->q.size[3]},
+        {"nk", (double)keys_of(d)},           {"head_dim_qk", (double)d->q.size[3]},
         {"head_dim_v", (double)d->v.size[3]}, {"sequences", (double)d->sequences},
     };
     cJSON *o = cJSON_CreateObject();
@@ -601,6 +615,10 @@ cJSON *tool_problem_json(const tool_problem *p)
         cJSON_AddNumberToObject(o, "block_q", d->block_q);
         cJSON_AddNumberToObject(o, "block_k", d->block_k);
     }
+    if (d->page_size > 0) {
+        cJSON_AddNumberToObject(o, "page_size", d->page_size);
+        cJSON_AddNumberToObject(o, "pages", (double)d->k.size[0]);
+    }
     tool_user_json(d, o);
     cJSON_AddNumberToObject(o, "scale",
                             d->flags & RAPT_ATTENTION_SCALE ? (double)d->scale
@@ -612,7 +630,7 @@ cJSON *tool_problem_json(const tool_problem *p)
 void tool_problem_line(const tool_problem *p, char *text, size_t capacity)
 {
     const rapt_attention_desc *d = &p->desc;
-    char user[64] = "", grid[200] = "", causal[48] = "", window[96] = "", cap[32] = "", beside[192] = "", sequences[48] = "", dim_v[32] = "";
+    char cache[80] = "", user[64] = "", grid[200] = "", causal[48] = "", window[96] = "", cap[32] = "", beside[192] = "", sequences[48] = "", dim_v[32] = "";
     if (d->flags & RAPT_ATTENTION_CAUSAL)
         snprintf(causal, sizeof causal, ", causal%+" PRId64, d->causal_offset);
     if (d->flags & RAPT_ATTENTION_WINDOW)
@@ -633,13 +651,14 @@ void tool_problem_line(const tool_problem *p, char *text, size_t capacity)
             snprintf(beside + strlen(beside), sizeof beside - strlen(beside), ", %s", extras[n].name);
     if (d->score_mod[0] || d->mask_mod[0])
         snprintf(user, sizeof user, "%s%s", d->score_mod[0] ? ", score_mod" : "", d->mask_mod[0] ? ", mask_mod" : "");
+    tool_cache_line(d, cache, sizeof cache);
     if (d->sequences > 0)
         snprintf(sequences, sizeof sequences, ", %u sequences", d->sequences);
     if (d->v.size[3] != d->q.size[3])
         snprintf(dim_v, sizeof dim_v, "/%" PRIu64, d->v.size[3]);
     snprintf(text, capacity,
              "problem: batch %" PRIu64 ", %" PRIu64 " query heads, %" PRIu64 " kv heads, %" PRIu64
-             " queries, %" PRIu64 " keys, head_dim %" PRIu64 "%s, %s%s%s%s%s%s%s%s",
-             d->q.size[0], d->q.size[1], d->k.size[1], d->q.size[2], d->k.size[2], d->q.size[3], dim_v,
-             rapt_dtype_name(d->q.dtype), grid, causal, window, cap, beside, user, sequences);
+             " queries, %" PRIu64 " keys, head_dim %" PRIu64 "%s, %s%s%s%s%s%s%s%s%s",
+             d->q.size[0], d->q.size[1], d->k.size[1], d->q.size[2], keys_of(d), d->q.size[3], dim_v,
+             rapt_dtype_name(d->q.dtype), cache, grid, causal, window, cap, beside, user, sequences);
 }

@@ -5,6 +5,7 @@
 
 #include "args.h"
 #include "block_options.h"
+#include "cache_options.h"
 #include "grid_options.h"
 #include "tensor_file.h"
 #include "tool.h"
@@ -38,6 +39,7 @@ typedef struct tool_problem_options {
     const char *low_rank, *rope, *qk_norm, *place_width;
     tool_grid_options grid;
     tool_block_options blocks;
+    tool_cache_options cache;
     bool causal;
 } tool_problem_options;
 
@@ -124,6 +126,35 @@ typedef struct tool_problem_options {
         "--key-splits", "N", "cut the keys into about N parts and merge; default: chosen", &(o).key_splits,  \
             NULL                                                                                             \
     }
+/* What goes with decoding from a cache. */
+#define TOOL_OPTIONS_DECODE(o)                                                                               \
+    {"--q", "FILE", "queries, the last ones of each batch entry: npy file, or FILE.safetensors:NAME",        \
+     &(o).q, NULL},                                                                                          \
+        {"--k", "FILE", "keys: (batch, kv heads, Nk, head_dim), or with --block-table a pool of pages",      \
+         &(o).k, NULL},                                                                                      \
+        {"--v", "FILE", "values, likewise", &(o).v, NULL}, TOOL_OPTIONS_CACHE((o).cache),                    \
+        {"--causal", NULL, "of several queries, i sees keys j <= i + (length - Nq)", NULL, &(o).causal},     \
+        {"--window", "L[,R]", "a query at p sees keys p - L <= j <= p + R; -1: unbounded", &(o).window,      \
+         NULL},                                                                                              \
+        {"--sink-tokens", "N", "the first N keys are exempt from --window", &(o).sink_tokens, NULL},         \
+        {"--softcap", "X", "scaled scores s become X * tanh(s / X)", &(o).soft_cap, NULL},                   \
+        {"--sinks", "FILE", "a logit per head that joins the softmax: float32 (query heads)",                \
+         &(o).extra[TOOL_X_SINKS], NULL},                                                                    \
+        {"--alibi", "FILE", "slopes, float32 (query heads): scores get -slope * |p - j|",                    \
+         &(o).extra[TOOL_X_ALIBI], NULL},                                                                    \
+        {"--scale", "X", "scores are X * q.k; default 1/sqrt(head_dim)", &(o).scale, NULL},                  \
+        {"--layout", "bhnd|bnhd",                                                                            \
+         "axes of the files: (batch or pages, heads, sequence, head_dim), the default,\n"                    \
+         "or (batch or pages, sequence, heads, head_dim)",                                                   \
+         &(o).layout, NULL},                                                                                 \
+        {"--dtype", "f32|f16|bf16", "type to store and compute from; default: that of the files",            \
+         &(o).dtype, NULL},                                                                                  \
+        {"--kernel", "NAME",                                                                                 \
+         "force this kernel row (see rapt compile --list); refused where it\ncannot run", &(o).kernel,       \
+         NULL},                                                                                              \
+    {                                                                                                        \
+        "--splits", "N", "cut the keys into about N parts and merge; default: chosen", &(o).key_splits, NULL \
+    }
 /* What goes with a grid. */
 #define TOOL_OPTIONS_NEIGHBORHOOD(o)                                                                         \
     TOOL_OPTIONS_GRID((o).grid),                                                                             \
@@ -181,6 +212,7 @@ typedef struct tool_problem {
     rapt_attention_desc desc;        /* dense tensors in the layout asked for */
     tensor_file q, k, v, cu_q, cu_k; /* q, k, v: of desc's dtype; without data when given by shape */
     tensor_file extra[TOOL_X_COUNT];
+    tool_cache cache;
     rapt_dtype file_dtype;
     bool bnhd;
 } tool_problem;
