@@ -110,6 +110,7 @@ class AttentionDesc(c.Structure):
         ("grid", Grid),
         ("block_mask", Tensor), ("block_q", c_uint32), ("block_k", c_uint32), ("tile_lists", c_int),
         ("relative", Tensor), ("decay", Tensor), ("place_width", c_uint32),
+        ("block_table", Tensor), ("page_size", c_uint32), ("k_lengths", Tensor),
     ]  # fmt: skip
 
 
@@ -118,7 +119,8 @@ class AttentionArgs(c.Structure):
         ("struct_size", c_uint32), ("q", Slot), ("k", Slot), ("v", Slot), ("out", Slot), ("lse", Slot),
         ("cu_seqlens_q", Slot), ("cu_seqlens_k", Slot), ("workspace", Slot), ("user", Slot * 4), ("sinks", Slot),
         ("alibi", Slot), ("key_bias", Slot), ("segments", Slot), ("gate", Slot), ("bias", Slot), ("bias_u", Slot),
-        ("bias_v", Slot), ("block_mask", Slot), ("relative", Slot), ("decay", Slot),
+        ("bias_v", Slot), ("block_mask", Slot), ("relative", Slot), ("decay", Slot), ("block_table", Slot),
+        ("k_lengths", Slot),
     ]  # fmt: skip
 
 
