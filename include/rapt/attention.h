@@ -35,6 +35,13 @@ typedef enum rapt_link {
     RAPT_LINK_COUNT
 } rapt_link;
 
+/* What an output gate g multiplies by. */
+typedef enum rapt_gate_kind {
+    RAPT_GATE_SIGMOID = 0, /* 1 / (1 + exp(-g)) */
+    RAPT_GATE_SILU,        /* g / (1 + exp(-g)) */
+    RAPT_GATE_KIND_COUNT
+} rapt_gate_kind;
+
 /* Neighbourhoods of a grid (NATTEN, arXiv:2204.07143; strides: GNA, arXiv:2504.16922): the sequence is a grid of 1 to 3 axes,
  * flattened with the last axis fastest, and a query sees keys of a window around it, along each axis. For an axis of length
  * n, kernel size K, dilation d, stride s, and the query at x: it sees keys of its own group x mod d, whose m places are

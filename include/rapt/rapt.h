@@ -5,6 +5,7 @@
 
 #include <rapt/attention.h>
 #include <rapt/caps.h>
+#include <rapt/combine.h>
 #include <rapt/device.h>
 #include <rapt/linear.h>
 #include <rapt/measure.h>

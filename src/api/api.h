@@ -46,6 +46,8 @@ rapt_status rapt_probe_linear(rapt_plan *plan, rapt_error *error);
 rapt_status rapt_probe_route(rapt_plan *plan, rapt_error *error); /* .. and for routing */
 /* Its part for scans. */
 rapt_status rapt_probe_scan(rapt_plan *plan, rapt_error *error);
+/* And for what combines tensors. */
+rapt_status rapt_probe_combine(rapt_plan *plan, rapt_error *error);
 /* Notes a verdict on one of the plan's pipelines; what a probe's run ended with is noted likewise: true where that was the
  * end of it, and then *status is what rapt_probe_plan returns. */
 void rapt_probe_note(const rapt_plan *plan, uint32_t pipeline, rapt_verdict_kind verdict, bool lasting, const char *reason);

@@ -2,6 +2,7 @@
 #include "api/api.h"
 
 #include "compiler/user.h"
+#include "plan/combine.h"
 #include "op/record.h"
 
 #include <stdio.h>
@@ -240,6 +241,7 @@ static rapt_status plan_again(rapt_plan *plan, rapt_error *error)
     const rapt_linear_problem linear = plan->linear;
     const rapt_route_problem route = plan->route;
     const rapt_scan_problem scan = plan->scan;
+    const rapt_combine_problem combine = plan->combine;
     uint32_t generation = plan->generation + 1;
     rapt_verdicts verdicts = rapt_device_verdicts(device);
     rapt_plan_clear(plan);
@@ -252,6 +254,8 @@ static rapt_status plan_again(rapt_plan *plan, rapt_error *error)
             ? rapt_route_plan_make(plan, &route, &device->caps, rapt_kernels(), &verdicts, error)
         : plan->op == RAPT_OP_SCAN
             ? rapt_scan_plan_make(plan, &scan, &device->caps, rapt_kernels(), &verdicts, error)
+        : plan->op == RAPT_OP_COMBINE
+            ? rapt_combine_plan_make(plan, &combine, &device->caps, rapt_kernels(), &verdicts, error)
             : rapt_plan_make(plan, &problem, &device->caps, rapt_kernels(), &verdicts, error);
     plan->refused = status != RAPT_OK;
     return status;

@@ -806,6 +806,8 @@ rapt_status rapt_probe_plan(rapt_plan *plan, rapt_error *error)
         return rapt_probe_route(plan, error);
     if (plan->op == RAPT_OP_SCAN)
         return rapt_probe_scan(plan, error);
+    if (plan->op == RAPT_OP_COMBINE)
+        return rapt_probe_combine(plan, error);
     rapt_device *device = plan->device;
     probe_case c;
     rapt_plan *small = NULL;

@@ -35,7 +35,9 @@ const char *rapt_role_name(rapt_role role)
                                         "bias_v", "a", "b", "decay", "beta", "the state",
                                         "the normaliser", "state_in", "norm_in", "states of chunks",
                                         "normalisers of chunks", "steps of chunks", "summary", "averages of queries",
-                                        "scores", "mask", "list", "x", "a or scores", "b", "c", "dt", "z", "skip", "user buffer 0",
+                                        "scores", "mask", "list", "x", "a or scores", "b", "c", "dt", "z", "skip",
+                                        "x[0]", "x[1]", "x[2]", "weight[0]", "weight[1]", "weight[2]", "norm_weight",
+                                        "user buffer 0",
                                         "user buffer 1", "user buffer 2", "user buffer 3"};
     _Static_assert(RAPT_COUNT(names) == RAPT_ROLE_COUNT, "a role has no name");
     return (unsigned)role < RAPT_ROLE_COUNT ? names[role] : "unknown";

@@ -57,6 +57,13 @@ typedef enum rapt_role {
     RAPT_ROLE_DT,
     RAPT_ROLE_SCAN_Z,
     RAPT_ROLE_SKIP,
+    RAPT_ROLE_TERM_0,      /* from here to NORM_WEIGHT: what is put together (include/rapt/combine.h) */
+    RAPT_ROLE_TERM_1,
+    RAPT_ROLE_TERM_2, /* or the gate */
+    RAPT_ROLE_TERM_WEIGHT_0,
+    RAPT_ROLE_TERM_WEIGHT_1,
+    RAPT_ROLE_TERM_WEIGHT_2,
+    RAPT_ROLE_NORM_WEIGHT,
     RAPT_ROLE_USER,     /* the first of RAPT_USER_BUFFERS buffers that code of the app reads */
     RAPT_ROLE_USER_1,
     RAPT_ROLE_USER_2,

@@ -1,5 +1,5 @@
 /* What a plan says of itself, for people and for programs. */
-#include "plan/plan.h"
+#include "plan/combine.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -55,6 +55,10 @@ static void explain_problem(const rapt_plan *plan, rapt_text *t)
     }
     if (plan->op == RAPT_OP_SCAN) {
         rapt_scan_explain_problem(plan, t);
+        return;
+    }
+    if (plan->op == RAPT_OP_COMBINE) {
+        rapt_combine_explain_problem(plan, t);
         return;
     }
     rapt_text_add(t, "attention %s", rapt_dtype_name(p->dtype));
@@ -253,7 +257,8 @@ static void explain_json(const rapt_plan *plan, rapt_text *t, const char *failur
         rapt_text_add(t, ",\"masked\":%s,\"problem\":", plan->caps.masked ? "true" : "false");
         (plan->op == RAPT_OP_LINEAR  ? rapt_linear_explain_problem_json
          : plan->op == RAPT_OP_ROUTE ? rapt_route_explain_problem_json
-                                     : rapt_scan_explain_problem_json)(plan, t);
+         : plan->op == RAPT_OP_SCAN  ? rapt_scan_explain_problem_json
+                                     : rapt_combine_explain_problem_json)(plan, t);
     } else {
         explain_attention_json(plan, t);
     }

@@ -5,6 +5,7 @@
 
 #include "kernel/kernel.h"
 #include "op/attention.h"
+#include "op/combine.h"
 #include "op/linear.h"
 #include "op/route.h"
 #include "op/scan.h"
@@ -132,7 +133,7 @@ typedef struct rapt_scan_layout {
 } rapt_scan_layout;
 
 /* Which operator a plan is for. */
-typedef enum rapt_op { RAPT_OP_ATTENTION = 0, RAPT_OP_LINEAR, RAPT_OP_ROUTE, RAPT_OP_SCAN } rapt_op;
+typedef enum rapt_op { RAPT_OP_ATTENTION = 0, RAPT_OP_LINEAR, RAPT_OP_ROUTE, RAPT_OP_SCAN, RAPT_OP_COMBINE } rapt_op;
 
 struct rapt_plan {
     rapt_op op;
@@ -142,6 +143,7 @@ struct rapt_plan {
     rapt_caps caps;
     rapt_problem problem; /* of other operators than attention: only what every operator has (dtype, counts, slice_ms, kernel) */
     rapt_linear_problem linear;
+    rapt_combine_problem combine;
     rapt_linear_layout layout;
     rapt_route_problem route;
     rapt_scan_problem scan;

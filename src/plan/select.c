@@ -1,5 +1,5 @@
 /* Selection: an ordered list of predicates over the rows of the kernel table, each of which says why it refuses. */
-#include "plan/plan.h"
+#include "plan/combine.h"
 
 #include "common/linear_params.h"
 #include "common/scan_params.h"
@@ -61,6 +61,8 @@ uint32_t rapt_plan_role_element(const rapt_plan *plan, rapt_role role)
         return role == RAPT_ROLE_Q || role == RAPT_ROLE_K ? rapt_dtype_size(plan->route.dtype) : 4;
     if (plan->op == RAPT_OP_SCAN)
         return role == RAPT_ROLE_X || role == RAPT_ROLE_OUT || role == RAPT_ROLE_SCAN_Z ? rapt_dtype_size(plan->problem.dtype) : 4;
+    if (plan->op == RAPT_OP_COMBINE)
+        return rapt_combine_role_element(plan, role);
     return rapt_problem_role_element(&plan->problem, role);
 }
 

@@ -1,0 +1,138 @@
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
+// Tensors put together row by row (include/rapt/combine.h): up to three terms with weights, a norm over the row, a gate.
+//
+// A workgroup serves ROWS rows, LANES invocations each; a lane owns every LANES-th four elements of its row. With a norm a row is
+// summed up twice rather than kept: its terms are still in the cache.
+#include "common/combine_params.h"
+#include "common/io.glsl"
+
+#define LANES 16u
+#define ROWS 4u
+layout(local_size_x = 64) in;
+layout(constant_id = 0) const uint ALIGNED_ = 0;
+#define ALIGNED (ALIGNED_ != 0u)
+
+RAPT_DECLARE_COMBINE_PARAMS
+
+#if DTYPE == DTYPE_F32
+#define WORD1 float
+#define LOAD_ELEMENT(words, index) words[index]
+#else
+#define WORD1 uint
+#define LOAD_ELEMENT(words, index) unpack1(words[(index) >> 1], index)
+#endif
+
+// A term, or the gate: elements [index, index + count), zeros after them.
+#define DECLARE_TERM(name, number)                                                                                      \
+    layout(std430, set = 0, binding = RAPT_BIND_TERM + number) readonly buffer Elements##number { WORD1 words1_##number[]; }; \
+    layout(std430, set = 0, binding = RAPT_BIND_TERM + number) readonly buffer Vectors##number { WORD4 words4_##number[]; }; \
+    vec4 name(uint index, uint count)                                                                                   \
+    {                                                                                                                   \
+        if (ALIGNED)                                                                                                    \
+            return unpack4(words4_##number[index >> 2]);                                                                \
+        vec4 x = vec4(LOAD_ELEMENT(words1_##number, index), 0.0, 0.0, 0.0);                                             \
+        if (count > 1u) x.y = LOAD_ELEMENT(words1_##number, index + 1u);                                                \
+        if (count > 2u) x.z = LOAD_ELEMENT(words1_##number, index + 2u);                                                \
+        if (count > 3u) x.w = LOAD_ELEMENT(words1_##number, index + 3u);                                                \
+        return x;                                                                                                       \
+    }
+DECLARE_TERM(load_term0, 0)
+DECLARE_TERM(load_term1, 1)
+DECLARE_TERM(load_term2, 2)
+layout(std430, set = 0, binding = RAPT_BIND_TERM_WEIGHT) readonly buffer Weights0 { float weights0[]; };
+layout(std430, set = 0, binding = RAPT_BIND_TERM_WEIGHT + 1) readonly buffer Weights1 { float weights1[]; };
+layout(std430, set = 0, binding = RAPT_BIND_TERM_WEIGHT + 2) readonly buffer Weights2 { float weights2[]; };
+layout(std430, set = 0, binding = RAPT_BIND_NORM_WEIGHT) buffer NormWeights { float norm_or_lse[]; };
+layout(std430, set = 0, binding = RAPT_BIND_OUT) buffer OutElements { WORD1 out_words1[]; };
+layout(std430, set = 0, binding = RAPT_BIND_OUT) buffer OutVectors { WORD4 out_words4[]; };
+#include "common/store.glsl"
+
+shared float squares[LANES * ROWS];
+
+#define NEG_INF uintBitsToFloat(0xff800000u)
+
+bool has(uint flag) { return (p.flags & flag) != 0u; }
+
+uint place(uvec3 at, uvec4 stride) { return at.x * stride.x + at.y * stride.y + at.z * stride.z; }
+
+// What each term of a row is multiplied by; 0 of those that are not there.
+vec3 row_weights(uvec3 at)
+{
+    vec3 w = vec3(has(RAPT_COMBINE_IS_SOFTMAX) ? 0.0 : 1.0);
+    if (has(RAPT_COMBINE_HAS_WEIGHT))
+        w.x = weights0[pc.base[RAPT_BIND_TERM_WEIGHT - 1] + place(at, p.stride_w0)];
+    if (has(RAPT_COMBINE_HAS_WEIGHT << 1))
+        w.y = weights1[pc.base[RAPT_BIND_TERM_WEIGHT] + place(at, p.stride_w1)];
+    if (has(RAPT_COMBINE_HAS_WEIGHT << 2))
+        w.z = weights2[pc.base[RAPT_BIND_TERM_WEIGHT + 1] + place(at, p.stride_w2)];
+    if (has(RAPT_COMBINE_IS_SIGMOID))
+        w = mix(w, 1.0 / (1.0 + exp(-w)), bvec3(has(RAPT_COMBINE_HAS_WEIGHT), has(RAPT_COMBINE_HAS_WEIGHT << 1),
+                                                  has(RAPT_COMBINE_HAS_WEIGHT << 2)));
+    if (has(RAPT_COMBINE_IS_SOFTMAX)) {
+        if (p.terms < 2u) w.y = NEG_INF;
+        if (p.terms < 3u) w.z = NEG_INF;
+        float top = max(w.x, max(w.y, w.z));
+        vec3 e = mix(exp(w - top), vec3(0.0), equal(w, vec3(NEG_INF))); // exp(-inf) need not be 0 everywhere
+        float sum = e.x + e.y + e.z;
+        w = top == NEG_INF ? vec3(0.0) : e / sum;
+        if (has(RAPT_COMBINE_HAS_LSE) && gl_LocalInvocationID.x % LANES == 0u)
+            norm_or_lse[pc.base[RAPT_BIND_NORM_WEIGHT - 1] + place(at, p.stride_norm)] = top == NEG_INF ? NEG_INF : top + log(sum);
+    }
+    return w * p.factor.xyz;
+}
+
+// Four elements of the sum, from d on. A weight of 0 lets nothing through.
+vec4 row_sum(uvec3 from, vec3 w, uint d)
+{
+    uint count = min(p.d - d, 4u);
+    vec4 y = vec4(0.0);
+    if (w.x != 0.0)
+        y = w.x * load_term0(from.x + d, count);
+    if (p.terms > 1u && w.y != 0.0)
+        y += w.y * load_term1(from.y + d, count);
+    if (p.terms > 2u && w.z != 0.0)
+        y += w.z * load_term2(from.z + d, count);
+    return y;
+}
+
+void main()
+{
+    uint lane = gl_LocalInvocationID.x % LANES, local = gl_WorkGroupID.x * ROWS + gl_LocalInvocationID.x / LANES;
+    uint row = pc.row0 + min(local, pc.rows - 1u); // rows beyond the last one repeat it and are not stored
+    uint line = row / p.n, batch = line / p.heads;
+    uvec3 at = uvec3(batch, line - batch * p.heads, row - line * p.n);
+    uvec3 from = uvec3(pc.base[0] + place(at, p.stride_x0), pc.base[1] + place(at, p.stride_x1), pc.base[2] + place(at, p.stride_x2));
+    vec3 w = row_weights(at);
+    float factor = p.out_factor;
+    if (has(RAPT_COMBINE_HAS_NORM)) {
+        float sum = 0.0;
+        for (uint d = lane * 4u; d < p.d; d += LANES * 4u) {
+            vec4 y = row_sum(from, w, d);
+            sum += dot(y, y);
+        }
+        squares[gl_LocalInvocationID.x] = sum;
+        barrier();
+        sum = 0.0;
+        [[unroll]] for (uint i = 0u; i < LANES; i++)
+            sum += squares[gl_LocalInvocationID.x / LANES * LANES + i];
+        factor /= sqrt(sum / float(p.d) + p.epsilon);
+    }
+    if (local >= pc.rows)
+        return;
+    for (uint d = lane * 4u; d < p.d; d += LANES * 4u) {
+        uint count = min(p.d - d, 4u);
+        vec4 y = row_sum(from, w, d) * factor;
+        if (has(RAPT_COMBINE_HAS_NORM_WEIGHT)) {
+            uint norm = pc.base[RAPT_BIND_NORM_WEIGHT - 1] + at.y * p.stride_norm.y + d;
+            for (uint i = 0u; i < count; i++)
+                y[i] *= norm_or_lse[norm + i];
+        }
+        if (has(RAPT_COMBINE_HAS_GATE)) {
+            vec4 gate = load_term2(from.z + d, count);
+            y *= (has(RAPT_COMBINE_IS_SILU) ? gate : vec4(1.0)) / (1.0 + exp(-gate));
+        }
+        store_out4(pc.base[RAPT_BIND_OUT - 1] + place(at, p.stride_out) + d, y, count);
+    }
+}
