@@ -218,6 +218,21 @@ static void test_same_bits(void **state)
     close_devices();
 }
 
+/* Pages and lengths are refused by name. */
+static void test_refusals(void **state)
+{
+    (void)state;
+    open_devices(NULL);
+    rapt_group *group = group_of(NULL);
+    rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT;
+    rapt_group_attention_args args = RAPT_GROUP_ATTENTION_ARGS_INIT;
+    d.q = d.k = d.v = d.out = rapt_tensor_bhnd(RAPT_F32, 2, 1, 4, 8);
+    d.k_lengths = (rapt_tensor){.dtype = RAPT_I32, .rank = 1, .size = {2}, .stride = {1}};
+    RIG_FAILS(rapt_group_attention(group, &d, &args, error), RAPT_ERROR_UNSUPPORTED, "k_lengths");
+    rapt_group_destroy(&group);
+    close_devices();
+}
+
 /* The app's thread drives both devices. */
 static void test_without_threads(void **state)
 {
@@ -236,6 +251,7 @@ int main(void)
     struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_bits),
         cmocka_unit_test(test_without_threads),
+        cmocka_unit_test(test_refusals),
     };
     return RIG_RUN("sched", tests);
 }

@@ -94,7 +94,7 @@ typedef struct rapt_group_attention_args {
 /* One attention, shared. Cut by batch entries (packed sequences: by sequences) and heads, which changes no bit of what one
  * device computes; by queries where that gives too few parts. Descriptors with score_mod or mask_mod are not cut: the first
  * device that is free runs them.
- * Errors: RAPT_ERROR_INVALID (the descriptor, a missing tensor); where no device is left, the status of the last one's
+ * Errors: RAPT_ERROR_INVALID (the descriptor, a missing tensor); RAPT_ERROR_UNSUPPORTED (block_table, k_lengths); where no device is left, the status of the last one's
  * failure, with all of them in the message: outputs may then be written in part. */
 RAPT_API rapt_status rapt_group_attention(rapt_group *group, const rapt_attention_desc *desc,
                                           const rapt_group_attention_args *args, rapt_error *error);

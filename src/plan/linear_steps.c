@@ -100,7 +100,7 @@ static rapt_window role_window(const rapt_linear_launch *l, const rapt_kernel_op
 }
 
 /* Whether every window of the part fits what the device binds; says which does not. */
-bool rapt_linear_windows_fit(const rapt_linear_launch *l, const rapt_linear_part *x, rapt_error *error)
+static bool windows_fit(const rapt_linear_launch *l, const rapt_linear_part *x, rapt_error *error)
 {
     const rapt_kernel_row *row = l->plan->pipelines[l->pipeline].row;
     for (uint32_t i = 0; i < row->operand_count; i++) {
@@ -158,7 +158,7 @@ rapt_status rapt_linear_add_part(const rapt_linear_launch *l, const rapt_linear_
     const rapt_linear_problem *p = &l->plan->linear;
     const uint64_t count = x->bh1 - x->bh0;
     rapt_error why = {0};
-    if (count <= l->plan->caps.max_groups[2] && rapt_linear_windows_fit(l, x, &why))
+    if (count <= l->plan->caps.max_groups[2] && windows_fit(l, x, &why))
         return add_step(l, x, error);
     if (count == 1) {
         if (error != NULL)
@@ -269,7 +269,7 @@ rapt_status rapt_linear_fit_span(const rapt_linear_launch *l, uint64_t unit, uin
     while (true) {
         rapt_error why = {0};
         const rapt_linear_part one = {0, 1, 0, RAPT_MIN(*span, p->tokens)};
-        if (rapt_linear_windows_fit(l, &one, &why))
+        if (windows_fit(l, &one, &why))
             return RAPT_OK;
         if (*span <= unit || p->varlen) {
             if (error != NULL)
