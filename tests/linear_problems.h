@@ -20,7 +20,10 @@ typedef struct lin {
     rapt_dtype dtype;
     uint64_t batch, heads, heads_q, heads_k, heads_v, n, d_k, d_v;
     rapt_linear_rule rule;
-    rapt_phi feature;
+    rapt_phi feature, feature_k; /* feature_k with own_k */
+    float power;
+    bool own_k, both, by_keys, standardize, scales; /* both: bidirectional */
+    const char *map;            /* GLSL of RAPT_PHI_USER: user_map below */
     rapt_linear_form form;
     uint32_t chunk;
     int decay;
@@ -40,7 +43,7 @@ typedef struct lin {
 } lin;
 
 /* Tensors of a run, in this order. */
-enum { Q, K, V, OUT, A, B, DECAY, BETA, STATE_IN, STATE_OUT, NORM_IN, NORM_OUT, CU, TENSORS };
+enum { Q, K, V, OUT, A, B, DECAY, BETA, STATE_IN, STATE_OUT, NORM_IN, NORM_OUT, SCALE_Q, SCALE_K, CU, TENSORS };
 typedef struct made {
     rapt_linear_desc d;
     rapt_tensor *tensor[TENSORS];
@@ -196,11 +199,12 @@ static inline void make(const lin *l, made *m)
         d->gate = view(RAPT_F32, 4, batch, heads, l->n, l->d_k, l->odd);
     if (l->beta)
         d->beta = view(RAPT_F32, 3, batch, heads, l->n, 1, l->odd);
-    const rapt_tensor state = view(RAPT_F32, 4, states, heads, l->d_k, l->d_v, l->odd);
+    const uint64_t rows = rapt_linear_state_rows(l->feature, l->power, (uint32_t)l->d_k);
+    const rapt_tensor state = view(RAPT_F32, 4, states, heads, rows, l->d_v, l->odd);
     const rapt_tensor norm = {.dtype = RAPT_F32,
                               .rank = 3,
-                              .size = {states, heads, l->d_k},
-                              .stride = {(int64_t)(heads * l->d_k), (int64_t)l->d_k, 1},
+                              .size = {states, heads, rows},
+                              .stride = {(int64_t)(heads * rows), (int64_t)rows, 1},
                               .align = 4};
     if (l->state_in)
         d->state_in = state;
@@ -211,7 +215,15 @@ static inline void make(const lin *l, made *m)
     if ((l->state_out || l->in_place) && l->normalize)
         d->norm_out = norm;
     d->flags = RAPT_LINEAR_SCALE | (l->normalize ? RAPT_LINEAR_NORMALIZE : 0) |
-               (l->log ? RAPT_LINEAR_LOG_DECAY : 0) | (l->in_place ? RAPT_LINEAR_IN_PLACE : 0);
+               (l->log ? RAPT_LINEAR_LOG_DECAY : 0) | (l->in_place ? RAPT_LINEAR_IN_PLACE : 0) |
+               (l->own_k ? RAPT_LINEAR_FEATURE_K : 0) | (l->both ? RAPT_LINEAR_BIDIRECTIONAL : 0) |
+               (l->by_keys ? RAPT_LINEAR_NORMALIZE_KEYS : 0) | (l->standardize ? RAPT_LINEAR_STANDARDIZE : 0);
+    d->feature_k = l->feature_k;
+    d->feature_power = l->power;
+    d->feature_map = l->map;
+    if (l->scales)
+        d->scale_q = d->scale_k =
+            (rapt_tensor){.dtype = RAPT_F32, .rank = 1, .size = {heads}, .stride = {1}, .align = 4};
     d->scale = 0.7f;
     d->rule = l->rule;
     d->feature = l->feature;
@@ -234,6 +246,8 @@ static inline void make(const lin *l, made *m)
                                            &d->state_out,
                                            &d->norm_in,
                                            &d->norm_out,
+                                           &d->scale_q,
+                                           &d->scale_k,
                                            NULL};
     memcpy(m->tensor, tensors, sizeof tensors);
     double (*const numbers[TENSORS])(const lin *, uint64_t, uint64_t) = {
@@ -243,6 +257,7 @@ static inline void make(const lin *l, made *m)
         decay_number, beta_number,
         normal,       l->in_place ? normal : NULL,
         positive,     l->in_place ? positive : NULL,
+        positive,     positive,
         NULL};
     for (int t = 0; t < CU; t++)
         if (tensors[t]->dtype)
@@ -259,8 +274,8 @@ static inline void make(const lin *l, made *m)
         m->bytes[CU] = (l->sequences + 1) * 4;
     }
     m->out_count = batch * heads * l->n * l->d_v;
-    m->state_count = states * heads * l->d_k * l->d_v;
-    m->norm_count = states * heads * l->d_k;
+    m->state_count = states * heads * rows * l->d_v;
+    m->norm_count = states * heads * rows;
     m->out = calloc(m->out_count + 1, sizeof(double));
     m->state = calloc(m->state_count + 1, sizeof(double));
     m->norm = calloc(m->norm_count + 1, sizeof(double));
@@ -300,7 +315,7 @@ static inline void run(rapt_device *device, made *m, unsigned repeats)
     rapt_slot *const slots[TENSORS] = {&args.q,         &args.k,         &args.v,       &args.out,
                                        &args.a,         &args.b,         &args.decay,   &args.beta,
                                        &args.state_in,  &args.state_out, &args.norm_in, &args.norm_out,
-                                       &args.cu_seqlens};
+                                       &args.scale_q,   &args.scale_k,   &args.cu_seqlens};
     RIG_OK(rapt_linear_plan(device, &m->d, &plan, error));
     RIG_OK(rapt_plan_prepare(plan, error));
     m->info = (rapt_plan_info)RAPT_PLAN_INFO_INIT;
@@ -350,6 +365,12 @@ static inline void run(rapt_device *device, made *m, unsigned repeats)
         rapt_buffer_destroy(&buffers[t]);
 }
 
+/* What the texts of `map` compute. */
+static inline double user_map(double x, uint64_t b, uint64_t h, uint64_t token, uint64_t i)
+{
+    return x * x + (double)b + 0.5 * (double)h + 0.25 * (double)(token % 4) + 0.125 * (double)(i % 3);
+}
+
 static inline rapt_check_linear_inputs inputs_of(const made *m)
 {
     const bool in_place = m->d.flags & RAPT_LINEAR_IN_PLACE;
@@ -362,7 +383,10 @@ static inline rapt_check_linear_inputs inputs_of(const made *m)
                                       .beta = m->data[BETA],
                                       .state_in = in_place ? m->data[STATE_OUT] : m->data[STATE_IN],
                                       .norm_in = in_place ? m->data[NORM_OUT] : m->data[NORM_IN],
-                                      .cu_seqlens = m->data[CU]};
+                                      .cu_seqlens = m->data[CU],
+                                      .scale_q = m->data[SCALE_Q],
+                                      .scale_k = m->data[SCALE_K],
+                                      .feature_map = user_map};
 }
 
 static inline void compare(const lin *l, const char *what, const double *got, const double *want,

@@ -229,6 +229,8 @@ static void piece(const made *m, uint64_t first, uint64_t last, made *part)
                                            &d->state_out,
                                            &d->norm_in,
                                            &d->norm_out,
+                                           &d->scale_q,
+                                           &d->scale_k,
                                            NULL};
     memcpy(part->tensor, tensors, sizeof tensors);
     for (int t = 0; t <= BETA; t++) {

@@ -97,8 +97,8 @@ class WithoutDevice(tool_test.Case):
         self.fails(BAD_INPUT, "one word too many", "run", "linear", *self.good, "word")
         self.wrong("--rule 'gamma'", "--rule", "gamma")
         self.wrong("--feature 'sine'", "--feature", "sine")
-        self.wrong("not there yet", "--feature", "taylor2", code=REFUSED)
-        self.wrong("not there yet", "--feature", "map.glsl", code=REFUSED)
+        self.wrong("nowhere.glsl: No such file", "--feature", self.path("nowhere.glsl"))
+        self.wrong("--feature-power '0.5'", "--feature", "focused", "--feature-power", "0.5")
         self.wrong("exclude each other", "--decay", decay, "--gate", gate)
         self.wrong("exclude each other", "--gate", gate, "--log-gate", gate)
         self.wrong("exclude each other", "--chunk", "16", "--recurrent")
@@ -181,6 +181,57 @@ class WithDevice(tool_test.Case):
         self.fails(BAD_INPUT, "needs a and b", "run", "linear", *files, "--rule", "dplr")
         self.fails(BAD_INPUT, "beta does not go", "run", "linear", *files, "--rule", "dplr", "--a", a_file, "--b", b_file, "--beta", beta)
         self.fails(BAD_INPUT, "rule none", "run", "linear", *files, "--rule", "delta", "--normalize")
+
+    def test_maps(self):
+        """Maps by the weights that they stand for: out_t = sum over j <= t of w(q_t, k_j) v_j, or over all j."""
+        files = self.problem(n=12, d_k=6, key=0.5)
+        dot = lambda a, b: sum(x * y for x, y in zip(a, b))
+        length = lambda a: math.sqrt(dot(a, a))
+        taylor = lambda s: 1 + s + s * s / 2
+
+        def focused(x, p=3):
+            y = [max(e, 0) for e in x]
+            z = [e ** p for e in y]
+            return [e * length(y) / length(z) for e in z]
+
+        def standard(x):
+            mean = sum(x) / len(x)
+            deviation = math.sqrt(sum((e - mean) ** 2 for e in x) / len(x))
+            return [(e - mean) / deviation for e in x]
+
+        text = self.path("map.glsl")
+        with open(text, "w") as f:
+            f.write("float feature_map(float x)\n{\n    return log(1.0 + exp(x));\n}\n")
+        soft = lambda x: [math.log(1 + math.exp(e)) for e in x]
+        cases = [("taylor2", [], lambda q, k: taylor(dot(q, k))),
+                 ("poly", ["--standardize"], lambda q, k: taylor(dot(standard(q), standard(k)))),
+                 ("poly", ["--feature-power", "1"], lambda q, k: 1 + dot(q, k)),
+                 ("focused", [], lambda q, k: dot(focused(q), focused(k))),
+                 ("focused", ["--feature-power", "2"], lambda q, k: dot(focused(q, 2), focused(k, 2))),
+                 ("lognormal", [], lambda q, k: sum(math.exp(x + y) for x, y in zip(q, k))),
+                 ("cosine", [], lambda q, k: dot(q, k) / length(q) / length(k)),
+                 ("exp", ["--feature-k", "relu"], lambda q, k: sum(math.exp(x) * max(y, 0) for x, y in zip(q, k))),
+                 (text, [], lambda q, k: dot(soft(q), soft(k)))]
+        for feature, options, weight in cases:
+            for both in (False, True):
+                for normalize in (False, True):
+                    if normalize and (feature == "cosine" or "1" in options):
+                        continue  # normalisers near 0
+                    if both and (normalize or feature not in ("taylor2", "exp")):
+                        continue  # tests/linear_map_test.c has more
+                    want = []
+                    for h in range(2):
+                        for t in range(12):
+                            seen = range(12) if both else range(t + 1)
+                            w = [weight(self.q.row(0, h, t), self.k.row(0, h, j)) for j in seen]
+                            norm = sum(w) if normalize else 1
+                            want += [sum(x * self.v.row(0, h, j)[e] for x, j in zip(w, seen)) / norm for e in range(6)]
+                    self.check([*files, "--feature", feature, *options, *(["--bidirectional"] if both else []),
+                                *(["--normalize"] if normalize else [])], {"o.npy": want}, tolerance=1e-4)
+        self.fails(BAD_INPUT, "exclude each other", "run", "linear", *files, "--bidirectional", "--normalize", "--normalize-keys")
+        with open(text, "w") as f:
+            f.write("float feature_map(float x)\n{\n    while (true) {}\n    return q_words[0];\n}\n")
+        self.fails(BAD_INPUT, "feature_map:", "run", "linear", *files, "--feature", text)
 
     def test_features_and_states(self):
         files = self.problem(batch=2, heads=1, n=9)

@@ -25,6 +25,16 @@ typedef enum rapt_phi {
     RAPT_PHI_RELU2, /* relu(x)^2 */
     RAPT_PHI_EXP,
     RAPT_PHI_SOFTMAX, /* over the d_k features of a token */
+    /* Those from here on are made by a pass ahead of the others, in single precision, in the workspace: */
+    RAPT_PHI_TAYLOR2, /* phi(q).phi(k) = 1 + s + s^2 / 2, s = q.k: the order-2 Taylor form of exp (BASED,
+                       * arXiv:2402.18668).  BASED scales s by 1 / sqrt(d_k): give scale_q that, or d_k^-1/4 to both */
+    RAPT_PHI_POLY,    /* phi(q).phi(k) = sum of s^l / l! over l <= feature_power, which is 1 or 2; 0: 2 (Fastmax,
+                       * arXiv:2402.07901, which standardises q and k: RAPT_LINEAR_STANDARDIZE) */
+    RAPT_PHI_FOCUSED, /* y^p |y| / |y^p|, y = relu(x), p = feature_power, at least 1; 0: 3. It keeps the norm of y
+                       * (FLatten, arXiv:2308.00442) */
+    RAPT_PHI_LOGNORMAL, /* exp(scale_q q), exp(scale_k k): the alpha and beta of LLN (arXiv:2311.13541) */
+    RAPT_PHI_COSINE,    /* x / |x|: products are cosines; 0 stays 0 */
+    RAPT_PHI_USER,      /* feature_map */
     RAPT_PHI_COUNT
 } rapt_phi;
 
@@ -42,6 +52,13 @@ typedef enum rapt_linear_flags {
     RAPT_LINEAR_LOG_DECAY = 4, /* decay or gate holds the natural logarithm of A_t */
     RAPT_LINEAR_IN_PLACE = 8,  /* the state is read from state_out (norm_out) and written back to it: no copy
                                 * is made.  state_in and norm_in are absent */
+    RAPT_LINEAR_BIDIRECTIONAL = 16, /* every token sees all: o_t from the state after the last token. Rule none,
+                                     * without decay */
+    RAPT_LINEAR_FEATURE_K = 32,     /* keys have a feature map of their own: feature_k */
+    RAPT_LINEAR_NORMALIZE_KEYS = 64, /* divide each row of the state by its sum z: the weights of each feature over the
+                                      * tokens sum to 1 (a softmax over tokens where feature_k is exp); bidirectional only,
+                                      * in place of RAPT_LINEAR_NORMALIZE */
+    RAPT_LINEAR_STANDARDIZE = 128,   /* q and k less their mean over d_k, over their standard deviation, before the map */
 } rapt_linear_flags;
 
 /* o_t = scale * S_t^T phi(q_t), with phi applied to k too (a and b are taken as they are)
@@ -60,6 +77,11 @@ typedef enum rapt_linear_flags {
  *
  * `heads` is that of out; each other tensor may have fewer, of which it is a multiple: head h reads head
  * floor(h * its heads / heads). States have all of them. d_k and d_v: 1 to 256, independent of each other.
+ *
+ * Maps of products (taylor2, poly) make 1 + d_k + d_k (d_k + 1) / 2 features of d_k: 1, x_i, and x_i x_j for i <= j (those
+ * of i = j over sqrt(2)). States have a row for each: rapt_linear_state_rows, which is up to a multiple of 4, for more
+ * than 256 features of equal blocks of at most 256; rows past the features are 0. They go with rule none, and with rule
+ * delta up to 256 features; not with gate.
  * Sums are float32. Decays are multiplied up as they come, never divided or exponentiated: 0, and logarithms
  * of -80 and below, are as good as any. Where a normaliser is 0 the output is 0.
  *
@@ -89,6 +111,13 @@ typedef struct rapt_linear_desc {
                                * not fit however short the spans is refused with both numbers */
     float slice_ms;           /* time target of one slice in milliseconds; 0: 50 */
     const char *kernel;       /* force the kernel row of this name for the main work; NULL: choose */
+    rapt_phi feature_k;       /* with RAPT_LINEAR_FEATURE_K */
+    float feature_power;      /* of poly and focused; 0: theirs */
+    rapt_tensor scale_q, scale_k; /* (heads) float32, heads shared as others: q and k are multiplied by it before the map */
+    /* RAPT_PHI_USER: GLSL text with float feature_map(float x) or float feature_map(float x, uint b, uint h, uint t, uint i),
+     * x being feature i of token t of head h of batch entry (or sequence) b. Taken for hostile, as score_mod
+     * (rapt/attention.h), and compiled at run time. */
+    const char *feature_map;
 } rapt_linear_desc;
 #define RAPT_LINEAR_DESC_INIT {.struct_size = sizeof(rapt_linear_desc)}
 
@@ -101,6 +130,7 @@ typedef struct rapt_linear_args {
     rapt_slot state_in, state_out, norm_in, norm_out;
     rapt_slot cu_seqlens;
     rapt_slot workspace; /* as in rapt_attention_args */
+    rapt_slot scale_q, scale_k;
 } rapt_linear_args;
 #define RAPT_LINEAR_ARGS_INIT {.struct_size = sizeof(rapt_linear_args)}
 
@@ -116,6 +146,9 @@ RAPT_API rapt_status rapt_linear_run(rapt_device *device, const rapt_linear_desc
                                      const rapt_linear_args *args, rapt_error *error);
 /* "identity", "elu1", ..: as the tool names them; "none", "delta", "dplr". "unknown" beyond the last. */
 RAPT_API const char *rapt_phi_name(rapt_phi feature);
+/* Rows of states and normalisers: how many features the map makes of d_k, up to a multiple of 4 where it makes more of
+ * them. 0: d_k is 0 or above 256. */
+RAPT_API uint32_t rapt_linear_state_rows(rapt_phi feature, float feature_power, uint32_t d_k);
 RAPT_API const char *rapt_linear_rule_name(rapt_linear_rule rule);
 
 #ifdef __cplusplus

@@ -37,6 +37,22 @@
 #define RAPT_LINEAR_NORM_ONLY 16u  /* and nothing else: no state is read or written, nor an output */
 #define RAPT_LINEAR_READ_IN 4u     /* begins as state_in and norm_in */
 
+/* LinearPush.flags of rows that map: which tensor; its first feature is pc.chunks. */
+#define RAPT_MAP_Q 0u
+#define RAPT_MAP_K 1u
+#define RAPT_MAP_V 2u
+#define RAPT_MAP_A 3u
+#define RAPT_MAP_B 4u
+/* map_flags */
+#define RAPT_MAP_STANDARDIZE 1u    /* q and k less their mean, over their standard deviation */
+#define RAPT_MAP_NORMALIZE 2u      /* a column of ones stands behind v: its sums are what outputs are divided by */
+#define RAPT_MAP_NORMALIZE_KEYS 4u /* or what rows of the state are divided by */
+#define RAPT_MAP_LINEAR 8u         /* maps of order 1: without products of two features */
+#define RAPT_MAP_BETA 16u          /* v is multiplied by beta, as the column of ones is not */
+/* LinearPush.flags of rows that finish: the first and the last block of features. */
+#define RAPT_FINISH_FIRST 1u
+#define RAPT_FINISH_LAST 2u
+
 #define RAPT_LINEAR_PARAMS_FIELDS                                                                            \
     RAPT_UINT heads;                                                                                         \
     RAPT_UINT heads_q;                                                                                       \
@@ -88,8 +104,40 @@
     RAPT_UINT chunk_pitch; /* elements between two rows of the states of chunks: d_v, up to a multiple of 4 */ \
     RAPT_UINT step_size;   /* elements of what one chunk multiplies by: d_k, 1, or d_k times step_pitch */   \
     RAPT_UINT step_pitch;                                                                                    \
-    RAPT_UINT unused_a;                                                                                      \
+    RAPT_FLOAT result_scale; /* of outputs that are finished */                                             \
     RAPT_UINT unused_b;                                                                                      \
+    RAPT_UINT source_q_stride_b; /* q, k, v, a, b and out of the app, where features are made first: three each */ \
+    RAPT_UINT source_q_stride_h;                                                                             \
+    RAPT_UINT source_q_stride_s;                                                                             \
+    RAPT_UINT source_k_stride_b;                                                                             \
+    RAPT_UINT source_k_stride_h;                                                                             \
+    RAPT_UINT source_k_stride_s;                                                                             \
+    RAPT_UINT source_v_stride_b;                                                                             \
+    RAPT_UINT source_v_stride_h;                                                                             \
+    RAPT_UINT source_v_stride_s;                                                                             \
+    RAPT_UINT source_a_stride_b;                                                                             \
+    RAPT_UINT source_a_stride_h;                                                                             \
+    RAPT_UINT source_a_stride_s;                                                                             \
+    RAPT_UINT source_b_stride_b;                                                                             \
+    RAPT_UINT source_b_stride_h;                                                                             \
+    RAPT_UINT source_b_stride_s;                                                                             \
+    RAPT_UINT result_stride_b;                                                                               \
+    RAPT_UINT result_stride_h;                                                                               \
+    RAPT_UINT result_stride_s;                                                                               \
+    RAPT_UINT state_out_stride_b;                                                                            \
+    RAPT_UINT state_out_stride_h;                                                                            \
+    RAPT_UINT state_out_stride_k;                                                                            \
+    RAPT_UINT norm_out_stride_b;                                                                             \
+    RAPT_UINT norm_out_stride_h;                                                                             \
+    RAPT_UINT heads_scale_q; /* of scale_q and scale_k; 0: there are none */                                 \
+    RAPT_UINT heads_scale_k;                                                                                 \
+    RAPT_UINT scale_q_stride;                                                                                \
+    RAPT_UINT scale_k_stride;                                                                                \
+    RAPT_UINT source_dim;  /* features of q and k before they are mapped */                                  \
+    RAPT_UINT source_dim_v;                                                                                  \
+    RAPT_UINT map_flags;   /* RAPT_MAP_* */                                                                  \
+    RAPT_FLOAT map_power;                                                                                    \
+    RAPT_UINT state_rows;  /* of all blocks of features */                                                   \
     RAPT_LANES(lane); /* 0, 1, .. 15 read from memory, for shuffles a compiler must not fold */
 
 #define RAPT_LINEAR_PUSH_FIELDS                                                                              \

@@ -23,6 +23,24 @@ rapt_status rapt_linear_plan_for_caps(const rapt_caps *caps, const rapt_linear_d
     return rapt_linear_plan_new(NULL, caps, desc, NULL, plan, error);
 }
 
+/* Where features are made first, the app's tensors are what they are made from; those of the workspace find their place there. */
+static void bind_sources(const rapt_plan *plan, rapt_bound bound[RAPT_ROLE_COUNT])
+{
+    static const uint8_t pairs[][2] = {
+        {RAPT_ROLE_SOURCE_Q, RAPT_ROLE_Q}, {RAPT_ROLE_SOURCE_K, RAPT_ROLE_K},   {RAPT_ROLE_SOURCE_V, RAPT_ROLE_V},
+        {RAPT_ROLE_SOURCE_A, RAPT_ROLE_A}, {RAPT_ROLE_SOURCE_B, RAPT_ROLE_B},   {RAPT_ROLE_RESULT, RAPT_ROLE_OUT},
+        {RAPT_ROLE_STATE_OUT, RAPT_ROLE_STATE}, {RAPT_ROLE_NORM_OUT, RAPT_ROLE_NORM},
+    };
+    for (size_t i = 0; i < RAPT_COUNT(pairs); i++)
+        bound[pairs[i][0]] = bound[pairs[i][1]];
+    if (plan->outer.in_place) {
+        bound[RAPT_ROLE_STATE_IN] = bound[RAPT_ROLE_STATE];
+        bound[RAPT_ROLE_NORM_IN] = bound[RAPT_ROLE_NORM];
+    }
+    for (uint32_t i = 0; i < plan->slot_count; i++)
+        bound[plan->slots[i].role] = (rapt_bound){NULL, 0};
+}
+
 rapt_status rapt_linear_bind(rapt_plan *plan, const rapt_linear_args *args, rapt_binding **binding,
                              rapt_error *error)
 {
@@ -39,7 +57,7 @@ rapt_status rapt_linear_bind(rapt_plan *plan, const rapt_linear_args *args, rapt
         return rapt_fail(error, RAPT_ERROR_INVALID, "the plan is not one of linear attention");
     if (!plan->prepared)
         return rapt_fail(error, RAPT_ERROR_INVALID, "the plan is not prepared: call rapt_plan_prepare first");
-    const rapt_linear_problem *p = &plan->linear;
+    const rapt_linear_problem *p = &plan->outer;
     const rapt_linear_tensor *t = p->tensor;
     const rapt_named_slot slots[] = {
         {"q", RAPT_ROLE_Q, &args->q, t[RAPT_L_Q].bytes, t[RAPT_L_Q].align, false},
@@ -59,6 +77,8 @@ rapt_status rapt_linear_bind(rapt_plan *plan, const rapt_linear_args *args, rapt
          true},
         {"norm_out", RAPT_ROLE_NORM, &args->norm_out, t[RAPT_L_NORM_OUT].bytes, t[RAPT_L_NORM_OUT].align,
          true},
+        {"scale_q", RAPT_ROLE_SCALE_Q, &args->scale_q, t[RAPT_L_SCALE_Q].bytes, t[RAPT_L_SCALE_Q].align, false},
+        {"scale_k", RAPT_ROLE_SCALE_K, &args->scale_k, t[RAPT_L_SCALE_K].bytes, t[RAPT_L_SCALE_K].align, false},
         {"cu_seqlens", RAPT_ROLE_CU_Q, &args->cu_seqlens, p->varlen ? (p->batch + 1) * 4 : 0, 4, false},
         {"workspace", RAPT_ROLE_PART_ACC, &args->workspace,
          args->workspace.buffer ? plan->workspace_bytes : 0, 256, true},
@@ -73,6 +93,8 @@ rapt_status rapt_linear_bind(rapt_plan *plan, const rapt_linear_args *args, rapt
         bound[RAPT_ROLE_STATE] = bound[RAPT_ROLE_STATE_IN];
     if (bound[RAPT_ROLE_NORM].buffer == NULL)
         bound[RAPT_ROLE_NORM] = bound[RAPT_ROLE_NORM_IN];
+    if (p->mapped)
+        bind_sources(plan, bound);
     status = rapt_check_bound_usage(plan, bound, error);
     return status == RAPT_OK ? rapt_binding_create(plan->device, plan, bound, binding, error) : status;
 }

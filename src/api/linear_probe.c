@@ -8,11 +8,20 @@
 #include <stdio.h>
 #include <string.h>
 
+/* What stands for every app's feature map: the row with code of an app is trusted when this comes out right. */
+static const char probe_feature_map[] = "float feature_map(float x, uint b, uint h, uint t, uint i)\n"
+                                        "{ return x * x + 0.25 * float(h) + 0.125 * float(t % 3u) + 0.0625 * float(i % 5u); }\n";
+static double probe_feature(double x, uint64_t h, uint64_t t, uint64_t i)
+{
+    return x * x + 0.25 * (double)h + 0.125 * (double)(t % 3) + 0.0625 * (double)(i % 5);
+}
+
 /* Tensors in the order of RAPT_L_*. */
 typedef struct linear_case {
     rapt_linear_desc desc;
     rapt_tensor *tensor[RAPT_L_COUNT];
     uint64_t heads, tokens, sequences; /* tokens of each */
+    uint64_t rows;                     /* of states */
     uint8_t *data[RAPT_L_COUNT];
     uint64_t bytes[RAPT_L_COUNT];
     rapt_buffer *buffer[RAPT_L_COUNT], *cu_seqlens;
@@ -41,11 +50,13 @@ static rapt_tensor tensor_of(rapt_dtype dtype, uint32_t rank, uint64_t batch, ui
     return t;
 }
 
-static void make_case(const rapt_plan *plan, linear_case *c)
+/* p: what it is like: plan->linear, or another of no more than RAPT_LINEAR_MAX_DIM features. */
+static void make_case(const rapt_plan *plan, const rapt_linear_problem *p, linear_case *c)
 {
-    const rapt_linear_problem *p = &plan->linear;
-    const bool aligned = plan->aligned,
-               out = p->tensor[RAPT_L_STATE_OUT].present || plan->layout.carried || plan->layout.chunk != 0;
+    const uint64_t rows = rapt_linear_state_rows((rapt_phi)p->feature, p->power, p->d_k);
+    const bool aligned = plan->aligned, by_keys = p->normalize_keys,
+               in = p->tensor[RAPT_L_STATE_IN].present || (p->mapped && !by_keys),
+               out = (p->tensor[RAPT_L_STATE_OUT].present || plan->layout.carried || plan->layout.chunk != 0) && !by_keys;
     memset(c, 0, sizeof *c);
     c->heads = 2;
     c->sequences = p->varlen ? 2 : 1;
@@ -53,7 +64,10 @@ static void make_case(const rapt_plan *plan, linear_case *c)
     rapt_linear_desc *d = &c->desc;
     d->struct_size = sizeof *d;
     d->flags = (p->normalize ? RAPT_LINEAR_NORMALIZE : 0) | (p->log_decay ? RAPT_LINEAR_LOG_DECAY : 0) |
-               (p->in_place ? RAPT_LINEAR_IN_PLACE : 0) | RAPT_LINEAR_SCALE;
+               (p->in_place ? RAPT_LINEAR_IN_PLACE : 0) | RAPT_LINEAR_SCALE |
+               (p->bidirectional && p->mapped ? RAPT_LINEAR_BIDIRECTIONAL : 0) |
+               (by_keys && p->mapped ? RAPT_LINEAR_NORMALIZE_KEYS : 0) | (p->standardize && p->mapped ? RAPT_LINEAR_STANDARDIZE : 0) |
+               (p->feature_k != p->feature ? RAPT_LINEAR_FEATURE_K : 0);
     d->scale = 0.5f;
     d->rule = (rapt_linear_rule)p->rule;
     d->feature = (rapt_phi)p->feature;
@@ -61,7 +75,13 @@ static void make_case(const rapt_plan *plan, linear_case *c)
     d->chunk = plan->layout.chunk;
     d->sequences = p->varlen ? (uint32_t)c->sequences : 0;
     d->max_seqlen = p->varlen ? c->tokens : 0;
-    d->kernel = plan->pipelines[0].row->name;
+    d->feature_k = p->feature_k != p->feature ? (rapt_phi)p->feature_k : RAPT_PHI_IDENTITY;
+    d->feature_power = p->power;
+    d->feature_map = p->feature == RAPT_PHI_USER || p->feature_k == RAPT_PHI_USER ? probe_feature_map : NULL;
+    /* A row that is forced takes all passes that it can: not where another adds up. */
+    const bool adds = plan->pipeline_count > 1 && (plan->pipelines[1].row->supports & RAPT_ROW_ADDS) &&
+                      (plan->pipelines[0].row->supports & RAPT_ROW_WALKS);
+    d->kernel = p->mapped || p->bidirectional || adds ? NULL : plan->pipelines[0].row->name;
     rapt_tensor *const tensors[RAPT_L_COUNT] = {&d->q,
                                                 &d->k,
                                                 &d->v,
@@ -73,7 +93,9 @@ static void make_case(const rapt_plan *plan, linear_case *c)
                                                 &d->state_in,
                                                 &d->state_out,
                                                 &d->norm_in,
-                                                &d->norm_out};
+                                                &d->norm_out,
+                                                &d->scale_q,
+                                                &d->scale_k};
     memcpy(c->tensor, tensors, sizeof tensors);
     const uint64_t total = c->tokens * c->sequences;
     d->q = d->k = tensor_of(p->dtype, 4, 1, c->heads, total, p->d_k, aligned);
@@ -88,22 +110,23 @@ static void make_case(const rapt_plan *plan, linear_case *c)
         d->decay = (rapt_tensor){.dtype = RAPT_F32, .rank = 1, .size = {c->heads}, .stride = {1}, .align = 4};
     if (p->beta)
         d->beta = tensor_of(RAPT_F32, 3, 1, c->heads, total, 1, aligned);
-    const rapt_tensor state = tensor_of(RAPT_F32, 4, c->sequences, c->heads, p->d_k, p->d_v, aligned);
+    const rapt_tensor state = tensor_of(RAPT_F32, 4, c->sequences, c->heads, rows, p->d_v, aligned);
     const rapt_tensor norm = {.dtype = RAPT_F32,
                               .rank = 3,
-                              .size = {c->sequences, c->heads, p->d_k},
-                              .stride = {(int64_t)(c->heads * p->d_k), (int64_t)p->d_k, 1},
+                              .size = {c->sequences, c->heads, rows},
+                              .stride = {(int64_t)(c->heads * rows), (int64_t)rows, 1},
                               .align = 4};
-    if (p->tensor[RAPT_L_STATE_IN].present)
+    if (in)
         d->state_in = state;
     if (out)
         d->state_out = state;
-    if (p->normalize && p->tensor[RAPT_L_STATE_IN].present)
+    if (p->normalize && in)
         d->norm_in = norm;
     if (p->normalize && out)
         d->norm_out = norm;
-    c->state_count = c->sequences * c->heads * p->d_k * p->d_v;
-    c->norm_count = c->sequences * c->heads * p->d_k;
+    c->rows = rows;
+    c->state_count = c->sequences * c->heads * rows * p->d_v;
+    c->norm_count = c->sequences * c->heads * rows;
 }
 
 /* Element (b, h, row, x) of a tensor, in elements. */
@@ -149,40 +172,80 @@ static void fill(linear_case *c, unsigned t, uint32_t *seed)
                 }
 }
 
-static void map_features(rapt_phi feature, double *x, uint64_t n)
+/* 1, x_i, x_i x_j: x has room for them. */
+static void map_products(double *x, uint64_t n, bool linear)
 {
+    uint64_t at = n + 1;
+    memmove(x + 1, x, n * sizeof *x);
+    x[0] = 1;
+    for (uint64_t i = 1; i <= n && !linear; i++)
+        for (uint64_t j = i; j <= n; j++)
+            x[at++] = x[i] * x[j] * (i == j ? sqrt(0.5) : 1);
+}
+
+/* Those that divide by the norm of a row, or keep it. */
+static void map_norms(rapt_phi feature, double power, double *x, uint64_t n)
+{
+    double before = 0, after = 0;
+    for (uint64_t i = 0; i < n; i++) {
+        x[i] = feature == RAPT_PHI_FOCUSED ? fmax(x[i], 0) : x[i];
+        before += x[i] * x[i];
+        x[i] = feature == RAPT_PHI_FOCUSED ? pow(x[i], power) : x[i];
+        after += x[i] * x[i];
+    }
+    for (uint64_t i = 0; i < n; i++)
+        x[i] *= after == 0 ? 0 : feature == RAPT_PHI_FOCUSED ? sqrt(before / after) : 1 / sqrt(after);
+}
+
+static void map_standard(double *x, uint64_t n)
+{
+    double mean = 0, variance = 0;
+    for (uint64_t i = 0; i < n; i++)
+        mean += x[i] / (double)n;
+    for (uint64_t i = 0; i < n; i++)
+        variance += (x[i] - mean) * (x[i] - mean) / (double)n;
+    for (uint64_t i = 0; i < n; i++)
+        x[i] = variance > 0 ? (x[i] - mean) / sqrt(variance) : 0;
+}
+
+static void map_features(const rapt_linear_desc *d, bool keys, uint64_t h, uint64_t token, double *x)
+{
+    const rapt_phi feature = keys && (d->flags & RAPT_LINEAR_FEATURE_K) ? d->feature_k : d->feature;
+    const uint64_t n = d->q.size[3];
     double top = -INFINITY, sum = 0;
+    if (d->flags & RAPT_LINEAR_STANDARDIZE)
+        map_standard(x, n);
     for (uint64_t i = 0; i < n; i++)
         top = fmax(top, x[i]);
+    if (feature == RAPT_PHI_TAYLOR2 || feature == RAPT_PHI_POLY)
+        map_products(x, n, feature == RAPT_PHI_POLY && d->feature_power == 1.0f);
+    else if (feature == RAPT_PHI_FOCUSED || feature == RAPT_PHI_COSINE)
+        map_norms(feature, (double)d->feature_power, x, n);
     for (uint64_t i = 0; i < n; i++) {
         const double relu = fmax(x[i], 0);
-        x[i] = feature == RAPT_PHI_ELU1      ? relu + exp(fmin(x[i], 0))
-               : feature == RAPT_PHI_RELU    ? relu
-               : feature == RAPT_PHI_RELU2   ? relu * relu
-               : feature == RAPT_PHI_EXP     ? exp(x[i])
-               : feature == RAPT_PHI_SOFTMAX ? exp(x[i] - top)
-                                             : x[i];
+        x[i] = feature == RAPT_PHI_ELU1                                   ? relu + exp(fmin(x[i], 0))
+               : feature == RAPT_PHI_RELU                                 ? relu
+               : feature == RAPT_PHI_RELU2                                ? relu * relu
+               : feature == RAPT_PHI_EXP || feature == RAPT_PHI_LOGNORMAL ? exp(x[i])
+               : feature == RAPT_PHI_SOFTMAX                              ? exp(x[i] - top)
+               : feature == RAPT_PHI_USER                                 ? probe_feature(x[i], h, token, i)
+                                                                          : x[i];
         sum += x[i];
     }
     for (uint64_t i = 0; i < n && feature == RAPT_PHI_SOFTMAX; i++)
         x[i] /= sum;
 }
 
-/* One token of the recurrence; `o` receives the output. */
-static void step(const linear_case *c, uint64_t s, uint64_t h, uint64_t token, double *S, double *z,
-                 double *o)
+/* One token of the recurrence. `token`: on the packed axis, `place`: in its sequence. */
+static void step(const linear_case *c, uint64_t h, uint64_t token, uint64_t place, double *S, double *z)
 {
     const rapt_linear_desc *d = &c->desc;
-    const uint64_t n = d->q.size[3], m = d->v.size[3];
-    double q[RAPT_LINEAR_MAX_DIM], k[RAPT_LINEAR_MAX_DIM], read[RAPT_LINEAR_MAX_DIM];
+    const uint64_t n = c->rows, m = d->v.size[3];
+    double k[RAPT_LINEAR_MAX_DIM] = {0}, read[RAPT_LINEAR_MAX_DIM];
     const double beta = is_there(c, RAPT_L_BETA) ? get(c, RAPT_L_BETA, 0, h, token, 0) : 1;
-    (void)s;
-    for (uint64_t i = 0; i < n; i++) {
-        q[i] = get(c, RAPT_L_Q, 0, h, token, i);
+    for (uint64_t i = 0; i < d->q.size[3]; i++)
         k[i] = get(c, RAPT_L_K, 0, h, token, i);
-    }
-    map_features(d->feature, q, n);
-    map_features(d->feature, k, n);
+    map_features(d, true, h, place, k);
     for (uint64_t e = 0; e < m; e++) {
         read[e] = 0;
         for (uint64_t i = 0; i < n && d->rule == RAPT_LINEAR_DPLR; i++)
@@ -201,22 +264,39 @@ static void step(const linear_case *c, uint64_t s, uint64_t h, uint64_t token, d
         for (uint64_t i = 0; i < n && d->rule == RAPT_LINEAR_DELTA; i++)
             known += k[i] * S[i * m + e];
         const double add = beta * (get(c, RAPT_L_V, 0, h, token, e) - known);
-        o[e] = 0;
         for (uint64_t i = 0; i < n; i++) {
             S[i * m + e] += k[i] * add;
             if (d->rule == RAPT_LINEAR_DPLR)
                 S[i * m + e] += get(c, RAPT_L_B, 0, h, token, i) * read[e];
-            o[e] += q[i] * S[i * m + e];
         }
-        o[e] *= (double)d->scale;
     }
-    double sum = 0;
-    for (uint64_t i = 0; i < n; i++) {
+    for (uint64_t i = 0; i < n; i++)
         z[i] += k[i];
-        sum += (double)d->scale * q[i] * z[i];
+}
+
+/* Its output into `o`. */
+static void output(const linear_case *c, uint64_t h, uint64_t token, uint64_t place, const double *S, const double *z, double *o)
+{
+    const rapt_linear_desc *d = &c->desc;
+    const uint64_t n = c->rows, m = d->v.size[3];
+    double q[RAPT_LINEAR_MAX_DIM] = {0}, sum = 0;
+    for (uint64_t i = 0; i < d->q.size[3]; i++)
+        q[i] = get(c, RAPT_L_Q, 0, h, token, i);
+    map_features(d, false, h, place, q);
+    for (uint64_t i = 0; i < n; i++) {
+        sum += q[i] * z[i];
+        if (d->flags & RAPT_LINEAR_NORMALIZE_KEYS)
+            q[i] = z[i] == 0 ? 0 : q[i] / z[i];
     }
-    for (uint64_t e = 0; e < m && (d->flags & RAPT_LINEAR_NORMALIZE); e++)
-        o[e] = sum != 0 ? o[e] / sum : 0;
+    for (uint64_t e = 0; e < m; e++) {
+        o[e] = 0;
+        for (uint64_t i = 0; i < n; i++)
+            o[e] += q[i] * S[i * m + e];
+        if (d->flags & RAPT_LINEAR_NORMALIZE)
+            o[e] = sum == 0 ? 0 : o[e] / sum;
+        else
+            o[e] *= (double)d->scale;
+    }
 }
 
 static double share_of(double got, double want, double unit, double size)
@@ -230,7 +310,7 @@ static double worst_error(linear_case *c, const uint8_t *out, const uint8_t *sta
                           const uint8_t *norm_out, double *states)
 {
     const rapt_linear_desc *d = &c->desc;
-    const uint64_t n = d->q.size[3], m = d->v.size[3];
+    const uint64_t n = c->rows, m = d->v.size[3];
     /* Storage rounds the output; normalisers near 0 make much of roundings of the sums. */
     const double unit = d->q.dtype == RAPT_BF16 ? 0x1p-8 : d->q.dtype == RAPT_F16 ? 0x1p-10 : 0x1p-14;
     double worst = 0, o[RAPT_LINEAR_MAX_DIM];
@@ -238,9 +318,14 @@ static double worst_error(linear_case *c, const uint8_t *out, const uint8_t *sta
     for (uint64_t s = 0; s < c->sequences; s++)
         for (uint64_t h = 0; h < c->heads; h++) {
             double *S = c->state + (s * c->heads + h) * n * m, *z = c->norm + (s * c->heads + h) * n;
+            const bool both = d->flags & RAPT_LINEAR_BIDIRECTIONAL;
+            for (uint64_t t = 0; t < c->tokens && both; t++)
+                step(c, h, s * c->tokens + t, t, S, z);
             for (uint64_t t = 0; t < c->tokens; t++) {
                 const uint64_t token = s * c->tokens + t;
-                step(c, s, h, token, S, z, o);
+                if (!both)
+                    step(c, h, token, t, S, z);
+                output(c, h, token, t, S, z, o);
                 double size = 1;
                 for (uint64_t e = 0; e < m; e++)
                     size = fmax(size, fabs(o[e]));
@@ -277,7 +362,7 @@ static void begin_states(linear_case *c)
     const unsigned from = is_there(c, RAPT_L_STATE_IN)        ? RAPT_L_STATE_IN
                           : (d->flags & RAPT_LINEAR_IN_PLACE) ? RAPT_L_STATE_OUT
                                                               : RAPT_L_COUNT;
-    const uint64_t n = d->q.size[3], m = d->v.size[3];
+    const uint64_t n = c->rows, m = d->v.size[3];
     for (uint64_t s = 0; s < c->sequences && from != RAPT_L_COUNT; s++)
         for (uint64_t h = 0; h < c->heads; h++)
             for (uint64_t i = 0; i < n; i++) {
@@ -301,7 +386,8 @@ static rapt_status run_case(linear_case *c, rapt_plan *small, double *share, dou
     rapt_linear_args args = RAPT_LINEAR_ARGS_INIT;
     rapt_slot *const slots[RAPT_L_COUNT] = {&args.q,        &args.k,         &args.v,       &args.out,
                                             &args.a,        &args.b,         &args.decay,   &args.beta,
-                                            &args.state_in, &args.state_out, &args.norm_in, &args.norm_out};
+                                            &args.state_in, &args.state_out, &args.norm_in, &args.norm_out,
+                                            &args.scale_q,  &args.scale_k};
     const bool in_place = c->desc.flags & RAPT_LINEAR_IN_PLACE;
     for (unsigned t = 0; t < RAPT_L_COUNT && status == RAPT_OK && enough; t++) {
         if (!is_there(c, t))
@@ -365,34 +451,55 @@ static void free_case(linear_case *c, rapt_device *device)
     rapt_free(a, c->norm, c->norm_count * sizeof *c->norm);
 }
 
-/* Whether the small plan goes through the very rows and constants of the other. */
-static bool same_pipelines(const rapt_plan *a, const rapt_plan *b)
+static bool same_pipeline(const rapt_plan_pipeline *a, const rapt_plan_pipeline *b)
 {
-    bool same = a->pipeline_count == b->pipeline_count;
-    for (uint32_t i = 0; same && i < a->pipeline_count; i++)
-        same = a->pipelines[i].row == b->pipelines[i].row &&
-               memcmp(a->pipelines[i].constants, b->pipelines[i].constants,
-                      sizeof a->pipelines[i].constants) == 0;
-    return same;
+    return a->row == b->row && a->form == b->form && memcmp(a->constants, b->constants, sizeof a->constants) == 0;
 }
 
-rapt_status rapt_probe_linear(rapt_plan *plan, rapt_error *error)
+/* The first pipeline of the plan that the small one does not go through; pipeline_count: all are. Of plans that make features
+ * first: those that are `maps` or those that are not. */
+static uint32_t missing_pipeline(const rapt_plan *plan, const rapt_plan *small, bool maps)
+{
+    const uint32_t own = RAPT_ROW_MAPS | RAPT_ROW_FINISHES | RAPT_ROW_MOVES | RAPT_ROW_APPLIES;
+    for (uint32_t i = 0; i < plan->pipeline_count; i++) {
+        bool there = maps != ((plan->pipelines[i].row->supports & own) != 0);
+        for (uint32_t k = 0; k < small->pipeline_count; k++)
+            there |= same_pipeline(&plan->pipelines[i], &small->pipelines[k]);
+        if (!there)
+            return i;
+    }
+    return plan->pipeline_count;
+}
+
+/* Notes what a probe has shown of the pipelines that both plans have. */
+static void note_pipelines(const rapt_plan *plan, const rapt_plan *small, const rapt_plan_pipeline *culprit, bool good,
+                           const char *reason)
+{
+    for (uint32_t i = 0; i < plan->pipeline_count; i++)
+        for (uint32_t k = 0; k < small->pipeline_count; k++)
+            if (same_pipeline(&plan->pipelines[i], &small->pipelines[k]) && (good || &small->pipelines[k] == culprit))
+                rapt_probe_note(plan, i, good ? RAPT_VERDICT_GOOD : RAPT_VERDICT_BAD, true, reason);
+}
+
+/* Runs one case; the plan's pipelines that it goes through are then known. */
+static rapt_status probe_case(rapt_plan *plan, const rapt_linear_problem *p, rapt_error *error)
 {
     rapt_device *device = plan->device;
+    const bool maps = p->mapped;
     const char *name = plan->pipelines[0].row->name;
     const uint64_t begin = rapt_now_ns();
     linear_case c;
     rapt_plan *small = NULL;
     rapt_kernel *failed;
     rapt_error why = {0};
-    make_case(plan, &c);
+    make_case(plan, p, &c);
     const rapt_verdicts verdicts = rapt_device_verdicts(device); /* what is refused is refused here too */
     rapt_status status = rapt_linear_plan_new(device, &device->caps, &c.desc, &verdicts, &small, &why);
     if (status != RAPT_OK)
         rapt_fail_prefix(&why, status, "the probe of kernel '%s'", name);
-    else if (!same_pipelines(small, plan))
-        status = rapt_fail(&why, RAPT_ERROR_UNSUPPORTED,
-                           "the probe of kernel '%s' does not reach its constants", name);
+    else if (missing_pipeline(plan, small, maps) != plan->pipeline_count)
+        status = rapt_fail(&why, RAPT_ERROR_UNSUPPORTED, "the probe of kernel '%s' does not reach its constants",
+                           plan->pipelines[missing_pipeline(plan, small, maps)].row->name);
     if (status == RAPT_OK)
         status = rapt_plan_compile(small, &failed, &why);
     double share = 0, states = 0;
@@ -401,19 +508,39 @@ rapt_status rapt_probe_linear(rapt_plan *plan, rapt_error *error)
         status = run_case(&c, small, &share, &states, &why);
         free_case(&c, device);
     }
-    rapt_plan_destroy(&small);
-    if (rapt_probe_ended(plan, c.submitted, &status, &why, error))
+    if (rapt_probe_ended(plan, c.submitted, &status, &why, error)) {
+        rapt_plan_destroy(&small);
         return status;
-    /* Wrong states of chunks are the fault of what adds them up (or scans them, which is simpler). */
-    const uint32_t culprit = states > 1 && plan->layout.chunk != 0 ? 1 : 0;
+    }
+    /* Wrong states of chunks are the fault of what adds them up (or scans them, which is simpler); what is wrong where
+     * features are made first, of what makes them. */
+    uint32_t culprit = states > 1 && small->layout.chunk != 0 ? 1 : 0;
+    for (uint32_t i = 0; i < small->pipeline_count && maps; i++)
+        if (small->pipelines[i].row->supports & RAPT_ROW_MAPS)
+            culprit = i;
     share = fmax(share, states);
     char reason[160] = "";
     if (share > 1)
         snprintf(reason, sizeof reason, "its known-answer probe is off by %.3g times the tolerance", share);
-    for (uint32_t i = 0; i < plan->pipeline_count; i++)
-        if (share <= 1 || i == culprit)
-            rapt_probe_note(plan, i, share <= 1 ? RAPT_VERDICT_GOOD : RAPT_VERDICT_BAD, true, reason);
-    rapt_log_write(&device->runtime->log, RAPT_LOG_DEBUG, "probe of %s: %.3g of the tolerance, %.1f ms", name,
-                   share, (double)(rapt_now_ns() - begin) * 1e-6);
+    note_pipelines(plan, small, &small->pipelines[culprit], share <= 1, reason);
+    rapt_log_write(&device->runtime->log, RAPT_LOG_DEBUG, "probe of %s%s: %.3g of the tolerance, %.1f ms", name,
+                   maps ? " with features" : "", share, (double)(rapt_now_ns() - begin) * 1e-6);
+    rapt_plan_destroy(&small);
     return RAPT_OK;
+}
+
+rapt_status rapt_probe_linear(rapt_plan *plan, rapt_error *error)
+{
+    rapt_linear_problem p = plan->linear;
+    if (plan->outer.mapped) { /* what walks, by itself; then what makes features and the like, with few of them */
+        p.mapped = false;
+        p.power = 0;
+    }
+    rapt_status status = probe_case(plan, &p, error);
+    if (status != RAPT_OK || !plan->outer.mapped)
+        return status;
+    p = plan->outer;
+    p.d_k = RAPT_MIN(p.d_k, 7);
+    p.in_place = false;
+    return probe_case(plan, &p, error);
 }

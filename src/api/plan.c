@@ -79,7 +79,16 @@ rapt_status rapt_linear_plan_new(rapt_device *device, const rapt_caps *caps, con
     plan->allocator = *a;
     plan->device = device;
     *out = plan;
-    status = rapt_linear_plan_make(plan, &problem, caps, rapt_kernels(), verdicts, error);
+    status = rapt_user_feature_make(&plan->allocator, desc->feature_map, &plan->user_code, error);
+    if (status == RAPT_OK && plan->user_code != NULL) {
+        const rapt_compiler_api *compiler;
+        plan->user_hash = plan->user_code->hash;
+        status = device ? rapt_runtime_compiler(device->runtime, &compiler, error) : RAPT_OK;
+        if (status != RAPT_OK)
+            rapt_fail_prefix(error, status, "feature_map");
+    }
+    if (status == RAPT_OK)
+        status = rapt_linear_plan_make(plan, &problem, caps, rapt_kernels(), verdicts, error);
     if (status != RAPT_OK)
         rapt_plan_destroy(out);
     return status;
@@ -238,10 +247,10 @@ static rapt_status plan_again(rapt_plan *plan, rapt_error *error)
 {
     rapt_device *device = plan->device;
     rapt_problem problem = plan->problem;
-    const rapt_linear_problem linear = plan->linear;
     const rapt_route_problem route = plan->route;
     const rapt_scan_problem scan = plan->scan;
     const rapt_combine_problem combine = plan->combine;
+    const rapt_linear_problem linear = plan->outer;
     uint32_t generation = plan->generation + 1;
     rapt_verdicts verdicts = rapt_device_verdicts(device);
     rapt_plan_clear(plan);

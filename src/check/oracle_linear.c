@@ -31,52 +31,147 @@ static double element(const walk *w, const rapt_tensor *t, const void *data, uin
     return rapt_check_load(data, t->dtype, at);
 }
 
-static void feature(const walk *w, double *x)
+/* How many features a map makes of d_k. */
+static uint64_t feature_count(const rapt_linear_desc *d)
 {
-    const uint64_t n = w->d_k;
+    const uint64_t n = d->q.size[3];
+    if (d->feature == RAPT_PHI_TAYLOR2 || (d->feature == RAPT_PHI_POLY && d->feature_power != 1.0f))
+        return 1 + n + n * (n + 1) / 2;
+    return d->feature == RAPT_PHI_POLY ? 1 + n : n;
+}
+
+uint64_t rapt_check_linear_rows(const rapt_linear_desc *d)
+{
+    const uint64_t features = feature_count(d), blocks = (features + 255) / 256, each = (features + blocks - 1) / blocks;
+    const bool products = d->feature == RAPT_PHI_TAYLOR2 || d->feature == RAPT_PHI_POLY;
+    return products ? blocks * ((each + 3) / 4 * 4) : features;
+}
+
+/* x less its mean, over its standard deviation. */
+static void standardize(const walk *w, double *x, uint64_t n)
+{
+    double mean = 0, variance = 0;
+    for (uint64_t i = 0; i < n; i++)
+        mean = rounded(w, mean + x[i]);
+    mean = rounded(w, mean / (double)n);
+    for (uint64_t i = 0; i < n; i++)
+        variance = rounded(w, variance + rounded(w, (x[i] - mean) * (x[i] - mean)));
+    const double deviation = rounded(w, sqrt(variance / (double)n));
+    for (uint64_t i = 0; i < n; i++)
+        x[i] = deviation == 0 ? 0 : rounded(w, rounded(w, x[i] - mean) / deviation);
+}
+
+static double norm_of(const walk *w, const double *x, uint64_t n)
+{
+    double sum = 0;
+    for (uint64_t i = 0; i < n; i++)
+        sum = rounded(w, sum + rounded(w, x[i] * x[i]));
+    return rounded(w, sqrt(sum));
+}
+
+/* 1, x_i, then x_i x_j for i <= j, those of i = j over sqrt(2); in place, from the end. */
+static void products(const walk *w, double *x, uint64_t n)
+{
+    const bool linear = w->d->feature == RAPT_PHI_POLY && w->d->feature_power == 1.0f;
+    uint64_t at = 1 + n;
+    for (uint64_t i = n; i > 0; i--)
+        x[i] = x[i - 1];
+    x[0] = 1;
+    for (uint64_t i = 1; i <= n && !linear; i++)
+        for (uint64_t j = i; j <= n; j++)
+            x[at++] = rounded(w, i == j ? rounded(w, x[i] * x[i]) * 0.70710678118654752 : x[i] * x[j]);
+    for (const uint64_t rows = rapt_check_linear_rows(w->d); at < rows; at++)
+        x[at] = 0;
+}
+
+/* y^p |y| / |y^p|, y = relu(x). */
+static void focus(const walk *w, double *x, uint64_t n)
+{
+    const double p = w->d->feature_power != 0 ? (double)w->d->feature_power : 3;
+    for (uint64_t i = 0; i < n; i++)
+        x[i] = x[i] < 0 ? 0 : x[i];
+    const double before = norm_of(w, x, n);
+    for (uint64_t i = 0; i < n; i++)
+        x[i] = rounded(w, pow(x[i], p));
+    const double after = norm_of(w, x, n);
+    for (uint64_t i = 0; i < n; i++)
+        x[i] = after == 0 ? 0 : rounded(w, x[i] * rounded(w, before / after));
+}
+
+static void soften(const walk *w, double *x, uint64_t n)
+{
     double top = x[0], sum = 0;
     for (uint64_t i = 1; i < n; i++)
         top = x[i] > top ? x[i] : top;
     for (uint64_t i = 0; i < n; i++) {
-        switch (w->d->feature) {
-        case RAPT_PHI_ELU1:
-            x[i] = rounded(w, x[i] > 0 ? x[i] + 1 : exp(x[i]));
-            break;
-        case RAPT_PHI_RELU:
-            x[i] = x[i] < 0 ? 0 : x[i];
-            break;
-        case RAPT_PHI_RELU2:
-            x[i] = x[i] < 0 ? 0 : rounded(w, x[i] * x[i]);
-            break;
-        case RAPT_PHI_EXP:
-            x[i] = rounded(w, exp(x[i]));
-            break;
-        case RAPT_PHI_SOFTMAX:
-            x[i] = rounded(w, exp(rounded(w, x[i] - top)));
-            sum = rounded(w, sum + x[i]);
-            break;
-        default:
-            break;
-        }
+        x[i] = rounded(w, exp(rounded(w, x[i] - top)));
+        sum = rounded(w, sum + x[i]);
     }
-    for (uint64_t i = 0; i < n && w->d->feature == RAPT_PHI_SOFTMAX; i++)
+    for (uint64_t i = 0; i < n; i++)
         x[i] = rounded(w, x[i] / sum);
 }
 
-/* S_t from S_(t-1), z_t from z_(t-1), and o_t. `b`: of the tensors, `token`: on their axis. */
-static void step(const walk *w, uint64_t b, uint64_t h, uint64_t token, double *S, double *z, double *o)
+/* Maps of one element. */
+static double one_feature(const walk *w, rapt_phi map, double x)
+{
+    switch (map) {
+    case RAPT_PHI_ELU1:
+        return rounded(w, x > 0 ? x + 1 : exp(x));
+    case RAPT_PHI_RELU:
+        return x < 0 ? 0 : x;
+    case RAPT_PHI_RELU2:
+        return x < 0 ? 0 : rounded(w, x * x);
+    case RAPT_PHI_EXP:
+    case RAPT_PHI_LOGNORMAL:
+        return rounded(w, exp(x));
+    default:
+        return x;
+    }
+}
+
+/* What becomes of one row of q or k. */
+static void feature(const walk *w, rapt_phi map, double scale, double *x, uint64_t b, uint64_t h, uint64_t token)
+{
+    const uint64_t n = w->d->q.size[3];
+    for (uint64_t i = 0; i < n; i++)
+        x[i] = rounded(w, x[i] * scale);
+    if (w->d->flags & RAPT_LINEAR_STANDARDIZE)
+        standardize(w, x, n);
+    if (map == RAPT_PHI_TAYLOR2 || map == RAPT_PHI_POLY)
+        products(w, x, n);
+    else if (map == RAPT_PHI_FOCUSED)
+        focus(w, x, n);
+    else if (map == RAPT_PHI_SOFTMAX)
+        soften(w, x, n);
+    else if (map == RAPT_PHI_COSINE) {
+        const double length = norm_of(w, x, n);
+        for (uint64_t i = 0; i < n; i++)
+            x[i] = length == 0 ? 0 : rounded(w, x[i] / length);
+    } else {
+        for (uint64_t i = 0; i < n; i++)
+            x[i] = map == RAPT_PHI_USER ? rounded(w, w->in->feature_map(x[i], b, h, token, i)) : one_feature(w, map, x[i]);
+    }
+}
+
+static void features_of(const walk *w, bool keys, uint64_t b, uint64_t h, uint64_t token, uint64_t place, double *x)
+{
+    const rapt_linear_desc *d = w->d;
+    const rapt_tensor *t = keys ? &d->k : &d->q, *scales = keys ? &d->scale_k : &d->scale_q;
+    const rapt_phi map = keys && (d->flags & RAPT_LINEAR_FEATURE_K) ? d->feature_k : d->feature;
+    const double scale = scales->dtype ? element(w, scales, keys ? w->in->scale_k : w->in->scale_q, b, h, 0, 0) : 1;
+    for (uint64_t i = 0; i < d->q.size[3]; i++)
+        x[i] = element(w, t, keys ? w->in->k : w->in->q, b, h, token, i);
+    feature(w, map, scale, x, b, h, place);
+}
+
+/* S_t from S_(t-1) and z_t from z_(t-1). `b`: of the tensors, `token`: on their axis; `place`: within its sequence. */
+static void update(const walk *w, uint64_t b, uint64_t h, uint64_t token, uint64_t place, double *S, double *z)
 {
     const rapt_linear_desc *d = w->d;
     const rapt_tensor *decays = d->gate.dtype ? &d->gate : &d->decay;
     const uint64_t n = w->d_k, m = w->d_v;
     const double beta = d->beta.dtype ? element(w, &d->beta, w->in->beta, b, h, token, 0) : 1;
-    const double scale = d->flags & RAPT_LINEAR_SCALE ? (double)d->scale : 1;
-    for (uint64_t i = 0; i < n; i++) {
-        w->q[i] = element(w, &d->q, w->in->q, b, h, token, i);
-        w->k[i] = element(w, &d->k, w->in->k, b, h, token, i);
-    }
-    feature(w, w->q);
-    feature(w, w->k);
+    features_of(w, true, b, h, token, place, w->k);
     /* dplr: what a_t reads of S_(t-1) */
     for (uint64_t e = 0; e < m && d->rule == RAPT_LINEAR_DPLR; e++) {
         w->read[e] = 0;
@@ -105,15 +200,28 @@ static void step(const walk *w, uint64_t b, uint64_t h, uint64_t token, double *
             S[i * m + e] = rounded(w, S[i * m + e] + rounded(w, w->k[i] * add));
         }
     }
-    double divisor = 0;
-    for (uint64_t i = 0; i < n; i++) {
+    for (uint64_t i = 0; i < n; i++)
         z[i] = rounded(w, z[i] + w->k[i]);
+}
+
+/* o_t. */
+static void output(const walk *w, uint64_t b, uint64_t h, uint64_t token, uint64_t place, const double *S, const double *z,
+                   double *o)
+{
+    const rapt_linear_desc *d = w->d;
+    const uint64_t n = w->d_k, m = w->d_v;
+    const double scale = d->flags & RAPT_LINEAR_SCALE ? (double)d->scale : 1;
+    const bool by_keys = d->flags & RAPT_LINEAR_NORMALIZE_KEYS;
+    double divisor = 0;
+    features_of(w, false, b, h, token, place, w->q);
+    for (uint64_t i = 0; i < n; i++)
         divisor = rounded(w, divisor + rounded(w, w->q[i] * z[i]));
-    }
     for (uint64_t e = 0; e < m; e++) {
         double sum = 0;
         for (uint64_t i = 0; i < n; i++)
-            sum = rounded(w, sum + rounded(w, w->q[i] * S[i * m + e]));
+            sum = rounded(w, sum + rounded(w, w->q[i] * (!by_keys     ? S[i * m + e]
+                                                         : z[i] != 0 ? rounded(w, S[i * m + e] / z[i])
+                                                                     : 0)));
         if (d->flags & RAPT_LINEAR_NORMALIZE)
             o[e] = divisor == 0 ? 0 : sum / divisor; /* the scale cancels */
         else
@@ -126,8 +234,9 @@ static void step(const walk *w, uint64_t b, uint64_t h, uint64_t token, double *
 bool rapt_check_linear(const rapt_linear_desc *d, const rapt_check_linear_inputs *in, bool single,
                        double *out, double *state, double *norm)
 {
-    const uint64_t n = d->q.size[3], m = d->v.size[3], heads = d->out.size[1], tokens = d->q.size[2];
+    const uint64_t n = rapt_check_linear_rows(d), m = d->v.size[3], heads = d->out.size[1], tokens = d->q.size[2];
     const uint64_t sequences = d->sequences ? d->sequences : d->q.size[0];
+    const bool both = d->flags & RAPT_LINEAR_BIDIRECTIONAL;
     double *memory = calloc(n * m + 4 * n + m + 1, sizeof *memory);
     if (memory == NULL)
         return false;
@@ -151,8 +260,13 @@ bool rapt_check_linear(const rapt_linear_desc *d, const rapt_check_linear_inputs
             if (d->max_seqlen != 0 && last - first > d->max_seqlen)
                 last = first + d->max_seqlen;
             const uint64_t b = d->sequences ? 0 : s;
-            for (uint64_t t = first; t < last; t++)
-                step(&w, b, h, t, S, z, out + ((b * heads + h) * tokens + t) * m);
+            for (uint64_t t = first; t < last; t++) {
+                update(&w, b, h, t, t - first, S, z);
+                if (!both)
+                    output(&w, b, h, t, t - first, S, z, out + ((b * heads + h) * tokens + t) * m);
+            }
+            for (uint64_t t = first; t < last && both; t++)
+                output(&w, b, h, t, t - first, S, z, out + ((b * heads + h) * tokens + t) * m);
             for (uint64_t i = 0; i < n * m && state != NULL; i++)
                 state[(s * heads + h) * n * m + i] = S[i];
             for (uint64_t i = 0; i < n && norm != NULL; i++)

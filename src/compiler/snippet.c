@@ -143,7 +143,8 @@ bool rapt_snippet_buffer_name(const char *name)
     for (size_t i = 0; i < length; i++)
         if (!is_letter(name[i]) && !is_digit(name[i]))
             return false;
-    return find_word(name, length) == WORD_OWN && strcmp(name, "score_mod") != 0 && strcmp(name, "mask_mod") != 0;
+    return find_word(name, length) == WORD_OWN && strcmp(name, "score_mod") != 0 && strcmp(name, "mask_mod") != 0 &&
+           strcmp(name, "feature_map") != 0;
 }
 
 /* ---- tokens ---- */
@@ -457,6 +458,8 @@ static bool check_word(checker *c, uint32_t i, const token *self, declaration *d
     const bool call = is_sign(c, i + 1, '(');
     if (is_text(c, i, "in") || is_text(c, i, "out") || is_text(c, i, "inout"))
         FAIL(c, t->line, "'%.*s' belongs to parameters", shown(t), t->text);
+    if (c->snippet->kind == RAPT_SNIPPET_FEATURE && is_text(c, i, "user_f"))
+        FAIL(c, t->line, "'user_f' goes with score_mod and mask_mod");
     if (is_text(c, i, "void"))
         FAIL(c, t->line, "a function inside a function, or a variable of type void");
     if (is_text(c, i, "for") || is_text(c, i, "while"))
@@ -493,7 +496,7 @@ static bool check_body(checker *c, uint32_t i, uint32_t end, const token *self, 
 static bool check_parameters(checker *c, uint32_t i, bool *as_required)
 {
     const uint32_t end = c->tokens[i].partner;
-    const bool score = c->snippet->kind == RAPT_SNIPPET_SCORE;
+    const bool floats = c->snippet->kind != RAPT_SNIPPET_MASK; /* the first is one */
     uint32_t number = 0;
     *as_required = true;
     if (is_text(c, i + 1, "void") && end == i + 2) {
@@ -509,7 +512,7 @@ static bool check_parameters(checker *c, uint32_t i, bool *as_required)
             c->tokens[i + 1].word == WORD_TYPE || c->tokens[i + 1].word == WORD_KEYWORD)
             FAIL(c, c->tokens[i].line, "'%.*s': a parameter is a type and a name", shown(&c->tokens[i]),
                  c->tokens[i].text);
-        *as_required = *as_required && is_text(c, i, score && number == 0 ? "float" : "uint");
+        *as_required = *as_required && is_text(c, i, floats && number == 0 ? "float" : "uint");
         i += 2;
         if (is_sign(c, i, '[')) {
             *as_required = false;
@@ -521,14 +524,23 @@ static bool check_parameters(checker *c, uint32_t i, bool *as_required)
             FAIL(c, c->tokens[i].line, "'%.*s' among parameters", shown(&c->tokens[i]), c->tokens[i].text);
         i += i < end;
     }
-    *as_required = *as_required && number == (score ? 5 : 4);
+    const bool feature = c->snippet->kind == RAPT_SNIPPET_FEATURE;
+    *as_required = *as_required && (number == (floats ? 5 : 4) || (feature && number == 1));
     return true;
+}
+
+static const char *required_name(const checker *c)
+{
+    static const char *const names[] = {"score_mod", "mask_mod", "feature_map"};
+    return names[c->snippet->kind];
 }
 
 static const char *signature(const checker *c)
 {
-    return c->snippet->kind == RAPT_SNIPPET_SCORE ? "float score_mod(float score, uint b, uint h, uint q, uint k)"
-                                                  : "bool mask_mod(uint b, uint h, uint q, uint k)";
+    static const char *const signatures[] = {
+        "float score_mod(float score, uint b, uint h, uint q, uint k)", "bool mask_mod(uint b, uint h, uint q, uint k)",
+        "float feature_map(float x) or float feature_map(float x, uint b, uint h, uint t, uint i)"};
+    return signatures[c->snippet->kind];
 }
 
 static bool check_name(checker *c, const token *name)
@@ -567,7 +579,6 @@ static bool check_function(checker *c, uint32_t *i)
 {
     const token *type = &c->tokens[*i], *name = type + 1;
     const uint32_t open = *i + 2;
-    const bool score = c->snippet->kind == RAPT_SNIPPET_SCORE;
     bool as_required;
     if (!is_type(c, *i))
         FAIL(c, type->line, "'%.*s': only whole functions and constants stand at the top level", shown(type),
@@ -591,8 +602,8 @@ static bool check_function(checker *c, uint32_t *i)
     if (!check_body(c, body + 1, end, name, &inside))
         return false;
     tokens = tokens - (end - body - 1) + inside;
-    if (is_text(c, *i + 1, score ? "score_mod" : "mask_mod")) {
-        if (!as_required || !is_text(c, *i, score ? "float" : "bool"))
+    if (is_text(c, *i + 1, required_name(c))) {
+        if (!as_required || !is_text(c, *i, c->snippet->kind == RAPT_SNIPPET_MASK ? "bool" : "float"))
             FAIL(c, name->line, "'%.*s' must be %s", shown(name), name->text, signature(c));
         c->required = tokens;
     }

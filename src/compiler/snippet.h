@@ -1,4 +1,4 @@
-/* score_mod and mask_mod as an app gives them: text that is hostile until this checker has seen it.
+/* score_mod, mask_mod and feature_map as an app gives them: text that is hostile until this checker has seen it.
  *
  * Nothing but tokens that it knows reaches the compiler. What passes is written out again, line by line, with
  *  - every name of the snippet's own prefixed ("usr0_"), so that none can reach a kernel's names, macros or memory;
@@ -23,6 +23,7 @@
 typedef enum rapt_snippet_kind {
     RAPT_SNIPPET_SCORE, /* float score_mod(float score, uint b, uint h, uint q, uint k) */
     RAPT_SNIPPET_MASK,  /* bool mask_mod(uint b, uint h, uint q, uint k) */
+    RAPT_SNIPPET_FEATURE, /* float feature_map(float x), or with uint b, uint h, uint t, uint i behind it */
 } rapt_snippet_kind;
 
 typedef struct rapt_snippet {

@@ -19,6 +19,9 @@ typedef struct rapt_user_code {
     uint32_t file_count;
 } rapt_user_code;
 
+/* The same of a feature map of linear attention, for state/features.comp. text NULL: *code is. */
+rapt_status rapt_user_feature_make(const rapt_allocator *a, const char *text, rapt_user_code **code, rapt_error *error);
+
 /* What a kernel has buffers for, besides those of the user and what every one has. */
 typedef struct rapt_user_operands {
     bool cu_seqlens, extra, bias;

@@ -37,8 +37,8 @@ const char *rapt_role_name(rapt_role role)
                                         "normalisers of chunks", "steps of chunks", "summary", "averages of queries",
                                         "scores", "mask", "list", "x", "a or scores", "b", "c", "dt", "z", "skip",
                                         "x[0]", "x[1]", "x[2]", "weight[0]", "weight[1]", "weight[2]", "norm_weight",
-                                        "user buffer 0",
-                                        "user buffer 1", "user buffer 2", "user buffer 3"};
+                                        "v", "a", "b", "scale_q", "scale_k", "sums of outputs", "out", "state_out", "norm_out",
+                                        "user buffer 0", "user buffer 1", "user buffer 2", "user buffer 3"};
     _Static_assert(RAPT_COUNT(names) == RAPT_ROLE_COUNT, "a role has no name");
     return (unsigned)role < RAPT_ROLE_COUNT ? names[role] : "unknown";
 }

@@ -64,6 +64,15 @@ typedef enum rapt_role {
     RAPT_ROLE_TERM_WEIGHT_1,
     RAPT_ROLE_TERM_WEIGHT_2,
     RAPT_ROLE_NORM_WEIGHT,
+    RAPT_ROLE_SOURCE_V, /* from here to NORM_OUT: where features are made first (plan/linear_mapped.c), what the app has */
+    RAPT_ROLE_SOURCE_A,
+    RAPT_ROLE_SOURCE_B,
+    RAPT_ROLE_SCALE_Q,
+    RAPT_ROLE_SCALE_K,
+    RAPT_ROLE_SUMS,   /* outputs of blocks of features, added up, in the workspace */
+    RAPT_ROLE_RESULT, /* the app's out, while OUT is in the workspace */
+    RAPT_ROLE_STATE_OUT,
+    RAPT_ROLE_NORM_OUT,
     RAPT_ROLE_USER,     /* the first of RAPT_USER_BUFFERS buffers that code of the app reads */
     RAPT_ROLE_USER_1,
     RAPT_ROLE_USER_2,
@@ -119,6 +128,8 @@ typedef enum rapt_constant_source {
     RAPT_CONST_SCAN_FLAGS, /* rapt_scan_flags and those of shaders/common/scan_params.h */
     RAPT_CONST_COEF,       /* RAPT_COEF_* of op/scan.h */
     RAPT_CONST_STATES,     /* numbers of state a channel */
+    RAPT_CONST_MAP_Q,      /* rapt_phi of the pass that makes features of q, and of k */
+    RAPT_CONST_MAP_K,
 } rapt_constant_source;
 
 typedef struct rapt_kernel_constant {
@@ -159,6 +170,11 @@ enum {
     RAPT_ROW_GATE = 2097152,   /* decays per channel */
     RAPT_ROW_SCALAR_DECAY = 4194304, /* no decays, or one number a token */
     RAPT_ROW_SOFT_PHI = 8388608,     /* the feature map over all features */
+    /* In bits that mean something else to other families: */
+    RAPT_ROW_MAPS = 64,      /* makes features of q, k and what goes with them, in the workspace */
+    RAPT_ROW_FINISHES = 128, /* makes outputs of what was summed there */
+    RAPT_ROW_MOVES = 256,    /* states from the app to the workspace and back */
+    RAPT_ROW_APPLIES = 512,  /* outputs of all tokens from one state */
     /* Rows of routing; other families use these bits for themselves. What a row does in a plan: */
     RAPT_ROW_SUMMARISES = 1024,
     RAPT_ROW_SCORES = 2048,

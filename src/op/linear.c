@@ -8,14 +8,8 @@
 #define MAX_TOKENS (1ull << 29) /* token numbers fit 32-bit integers */
 
 static const char *const names[RAPT_L_COUNT] = {
-    "q", "k", "v", "out", "a", "b", "decay", "beta", "state_in", "state_out", "norm_in", "norm_out"};
-
-const char *rapt_phi_name(rapt_phi feature)
-{
-    static const char *const features[] = {"identity", "elu1", "relu", "relu2", "exp", "softmax"};
-    _Static_assert(RAPT_COUNT(features) == RAPT_PHI_COUNT, "a feature map has no name");
-    return (unsigned)feature < RAPT_PHI_COUNT ? features[feature] : "unknown";
-}
+    "q", "k", "v", "out", "a", "b", "decay", "beta", "state_in", "state_out", "norm_in", "norm_out",
+    "scale_q", "scale_k"};
 
 const char *rapt_linear_rule_name(rapt_linear_rule rule)
 {
@@ -111,7 +105,8 @@ static uint64_t traffic(const rapt_tensor *t)
 static rapt_status check_members(const rapt_linear_desc *d, rapt_error *error)
 {
     const uint32_t known =
-        RAPT_LINEAR_NORMALIZE | RAPT_LINEAR_SCALE | RAPT_LINEAR_LOG_DECAY | RAPT_LINEAR_IN_PLACE;
+        RAPT_LINEAR_NORMALIZE | RAPT_LINEAR_SCALE | RAPT_LINEAR_LOG_DECAY | RAPT_LINEAR_IN_PLACE |
+        RAPT_LINEAR_BIDIRECTIONAL | RAPT_LINEAR_FEATURE_K | RAPT_LINEAR_NORMALIZE_KEYS | RAPT_LINEAR_STANDARDIZE;
     const bool decay = d->decay.dtype != RAPT_DTYPE_NONE, gate = d->gate.dtype != RAPT_DTYPE_NONE;
     const bool norm_in = d->norm_in.dtype != RAPT_DTYPE_NONE, norm_out = d->norm_out.dtype != RAPT_DTYPE_NONE;
     const bool state_in = d->state_in.dtype != RAPT_DTYPE_NONE,
@@ -194,10 +189,18 @@ rapt_status rapt_linear_problem_make(const rapt_linear_desc *d, rapt_linear_prob
     const bool gate = d->gate.dtype != RAPT_DTYPE_NONE, fixed = !gate && d->decay.rank == 1;
     const char *keys = "(batch, heads, N, d_k)", *values = "(batch, heads, N, d_v)",
                *scalars = "(batch, heads, N)";
-    const char *state = "(batch or sequences, heads, d_k, d_v)", *norm = "(batch or sequences, heads, d_k)";
+    status = rapt_linear_problem_map(d, p, error);
+    if (status != RAPT_OK)
+        return status;
+    const uint64_t rows = (uint64_t)p->blocks * p->block;
+    const bool wide = rows != d_k;
+    const char *state = wide ? "(batch or sequences, heads, rows of the feature map, d_v)"
+                             : "(batch or sequences, heads, d_k, d_v)";
+    const char *norm =
+        wide ? "(batch or sequences, heads, rows of the feature map)" : "(batch or sequences, heads, d_k)";
     const rapt_tensor *tensors[RAPT_L_COUNT] = {
         &d->q,    &d->k,        &d->v,         &d->out,     &d->a,       &d->b, gate ? &d->gate : &d->decay,
-        &d->beta, &d->state_in, &d->state_out, &d->norm_in, &d->norm_out};
+        &d->beta, &d->state_in, &d->state_out, &d->norm_in, &d->norm_out, &d->scale_q, &d->scale_k};
     const shape key = {keys, dtype, 4, {batch, heads, total, d_k}, true, true};
     const shape scalar = {scalars, RAPT_F32, 3, {batch, heads, total}, true, false};
     const shape shapes[RAPT_L_COUNT] = {
@@ -211,10 +214,12 @@ rapt_status rapt_linear_problem_make(const rapt_linear_desc *d, rapt_linear_prob
                          : fixed ? (shape){"(heads) or (batch, heads, N)", RAPT_F32, 1, {heads}, true, false}
                                  : scalar,
         [RAPT_L_BETA] = scalar,
-        [RAPT_L_STATE_IN] = {state, RAPT_F32, 4, {states, heads, d_k, d_v}, false, true},
-        [RAPT_L_STATE_OUT] = {state, RAPT_F32, 4, {states, heads, d_k, d_v}, false, true},
-        [RAPT_L_NORM_IN] = {norm, RAPT_F32, 3, {states, heads, d_k}, false, true},
-        [RAPT_L_NORM_OUT] = {norm, RAPT_F32, 3, {states, heads, d_k}, false, true},
+        [RAPT_L_STATE_IN] = {state, RAPT_F32, 4, {states, heads, rows, d_v}, false, true},
+        [RAPT_L_STATE_OUT] = {state, RAPT_F32, 4, {states, heads, rows, d_v}, false, true},
+        [RAPT_L_NORM_IN] = {norm, RAPT_F32, 3, {states, heads, rows}, false, true},
+        [RAPT_L_NORM_OUT] = {norm, RAPT_F32, 3, {states, heads, rows}, false, true},
+        [RAPT_L_SCALE_Q] = {"(heads)", RAPT_F32, 1, {heads}, true, false},
+        [RAPT_L_SCALE_K] = {"(heads)", RAPT_F32, 1, {heads}, true, false},
     };
     for (unsigned i = 0; i < RAPT_L_COUNT; i++) {
         if (i > RAPT_L_OUT && tensors[i]->dtype == RAPT_DTYPE_NONE)
@@ -240,7 +245,6 @@ rapt_status rapt_linear_problem_make(const rapt_linear_desc *d, rapt_linear_prob
     if (d->max_seqlen != 0)
         p->tokens = RAPT_MIN(p->tokens, d->max_seqlen);
     p->rule = d->rule;
-    p->feature = d->feature;
     p->form = d->form;
     p->decay = !p->tensor[RAPT_L_DECAY].present ? RAPT_DECAY_ONE
                : gate                           ? RAPT_DECAY_CHANNEL
@@ -269,6 +273,6 @@ rapt_status rapt_linear_problem_make(const rapt_linear_desc *d, rapt_linear_prob
                                                          : 6) +
                          2;
     const uint64_t walked = p->varlen ? total : sat_mul(batch, total);
-    p->flops = sat_mul(sat_mul(sat_mul(walked, heads), d_k * (d_v + p->normalize)), ops);
+    p->flops = sat_mul(sat_mul(sat_mul(walked, heads), rows * (d_v + p->normalize)), ops);
     return RAPT_OK;
 }

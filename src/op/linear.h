@@ -20,6 +20,8 @@ enum {
     RAPT_L_STATE_OUT,
     RAPT_L_NORM_IN,
     RAPT_L_NORM_OUT,
+    RAPT_L_SCALE_Q,
+    RAPT_L_SCALE_K,
     RAPT_L_COUNT
 };
 
@@ -47,8 +49,12 @@ typedef struct rapt_linear_problem {
     uint64_t heads, tokens; /* varlen: a bound on one sequence */
     uint64_t total;         /* length of the sequence axis */
     rapt_linear_tensor tensor[RAPT_L_COUNT];
-    uint32_t rule, feature, form, decay;
+    uint32_t rule, feature, feature_k, form, decay;
     bool log_decay, beta, normalize, in_place, varlen, empty;
+    bool bidirectional, normalize_keys, standardize;
+    bool mapped;            /* features are made by a pass of their own */
+    float power;            /* of the map; poly: its order */
+    uint32_t block, blocks; /* features of one block, and how many; states have block times blocks rows */
     float scale, slice_ms;
     uint32_t chunk; /* 0: choose */
     uint64_t workspace_limit;
@@ -56,6 +62,9 @@ typedef struct rapt_linear_problem {
     /* Counts, of the recurrence; for varlen an upper bound. */
     uint64_t flops, bytes_read, bytes_written;
 } rapt_linear_problem;
+
+/* The part of rapt_linear_problem_make that features are: members, blocks. desc: checked but for them. */
+rapt_status rapt_linear_problem_map(const rapt_linear_desc *desc, rapt_linear_problem *problem, rapt_error *error);
 
 /* Fills `problem`. RAPT_ERROR_INVALID says which tensor, axis and value. */
 rapt_status rapt_linear_problem_make(const rapt_linear_desc *desc, rapt_linear_problem *problem,

@@ -6,7 +6,7 @@
 
 /* Whether chunks are worth their work: where heads and columns alone leave the device idle. Never by the
  * batch, so that a sequence's bits do not depend on what is around it. */
-static bool prefers_chunks(const rapt_plan *plan, const rapt_kernel_row *row)
+bool rapt_linear_prefers_chunks(const rapt_plan *plan, const rapt_kernel_row *row)
 {
     const rapt_linear_problem *p = &plan->linear;
     const uint64_t groups = p->heads * rapt_div_up(p->d_v, 32);
@@ -31,7 +31,7 @@ rapt_status rapt_linear_plan_make(rapt_plan *plan, const rapt_linear_problem *pr
     const uint32_t any = RAPT_ROW_WALKS | RAPT_ROW_OUTPUTS;
     rapt_arena_init(&plan->arena, &plan->allocator);
     plan->op = RAPT_OP_LINEAR;
-    plan->linear = *problem;
+    plan->linear = plan->outer = *problem;
     plan->caps = *caps;
     plan->problem = (rapt_problem){.dtype = problem->dtype,
                                    .head_dim_qk = problem->d_k,
@@ -58,7 +58,9 @@ rapt_status rapt_linear_plan_make(rapt_plan *plan, const rapt_linear_problem *pr
     plan->aligned = rapt_linear_is_aligned(problem);
     const double slice_flops = plan->flops_per_second * (double)problem->slice_ms * 1e-3;
     rapt_status status = RAPT_OK;
-    for (int attempt = 0; attempt < 2; attempt++) {
+    if (problem->mapped)
+        status = rapt_linear_plan_mapped(plan, table, verdicts, slice_flops, error);
+    for (int attempt = 0; attempt < 2 && !problem->mapped; attempt++) {
         plan->layout = (rapt_linear_layout){.chunk_pitch = (uint32_t)rapt_align_up(problem->d_v, 4)};
         plan->pipeline_count = plan->step_count = plan->slot_count = 0;
         plan->workspace_bytes = 0;
@@ -66,7 +68,7 @@ rapt_status rapt_linear_plan_make(rapt_plan *plan, const rapt_linear_problem *pr
         status = rapt_linear_select(plan, table, verdicts, any, chunked, 1, &row, error);
         if (status != RAPT_OK && problem->form == RAPT_LINEAR_CHUNKED)
             return status;
-        const bool chunks = status == RAPT_OK && attempt == 0 && !problem->empty && prefers_chunks(plan, row);
+        const bool chunks = status == RAPT_OK && attempt == 0 && !problem->empty && rapt_linear_prefers_chunks(plan, row);
         if (!chunks)
             status = rapt_linear_select(plan, table, verdicts, RAPT_ROW_WALKS, whole, 1, &row, error);
         if (status == RAPT_OK)

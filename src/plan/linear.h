@@ -23,7 +23,15 @@ typedef struct rapt_linear_launch {
     uint32_t chunk, chunks;
     uint32_t groups_x;
     double flops; /* per token and head */
+    uint64_t state_row; /* of running states: the first that it works on */
 } rapt_linear_launch;
+
+/* A form that is ready to walk spans of tokens. */
+typedef struct rapt_linear_form_plan {
+    bool chunked;
+    rapt_linear_launch walk;             /* token by token */
+    rapt_linear_launch begin, pass, end; /* what chunks add, states from one to the next, outputs; end.plan NULL: none */
+} rapt_linear_form_plan;
 
 /* ---- rows */
 
@@ -58,6 +66,24 @@ rapt_status rapt_linear_add_carry(rapt_plan *plan, rapt_error *error);
 void rapt_linear_fill_params(rapt_plan *plan);
 
 /* ---- the forms */
+
+/* Chooses the rows of a form, from pipeline 0 on (`row` is the main one), and plan->layout.span. flags: RAPT_LINEAR_NO_OUT. */
+#define RAPT_LINEAR_NO_OUT 1u /* states alone are wanted */
+rapt_status rapt_linear_recurrent_form(rapt_plan *plan, const rapt_kernel_row *row, double slice_flops,
+                                       rapt_linear_form_plan *form, rapt_error *error);
+rapt_status rapt_linear_chunked_form(rapt_plan *plan, const rapt_kernel_table *table, const rapt_verdicts *verdicts,
+                                     const rapt_kernel_row *row, double slice_flops, uint32_t flags,
+                                     rapt_linear_form_plan *form, rapt_error *error);
+/* Workspace slots of the chunked form. */
+void rapt_linear_chunk_slots(rapt_plan *plan, const rapt_linear_form_plan *form);
+/* The steps of one span in the chunked form; its phases begin at *phase, which goes on. flags: of what passes states on. */
+rapt_status rapt_linear_add_chunks(rapt_linear_form_plan *form, const rapt_linear_part *x, uint32_t flags, uint32_t *phase,
+                                   rapt_error *error);
+/* Whether chunks are worth their work on this device. */
+bool rapt_linear_prefers_chunks(const rapt_plan *plan, const rapt_kernel_row *row);
+/* Features made ahead of the rest (linear_mapped.c). plan->outer is the problem; plan->linear becomes what is left of it. */
+rapt_status rapt_linear_plan_mapped(rapt_plan *plan, const rapt_kernel_table *table, const rapt_verdicts *verdicts,
+                                    double slice_flops, rapt_error *error);
 
 rapt_status rapt_linear_plan_recurrent(rapt_plan *plan, const rapt_kernel_table *table, const rapt_verdicts *verdicts,
                                        const rapt_kernel_row *row, double slice_flops, rapt_error *error);

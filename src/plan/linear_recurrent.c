@@ -11,29 +11,47 @@ static bool has_operand(const rapt_kernel_row *row, rapt_role role)
     return false;
 }
 
+rapt_status rapt_linear_recurrent_form(rapt_plan *plan, const rapt_kernel_row *row, double slice_flops,
+                                       rapt_linear_form_plan *form, rapt_error *error)
+{
+    const rapt_linear_problem *p = &plan->linear;
+    rapt_linear_layout *layout = &plan->layout;
+    layout->chain = layout->span = p->tokens;
+    plan->pipelines[0] = (rapt_plan_pipeline){.row = row, .base = row};
+    rapt_linear_constants(&plan->pipelines[0], plan, RAPT_PASS_WHOLE);
+    plan->pipeline_count = 1;
+    form->chunked = false;
+    form->walk = (rapt_linear_launch){.plan = plan,
+                                      .pass = RAPT_PASS_WHOLE,
+                                      .groups_x = rapt_linear_column_blocks(row, p->d_v),
+                                      .flops = rapt_linear_token_flops(p)};
+    if (p->empty)
+        return RAPT_OK;
+    const double all = (double)p->flops;
+    if (all > slice_flops) /* whatever the batch is cut into, a slice ends after a span */
+        layout->span = (uint64_t)RAPT_MAX((double)p->tokens * slice_flops / all, 256.0);
+    if (layout->token_bytes != 0) {
+        const uint64_t limit = p->workspace_limit;
+        if (layout->fixed_bytes >= limit || (limit - layout->fixed_bytes) / layout->token_bytes == 0)
+            return rapt_fail(error, RAPT_ERROR_UNSUPPORTED,
+                             "features of one token of this problem need a workspace of %llu bytes, the limit is %llu",
+                             (unsigned long long)(layout->fixed_bytes + layout->token_bytes), (unsigned long long)limit);
+        layout->span = RAPT_MIN(layout->span, (limit - layout->fixed_bytes) / layout->token_bytes);
+    }
+    return rapt_linear_fit_span(&form->walk, 1, &layout->span, error);
+}
+
 rapt_status rapt_linear_plan_recurrent(rapt_plan *plan, const rapt_kernel_table *table, const rapt_verdicts *verdicts,
                                        const rapt_kernel_row *row, double slice_flops, rapt_error *error)
 {
     const rapt_linear_problem *p = &plan->linear;
-    rapt_linear_layout *layout = &plan->layout;
+    const rapt_linear_layout *layout = &plan->layout;
     const bool has_in = p->tensor[RAPT_L_STATE_IN].present, has_out = p->tensor[RAPT_L_STATE_OUT].present;
-    layout->chain = p->tokens;
-    plan->pipelines[0] = (rapt_plan_pipeline){.row = row, .base = row};
-    rapt_linear_constants(&plan->pipelines[0], plan, RAPT_PASS_WHOLE);
-    plan->pipeline_count = 1;
-    if (p->empty)
-        return RAPT_OK;
-    rapt_linear_launch walk = {.plan = plan,
-                               .pass = RAPT_PASS_WHOLE,
-                               .groups_x = rapt_linear_column_blocks(row, p->d_v),
-                               .flops = rapt_linear_token_flops(p)};
-    layout->span = p->tokens;
-    const double all = (double)p->flops;
-    if (all > slice_flops) /* whatever the batch is cut into, a slice ends after a span */
-        layout->span = (uint64_t)RAPT_MAX((double)p->tokens * slice_flops / all, 256.0);
-    rapt_status status = rapt_linear_fit_span(&walk, 1, &layout->span, error);
-    if (status != RAPT_OK)
+    rapt_linear_form_plan form = {0};
+    rapt_status status = rapt_linear_recurrent_form(plan, row, slice_flops, &form, error);
+    if (status != RAPT_OK || p->empty)
         return status;
+    rapt_linear_launch walk = form.walk;
     const uint64_t spans = RAPT_MAX(rapt_div_up(p->tokens, RAPT_MAX(layout->span, 1)), 1);
     if (spans > 1 && !has_out) {
         status = rapt_linear_add_carry(plan, error);
@@ -52,10 +70,11 @@ rapt_status rapt_linear_plan_recurrent(rapt_plan *plan, const rapt_kernel_table 
         plan->pipelines[1] = (rapt_plan_pipeline){.row = copy, .base = copy};
         rapt_linear_constants(&plan->pipelines[1], plan, 0);
         plan->pipeline_count = 2;
-        rapt_linear_launch l = {
-            plan, 1, 0, RAPT_LINEAR_READ_IN | RAPT_LINEAR_WRITE_STATE,
-            0,    0, 0, (uint32_t)rapt_div_up((uint64_t)p->d_k * rapt_div_up(p->d_v, 4), copy->rows_per_tile),
-            0};
+        const uint64_t items = (uint64_t)p->d_k * rapt_div_up(p->d_v, 4);
+        const rapt_linear_launch l = {.plan = plan,
+                                      .pipeline = 1,
+                                      .flags = RAPT_LINEAR_READ_IN | RAPT_LINEAR_WRITE_STATE,
+                                      .groups_x = (uint32_t)rapt_div_up(items, copy->rows_per_tile)};
         rapt_linear_part states = all_states;
         states.t1 = 0;
         status = rapt_linear_add_part(&l, &states, error);

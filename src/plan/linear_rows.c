@@ -51,6 +51,12 @@ void rapt_linear_constants(rapt_plan_pipeline *pipeline, const rapt_plan *plan, 
         case RAPT_CONST_PASS:
             value = pass;
             break;
+        case RAPT_CONST_MAP_Q:
+            value = plan->outer.feature;
+            break;
+        case RAPT_CONST_MAP_K:
+            value = plan->outer.feature_k;
+            break;
         default: /* of attention */
             break;
         }
@@ -187,8 +193,9 @@ static bool row_accepts(const rapt_plan *plan, const rapt_kernel_row *row, const
         verdicts->blocked(verdicts->user, row, blocked, sizeof blocked))
         REFUSE("is on the block list: %s", blocked);
     c->passed++;
-    if (!(row->dtypes >> p->dtype & 1))
-        REFUSE("does not store %s", rapt_dtype_name(p->dtype));
+    const rapt_dtype dtype = kind & (RAPT_ROW_MAPS | RAPT_ROW_FINISHES) ? plan->outer.dtype : p->dtype;
+    if (!(row->dtypes >> dtype & 1))
+        REFUSE("does not store %s", rapt_dtype_name(dtype));
     c->passed++;
     if (!dim_accepts("d_k", p->d_k, row->head_dim_qk_min, row->head_dim_qk_max, row->head_dim_qk_multiple,
                      reason, size) ||
@@ -222,6 +229,10 @@ static bool row_accepts(const rapt_plan *plan, const rapt_kernel_row *row, const
         const char *why = NULL;
         rapt_plan_pipeline pipeline = {.row = row, .base = row};
         rapt_linear_constants(&pipeline, plan, passes[i]);
+        if (kind == RAPT_ROW_MAPS && plan->user_code != NULL) {
+            pipeline.form = RAPT_FORM_USER;
+            pipeline.code = plan->user_hash;
+        }
         if (verdicts->lookup(verdicts->user, &pipeline, &why) == RAPT_VERDICT_BAD)
             REFUSE("is refused on this device and driver: %s", why ? why : "its known-answer probe failed");
     }
@@ -245,6 +256,10 @@ rapt_status rapt_linear_select(rapt_plan *plan, const rapt_kernel_table *table, 
     const char *what = is_main(kind, passes)                     ? "linear attention"
                        : kind & (RAPT_ROW_WALKS | RAPT_ROW_ADDS) ? "chunks"
                        : kind == RAPT_ROW_COPIES                 ? "copying"
+                       : kind == RAPT_ROW_MAPS                   ? "feature maps"
+                       : kind == RAPT_ROW_FINISHES               ? "finishing outputs"
+                       : kind == RAPT_ROW_MOVES                  ? "moving states"
+                       : kind == RAPT_ROW_APPLIES                ? "bidirectional linear attention"
                                                                  : "scanning";
     int best = -1;
     bool known = false;

@@ -17,8 +17,8 @@ static rapt_window tensor_window(const rapt_linear_problem *p, int tensor, const
     uint64_t r0 = x->t0, r1 = x->t1;
     if (tensor == RAPT_L_STATE_IN || tensor == RAPT_L_STATE_OUT) {
         r0 = 0;
-        r1 = p->d_k;
-    } else if (tensor == RAPT_L_NORM_IN || tensor == RAPT_L_NORM_OUT) {
+        r1 = (uint64_t)p->block * p->blocks;
+    } else if (tensor == RAPT_L_NORM_IN || tensor == RAPT_L_NORM_OUT || tensor >= RAPT_L_SCALE_Q) {
         r0 = 0;
         r1 = 1;
     } else if (tensor == RAPT_L_DECAY && p->decay == RAPT_DECAY_HEAD) {
@@ -45,6 +45,56 @@ static const rapt_workspace_slot *slot_of(const rapt_plan *plan, rapt_role role)
     return NULL;
 }
 
+/* The running states of a part, in the workspace. */
+static rapt_window carried_window(const rapt_plan *plan, const rapt_workspace_slot *slot, const rapt_linear_part *x)
+{
+    const rapt_linear_problem *p = &plan->linear;
+    const uint64_t each = slot->bytes / (p->batch * p->heads);
+    return (rapt_window){x->bh0 * each, (x->bh1 - x->bh0) * each};
+}
+
+/* Where the app's tensors are read and written when features are made ahead: by what maps, moves states and finishes. */
+static const struct {
+    uint8_t role, tensor;
+    int8_t map; /* by what makes features of this alone: RAPT_MAP_*; -1: by others */
+} app_tensors[] = {
+    {RAPT_ROLE_SOURCE_Q, RAPT_L_Q, RAPT_MAP_Q},      {RAPT_ROLE_SOURCE_K, RAPT_L_K, RAPT_MAP_K},
+    {RAPT_ROLE_SOURCE_V, RAPT_L_V, RAPT_MAP_V},      {RAPT_ROLE_SOURCE_A, RAPT_L_A, RAPT_MAP_A},
+    {RAPT_ROLE_SOURCE_B, RAPT_L_B, RAPT_MAP_B},      {RAPT_ROLE_SCALE_Q, RAPT_L_SCALE_Q, RAPT_MAP_Q},
+    {RAPT_ROLE_SCALE_K, RAPT_L_SCALE_K, RAPT_MAP_K}, {RAPT_ROLE_RESULT, RAPT_L_OUT, -1},
+    {RAPT_ROLE_STATE_OUT, RAPT_L_STATE_OUT, -1},     {RAPT_ROLE_NORM_OUT, RAPT_L_NORM_OUT, -1},
+    {RAPT_ROLE_STATE_IN, RAPT_L_STATE_IN, -1},       {RAPT_ROLE_NORM_IN, RAPT_L_NORM_IN, -1},
+};
+
+/* What these rows bind. Of roles that share a binding the one that is mapped is bound. */
+static rapt_window mapped_window(const rapt_linear_launch *l, rapt_role role, const rapt_linear_part *x)
+{
+    static const uint8_t targets[] = {RAPT_ROLE_Q, RAPT_ROLE_K, RAPT_ROLE_V, RAPT_ROLE_A, RAPT_ROLE_B}; /* by RAPT_MAP_* */
+    const rapt_plan *plan = l->plan;
+    const rapt_linear_problem *o = &plan->outer;
+    const rapt_workspace_slot *slot = slot_of(plan, role);
+    const bool maps = plan->pipelines[l->pipeline].row->supports & RAPT_ROW_MAPS;
+    const rapt_window none = {UINT64_MAX, 0};
+    if (role == RAPT_ROLE_CU_Q)
+        return (rapt_window){0, o->varlen ? (o->batch + 1) * 4 : 0};
+    if (role == RAPT_ROLE_BETA)
+        return tensor_window(o, RAPT_L_BETA, x);
+    for (uint32_t i = 0; i < RAPT_COUNT(targets) && maps; i++)
+        if (role == targets[i] && i != l->flags)
+            return none;
+    for (size_t i = 0; i < RAPT_COUNT(app_tensors); i++) {
+        if (app_tensors[i].role != role)
+            continue;
+        if (app_tensors[i].map >= 0 && (uint32_t)app_tensors[i].map != l->flags) /* scales: a dummy where neither goes */
+            return role == RAPT_ROLE_SCALE_Q && l->flags != RAPT_MAP_K ? (rapt_window){0, 0} : none;
+        const bool reads_state = role == RAPT_ROLE_STATE_IN || role == RAPT_ROLE_NORM_IN;
+        return tensor_window(o, app_tensors[i].tensor + (reads_state && o->in_place), x); /* IN is followed by OUT */
+    }
+    if (slot == NULL)
+        return (rapt_window){0, 0};
+    return role == RAPT_ROLE_STATE ? carried_window(plan, slot, x) : (rapt_window){0, slot->bytes};
+}
+
 /* What the launch binds for an operand; first UINT64_MAX: nothing, another operand has its binding. */
 static rapt_window role_window(const rapt_linear_launch *l, const rapt_kernel_operand *op, const rapt_linear_part *x)
 {
@@ -57,6 +107,9 @@ static rapt_window role_window(const rapt_linear_launch *l, const rapt_kernel_op
     const bool walks = plan->pipelines[l->pipeline].row->supports & RAPT_LINEAR_IN_PASSES;
     const bool in_chunks = walks && l->pass != RAPT_PASS_WHOLE;
     const rapt_workspace_slot *slot = slot_of(plan, role);
+    if (plan->pipelines[l->pipeline].row->supports &
+        (RAPT_ROW_MAPS | RAPT_ROW_FINISHES | RAPT_ROW_MOVES | RAPT_ROW_APPLIES))
+        return mapped_window(l, role, x);
     switch (role) {
     case RAPT_ROLE_OUT:
         if (l->pass == RAPT_PASS_CHUNKS)
@@ -94,7 +147,7 @@ static rapt_window role_window(const rapt_linear_launch *l, const rapt_kernel_op
         break;
     }
     if (slot != NULL)
-        return (rapt_window){0, slot->bytes};
+        return role == RAPT_ROLE_STATE ? carried_window(plan, slot, x) : (rapt_window){0, slot->bytes};
     const int tensor = rapt_linear_role_tensor(p, role);
     return tensor < 0 ? (rapt_window){0, 0} : tensor_window(p, tensor, x);
 }
@@ -116,6 +169,21 @@ static bool windows_fit(const rapt_linear_launch *l, const rapt_linear_part *x, 
         }
     }
     return true;
+}
+
+/* Where the workspace's part of a tensor begins, beside its window: features and outputs at the first token of the span,
+ * running states at the rows of a block. */
+static uint64_t slot_base(const rapt_linear_launch *l, rapt_role role, const rapt_linear_part *x)
+{
+    const rapt_plan *plan = l->plan;
+    if (!plan->outer.mapped || slot_of(plan, role) == NULL)
+        return 0;
+    if (role == RAPT_ROLE_STATE)
+        return l->state_row * plan->layout.chunk_pitch;
+    const int tensor = rapt_linear_role_tensor(&plan->linear, role == RAPT_ROLE_SUMS ? RAPT_ROLE_OUT : role);
+    if (plan->linear.varlen || tensor < RAPT_L_Q || tensor > RAPT_L_B)
+        return 0;
+    return 0 - x->t0 * plan->linear.tensor[tensor].stride[2];
 }
 
 static rapt_status add_step(const rapt_linear_launch *l, const rapt_linear_part *x, rapt_error *error)
@@ -144,7 +212,7 @@ static rapt_status add_step(const rapt_linear_launch *l, const rapt_linear_part 
         step->windows[i] = w;
         if (w.first != UINT64_MAX && w.bytes != 0)
             words[rapt_binding_base(op->binding) - 1] =
-                (uint32_t)(0 - w.first / rapt_plan_role_element(plan, (rapt_role)op->role));
+                (uint32_t)(0 - w.first / rapt_plan_role_element(plan, (rapt_role)op->role) + slot_base(l, (rapt_role)op->role, x));
     }
     step->groups[0] = l->groups_x;
     step->groups[1] = (row->supports & RAPT_LINEAR_IN_PASSES) && l->chunks ? l->chunks : 1;
@@ -175,6 +243,39 @@ rapt_status rapt_linear_add_part(const rapt_linear_launch *l, const rapt_linear_
     low.bh1 = high.bh0 = middle;
     const rapt_status status = rapt_linear_add_part(l, &low, error);
     return status == RAPT_OK ? rapt_linear_add_part(l, &high, error) : status;
+}
+
+/* What features are made from, and where outputs and states go in the end. */
+static void fill_map_params(const rapt_plan *plan, rapt_linear_params *params)
+{
+    const rapt_linear_problem *o = &plan->outer;
+    const rapt_linear_tensor *t = o->tensor, *state_in = &t[o->in_place ? RAPT_L_STATE_OUT : RAPT_L_STATE_IN],
+                             *norm_in = &t[o->in_place ? RAPT_L_NORM_OUT : RAPT_L_NORM_IN];
+    static const uint8_t sources[] = {RAPT_L_Q, RAPT_L_K, RAPT_L_V, RAPT_L_A, RAPT_L_B, RAPT_L_OUT, RAPT_L_STATE_OUT};
+    uint32_t *strides = &params->source_q_stride_b; /* in this order */
+    for (unsigned i = 0; i < RAPT_COUNT(sources); i++)
+        for (unsigned axis = 0; axis < 3; axis++)
+            strides[i * 3 + axis] = (uint32_t)t[sources[i]].stride[axis];
+    params->norm_out_stride_b = (uint32_t)t[RAPT_L_NORM_OUT].stride[0];
+    params->norm_out_stride_h = (uint32_t)t[RAPT_L_NORM_OUT].stride[1];
+    params->state_in_stride_b = (uint32_t)state_in->stride[0];
+    params->state_in_stride_h = (uint32_t)state_in->stride[1];
+    params->state_in_stride_k = (uint32_t)state_in->stride[2];
+    params->norm_in_stride_b = (uint32_t)norm_in->stride[0];
+    params->norm_in_stride_h = (uint32_t)norm_in->stride[1];
+    params->heads_scale_q = (uint32_t)t[RAPT_L_SCALE_Q].heads;
+    params->heads_scale_k = (uint32_t)t[RAPT_L_SCALE_K].heads;
+    params->scale_q_stride = (uint32_t)t[RAPT_L_SCALE_Q].stride[1];
+    params->scale_k_stride = (uint32_t)t[RAPT_L_SCALE_K].stride[1];
+    params->source_dim = o->d_k;
+    params->source_dim_v = o->d_v;
+    params->map_power = o->power;
+    params->map_flags = (o->standardize ? RAPT_MAP_STANDARDIZE : 0) | (o->normalize ? RAPT_MAP_NORMALIZE : 0) |
+                        (o->normalize_keys ? RAPT_MAP_NORMALIZE_KEYS : 0) |
+                        (o->feature == RAPT_PHI_POLY && o->power == 1.0f ? RAPT_MAP_LINEAR : 0) |
+                        (o->beta && !plan->linear.beta ? RAPT_MAP_BETA : 0);
+    params->state_rows = o->block * o->blocks;
+    params->result_scale = o->scale;
 }
 
 void rapt_linear_fill_params(rapt_plan *plan)
@@ -212,7 +313,7 @@ void rapt_linear_fill_params(rapt_plan *plan)
     params.norm_stride_h = (uint32_t)norm->stride[1];
     if (plan->layout.carried) {
         params.state_stride_k = plan->layout.chunk_pitch;
-        params.state_stride_h = params.state_stride_k * p->d_k;
+        params.state_stride_h = params.state_stride_k * p->block * p->blocks;
         params.state_stride_b = params.state_stride_h * (uint32_t)p->heads;
         params.norm_stride_h = p->d_k;
         params.norm_stride_b = p->d_k * (uint32_t)p->heads;
@@ -222,6 +323,8 @@ void rapt_linear_fill_params(rapt_plan *plan)
     params.state_in_stride_k = (uint32_t)t[RAPT_L_STATE_IN].stride[2];
     params.norm_in_stride_b = (uint32_t)t[RAPT_L_NORM_IN].stride[0];
     params.norm_in_stride_h = (uint32_t)t[RAPT_L_NORM_IN].stride[1];
+    if (plan->outer.mapped)
+        fill_map_params(plan, &params);
     for (uint32_t i = 0; i < 16; i++)
         params.lane[i] = i;
     memcpy(plan->params, &params, sizeof params);
@@ -241,7 +344,7 @@ bool rapt_linear_carry_bytes(const rapt_plan *plan, uint64_t *bytes)
     const rapt_linear_problem *p = &plan->linear;
     uint64_t states;
     return rapt_mul_u64(p->batch, p->heads, &states) &&
-           rapt_mul_u64(states, 4ull * p->d_k * (plan->layout.chunk_pitch + p->normalize), bytes) &&
+           rapt_mul_u64(states, 4ull * p->block * p->blocks * (plan->layout.chunk_pitch + p->normalize), bytes) &&
            *bytes <= RAPT_MIN(p->workspace_limit, rapt_window_limit(&plan->caps, RAPT_OPERAND_STORAGE));
 }
 

@@ -121,6 +121,7 @@ typedef struct rapt_linear_layout {
     uint32_t chunk_pitch; /* see linear_params.h */
     uint32_t step_size, step_pitch;
     bool carried;         /* the running state lies in the workspace */
+    uint64_t fixed_bytes, token_bytes; /* of the workspace, beside what the form needs: in all, and for each token of a span */
 } rapt_linear_layout;
 
 /* How a scan is walked: plan/scan.c. */
@@ -142,8 +143,9 @@ struct rapt_plan {
     rapt_arena arena;           /* everything below */
     rapt_caps caps;
     rapt_problem problem; /* of other operators than attention: only what every operator has (dtype, counts, slice_ms, kernel) */
-    rapt_linear_problem linear;
     rapt_combine_problem combine;
+    rapt_linear_problem linear; /* what steps work on: `outer`, or with features made first, what is left then */
+    rapt_linear_problem outer;  /* the app's */
     rapt_linear_layout layout;
     rapt_route_problem route;
     rapt_scan_problem scan;
@@ -153,7 +155,7 @@ struct rapt_plan {
     rapt_step *steps;
     uint32_t step_count, step_capacity;
     uint32_t slice_count, phase_count;
-    rapt_workspace_slot slots[6]; /* those of partial results, if any, come first */
+    rapt_workspace_slot slots[14]; /* those of partial results, if any, come first */
     uint32_t slot_count;
     uint64_t workspace_bytes;
     uint32_t group, splits, split_keys, part_stride;
@@ -174,6 +176,7 @@ struct rapt_plan {
     uint32_t params_bytes;
     rapt_candidate *candidates;
     uint32_t candidate_count;
+    rapt_hash user_hash; /* of linear attention: user_code's, or zero */
     uint32_t generation;
     bool prepared;
     bool recorded; /* an app's own plan: its submits are counted under record_key where the runtime records */

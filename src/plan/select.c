@@ -55,7 +55,9 @@ uint32_t rapt_plan_role_element(const rapt_plan *plan, rapt_role role)
     if (plan->op == RAPT_OP_LINEAR) {
         const bool stored = role == RAPT_ROLE_Q || role == RAPT_ROLE_K || role == RAPT_ROLE_V || role == RAPT_ROLE_OUT ||
                             role == RAPT_ROLE_A || role == RAPT_ROLE_B;
-        return stored ? rapt_dtype_size(plan->problem.dtype) : 4;
+        const bool of_app = role == RAPT_ROLE_SOURCE_Q || role == RAPT_ROLE_SOURCE_K || role == RAPT_ROLE_SOURCE_V ||
+                            role == RAPT_ROLE_SOURCE_A || role == RAPT_ROLE_SOURCE_B || role == RAPT_ROLE_RESULT;
+        return stored ? rapt_dtype_size(plan->linear.dtype) : of_app ? rapt_dtype_size(plan->outer.dtype) : 4;
     }
     if (plan->op == RAPT_OP_ROUTE)
         return role == RAPT_ROLE_Q || role == RAPT_ROLE_K ? rapt_dtype_size(plan->route.dtype) : 4;
@@ -256,6 +258,8 @@ static uint32_t constant_value(const rapt_kernel_constant *c, const rapt_problem
     case RAPT_CONST_SCAN_FLAGS:
     case RAPT_CONST_COEF:
     case RAPT_CONST_STATES:
+    case RAPT_CONST_MAP_Q:
+    case RAPT_CONST_MAP_K:
         break;
     }
     return 0;

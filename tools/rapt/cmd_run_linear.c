@@ -1,5 +1,6 @@
 /* rapt run linear: linear attention and its relatives on tensors from files. */
 #include "problem_options.h"
+#include "user_options.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -7,17 +8,18 @@
 #include <string.h>
 
 /* The files that may be given, in this order. */
-enum { Q, K, V, DECAY, GATE, LOG_GATE, BETA, A, B, STATE_IN, NORM_IN, CU_SEQLENS, INPUTS };
+enum { Q, K, V, DECAY, GATE, LOG_GATE, BETA, A, B, STATE_IN, NORM_IN, SCALE_Q, SCALE_K, CU_SEQLENS, INPUTS };
 static const char *const input_names[INPUTS] = {"--q",    "--k",        "--v",       "--decay",
                                                 "--gate", "--log-gate", "--beta",    "--a",
-                                                "--b",    "--state-in", "--norm-in", "--cu-seqlens"};
+                                                "--b",    "--state-in", "--norm-in", "--scale-q",
+                                                "--scale-k", "--cu-seqlens"};
 
 typedef struct run_options {
     const char *in[INPUTS];
     const char *out, *state_out, *norm_out;
-    const char *rule, *feature, *scale, *chunk, *dtype, *kernel, *limit, *time;
+    const char *rule, *feature, *feature_k, *power, *scale, *chunk, *dtype, *kernel, *limit, *time;
     tool_device_options device;
-    bool normalize, recurrent, explain, json;
+    bool normalize, recurrent, explain, json, bidirectional, normalize_keys, standardize;
 } run_options;
 
 /* Everything that must be put away at the end. */
@@ -32,6 +34,7 @@ typedef struct run {
     rapt_plan_info info;
     cJSON *json;
     int64_t repeats;
+    char *map; /* GLSL of a feature map */
 } run;
 
 static void run_close(run *r)
@@ -47,6 +50,7 @@ static void run_close(run *r)
     rapt_plan_destroy(&r->plan);
     tool_device_close(&r->device);
     cJSON_Delete(r->json);
+    free(r->map);
 }
 
 /* ---- files ---- */
@@ -116,33 +120,54 @@ static const char *dtype_name(unsigned n)
     return rapt_dtype_name((rapt_dtype)(n + RAPT_F32));
 }
 
-/* Feature maps of the published systems that are not built in. */
-static bool is_planned(const char *feature)
+#define FEATURES                                                                                             \
+    "identity, elu1, relu, relu2, exp, softmax, taylor2, poly, focused, lognormal, cosine or a .glsl file"
+
+/* A map by name, or by the file that has its text. */
+static bool parse_feature(run *r, const char *option, const char *word, unsigned *out, rapt_error *error)
 {
-    static const char *const names[] = {"taylor2", "poly", "focused", "lognormal", "cosine"};
-    const size_t length = strlen(feature);
-    for (size_t n = 0; n < TOOL_COUNT(names); n++)
-        if (strcmp(feature, names[n]) == 0)
-            return true;
-    return length > 5 && strcmp(feature + length - 5, ".glsl") == 0;
+    const size_t length = strlen(word);
+    if (length <= 5 || strcmp(word + length - 5, ".glsl") != 0)
+        return one_of(option, word, feature_name, RAPT_PHI_USER, out, FEATURES, error);
+    if (r->map)
+        return tool_fail(error, RAPT_ERROR_INVALID, "%s: one map of q and k may be a file, not each its own", option);
+    *out = RAPT_PHI_USER;
+    return tool_read_text(option, word, &r->map, error);
+}
+
+/* Everything of feature maps. */
+static bool parse_features(run *r, rapt_error *error)
+{
+    const run_options *o = r->o;
+    rapt_linear_desc *d = &r->d;
+    unsigned feature = 0, feature_k = 0;
+    double power = 0;
+    if (o->feature && !parse_feature(r, "--feature", o->feature, &feature, error))
+        return false;
+    if (o->feature_k && !parse_feature(r, "--feature-k", o->feature_k, &feature_k, error))
+        return false;
+    if (o->power && !tool_number("--feature-power", o->power, &power, error))
+        return false;
+    if (o->power && !(power >= 1 && power <= 64))
+        return tool_fail(error, RAPT_ERROR_INVALID, "--feature-power '%.40s': 1 to 64 is needed", o->power);
+    d->feature = (rapt_phi)feature;
+    d->feature_k = (rapt_phi)feature_k;
+    d->feature_power = (float)power;
+    d->feature_map = r->map;
+    d->flags |= (o->feature_k ? RAPT_LINEAR_FEATURE_K : 0) | (o->bidirectional ? RAPT_LINEAR_BIDIRECTIONAL : 0) |
+                (o->normalize_keys ? RAPT_LINEAR_NORMALIZE_KEYS : 0) | (o->standardize ? RAPT_LINEAR_STANDARDIZE : 0);
+    return true;
 }
 
 static bool parse_words(run *r, rapt_dtype *dtype, rapt_error *error)
 {
     const run_options *o = r->o;
     rapt_linear_desc *d = &r->d;
-    unsigned rule = 0, feature = 0, type = (unsigned)r->file[Q].dtype - RAPT_F32;
+    unsigned rule = 0, type = (unsigned)r->file[Q].dtype - RAPT_F32;
     int64_t chunk = 0, limit = 0;
     double scale = 1;
     if (o->rule &&
         !one_of("--rule", o->rule, rule_name, RAPT_LINEAR_RULE_COUNT, &rule, "none, delta or dplr", error))
-        return false;
-    if (o->feature && is_planned(o->feature))
-        return tool_fail(error, RAPT_ERROR_UNSUPPORTED,
-                         "--feature %.60s is not there yet: identity, elu1, relu, relu2, exp and softmax are",
-                         o->feature);
-    if (o->feature && !one_of("--feature", o->feature, feature_name, RAPT_PHI_COUNT, &feature,
-                              "identity, elu1, relu, relu2, exp or softmax", error))
         return false;
     if (o->dtype && !one_of("--dtype", o->dtype, dtype_name, 3, &type, "f32, f16 or bf16", error))
         return false;
@@ -165,7 +190,6 @@ static bool parse_words(run *r, rapt_dtype *dtype, rapt_error *error)
                          o->in[NORM_IN] ? "--norm-in" : "--norm-out");
     *dtype = (rapt_dtype)(type + RAPT_F32);
     d->rule = (rapt_linear_rule)rule;
-    d->feature = (rapt_phi)feature;
     d->form = o->recurrent ? RAPT_LINEAR_RECURRENT : o->chunk ? RAPT_LINEAR_CHUNKED : RAPT_LINEAR_AUTO;
     d->chunk = (uint32_t)chunk;
     d->workspace_limit = (uint64_t)limit;
@@ -173,7 +197,7 @@ static bool parse_words(run *r, rapt_dtype *dtype, rapt_error *error)
     d->scale = (float)scale;
     d->flags = RAPT_LINEAR_SCALE | (o->normalize ? RAPT_LINEAR_NORMALIZE : 0) |
                (o->in[LOG_GATE] ? RAPT_LINEAR_LOG_DECAY : 0);
-    return true;
+    return parse_features(r, error);
 }
 
 static bool check_cu_seqlens(const run *r, uint64_t packed, rapt_error *error)
@@ -207,7 +231,7 @@ static bool describe(run *r, rapt_error *error)
         if (o->in[n] && !tool_convert(&r->file[n], n <= V || n == A || n == B ? dtype : RAPT_F32, error))
             return false;
     rapt_tensor *const tensors[CU_SEQLENS] = {&d->q,    &d->k, &d->v, &d->decay,    &d->gate,   &d->gate,
-                                              &d->beta, &d->a, &d->b, &d->state_in, &d->norm_in};
+                                              &d->beta, &d->a, &d->b, &d->state_in, &d->norm_in, &d->scale_q, &d->scale_k};
     for (int n = 0; n < CU_SEQLENS; n++)
         if (o->in[n])
             *tensors[n] = tensor_of(&r->file[n]);
@@ -232,13 +256,16 @@ static bool describe(run *r, rapt_error *error)
             if ((uint64_t)(cu[n + 1] - cu[n]) > d->max_seqlen)
                 d->max_seqlen = (uint64_t)(cu[n + 1] - cu[n]);
     }
+    /* Features beyond what the library takes are refused there, in its words. */
+    const uint32_t d_k = (uint32_t)(d->q.size[3] < 4096 ? d->q.size[3] : 4096);
+    const uint64_t rows = rapt_linear_state_rows(d->feature, d->feature_power, d_k);
     if (o->state_out)
-        d->state_out = rapt_tensor_bhnd(RAPT_F32, states, heads, d->q.size[3], d->v.size[3]);
+        d->state_out = rapt_tensor_bhnd(RAPT_F32, states, heads, rows, d->v.size[3]);
     if (o->norm_out)
         d->norm_out = (rapt_tensor){.dtype = RAPT_F32,
                                     .rank = 3,
-                                    .size = {states, heads, d->q.size[3]},
-                                    .stride = {(int64_t)(heads * d->q.size[3]), (int64_t)d->q.size[3], 1}};
+                                    .size = {states, heads, rows},
+                                    .stride = {(int64_t)(heads * rows), (int64_t)rows, 1}};
     return true;
 }
 
@@ -249,7 +276,8 @@ static rapt_status bind(run *r, rapt_error *error)
     rapt_linear_args args = RAPT_LINEAR_ARGS_INIT;
     rapt_slot *const slots[INPUTS] = {&args.q,     &args.k,        &args.v,       &args.decay,
                                       &args.decay, &args.decay,    &args.beta,    &args.a,
-                                      &args.b,     &args.state_in, &args.norm_in, &args.cu_seqlens};
+                                      &args.b,     &args.state_in, &args.norm_in, &args.scale_q,
+                                      &args.scale_k, &args.cu_seqlens};
     for (int n = 0; n < INPUTS; n++) {
         if (!r->o->in[n])
             continue;
@@ -367,7 +395,17 @@ static const char text[] =
     "  delta  S_t = (I - beta_t k_t k_t^T) Diag(alpha_t) S_(t-1) + beta_t k_t v_t^T\n"
     "  dplr   S_t = (Diag(alpha_t) + b_t a_t^T) S_(t-1) + k_t v_t^T\n"
     "then o_t = scale * S_t^T phi(q_t); --normalize divides by scale * phi(q_t)^T z_t, where\n"
-    "z_t = alpha_t z_(t-1) + phi(k_t). Causal: token t sees tokens up to itself.\n"
+    "z_t = alpha_t z_(t-1) + phi(k_t). Causal: token t sees tokens up to itself; --bidirectional: all.\n"
+    "\n"
+    "Feature maps make of x (a row of Q or K, d_k wide): elu1 elu(x) + 1; relu; relu2 relu(x)^2; exp;\n"
+    "softmax over d_k; taylor2 (BASED) features with phi(q).phi(k) = 1 + q.k + (q.k)^2 / 2, unscaled:\n"
+    "scale with --scale-q, --scale-k; poly (Fastmax) sum of (q.k)^l / l! up to --feature-power 1 or 2;\n"
+    "focused (FLatten) relu(x)^p of the length of relu(x), p = --feature-power, default 3; lognormal\n"
+    "(LLN) exp(x), with its alpha and beta as --scale-q and --scale-k; cosine x / |x|; or FILE.glsl\n"
+    "with float feature_map(float x) or feature_map(float x, uint b, uint h, uint t, uint i). States\n"
+    "of taylor2 and poly have 1 + d_k + d_k (d_k + 1) / 2 rows (order 1: 1 + d_k): 1, x_i, then\n"
+    "x_i x_j for i <= j (i = j over sqrt(2)), up to a multiple of 4; above 256 of them up to equal\n"
+    "blocks of at most 256.\n"
     "\n"
     "Files are NumPy's .npy, or FILE.safetensors:NAME. Q, K: (batch, heads, N, d_k), V: (batch,\n"
     "heads, N, d_v), of one type; each may have fewer heads than the widest, of which it is a\n"
@@ -400,11 +438,23 @@ int tool_run_linear(int argc, char **argv)
         {"--a", "FILE", "dplr: what reads the state, (batch, heads, N, d_k)", &o.in[A], NULL},
         {"--b", "FILE", "dplr: what writes it", &o.in[B], NULL},
         {"--feature", "NAME",
-         "identity (the default), elu1 (elu(x) + 1), relu, relu2, exp, or\nsoftmax (over d_k)", &o.feature,
-         NULL},
+         "feature map of Q and K: identity (the default), elu1, relu, relu2, exp,\nsoftmax, taylor2, poly, focused, "
+         "lognormal, cosine, or a .glsl file",
+         &o.feature, NULL},
+        {"--feature-k", "NAME", "another one for K", &o.feature_k, NULL},
+        {"--feature-power", "X", "of poly (1 or 2, default 2) and focused (default 3)", &o.power, NULL},
+        {"--scale-q", "FILE", "(heads) float32: Q times this, before the map", &o.in[SCALE_Q], NULL},
+        {"--scale-k", "FILE", "(heads) float32: K times this, before the map", &o.in[SCALE_K], NULL},
+        {"--standardize", NULL, "Q and K less their mean over d_k, over their deviation, before the map", NULL,
+         &o.standardize},
+        {"--bidirectional", NULL, "every token sees all; rule none, without decay", NULL, &o.bidirectional},
         {"--normalize", NULL, "divide by the normaliser; rule none only", NULL, &o.normalize},
+        {"--normalize-keys", NULL,
+         "with --bidirectional: each feature's weights over the tokens sum to 1 (a\nsoftmax over tokens with "
+         "--feature-k exp)",
+         NULL, &o.normalize_keys},
         {"--scale", "X", "default 1", &o.scale, NULL},
-        {"--state-in", "FILE", "S_0: float32 (batch, heads, d_k, d_v); default 0", &o.in[STATE_IN], NULL},
+        {"--state-in", "FILE", "S_0: float32 (batch, heads, d_k, d_v), or more rows (above); default 0", &o.in[STATE_IN], NULL},
         {"--state-out", "FILE", "also write S_N", &o.state_out, NULL},
         {"--norm-in", "FILE", "z_0: float32 (batch, heads, d_k); needed with --normalize and --state-in",
          &o.in[NORM_IN], NULL},

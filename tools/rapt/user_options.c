@@ -34,7 +34,7 @@ static char *next_item(const char **list)
     return item;
 }
 
-static bool read_text(const char *option, const char *path, char **out, rapt_error *error)
+bool tool_read_text(const char *option, const char *path, char **out, rapt_error *error)
 {
     FILE *file = fopen(path, "rb");
     if (!file)
@@ -63,7 +63,7 @@ static bool read_texts(const char *option, const char *list, char *texts[], cons
         char *path = next_item(&list);
         if (!path)
             return tool_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for the name of a file");
-        const bool good = read_text(option, path, &texts[n], error);
+        const bool good = tool_read_text(option, path, &texts[n], error);
         free(path);
         if (!good)
             return false;

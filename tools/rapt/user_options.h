@@ -42,4 +42,7 @@ bool tool_user_make(const tool_user_options *options, tool_user *user, rapt_atte
 void tool_user_free(tool_user *user);
 void tool_user_json(const rapt_attention_desc *desc, cJSON *object);
 
+/* A text file, from malloc: *out must be freed whatever is returned. */
+bool tool_read_text(const char *option, const char *path, char **out, rapt_error *error);
+
 #endif
