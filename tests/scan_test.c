@@ -11,7 +11,7 @@
 static rig the_rig;
 
 /* Tensors of a run, in this order. */
-enum { X, A, SCORES, B, C, DT, SKIP, Z, OUT, STATE_IN, STATE_OUT, CU, TENSORS };
+enum { X, A, SCORES, B, C, DT, SKIP, Z, WEIGHT, BIAS, OUT, STATE_IN, STATE_OUT, CU, TENSORS };
 enum { NONE, FIXED, SHARED, EACH }; /* what `a` or the scores are */
 
 /* A problem; what is 0 is absent, or the usual. */
@@ -20,9 +20,12 @@ typedef struct problem {
     rapt_scan_op op;
     rapt_dtype dtype;
     uint64_t batch, heads, heads_a, n, d, states;
+    uint64_t taps, taps_x; /* of convolutions */
+    uint32_t ahead;
+    rapt_scan_act act;
     uint32_t flags, chunk; /* chunk 0: one after the other */
     int coef;
-    bool state_in, state_out, skip, z, odd, automatic;
+    bool state_in, state_out, skip, z, odd, automatic, bias, generated;
     double extreme; /* every seventh a is this, with `extremes` */
     bool extremes;
     uint32_t sequences;
@@ -119,13 +122,16 @@ static void make(const problem *p, made *m)
     const bool stateful = p->op == RAPT_SCAN_SSM || p->op == RAPT_SCAN_SELECTIVE, softmax = p->op == RAPT_SCAN_SOFTMAX;
     const uint64_t heads = p->heads ? p->heads : 1, batch = p->sequences ? 1 : p->batch ? p->batch : 1;
     const uint64_t held = p->sequences ? p->sequences : batch, some = p->heads_a ? p->heads_a : heads;
-    const uint64_t states = softmax ? 3 : stateful ? p->states : 1;
+    const bool conv = p->op == RAPT_SCAN_CONV, grid = p->op == RAPT_SCAN_CONV2D;
+    const uint64_t states = softmax ? 3 : stateful ? p->states : conv ? p->taps - 1 : 1;
     *d = (rapt_scan_desc){.struct_size = sizeof *d, .op = p->op, .flags = p->flags, .chunk = p->chunk, .kernel = p->kernel,
-                          .form = p->automatic ? RAPT_SCAN_AUTO : p->chunk ? RAPT_SCAN_CHUNKED : RAPT_SCAN_RECURRENT,
+                          .form = p->automatic || conv || grid ? RAPT_SCAN_AUTO
+                                  : p->chunk                   ? RAPT_SCAN_CHUNKED
+                                                               : RAPT_SCAN_RECURRENT,
                           .sequences = p->sequences, .max_seqlen = p->max_seqlen, .workspace_limit = p->limit,
-                          .slice_ms = p->slice_ms};
+                          .slice_ms = p->slice_ms, .act = p->act, .ahead = p->ahead};
     rapt_tensor *const tensors[TENSORS] = {&d->x,    &d->a, &d->scores, &d->b,        &d->c,         &d->dt,
-                                           &d->skip, &d->z, &d->out,    &d->state_in, &d->state_out, NULL};
+                                           &d->skip, &d->z, &d->weight, &d->bias, &d->out, &d->state_in, &d->state_out, NULL};
     memcpy(m->tensor, tensors, sizeof tensors);
     d->x = view(p->dtype, 4, batch, heads, p->n, p->d, p->odd);
     d->out = d->x;
@@ -144,6 +150,14 @@ static void make(const problem *p, made *m)
         d->skip = view(RAPT_F32, 2, heads, p->d, 0, 0, p->odd);
     if (p->z)
         d->z = d->x;
+    const uint64_t planes = p->flags & RAPT_SCAN_CHANNELS_LAST ? p->d : heads; /* channels of a grid */
+    if (grid)
+        d->weight = view(RAPT_F32, 3, planes, p->taps, p->taps_x, 0, p->odd);
+    else if (conv)
+        d->weight = p->generated ? view(RAPT_F32, 4, batch, some, p->n, p->d * p->taps, p->odd)
+                                 : view(RAPT_F32, 3, some, p->d, p->taps, 0, p->odd);
+    if (p->bias)
+        d->bias = grid ? view(RAPT_F32, 1, planes, 0, 0, 0, p->odd) : view(RAPT_F32, 2, some, p->d, 0, 0, p->odd);
     if (p->state_in)
         d->state_in = view(RAPT_F32, 4, held, heads, p->d, states, p->odd);
     if (p->state_out || (p->flags & RAPT_SCAN_IN_PLACE))
@@ -199,7 +213,8 @@ static void run(rapt_device *device, made *m)
     rapt_buffer *buffers[TENSORS] = {NULL};
     rapt_scan_args args = RAPT_SCAN_ARGS_INIT;
     rapt_slot *const slots[TENSORS] = {&args.x,    &args.a, &args.scores, &args.b,        &args.c,         &args.dt,
-                                       &args.skip, &args.z, &args.out,    &args.state_in, &args.state_out, &args.cu_seqlens};
+                                       &args.skip, &args.z, &args.weight, &args.bias, &args.out, &args.state_in, &args.state_out,
+                                       &args.cu_seqlens};
     RIG_OK(rapt_scan_plan(device, &m->d, &plan, error));
     RIG_OK(rapt_plan_prepare(plan, error));
     m->info = (rapt_plan_info)RAPT_PLAN_INFO_INIT;
@@ -249,7 +264,8 @@ static void compare(const problem *p, const char *what, const double *got, const
         size = fmax(size, fabs(want[i]));
     }
     /* The device's e^x is not the host's. */
-    const bool powers = p->op == RAPT_SCAN_SELECTIVE || p->op == RAPT_SCAN_SOFTMAX || (p->flags & RAPT_SCAN_LOG_A);
+    const bool powers = p->op == RAPT_SCAN_SELECTIVE || p->op == RAPT_SCAN_SOFTMAX || (p->flags & RAPT_SCAN_LOG_A) ||
+                        p->act != RAPT_SCAN_ACT_NONE;
     const double tolerance = rapt_check_tolerance(error, size) * (powers ? 2 : 1);
     for (uint64_t i = 0; i < count; i++)
         if (!isnan(want[i]) && got[i] != want[i] && !(rapt_check_distance(got[i], want[i]) <= tolerance))
@@ -276,6 +292,8 @@ static void check(rapt_device *device, const problem *p)
                                        .c = m.data[C],
                                        .dt = m.data[DT],
                                        .skip = m.data[SKIP],
+                                       .weight = m.data[WEIGHT],
+                                       .bias = m.data[BIAS],
                                        .state_in = in_place ? m.data[STATE_OUT] : m.data[STATE_IN],
                                        .cu_seqlens = m.data[CU]};
     double *want = calloc(2 * m.out_count + 1, sizeof *want), *state = calloc(2 * m.state_count + 1, sizeof *state);
@@ -370,6 +388,39 @@ static const problem cases[] = {
      .flags = RAPT_SCAN_REVERSE, .state_in = true, .state_out = true},
     {"spans-recurrent", LINEAR, RAPT_F32, .heads = 2, .n = 1500, .d = 8, .coef = EACH, .slice_ms = 0.0001f,
      .state_in = true},
+    {"conv", RAPT_SCAN_CONV, RAPT_F32, .batch = 2, .heads = 3, .n = 21, .d = 8, .taps = 4, .act = RAPT_SCAN_ACT_SILU,
+     .state_in = true, .state_out = true},
+    {"conv-bias-odd", RAPT_SCAN_CONV, RAPT_F16, .heads = 4, .heads_a = 2, .n = 10, .d = 7, .taps = 3, .bias = true, .odd = true,
+     .state_out = true},
+    {"conv-reverse", RAPT_SCAN_CONV, RAPT_BF16, .heads = 2, .n = 9, .d = 12, .taps = 4, .flags = RAPT_SCAN_REVERSE,
+     .act = RAPT_SCAN_ACT_SIGMOID, .bias = true, .state_in = true},
+    {"conv-ahead", RAPT_SCAN_CONV, RAPT_F32, .heads = 2, .n = 19, .d = 5, .taps = 5, .ahead = 2},
+    {"conv-one-tap", RAPT_SCAN_CONV, RAPT_F32, .n = 6, .d = 300, .taps = 1},
+    {"conv-long", RAPT_SCAN_CONV, RAPT_F32, .n = 70, .d = 4, .taps = 70},
+    {"conv-in-place", RAPT_SCAN_CONV, RAPT_F32, .batch = 2, .n = 23, .d = 8, .taps = 5, .flags = RAPT_SCAN_IN_PLACE},
+    {"conv-step", RAPT_SCAN_CONV, RAPT_F16, .batch = 3, .heads = 2, .n = 1, .d = 8, .taps = 4, .act = RAPT_SCAN_ACT_SILU,
+     .flags = RAPT_SCAN_IN_PLACE},
+    {"conv-steps-reverse", RAPT_SCAN_CONV, RAPT_F32, .n = 2, .d = 6, .taps = 9, .flags = RAPT_SCAN_IN_PLACE | RAPT_SCAN_REVERSE},
+    {"conv-generated", RAPT_SCAN_CONV, RAPT_F32, .batch = 2, .heads = 2, .n = 18, .d = 8, .taps = 4, .generated = true,
+     .act = RAPT_SCAN_ACT_SILU, .state_in = true, .state_out = true},
+    {"conv-generated-odd", RAPT_SCAN_CONV, RAPT_BF16, .heads = 2, .heads_a = 1, .n = 11, .d = 3, .taps = 3, .generated = true,
+     .odd = true},
+    {"conv-varlen", RAPT_SCAN_CONV, RAPT_F32, .heads = 2, .n = 60, .d = 12, .taps = 4, .sequences = 4, .length = {9, 0, 50, 1},
+     .state_in = true, .state_out = true},
+    {"conv-varlen-ahead", RAPT_SCAN_CONV, RAPT_F32, .n = 60, .d = 12, .taps = 4, .sequences = 3, .length = {9, 2, 49},
+     .max_seqlen = 30, .ahead = 3},
+    {"conv-no-tokens", RAPT_SCAN_CONV, RAPT_F32, .n = 0, .d = 8, .taps = 4, .state_in = true, .state_out = true},
+    {"conv-spans", RAPT_SCAN_CONV, RAPT_F32, .heads = 2, .n = 900, .d = 8, .taps = 4, .slice_ms = 0.0001f, .state_in = true,
+     .state_out = true},
+    {"conv-spans-in-place", RAPT_SCAN_CONV, RAPT_F32, .n = 900, .d = 8, .taps = 4, .slice_ms = 0.0001f,
+     .flags = RAPT_SCAN_IN_PLACE | RAPT_SCAN_REVERSE},
+    {"grid", RAPT_SCAN_CONV2D, RAPT_F32, .batch = 2, .heads = 3, .n = 7, .d = 12, .taps = 3, .taps_x = 5, .bias = true},
+    {"grid-odd", RAPT_SCAN_CONV2D, RAPT_F16, .heads = 2, .n = 5, .d = 9, .taps = 5, .taps_x = 1, .odd = true,
+     .act = RAPT_SCAN_ACT_SILU},
+    {"grid-last", RAPT_SCAN_CONV2D, RAPT_F32, .batch = 2, .heads = 6, .n = 7, .d = 12, .taps = 3, .taps_x = 3, .bias = true,
+     .flags = RAPT_SCAN_CHANNELS_LAST},
+    {"grid-last-odd", RAPT_SCAN_CONV2D, RAPT_BF16, .heads = 4, .n = 3, .d = 5, .taps = 3, .taps_x = 7, .odd = true,
+     .flags = RAPT_SCAN_CHANNELS_LAST, .act = RAPT_SCAN_ACT_SIGMOID},
     {"automatic", LINEAR, RAPT_F32, .heads = 1, .n = 2000, .d = 8, .coef = SHARED, .automatic = true, .state_out = true},
 };
 
@@ -408,6 +459,7 @@ static void test_lengths(void **state)
         {"linear", LINEAR, RAPT_F32, .heads = 2, .d = 8, .coef = EACH, .chunk = 8, .state_in = true, .state_out = true},
         {"softmax", RAPT_SCAN_SOFTMAX, RAPT_F32, .heads = 2, .d = 8, .coef = SHARED, .chunk = 8, .state_out = true},
         {"selective", RAPT_SCAN_SELECTIVE, RAPT_F16, .d = 5, .states = 4, .chunk = 8, .state_in = true, .state_out = true},
+        {"conv", RAPT_SCAN_CONV, RAPT_F32, .heads = 2, .d = 8, .taps = 4, .state_in = true, .state_out = true},
     };
     rig_open(&the_rig, NULL);
     for (size_t k = 0; k < RAPT_COUNT(kinds); k++)
@@ -429,6 +481,7 @@ static void test_handed_over(void **state)
         {"softmax", RAPT_SCAN_SOFTMAX, RAPT_F32, .heads = 2, .n = 40, .d = 8, .coef = SHARED, .state_in = true,
          .state_out = true},
         {"selective", RAPT_SCAN_SELECTIVE, RAPT_F32, .n = 40, .d = 5, .states = 4, .state_in = true, .state_out = true},
+        {"conv", RAPT_SCAN_CONV, RAPT_F32, .n = 40, .d = 5, .taps = 4, .state_in = true, .state_out = true},
     };
     rig_open(&the_rig, NULL);
     for (size_t k = 0; k < RAPT_COUNT(kinds); k++) {
@@ -448,7 +501,8 @@ static void test_handed_over(void **state)
             const uint64_t first = half ? cut : 0, count = half ? kinds[k].n - cut : cut;
             made m = part;
             memcpy(m.tensor, (rapt_tensor *[TENSORS]){&m.d.x, &m.d.a, &m.d.scores, &m.d.b, &m.d.c, &m.d.dt, &m.d.skip,
-                                                      &m.d.z, &m.d.out, &m.d.state_in, &m.d.state_out, NULL},
+                                                      &m.d.z, &m.d.weight, &m.d.bias, &m.d.out, &m.d.state_in, &m.d.state_out,
+                                                      NULL},
                    sizeof m.tensor);
             for (size_t i = 0; i < RAPT_COUNT(tokens); i++) {
                 rapt_tensor *t = m.tensor[tokens[i]];
@@ -537,6 +591,28 @@ static void test_refusals(void **state)
     d.a = rapt_tensor_bhnd(RAPT_F16, 1, 2, 10, 8);
     RIG_FAILS(rapt_scan_plan_for_caps(&caps, &d, &plan, error), RAPT_ERROR_INVALID, "a is f16, must be f32");
     d.a = none;
+    d.op = RAPT_SCAN_CONV;
+    RIG_FAILS(rapt_scan_plan_for_caps(&caps, &d, &plan, error), RAPT_ERROR_INVALID, "operation conv needs weight");
+    d.weight = view(RAPT_F32, 3, 2, 8, 4, 0, false);
+    d.ahead = 4;
+    RIG_FAILS(rapt_scan_plan_for_caps(&caps, &d, &plan, error), RAPT_ERROR_INVALID, "must be below the 4 taps");
+    d.ahead = 1;
+    d.state_out = view(RAPT_F32, 4, 1, 2, 8, 3, false);
+    RIG_FAILS(rapt_scan_plan_for_caps(&caps, &d, &plan, error), RAPT_ERROR_INVALID, "looks ahead has no state");
+    d.ahead = 0;
+    d.form = RAPT_SCAN_CHUNKED;
+    RIG_FAILS(rapt_scan_plan_for_caps(&caps, &d, &plan, error), RAPT_ERROR_INVALID, "neither form nor chunk");
+    d.form = RAPT_SCAN_AUTO;
+    d.act = (rapt_scan_act)9;
+    RIG_FAILS(rapt_scan_plan_for_caps(&caps, &d, &plan, error), RAPT_ERROR_INVALID, "act is 9");
+    d.act = RAPT_SCAN_ACT_NONE;
+    d.kernel = "scan-conv-generated-f32";
+    RIG_FAILS(rapt_scan_plan_for_caps(&caps, &d, &plan, error), RAPT_ERROR_UNSUPPORTED, "is for taps of every token");
+    d.kernel = NULL;
+    d.op = RAPT_SCAN_CONV2D;
+    d.state_out = none;
+    RIG_FAILS(rapt_scan_plan_for_caps(&caps, &d, &plan, error), RAPT_ERROR_INVALID, "weight has 8 x 4 taps, must be odd");
+    d.weight = none;
     d.op = (rapt_scan_op)99;
     RIG_FAILS(rapt_scan_plan_for_caps(&caps, &d, &plan, error), RAPT_ERROR_INVALID, "op is 99");
     d.op = RAPT_SCAN_SUM;

@@ -81,7 +81,7 @@ class WithoutDevice(tool_test.Case):
         r = run("run", "scan", "--help")
         self.assertEqual(r.returncode, GOOD)
         for option in ("--op", "--x", "--a", "--log-a", "--scores", "--b", "--c", "--dt", "--skip", "--z", "--state-in", "--state-out",
-                       "--reverse", "--blend", "--complex", "--softplus", "--chunk", "--recurrent", "--cu-seqlens", "--out"):
+                       "--reverse", "--blend", "--complex", "--weight", "--bias", "--act", "--ahead", "--channels-last", "--softplus", "--chunk", "--recurrent", "--cu-seqlens", "--out"):
             self.assertIn(option + " ", r.stdout + " ")
 
     def test_mistakes(self):
@@ -93,6 +93,8 @@ class WithoutDevice(tool_test.Case):
         self.wrong("exclude each other", "--op", "linear", "--a", a, "--log-a", a)
         self.wrong("exclude each other", "--op", "linear", "--chunk", "16", "--recurrent")
         self.wrong("--chunk", "--op", "linear", "--chunk", "0")
+        self.wrong("--act 'tanh'", "--op", "conv", "--act", "tanh")
+        self.wrong("--ahead", "--op", "conv", "--ahead", "-1")
         self.wrong("same file", "--op", "sum", "--state-out", self.path("o.npy"))
         self.wrong("float32 is needed", "--op", "sum", "--state-in", self.array("h.npy", (1, 2, 4, 1), "<f2"))
         self.wrong("float32 or float16 is needed", "--op", "linear", "--a", self.array("i.npy", (1, 2, 5), "<i4"))
@@ -108,6 +110,10 @@ class WithoutDevice(tool_test.Case):
         self.assertIn("a chain of 192 steps", r.stdout)
         r = run("explain", "scan", "--no-device", "--op", "selective", "--shape", "1,1,100,64", "--recurrent", "--json")
         self.assertEqual(json.loads(r.stdout)["state_chain"], 100)
+        r = run("explain", "scan", "--no-device", "--op", "conv", "--shape", "1,1,100,64", "--taps", "7")
+        self.assertIn("taps     7", r.stdout, r.stderr)
+        r = run("explain", "scan", "--no-device", "--op", "conv2d", "--shape", "1,8,9,10", "--json")
+        self.assertEqual(json.loads(r.stdout)["problem"]["taps"], [3, 3])
 
 
 class WithDevice(tool_test.Case):
@@ -197,6 +203,38 @@ class WithDevice(tool_test.Case):
         for form in (["--recurrent"], ["--chunk", "8"], ["--caps", "floor"]):
             self.check([*files, "--op", "selective", "--softplus", "--a", a_file, "--b", b_file, "--c", c_file, "--dt", dt_file, *form],
                        {"o.npy": out, "s.npy": states})
+
+    def test_conv(self):
+        files = self.problem()
+        taps, taps_file = self.numbers("w.npy", (2, 5, 4))
+        own, own_file = self.numbers("g.npy", (1, 2, 21, 20))
+        bias, bias_file = self.numbers("b.npy", (2, 5))
+        begin, begin_file = self.numbers("i.npy", (1, 2, 5, 3))
+        fixed = lambda h, t, e, j: taps[(h * 5 + e) * 4 + j]
+        for weight, w in ((taps_file, fixed), (own_file, lambda h, t, e, j: own[(h * 21 + t) * 20 + e * 4 + j])):
+            out, states = [], []
+            for h in range(2):
+                lines = [begin[(h * 5 + e) * 3:][:3] + [self.x.row(0, h, t)[e] for t in range(21)] for e in range(5)]
+                out += [silu(bias[h * 5 + e] + sum(w(h, t, e, j) * lines[e][t + j] for j in range(4))) for t in range(21) for e in range(5)]
+                states += [x for line in lines for x in line[-3:]]
+            self.check([*files, "--op", "conv", "--weight", weight, "--bias", bias_file, "--act", "silu", "--state-in", begin_file],
+                       {"o.npy": out, "s.npy": states})
+        out = [sum(fixed(h, t, e, j) * self.x.row(0, h, t + j - 1)[e] for j in range(4) if 0 <= t + j - 1 < 21)
+               for h in range(2) for t in range(21) for e in range(5)]
+        self.check([*files[:4], "--op", "conv", "--weight", taps_file, "--ahead", "2"], {"o.npy": out})
+
+    def test_conv2d(self):
+        x, x_file = self.numbers("x.npy", (2, 4, 5, 6))
+        for last in (False, True):
+            channels, height, width = (6, 4, 5) if last else (4, 5, 6)
+            taps, taps_file = self.numbers("w.npy", (channels, 3, 5))
+            at = (lambda b, c, i, j: x[((b * 4 + i) * 5 + j) * 6 + c]) if last else (lambda b, c, i, j: x[((b * 4 + c) * 5 + i) * 6 + j])
+            place = lambda b, c, i, j: 1 / (1 + math.exp(-sum(
+                taps[(c * 3 + k) * 5 + m] * at(b, c, i + k - 1, j + m - 2) for k in range(3) for m in range(5)
+                if 0 <= i + k - 1 < height and 0 <= j + m - 2 < width)))
+            out = [place(b, n, i, j) if last else place(b, i, j, n) for b in range(2) for i in range(4) for j in range(5) for n in range(6)]
+            self.check(["--x", x_file, "--out", self.path("o.npy"), "--op", "conv2d", "--weight", taps_file, "--act", "sigmoid",
+                        *(["--channels-last"] if last else [])], {"o.npy": out})
 
     def test_packed(self):
         files = self.problem((1, 2, 30, 4))

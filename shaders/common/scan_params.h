@@ -51,6 +51,7 @@
 #define RAPT_SCAN_READ_STATE 1u /* else it begins as what the operation leaves alone */
 #define RAPT_SCAN_WRITE_STATE 2u
 #define RAPT_SCAN_READ_IN 4u /* of what passes states on: it begins as state_in */
+#define RAPT_SCAN_STATE_ONLY 8u /* of convolutions: no outputs */
 
 /* The constant FLAGS: those of rapt_scan_flags, and these. */
 #define RAPT_SCAN_HAS_VARLEN 1024u
@@ -71,7 +72,11 @@
     RAPT_UINT tokens;   /* of one sequence (varlen: at most) */                                              \
     RAPT_UINT total;    /* varlen: length of the packed axis, what cu_seqlens are clamped to */              \
     RAPT_UINT pitch;    /* channels, up to a multiple of 4: numbers of a chunk lie (chunk, plane, pitch) */  \
-    RAPT_UINT unused_a;                                                                                      \
+    RAPT_UINT taps;     /* of convolutions: along tokens, or KY on a grid */                                 \
+    RAPT_UINT taps_x;   /* KX */                                                                             \
+    RAPT_UINT ahead;                                                                                         \
+    RAPT_UINT axis_b;   /* sizes of a grid's x: of its second axis (channels, or Y), */                      \
+    RAPT_UINT axis_c;   /* and of its third (Y, or X); the fourth is `channels` */                           \
     RAPT_SCAN_PLACES;                                                                                        \
     RAPT_LANES(lane); /* 0, 1, .. 15 read from memory, for shuffles a compiler must not fold */
 

@@ -39,17 +39,19 @@ rapt_status rapt_scan_bind(rapt_plan *plan, const rapt_scan_args *args, rapt_bin
         return rapt_fail(error, RAPT_ERROR_INVALID, "the plan is not prepared: call rapt_plan_prepare first");
     const rapt_scan_problem *p = &plan->scan;
     const rapt_scan_tensor *t = p->tensor;
-    const bool softmax = p->op == RAPT_SCAN_SOFTMAX;
+    const bool softmax = p->op == RAPT_SCAN_SOFTMAX, recurs = rapt_scan_recurs(p);
     const rapt_named_slot slots[] = {
         {"x", RAPT_ROLE_X, &args->x, t[RAPT_S_X].bytes, t[RAPT_S_X].align, false},
         {softmax ? "scores" : "a", RAPT_ROLE_COEF, softmax ? &args->scores : &args->a, t[RAPT_S_COEF].bytes,
          t[RAPT_S_COEF].align, false},
-        {"b", RAPT_ROLE_SCAN_B, &args->b, t[RAPT_S_B].bytes, t[RAPT_S_B].align, false},
+        {recurs ? "b" : "weight", RAPT_ROLE_SCAN_B, recurs ? &args->b : &args->weight, t[RAPT_S_B].bytes,
+         t[RAPT_S_B].align, false},
         {"out", RAPT_ROLE_OUT, &args->out, t[RAPT_S_OUT].bytes, t[RAPT_S_OUT].align, true},
         {"c", RAPT_ROLE_SCAN_C, &args->c, t[RAPT_S_C].bytes, t[RAPT_S_C].align, false},
         {"dt", RAPT_ROLE_DT, &args->dt, t[RAPT_S_DT].bytes, t[RAPT_S_DT].align, false},
         {"z", RAPT_ROLE_SCAN_Z, &args->z, t[RAPT_S_Z].bytes, t[RAPT_S_Z].align, false},
-        {"skip", RAPT_ROLE_SKIP, &args->skip, t[RAPT_S_SKIP].bytes, t[RAPT_S_SKIP].align, false},
+        {recurs ? "skip" : "bias", RAPT_ROLE_SKIP, recurs ? &args->skip : &args->bias, t[RAPT_S_SKIP].bytes,
+         t[RAPT_S_SKIP].align, false},
         {"state_in", RAPT_ROLE_STATE_IN, &args->state_in, t[RAPT_S_STATE_IN].bytes, t[RAPT_S_STATE_IN].align, false},
         {"state_out", RAPT_ROLE_STATE, &args->state_out, t[RAPT_S_STATE_OUT].bytes, t[RAPT_S_STATE_OUT].align, true},
         {"cu_seqlens", RAPT_ROLE_CU_Q, &args->cu_seqlens, p->varlen ? (p->batch + 1) * 4 : 0, 4, false},
@@ -62,6 +64,8 @@ rapt_status rapt_scan_bind(rapt_plan *plan, const rapt_scan_args *args, rapt_bin
     /* Where nothing is written, the state is read where it was given (one in the workspace finds its place there). */
     if (bound[RAPT_ROLE_STATE].buffer == NULL)
         bound[RAPT_ROLE_STATE] = bound[RAPT_ROLE_STATE_IN];
+    if (p->flags & RAPT_SCAN_IN_PLACE)
+        bound[RAPT_ROLE_STATE_IN] = bound[RAPT_ROLE_STATE];
     status = rapt_check_bound_usage(plan, bound, error);
     return status == RAPT_OK ? rapt_binding_create(plan->device, plan, bound, binding, error) : status;
 }

@@ -43,6 +43,25 @@ static rapt_tensor tensor_of(rapt_dtype dtype, uint32_t rank, const uint64_t siz
     return t;
 }
 
+/* Weights of what does not recur. */
+static void make_weights(const rapt_plan *plan, scan_case *c, const uint64_t rows[4])
+{
+    const rapt_scan_problem *p = &plan->scan;
+    rapt_scan_desc *d = &c->desc;
+    const uint64_t taps = c->states + 1, channels = p->flags & RAPT_SCAN_CHANNELS_LAST ? c->channels : PROBE_HEADS;
+    const uint64_t fixed[] = {PROBE_HEADS, c->channels, taps, 1}, grid[] = {channels, 3, 5, 1};
+    const uint64_t own[] = {rows[0], rows[1], rows[2], c->channels * taps};
+    if (p->op == RAPT_SCAN_CONV && p->generated) {
+        d->weight = tensor_of(RAPT_F32, 4, own, plan->aligned);
+    } else if (p->op == RAPT_SCAN_CONV) {
+        d->weight = tensor_of(RAPT_F32, 3, fixed, plan->aligned);
+    } else if (p->op == RAPT_SCAN_CONV2D) {
+        d->weight = tensor_of(RAPT_F32, 3, grid, plan->aligned);
+        if (p->tensor[RAPT_S_SKIP].present)
+            d->bias = tensor_of(RAPT_F32, 1, grid, plan->aligned);
+    }
+}
+
 static void make_case(const rapt_plan *plan, scan_case *c)
 {
     const rapt_scan_problem *p = &plan->scan;
@@ -52,20 +71,22 @@ static void make_case(const rapt_plan *plan, scan_case *c)
     c->sequences = p->varlen ? 2 : 1;
     c->tokens = chunked ? 2 * PROBE_CHUNK + 3 : RAPT_MAX(RAPT_MIN(p->tokens, 19), 1);
     c->channels = aligned ? 12 : 7;
-    c->states = p->states;
+    c->states = p->op == RAPT_SCAN_CONV ? RAPT_MIN(p->states, 3) : p->states;
     rapt_scan_desc *d = &c->desc;
     *d = (rapt_scan_desc){.struct_size = sizeof *d,
                           .flags = p->flags,
                           .op = p->op,
-                          .form = chunked ? RAPT_SCAN_CHUNKED : RAPT_SCAN_RECURRENT,
+                          .form = !rapt_scan_recurs(p) ? RAPT_SCAN_AUTO : chunked ? RAPT_SCAN_CHUNKED : RAPT_SCAN_RECURRENT,
+                          .act = (rapt_scan_act)p->act,
+                          .ahead = RAPT_MIN(p->ahead, (uint32_t)c->states),
                           .chunk = chunked ? PROBE_CHUNK : 0,
                           .sequences = p->varlen ? (uint32_t)c->sequences : 0,
                           .max_seqlen = p->varlen ? c->tokens : 0,
                           .kernel = plan->pipelines[0].row->name};
     rapt_tensor *const tensors[RAPT_S_COUNT] = {&d->x,  p->op == RAPT_SCAN_SOFTMAX ? &d->scores : &d->a,
-                                                &d->b,  &d->out,
+                                                rapt_scan_recurs(p) ? &d->b : &d->weight, &d->out,
                                                 &d->c,  &d->dt,
-                                                &d->z,  &d->skip,
+                                                &d->z,  rapt_scan_recurs(p) ? &d->skip : &d->bias,
                                                 &d->state_in, &d->state_out};
     memcpy(c->tensor, tensors, sizeof tensors);
     const uint64_t total = c->tokens * c->sequences;
@@ -84,7 +105,8 @@ static void make_case(const rapt_plan *plan, scan_case *c)
     if (p->tensor[RAPT_S_Z].present)
         d->z = d->x;
     if (p->tensor[RAPT_S_SKIP].present)
-        d->skip = tensor_of(RAPT_F32, 2, numbers, aligned);
+        *c->tensor[RAPT_S_SKIP] = tensor_of(RAPT_F32, 2, numbers, aligned);
+    make_weights(plan, c, rows);
     if (p->tensor[RAPT_S_STATE_IN].present)
         d->state_in = tensor_of(RAPT_F32, 4, state, aligned);
     if (p->tensor[RAPT_S_STATE_OUT].present || carried || chunked)
@@ -170,6 +192,47 @@ static double step_numbers(const scan_case *c, uint64_t h, uint64_t token, uint6
     return is_there(c, RAPT_S_Z) ? y * z / (1 + exp(-z)) : y;
 }
 
+static double activated(const scan_case *c, double x)
+{
+    return c->desc.act == RAPT_SCAN_ACT_SILU      ? x / (1 + exp(-x))
+           : c->desc.act == RAPT_SCAN_ACT_SIGMOID ? 1 / (1 + exp(-x))
+                                                  : x;
+}
+
+/* A convolution along the tokens of sequence q; `i` counts in the order of the scan, `before` is what states began with. */
+static double convolved(const scan_case *c, uint64_t q, uint64_t h, uint64_t i, uint64_t e, const double *before)
+{
+    const bool reverse = c->desc.flags & RAPT_SCAN_REVERSE, own = c->desc.weight.rank == 4;
+    const uint64_t first = q * c->tokens, token = first + (reverse ? c->tokens - 1 - i : i), taps = c->states + 1;
+    double y = is_there(c, RAPT_S_SKIP) ? get(c, RAPT_S_SKIP, h, e, 0, 0) : 0;
+    for (uint64_t j = 0; j < taps; j++) {
+        const int64_t at = (int64_t)(i + j + c->desc.ahead) - (int64_t)c->states;
+        const double w = own ? get(c, RAPT_S_B, 0, h, token, e * taps + j) : get(c, RAPT_S_B, h, e, j, 0);
+        if (at < 0)
+            y += w * before[(int64_t)c->states + at];
+        else if ((uint64_t)at < c->tokens)
+            y += w * get(c, RAPT_S_X, 0, h, first + (reverse ? c->tokens - 1 - (uint64_t)at : (uint64_t)at), e);
+    }
+    return activated(c, y);
+}
+
+/* One on a grid: place (i, j, k) of x, which is (channels, Y, X) or (Y, X, channels). */
+static double on_grid(const scan_case *c, uint64_t i, uint64_t j, uint64_t k)
+{
+    const bool last = c->desc.flags & RAPT_SCAN_CHANNELS_LAST;
+    const uint64_t *size = c->desc.x.size, channel = last ? k : i, height = size[last ? 1 : 2], width = size[last ? 2 : 3];
+    const uint64_t rows = c->desc.weight.size[1], columns = c->desc.weight.size[2];
+    double sum = is_there(c, RAPT_S_SKIP) ? get(c, RAPT_S_SKIP, channel, 0, 0, 0) : 0;
+    for (uint64_t a = 0; a < rows; a++)
+        for (uint64_t b = 0; b < columns; b++) {
+            const uint64_t y = (last ? i : j) + a - rows / 2, x = (last ? j : k) + b - columns / 2;
+            if (y < height && x < width)
+                sum += get(c, RAPT_S_B, channel, a, b, 0) *
+                       (last ? get(c, RAPT_S_X, 0, y, x, k) : get(c, RAPT_S_X, 0, i, y, x));
+        }
+    return activated(c, sum);
+}
+
 /* One token of one channel; its output. */
 static double step(const scan_case *c, uint64_t h, uint64_t token, uint64_t channel, double *s)
 {
@@ -214,7 +277,7 @@ static double worst_error(const scan_case *c, const uint8_t *first, double *stat
     for (uint64_t q = 0; q < c->sequences; q++)
         for (uint64_t h = 0; h < PROBE_HEADS; h++)
             for (uint64_t e = 0; e < c->channels; e++) {
-                double s[RAPT_SCAN_MAX_STATES] = {0};
+                double s[RAPT_SCAN_MAX_STATES + 1] = {0};
                 const rapt_tensor *t = is_there(c, RAPT_S_STATE_IN) ? &d->state_in : &d->state_out;
                 if (d->op == RAPT_SCAN_MAX || d->op == RAPT_SCAN_SOFTMAX)
                     s[0] = -INFINITY;
@@ -224,8 +287,15 @@ static double worst_error(const scan_case *c, const uint8_t *first, double *stat
                                            RAPT_F32);
                 for (uint64_t i = 0; i < c->tokens; i++) {
                     const uint64_t token = q * c->tokens + (d->flags & RAPT_SCAN_REVERSE ? c->tokens - 1 - i : i);
-                    const double want = step(c, h, token, e, s);
+                    const double want = d->op == RAPT_SCAN_CONV     ? convolved(c, q, h, i, e, s)
+                                        : d->op == RAPT_SCAN_CONV2D ? on_grid(c, h, token, e)
+                                                                    : step(c, h, token, e, s);
                     worst = fmax(worst, share_of(get(c, RAPT_S_OUT, 0, h, token, e), want, unit));
+                }
+                for (uint64_t n = 0; n < c->states && d->op == RAPT_SCAN_CONV; n++) { /* the last tokens */
+                    const uint64_t at = c->tokens + n; /* behind what came before */
+                    const uint64_t token = d->flags & RAPT_SCAN_REVERSE ? c->states - 1 - n : at - c->states;
+                    s[n] = at < c->states ? s[at] : get(c, RAPT_S_X, 0, h, q * c->tokens + token, e);
                 }
                 for (uint64_t n = 0; n < c->states && is_there(c, RAPT_S_STATE_OUT); n++)
                     *states = fmax(*states, share_of(get(c, RAPT_S_STATE_OUT, q, h, e, n), s[n], 0x1p-14));
@@ -241,12 +311,12 @@ static rapt_status run_case(scan_case *c, rapt_plan *small, double *share, doubl
     const rapt_allocator *a = &device->runtime->allocator;
     uint32_t seed = 815;
     rapt_status status = RAPT_OK;
-    const bool in_place = c->desc.flags & RAPT_SCAN_IN_PLACE;
+    const bool in_place = c->desc.flags & RAPT_SCAN_IN_PLACE, recurs = c->desc.op < RAPT_SCAN_CONV;
     rapt_scan_args args = RAPT_SCAN_ARGS_INIT;
     rapt_slot *const slots[RAPT_S_COUNT] = {&args.x,  c->desc.op == RAPT_SCAN_SOFTMAX ? &args.scores : &args.a,
-                                            &args.b,  &args.out,
+                                            recurs ? &args.b : &args.weight, &args.out,
                                             &args.c,  &args.dt,
-                                            &args.z,  &args.skip,
+                                            &args.z,  recurs ? &args.skip : &args.bias,
                                             &args.state_in, &args.state_out};
     for (unsigned t = 0; t < RAPT_S_COUNT && status == RAPT_OK; t++) {
         if (!is_there(c, t))
@@ -286,7 +356,7 @@ static rapt_status run_case(scan_case *c, rapt_plan *small, double *share, doubl
             return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a probe");
         memcpy(first, c->data[begin], first_bytes);
     }
-    for (unsigned t = RAPT_S_OUT; t < RAPT_S_COUNT && status == RAPT_OK; t += RAPT_S_STATE_OUT - RAPT_S_OUT)
+    for (unsigned t = RAPT_S_OUT; t <= RAPT_S_STATE_OUT && status == RAPT_OK; t += RAPT_S_STATE_OUT - RAPT_S_OUT)
         if (is_there(c, t))
             status = rapt_buffer_download(c->buffer[t], 0, c->data[t], c->bytes[t], error);
     if (status == RAPT_OK)

@@ -161,6 +161,93 @@ static void state_space(const scan *s, const line *l)
     }
 }
 
+static double activated(const scan *s, double x)
+{
+    if (s->d->act == RAPT_SCAN_ACT_NONE)
+        return x;
+    const double gate = r(s, 1 / r(s, 1 + r(s, exp(-x))));
+    return s->d->act == RAPT_SCAN_ACT_SILU ? r(s, x * gate) : gate;
+}
+
+/* Tap j of token number `token`; j = taps - 1 is that of the newest token. */
+static double tap(const scan *s, const line *l, uint64_t token, uint64_t j)
+{
+    const rapt_tensor *w = &s->d->weight;
+    return w->rank == 3 ? of_channel(s, w, s->in->weight, l->h, l->e, j)
+                        : of_token(s, w, s->in->weight, l->b, l->h, token, l->e * (s->states + 1) + j);
+}
+
+/* Convolution along the tokens: of the line of what came before and the tokens themselves, as the state leaves it. */
+static bool convolution(const scan *s, const line *l)
+{
+    const rapt_scan_desc *d = s->d;
+    const uint64_t before = s->states, taps = before + 1;
+    double *x = calloc((size_t)(before + l->tokens + d->ahead), sizeof *x);
+    if (x == NULL && before + l->tokens > 0)
+        return false;
+    for (uint64_t n = 0; n < before; n++)
+        x[n] = l->state[n];
+    for (uint64_t i = 0; i < l->tokens; i++)
+        x[before + i] = of_token(s, &d->x, s->in->x, l->b, l->h, (uint64_t)(l->first + (int64_t)i * l->step), l->e);
+    for (uint64_t i = 0; i < l->tokens; i++) {
+        const uint64_t token = (uint64_t)(l->first + (int64_t)i * l->step);
+        double y = d->bias.dtype ? of_channel(s, &d->bias, s->in->bias, l->h, l->e, 0) : 0;
+        for (uint64_t j = 0; j < taps; j++)
+            y = r(s, y + r(s, tap(s, l, token, j) * x[i + j + d->ahead]));
+        l->out[token * s->channels] = activated(s, y);
+    }
+    for (uint64_t n = 0; n < before; n++)
+        l->state[n] = x[l->tokens + n];
+    free(x);
+    return true;
+}
+
+/* Convolution on a grid, all of it: x is (batch, channels, Y, X), or (batch, Y, X, channels). */
+static void grid(const scan *s, double *out)
+{
+    const rapt_scan_desc *d = s->d;
+    const bool last = d->flags & RAPT_SCAN_CHANNELS_LAST;
+    const uint64_t *size = d->x.size;
+    const int64_t height = (int64_t)size[last ? 1 : 2], width = (int64_t)size[last ? 2 : 3];
+    const int64_t rows = (int64_t)d->weight.size[1], columns = (int64_t)d->weight.size[2];
+    for (uint64_t i = 0; i < size[0] * size[1] * size[2] * size[3]; i++) {
+        const uint64_t at[4] = {i / size[3] / size[2] / size[1], i / size[3] / size[2] % size[1], i / size[3] % size[2],
+                                i % size[3]};
+        const uint64_t channel = last ? at[3] : at[1];
+        const int64_t y = (int64_t)at[last ? 1 : 2], x = (int64_t)at[last ? 2 : 3];
+        double sum = d->bias.dtype ? s->in->bias[(int64_t)channel * d->bias.stride[0]] : 0;
+        for (int64_t a = 0; a < rows; a++)
+            for (int64_t b = 0; b < columns; b++) {
+                const int64_t from_y = y + a - rows / 2, from_x = x + b - columns / 2;
+                if (from_y < 0 || from_y >= height || from_x < 0 || from_x >= width)
+                    continue;
+                const int64_t place[4] = {(int64_t)at[0], last ? from_y : (int64_t)channel, last ? from_x : from_y,
+                                          last ? (int64_t)channel : from_x};
+                const int64_t from = place[0] * d->x.stride[0] + place[1] * d->x.stride[1] + place[2] * d->x.stride[2] +
+                                     place[3] * d->x.stride[3];
+                const double w = s->in->weight[(int64_t)channel * d->weight.stride[0] + a * d->weight.stride[1] +
+                                               b * d->weight.stride[2]];
+                sum = r(s, sum + r(s, w * (double)rapt_check_load(s->in->x, d->x.dtype, from)));
+            }
+        out[i] = activated(s, sum);
+    }
+}
+
+static uint64_t states_of(const rapt_scan_desc *d)
+{
+    switch (d->op) {
+    case RAPT_SCAN_SOFTMAX:
+        return 3;
+    case RAPT_SCAN_SSM:
+    case RAPT_SCAN_SELECTIVE:
+        return d->a.size[2];
+    case RAPT_SCAN_CONV:
+        return (d->weight.rank == 3 ? d->weight.size[2] : d->x.size[3] ? d->weight.size[3] / d->x.size[3] : 1) - 1;
+    default:
+        return 1;
+    }
+}
+
 static void begin(const scan *s, const line *l, uint64_t sequence)
 {
     const rapt_scan_desc *d = s->d;
@@ -175,12 +262,13 @@ bool rapt_check_scan(const rapt_scan_desc *desc, const rapt_check_scan_inputs *i
 {
     const rapt_scan_desc *d = desc;
     const bool stateful = d->op == RAPT_SCAN_SSM || d->op == RAPT_SCAN_SELECTIVE;
-    scan s = {d, in, single, d->x.size[1], d->x.size[3], stateful ? d->a.size[2] : d->op == RAPT_SCAN_SOFTMAX ? 3 : 1};
+    const scan s = {d, in, single, d->x.size[1], d->x.size[3], states_of(d)};
     const uint64_t total = d->x.size[2], sequences = d->sequences ? d->sequences : d->x.size[0];
-    double *numbers = malloc((size_t)s.states * sizeof *numbers);
-    if (numbers == NULL)
-        return false;
-    for (uint64_t q = 0; q < sequences; q++)
+    double *numbers = malloc((size_t)(s.states + 1) * sizeof *numbers);
+    bool good = numbers != NULL;
+    if (d->op == RAPT_SCAN_CONV2D)
+        grid(&s, out);
+    for (uint64_t q = 0; q < sequences && good && d->op != RAPT_SCAN_CONV2D; q++)
         for (uint64_t h = 0; h < s.heads; h++)
             for (uint64_t e = 0; e < s.channels; e++) {
                 line l = {.b = d->sequences ? 0 : q, .h = h, .e = e, .tokens = total, .step = 1, .state = numbers};
@@ -196,7 +284,9 @@ bool rapt_check_scan(const rapt_scan_desc *desc, const rapt_check_scan_inputs *i
                 }
                 l.out = out + (l.b * s.heads + h) * total * s.channels + e;
                 begin(&s, &l, q);
-                if (stateful)
+                if (d->op == RAPT_SCAN_CONV)
+                    good &= convolution(&s, &l);
+                else if (stateful)
                     state_space(&s, &l);
                 else if (d->op == RAPT_SCAN_SOFTMAX)
                     softmax(&s, &l);
@@ -210,5 +300,5 @@ bool rapt_check_scan(const rapt_scan_desc *desc, const rapt_check_scan_inputs *i
     for (uint64_t i = 0; i < count && single; i++)
         if (!isnan(out[i]))
             out[i] = (double)rapt_check_round(d->out.dtype, (float)out[i]);
-    return true;
+    return good;
 }

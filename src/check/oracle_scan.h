@@ -8,7 +8,7 @@
 /* Where element 0 of each tensor of a rapt_scan_desc lies in host memory; those that it has not are NULL. */
 typedef struct rapt_check_scan_inputs {
     const void *x, *z;
-    const float *a, *scores, *b, *c, *dt, *skip, *state_in;
+    const float *a, *scores, *b, *c, *dt, *skip, *weight, *bias, *state_in;
     const int32_t *cu_seqlens; /* with desc->sequences; well-formed */
 } rapt_check_scan_inputs;
 

@@ -59,7 +59,8 @@ ROLES = ["none", "q", "k", "v", "out", "lse", "cu_q", "cu_k", "part_acc", "part_
 KINDS = ["storage", "r32f", "rgba32f", "rgba16f", "rg32ui", "rgba32ui", "r16f", "r16ui"]
 SOURCES = ["literal", "head_dim_qk", "head_dim_v", "causal", "varlen", "partial", "group", "aligned", "nq_is_one",
            "whole_keys", "window", "soft_cap", "link", "extras", "grid_rank", "decay", "log_decay", "beta", "normalize", "phi",
-           "pass", "summary", "select", "pooled", "scan_op", "scan_flags", "coef", "states", "map_q", "map_k"]
+           "pass", "summary", "select", "pooled", "scan_op", "scan_flags", "coef", "states", "map_q", "map_k",
+           "scan_act"]
 SUPPORTS = {"causal": 1, "varlen": 2, "partial": 4, "group": 8, "unaligned": 16, "bench-only": 32, "window": 64,
             "soft-cap": 128, "extras": 256, "links": 512, "walks": 1024, "scans": 2048, "products": 4096, "copies": 8192,
             "rule-none": 16384, "rule-delta": 32768, "rule-dplr": 65536, "normalize": 131072, "beta": 262144,
@@ -68,8 +69,9 @@ SUPPORTS = {"causal": 1, "varlen": 2, "partial": 4, "group": 8, "unaligned": 16,
             "blocks": 1 << 28, "grid": 1 << 29,
             # rows of scans, whose bits mean something else
             "scan-walks": 1 << 8, "scan-carries": 1 << 9, "scan-real": 1 << 10, "scan-complex": 1 << 11, "scan-gated": 1 << 12,
+            "scan-maps": 1 << 13, "scan-generated": 1 << 14,
             "scan-sum": 1 << 16, "scan-max": 1 << 17, "scan-linear": 1 << 18, "scan-softmax": 1 << 19, "scan-ssm": 1 << 20,
-            "scan-selective": 1 << 21,
+            "scan-selective": 1 << 21, "scan-conv": 1 << 22, "scan-conv2d": 1 << 23,
             # rows of linear attention, likewise
             "maps": 64, "finishes": 128, "moves": 256, "applies": 512}
 ROW_KEYS = {"name", "pairs", "defines", "dtypes", "supports", "requires", "head_dim_qk", "head_dim_v", "nq_max",

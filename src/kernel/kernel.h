@@ -52,11 +52,11 @@ typedef enum rapt_role {
     RAPT_ROLE_LIST,
     RAPT_ROLE_X, /* from here to SKIP: of scans (include/rapt/scan.h), which have STATE, STATE_IN and CHUNKS too */
     RAPT_ROLE_COEF, /* a, or scores */
-    RAPT_ROLE_SCAN_B,
+    RAPT_ROLE_SCAN_B, /* or weight */
     RAPT_ROLE_SCAN_C,
     RAPT_ROLE_DT,
     RAPT_ROLE_SCAN_Z,
-    RAPT_ROLE_SKIP,
+    RAPT_ROLE_SKIP, /* or bias */
     RAPT_ROLE_TERM_0,      /* from here to NORM_WEIGHT: what is put together (include/rapt/combine.h) */
     RAPT_ROLE_TERM_1,
     RAPT_ROLE_TERM_2, /* or the gate */
@@ -130,6 +130,7 @@ typedef enum rapt_constant_source {
     RAPT_CONST_STATES,     /* numbers of state a channel */
     RAPT_CONST_MAP_Q,      /* rapt_phi of the pass that makes features of q, and of k */
     RAPT_CONST_MAP_K,
+    RAPT_CONST_SCAN_ACT,   /* rapt_scan_act */
 } rapt_constant_source;
 
 typedef struct rapt_kernel_constant {
@@ -188,6 +189,8 @@ enum {
     RAPT_ROW_SCAN_REAL = 1 << 10,
     RAPT_ROW_SCAN_COMPLEX = 1 << 11,
     RAPT_ROW_SCAN_GATED = 1 << 12, /* skip and z */
+    RAPT_ROW_SCAN_MAPS = 1 << 13,  /* what has no recurrence */
+    RAPT_ROW_SCAN_GENERATED = 1 << 14, /* for every token taps of its own, and nothing else */
     RAPT_ROW_SCAN_OP_SHIFT = 16, /* a bit per rapt_scan_op from here on */
 };
 

@@ -10,9 +10,16 @@
 
 const char *rapt_scan_op_name(rapt_scan_op op)
 {
-    static const char *const names[] = {"sum", "max", "linear", "softmax", "ssm", "selective"};
+    static const char *const names[] = {"sum", "max", "linear", "softmax", "ssm", "selective", "conv", "conv2d"};
     _Static_assert(RAPT_COUNT(names) == RAPT_SCAN_OP_COUNT, "an operation has no name");
     return (unsigned)op < RAPT_SCAN_OP_COUNT ? names[op] : "unknown";
+}
+
+const char *rapt_scan_act_name(rapt_scan_act act)
+{
+    static const char *const names[] = {"none", "silu", "sigmoid"};
+    _Static_assert(RAPT_COUNT(names) == RAPT_SCAN_ACT_COUNT, "an activation has no name");
+    return (unsigned)act < RAPT_SCAN_ACT_COUNT ? names[act] : "unknown";
 }
 
 static uint64_t sat_mul(uint64_t a, uint64_t b)
@@ -30,7 +37,8 @@ static uint64_t sat_add(uint64_t a, uint64_t b)
 /* ---- tensors */
 
 /* A form that a tensor may have: its axes, by letter as in the header's shapes. b: batch, h: heads or a divisor of them,
- * H: all heads, t: tokens, d: channels, n: states, s: numbers of state. B: batch, or sequences. */
+ * H: all heads, t: tokens, d: channels, n: states, s: numbers of state, w: taps, q: taps of all channels, y and x: taps on a
+ * grid, c: its channels. B: batch, or sequences. */
 typedef struct form {
     const char *axes, *text;
     bool inner; /* the last axis lies side by side */
@@ -43,6 +51,11 @@ static const form fixed_states_form = {"hdn", "(heads, d, n)", false};
 static const form token_states_form = {"bhtn", "(batch, heads, N, n)", false};
 static const form x_form = {"bHtd", "(batch, heads, N, d)", true};
 static const form state_form = {"BHds", "(batch or sequences, heads, d, s)", false};
+
+static const form taps_form = {"hdw", "(heads, d, W)", false};
+static const form token_taps_form = {"bhtq", "(batch, heads, N, d W)", true};
+static const form grid_taps_form = {"cyx", "(channels, KY, KX)", false};
+static const form grid_bias_form = {"c", "(channels)", false};
 
 static uint64_t axis_size(char axis, const rapt_scan_problem *p, uint64_t batch)
 {
@@ -58,17 +71,28 @@ static uint64_t axis_size(char axis, const rapt_scan_problem *p, uint64_t batch)
         return p->total;
     case 'd':
         return p->channels;
+    case 'w':
+        return p->taps[0];
+    case 'q':
+        return (uint64_t)p->channels * p->taps[0];
+    case 'y':
+        return p->taps[0];
+    case 'x':
+        return p->taps[1];
+    case 'c':
+        return p->flags & RAPT_SCAN_CHANNELS_LAST ? p->channels : p->heads;
     default: /* n, s */
         return p->states;
     }
 }
 
+/* Rows of a grid's taps stand in the place of tokens, its channels in that of channels. */
 static unsigned axis_place(char axis)
 {
     return axis == 'b' || axis == 'B'   ? RAPT_S_BATCH
            : axis == 'h' || axis == 'H' ? RAPT_S_HEAD
-           : axis == 't'                ? RAPT_S_TOKEN
-           : axis == 'd'                ? RAPT_S_CHANNEL
+           : axis == 't' || axis == 'y' ? RAPT_S_TOKEN
+           : axis == 'd' || axis == 'c' ? RAPT_S_CHANNEL
                                         : RAPT_S_NUMBER;
 }
 
@@ -137,7 +161,8 @@ static rapt_status take(rapt_scan_problem *p, unsigned which, const rapt_tensor 
 
 /* ---- what goes together */
 
-/* The members that an operation needs and those that it may have, by letter: a, s(cores), b, c, t (dt), k (skip), z. */
+/* The members that an operation needs and those that it may have, by letter: a, s(cores), b, c, t (dt), k (skip), z, w(eight),
+ * i (bias). */
 static const struct {
     const char *needs, *takes;
     uint32_t flags;
@@ -148,6 +173,8 @@ static const struct {
     [RAPT_SCAN_SOFTMAX] = {"s", "", RAPT_SCAN_REVERSE | RAPT_SCAN_IN_PLACE},
     [RAPT_SCAN_SSM] = {"abc", "kz", RAPT_SCAN_COMPLEX | RAPT_SCAN_REVERSE | RAPT_SCAN_IN_PLACE},
     [RAPT_SCAN_SELECTIVE] = {"abct", "kz", RAPT_SCAN_SOFTPLUS | RAPT_SCAN_REVERSE | RAPT_SCAN_IN_PLACE},
+    [RAPT_SCAN_CONV] = {"w", "i", RAPT_SCAN_REVERSE | RAPT_SCAN_IN_PLACE},
+    [RAPT_SCAN_CONV2D] = {"w", "i", RAPT_SCAN_CHANNELS_LAST},
 };
 _Static_assert(RAPT_COUNT(members) == RAPT_SCAN_OP_COUNT, "an operation's members are not listed");
 
@@ -162,7 +189,8 @@ static rapt_status check_members(const rapt_scan_desc *d, rapt_error *error)
         const char *name;
         const rapt_tensor *t;
     } given[] = {{'a', "a", &d->a},    {'s', "scores", &d->scores}, {'b', "b", &d->b}, {'c', "c", &d->c},
-                 {'t', "dt", &d->dt}, {'k', "skip", &d->skip},     {'z', "z", &d->z}};
+                 {'t', "dt", &d->dt}, {'k', "skip", &d->skip},     {'z', "z", &d->z},
+                 {'w', "weight", &d->weight}, {'i', "bias", &d->bias}};
     for (size_t n = 0; n < RAPT_COUNT(given); n++) {
         const bool there = given[n].t->dtype != RAPT_DTYPE_NONE;
         const bool needed = strchr(members[d->op].needs, given[n].letter) != NULL;
@@ -177,8 +205,24 @@ static rapt_status check_members(const rapt_scan_desc *d, rapt_error *error)
     const char *wrong = NULL;
     if ((unsigned)d->form > RAPT_SCAN_CHUNKED)
         return rapt_fail(error, RAPT_ERROR_INVALID, "form is %u, of 3 forms", (unsigned)d->form);
+    const bool recurs = d->op < RAPT_SCAN_CONV, states = recurs || d->op == RAPT_SCAN_CONV;
+    if ((unsigned)d->act >= RAPT_SCAN_ACT_COUNT)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "act is %u, of %u activations", (unsigned)d->act,
+                         (unsigned)RAPT_SCAN_ACT_COUNT);
     if ((d->flags & (RAPT_SCAN_LOG_A | RAPT_SCAN_BLEND)) && d->a.dtype == RAPT_DTYPE_NONE)
         wrong = "RAPT_SCAN_LOG_A and RAPT_SCAN_BLEND need a";
+    else if (recurs && d->act != RAPT_SCAN_ACT_NONE)
+        wrong = "act goes with conv and conv2d";
+    else if (!recurs && (d->form != RAPT_SCAN_AUTO || d->chunk != 0))
+        wrong = "operations without a recurrence have neither form nor chunk";
+    else if (!states && (d->state_in.dtype != RAPT_DTYPE_NONE || d->state_out.dtype != RAPT_DTYPE_NONE))
+        wrong = "conv2d has no state";
+    else if (!states && d->sequences > 0)
+        wrong = "conv2d has no packed sequences";
+    else if (d->ahead != 0 && d->op != RAPT_SCAN_CONV)
+        wrong = "ahead goes with conv";
+    else if (d->ahead != 0 && (d->state_in.dtype != RAPT_DTYPE_NONE || d->state_out.dtype != RAPT_DTYPE_NONE))
+        wrong = "a convolution that looks ahead has no state";
     else if ((d->flags & RAPT_SCAN_IN_PLACE) &&
              (d->state_out.dtype == RAPT_DTYPE_NONE || d->state_in.dtype != RAPT_DTYPE_NONE))
         wrong = "RAPT_SCAN_IN_PLACE needs state_out, and no state_in";
@@ -197,10 +241,51 @@ static rapt_status check_members(const rapt_scan_desc *d, rapt_error *error)
     return RAPT_OK;
 }
 
+/* Taps of convolutions; those of a short one leave a state. */
+static rapt_status count_taps(const rapt_scan_desc *d, rapt_scan_problem *p, rapt_error *error)
+{
+    const rapt_tensor *w = &d->weight;
+    uint64_t taps = 1;
+    p->states = 0;
+    if (d->op == RAPT_SCAN_CONV2D) {
+        if (w->rank != 3)
+            return rapt_fail(error, RAPT_ERROR_INVALID, "weight: rank %u, must be 3: %s", w->rank, grid_taps_form.text);
+        if (w->size[1] % 2 == 0 || w->size[2] % 2 == 0 || w->size[1] > 127 || w->size[2] > 127)
+            return rapt_fail(error, RAPT_ERROR_INVALID, "weight has %llu x %llu taps, must be odd, at most 127",
+                             (unsigned long long)w->size[1], (unsigned long long)w->size[2]);
+        p->taps[0] = (uint32_t)w->size[1];
+        p->taps[1] = (uint32_t)w->size[2];
+        return RAPT_OK;
+    }
+    p->generated = w->rank == 4;
+    if (w->rank == 3)
+        taps = w->size[2];
+    else if (w->rank != 4)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "weight: rank %u, must be 3 or 4: %s or %s", w->rank, taps_form.text,
+                         token_taps_form.text);
+    else if (p->channels > 0)
+        taps = w->size[3] / p->channels;
+    const bool state = d->state_in.dtype != RAPT_DTYPE_NONE || d->state_out.dtype != RAPT_DTYPE_NONE;
+    if (taps < 1 || taps > RAPT_SCAN_MAX_TAPS)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "weight has %llu taps, must be 1 to %u: they are taken one by one",
+                         (unsigned long long)taps, RAPT_SCAN_MAX_TAPS);
+    if (state && (taps < 2 || taps > RAPT_SCAN_MAX_STATES + 1))
+        return rapt_fail(error, RAPT_ERROR_INVALID, "a state goes with 2 to %u taps, not %llu", RAPT_SCAN_MAX_STATES + 1,
+                         (unsigned long long)taps);
+    if (d->ahead >= taps)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "ahead is %u, must be below the %llu taps", d->ahead,
+                         (unsigned long long)taps);
+    p->taps[0] = (uint32_t)taps;
+    p->states = (uint32_t)taps - 1;
+    return RAPT_OK;
+}
+
 /* Numbers of state a channel. */
 static rapt_status count_states(const rapt_scan_desc *d, rapt_scan_problem *p, rapt_error *error)
 {
     p->states = d->op == RAPT_SCAN_SOFTMAX ? 3 : 1;
+    if (!rapt_scan_recurs(p))
+        return count_taps(d, p, error);
     if (d->op != RAPT_SCAN_SSM && d->op != RAPT_SCAN_SELECTIVE)
         return RAPT_OK;
     const uint64_t n = d->a.rank == 3 ? d->a.size[2] : 0;
@@ -224,7 +309,12 @@ static rapt_status take_all(const rapt_scan_desc *d, rapt_scan_problem *p, uint6
                         : coef->rank == 2 && !softmax ? &fixed_form
                         : coef->rank == 3 ? &shared_form
                                           : &tokens_form;
-    const form *ports = d->op == RAPT_SCAN_SELECTIVE ? &token_states_form : &fixed_states_form;
+    const bool weighted = !rapt_scan_recurs(p), grid = d->op == RAPT_SCAN_CONV2D;
+    const form *ports = d->op == RAPT_SCAN_SELECTIVE ? &token_states_form
+                        : grid                       ? &grid_taps_form
+                        : p->generated               ? &token_taps_form
+                        : weighted                   ? &taps_form
+                                                     : &fixed_states_form;
     const struct {
         const rapt_tensor *t;
         const char *name;
@@ -233,12 +323,13 @@ static rapt_status take_all(const rapt_scan_desc *d, rapt_scan_problem *p, uint6
     } all[RAPT_S_COUNT] = {
         [RAPT_S_X] = {&d->x, "x", &x_form, p->dtype},
         [RAPT_S_COEF] = {coef, softmax ? "scores" : "a", coefs, RAPT_F32},
-        [RAPT_S_B] = {&d->b, "b", ports, RAPT_F32},
+        [RAPT_S_B] = {weighted ? &d->weight : &d->b, weighted ? "weight" : "b", ports, RAPT_F32},
         [RAPT_S_OUT] = {&d->out, "out", &x_form, p->dtype},
         [RAPT_S_C] = {&d->c, "c", ports, RAPT_F32},
         [RAPT_S_DT] = {&d->dt, "dt", &tokens_form, RAPT_F32},
         [RAPT_S_Z] = {&d->z, "z", &tokens_form, p->dtype},
-        [RAPT_S_SKIP] = {&d->skip, "skip", &fixed_form, RAPT_F32},
+        [RAPT_S_SKIP] = {weighted ? &d->bias : &d->skip, weighted ? "bias" : "skip", grid ? &grid_bias_form : &fixed_form,
+                         RAPT_F32},
         [RAPT_S_STATE_IN] = {&d->state_in, "state_in", &state_form, RAPT_F32},
         [RAPT_S_STATE_OUT] = {&d->state_out, "state_out", &state_form, RAPT_F32},
     };
@@ -248,6 +339,14 @@ static rapt_status take_all(const rapt_scan_desc *d, rapt_scan_problem *p, uint6
         const rapt_status status = take(p, n, all[n].t, all[n].name, all[n].f, all[n].dtype, batch, error);
         if (status != RAPT_OK)
             return status;
+    }
+    rapt_scan_tensor *taps = &p->tensor[RAPT_S_B];
+    taps->whole = grid;
+    if (p->generated) { /* the last axis is two */
+        taps->size[RAPT_S_CHANNEL] = p->channels;
+        taps->size[RAPT_S_NUMBER] = p->taps[0];
+        taps->stride[RAPT_S_NUMBER] = 1;
+        taps->stride[RAPT_S_CHANNEL] = p->taps[0];
     }
     p->coef = !p->tensor[RAPT_S_COEF].present ? RAPT_COEF_ONE
               : coef->rank == 3 && !stateful  ? RAPT_COEF_SHARED
@@ -269,6 +368,10 @@ static uint64_t ops_of(const rapt_scan_problem *p)
         return 8;
     case RAPT_SCAN_SSM:
         return (pairs ? 7ull : 5ull) * p->states;
+    case RAPT_SCAN_CONV:
+        return 2ull * p->taps[0] + (p->act ? 4 : 0);
+    case RAPT_SCAN_CONV2D:
+        return 2ull * p->taps[0] * p->taps[1] + (p->act ? 4 : 0);
     default:
         return 8ull * p->states;
     }
@@ -312,6 +415,8 @@ rapt_status rapt_scan_problem_make(const rapt_scan_desc *d, rapt_scan_problem *p
     if (status != RAPT_OK)
         return status;
     p->form = d->form;
+    p->act = d->act;
+    p->ahead = d->ahead;
     p->slice_ms = d->slice_ms > 0.0f ? d->slice_ms : 50.0f;
     p->chunk = d->chunk;
     p->workspace_limit = d->workspace_limit ? d->workspace_limit : 64ull << 20;

@@ -9,12 +9,12 @@
 enum {
     RAPT_S_X,
     RAPT_S_COEF, /* a, or scores */
-    RAPT_S_B,
+    RAPT_S_B, /* or weight */
     RAPT_S_OUT,
     RAPT_S_C,
     RAPT_S_DT,
     RAPT_S_Z,
-    RAPT_S_SKIP,
+    RAPT_S_SKIP, /* or bias */
     RAPT_S_STATE_IN,
     RAPT_S_STATE_OUT,
     RAPT_S_COUNT
@@ -33,6 +33,7 @@ typedef struct rapt_scan_tensor {
     uint32_t element; /* bytes */
     uint32_t align, usage;
     bool present;
+    bool whole; /* it is read anywhere from everywhere: weights */
 } rapt_scan_tensor;
 
 /* A validated problem: every default filled in, every irrelevant member zero. */
@@ -47,7 +48,9 @@ typedef struct rapt_scan_problem {
     uint64_t heads, tokens; /* varlen: a bound on one sequence */
     uint64_t total;         /* length of the sequence axis */
     rapt_scan_tensor tensor[RAPT_S_COUNT];
-    uint32_t form;
+    uint32_t form, act, ahead;
+    uint32_t taps[2]; /* of convolutions: along tokens, or KY and KX */
+    bool generated;   /* every token has taps of its own */
     bool varlen, empty;
     float slice_ms;
     uint32_t chunk; /* 0: choose */
@@ -59,6 +62,12 @@ typedef struct rapt_scan_problem {
 
 /* Fills `problem`. RAPT_ERROR_INVALID says which tensor, axis and value. */
 rapt_status rapt_scan_problem_make(const rapt_scan_desc *desc, rapt_scan_problem *problem, rapt_error *error);
+
+/* Whether tokens wait for those before them. */
+static inline bool rapt_scan_recurs(const rapt_scan_problem *p)
+{
+    return p->op < RAPT_SCAN_CONV;
+}
 
 /* Numbers that what a chunk does to a state takes, for each channel: of what it multiplies by, and of what it adds. */
 uint32_t rapt_scan_planes(const rapt_scan_problem *problem);

@@ -22,7 +22,8 @@ _Static_assert(RAPT_S_COUNT == RAPT_SCAN_TENSORS, "kernels count tensors as prob
 
 static uint32_t kernel_flags(const rapt_scan_problem *p)
 {
-    const uint32_t known = RAPT_SCAN_LOG_A | RAPT_SCAN_BLEND | RAPT_SCAN_REVERSE | RAPT_SCAN_COMPLEX | RAPT_SCAN_SOFTPLUS;
+    const uint32_t known = RAPT_SCAN_LOG_A | RAPT_SCAN_BLEND | RAPT_SCAN_REVERSE | RAPT_SCAN_COMPLEX | RAPT_SCAN_SOFTPLUS |
+                           RAPT_SCAN_CHANNELS_LAST;
     return (p->flags & known) | (p->varlen ? RAPT_SCAN_HAS_VARLEN : 0) |
            (p->tensor[RAPT_S_Z].present ? RAPT_SCAN_HAS_Z : 0) | (p->tensor[RAPT_S_SKIP].present ? RAPT_SCAN_HAS_SKIP : 0);
 }
@@ -48,6 +49,9 @@ static void fill_constants(rapt_plan_pipeline *pipeline, const rapt_plan *plan, 
             break;
         case RAPT_CONST_STATES:
             value = p->states;
+            break;
+        case RAPT_CONST_SCAN_ACT:
+            value = p->act;
             break;
         case RAPT_CONST_ALIGNED:
             value = plan->aligned;
@@ -83,7 +87,7 @@ static int role_tensor(const rapt_scan_problem *p, rapt_role role)
     case RAPT_ROLE_SKIP:
         return RAPT_S_SKIP;
     case RAPT_ROLE_STATE_IN:
-        return RAPT_S_STATE_IN;
+        return p->flags & RAPT_SCAN_IN_PLACE ? RAPT_S_STATE_OUT : RAPT_S_STATE_IN;
     case RAPT_ROLE_STATE:
         return p->tensor[RAPT_S_STATE_OUT].present ? RAPT_S_STATE_OUT : RAPT_S_STATE_IN;
     default:
@@ -125,7 +129,7 @@ static bool operands_accept(const rapt_kernel_row *row, const rapt_scan_problem 
 /* Whether what walks may take four channels at a time. */
 static bool is_aligned(const rapt_scan_problem *p)
 {
-    const uint8_t tensors[] = {RAPT_S_X, RAPT_S_OUT, RAPT_S_COEF};
+    const uint8_t tensors[] = {RAPT_S_X, RAPT_S_OUT, RAPT_S_COEF, RAPT_S_Z};
     if (p->channels % 4 != 0)
         return false;
     for (size_t i = 0; i < RAPT_COUNT(tensors); i++) {
@@ -141,7 +145,7 @@ static bool is_aligned(const rapt_scan_problem *p)
     return true;
 }
 
-/* Judges one row for what it is to do (RAPT_ROW_SCAN_WALKS or _CARRIES) in the passes given. */
+/* Judges one row for what it is to do (RAPT_ROW_SCAN_WALKS, _CARRIES or _MAPS) in the passes given. */
 static bool row_accepts(const rapt_plan *plan, const rapt_kernel_row *row, const rapt_verdicts *verdicts, uint32_t kind,
                         const uint32_t *passes, uint32_t pass_count, rapt_candidate *c)
 {
@@ -149,7 +153,7 @@ static bool row_accepts(const rapt_plan *plan, const rapt_kernel_row *row, const
     const rapt_caps *caps = &plan->caps;
     char *reason = c->reason;
     const size_t size = sizeof c->reason;
-    const bool main = kind == RAPT_ROW_SCAN_WALKS, forced = main && strcmp(p->kernel, row->name) == 0;
+    const bool main = kind != RAPT_ROW_SCAN_CARRIES, forced = main && strcmp(p->kernel, row->name) == 0;
     if (main && p->kernel[0] != 0 && !forced)
         REFUSE("another kernel is forced");
     if (!(row->supports >> (RAPT_ROW_SCAN_OP_SHIFT + p->op) & 1))
@@ -170,7 +174,9 @@ static bool row_accepts(const rapt_plan *plan, const rapt_kernel_row *row, const
     if (numbers && !(row->supports & (pairs ? RAPT_ROW_SCAN_COMPLEX : RAPT_ROW_SCAN_REAL)))
         REFUSE("is for %s states", pairs ? "real" : "complex");
     const bool gated = p->tensor[RAPT_S_Z].present || p->tensor[RAPT_S_SKIP].present;
-    if (main && gated && !(row->supports & RAPT_ROW_SCAN_GATED))
+    if (p->op == RAPT_SCAN_CONV && p->generated != !!(row->supports & RAPT_ROW_SCAN_GENERATED))
+        REFUSE("is for %s", p->generated ? "taps that all tokens share" : "taps of every token");
+    if (kind == RAPT_ROW_SCAN_WALKS && gated && !(row->supports & RAPT_ROW_SCAN_GATED))
         REFUSE("has no place for skip and z");
     c->passed++;
     if (!rapt_device_accepts(row, caps, reason, size) || !operands_accept(row, p, caps, reason, size))
@@ -204,7 +210,7 @@ static rapt_status select_row(rapt_plan *plan, const rapt_kernel_table *table, c
                               const uint32_t *passes, uint32_t pass_count, const rapt_kernel_row **out, rapt_error *error)
 {
     const rapt_candidate *nearest = NULL;
-    const char *what = kind == RAPT_ROW_SCAN_WALKS ? "scans" : "states of chunks";
+    const char *what = kind != RAPT_ROW_SCAN_CARRIES ? "scans" : "states of chunks";
     int best = -1;
     for (uint32_t i = 0; i < table->row_count; i++) {
         const rapt_kernel_row *row = &table->rows[i];
@@ -226,7 +232,7 @@ static rapt_status select_row(rapt_plan *plan, const rapt_kernel_table *table, c
         *out = &table->rows[best];
         return RAPT_OK;
     }
-    if (kind == RAPT_ROW_SCAN_WALKS && plan->scan.kernel[0] != 0 && !row_named(table, plan->scan.kernel))
+    if (kind != RAPT_ROW_SCAN_CARRIES && plan->scan.kernel[0] != 0 && !row_named(table, plan->scan.kernel))
         return rapt_fail(error, RAPT_ERROR_INVALID, "no kernel of scans is named '%s' (rapt compile --list names them)",
                          plan->scan.kernel);
     if (nearest == NULL)
@@ -251,6 +257,7 @@ typedef struct launch {
     uint32_t phase;
     uint32_t chunk, chunks;
     uint32_t groups_x;
+    uint32_t tokens; /* of a workgroup, without a recurrence */
     double flops; /* per token and head */
 } launch;
 
@@ -258,6 +265,8 @@ typedef struct launch {
 static rapt_window tensor_window(const rapt_scan_problem *p, int tensor, const part *x)
 {
     const rapt_scan_tensor *t = &p->tensor[tensor];
+    if (t->whole)
+        return (rapt_window){0, t->bytes};
     const uint64_t b0 = x->bh0 / p->heads, b1 = (x->bh1 - 1) / p->heads;
     uint64_t h0 = b0 == b1 ? x->bh0 % p->heads : 0, h1 = b0 == b1 ? (x->bh1 - 1) % p->heads : p->heads - 1;
     uint64_t t0 = p->flags & RAPT_SCAN_REVERSE ? p->tokens - x->t1 : x->t0, t1 = t0 + (x->t1 - x->t0);
@@ -288,6 +297,22 @@ static const rapt_workspace_slot *slot_of(const rapt_plan *plan, rapt_role role)
     return NULL;
 }
 
+/* What a convolution reads of x for its outputs: the taps' reach around them, or whole grids. */
+static part reach(const launch *l, const part *x)
+{
+    const rapt_scan_problem *p = &l->plan->scan;
+    const uint64_t behind = p->taps[0] ? p->taps[0] - 1 : 0;
+    part out = *x;
+    if (p->op == RAPT_SCAN_CONV2D) {
+        return (part){x->bh0 / p->heads * p->heads, rapt_div_up(x->bh1, p->heads) * p->heads, 0, p->tokens};
+    }
+    out.t1 = RAPT_MIN(p->tokens, x->t1 + p->ahead);
+    if (l->flags & RAPT_SCAN_WRITE_STATE) /* the last part of the sequence, or all of it */
+        out.t1 = p->tokens;
+    out.t0 = out.t0 > behind ? out.t0 - behind : 0;
+    return out;
+}
+
 /* What the launch binds for an operand; first UINT64_MAX: nothing, another operand has its binding. */
 static rapt_window role_window(const launch *l, const rapt_kernel_operand *op, const part *x)
 {
@@ -296,8 +321,14 @@ static rapt_window role_window(const launch *l, const rapt_kernel_operand *op, c
     const rapt_scan_problem *p = &plan->scan;
     const rapt_window none = {UINT64_MAX, 0}, dummy = {0, 0};
     const bool walks = plan->pipelines[l->pipeline].row->supports & RAPT_ROW_SCAN_WALKS;
-    const bool in_chunks = walks && l->pass != RAPT_SCAN_WHOLE;
+    const bool in_chunks = walks && l->pass != RAPT_SCAN_WHOLE, recurs = rapt_scan_recurs(p);
     switch (role) {
+    case RAPT_ROLE_X:
+        if (!recurs) {
+            const part around = reach(l, x);
+            return tensor_window(p, RAPT_S_X, &around);
+        }
+        break;
     case RAPT_ROLE_OUT:
         if (l->pass == RAPT_SCAN_CHUNKS)
             return dummy;
@@ -305,7 +336,7 @@ static rapt_window role_window(const launch *l, const rapt_kernel_operand *op, c
     case RAPT_ROLE_STATE:
         if (in_chunks)
             return none;
-        if (!(l->flags & (RAPT_SCAN_READ_STATE | RAPT_SCAN_WRITE_STATE)))
+        if (!(l->flags & ((recurs ? RAPT_SCAN_READ_STATE : 0) | RAPT_SCAN_WRITE_STATE)))
             return dummy;
         break;
     case RAPT_ROLE_CHUNKS:
@@ -313,7 +344,7 @@ static rapt_window role_window(const launch *l, const rapt_kernel_operand *op, c
             return none;
         break;
     case RAPT_ROLE_STATE_IN:
-        if (!(l->flags & RAPT_SCAN_READ_IN))
+        if (!(l->flags & (recurs ? RAPT_SCAN_READ_IN : RAPT_SCAN_READ_STATE)))
             return dummy;
         break;
     case RAPT_ROLE_CU_Q:
@@ -375,7 +406,9 @@ static rapt_status add_step(const launch *l, const part *x, rapt_error *error)
                 (uint32_t)(0 - w.first / rapt_plan_role_element(plan, (rapt_role)op->role));
     }
     step->groups[0] = l->groups_x;
-    step->groups[1] = (row->supports & RAPT_ROW_SCAN_WALKS) && l->chunks ? l->chunks : 1;
+    step->groups[1] = (row->supports & RAPT_ROW_SCAN_WALKS) && l->chunks ? l->chunks
+                      : l->tokens ? (uint32_t)RAPT_MAX(rapt_div_up(x->t1 - x->t0, l->tokens), 1)
+                                  : 1;
     step->groups[2] = (uint32_t)(x->bh1 - x->bh0);
     return RAPT_OK;
 }
@@ -417,9 +450,16 @@ static void fill_params(rapt_plan *plan)
                                .planes = rapt_scan_planes(p),
                                .tokens = (uint32_t)p->tokens,
                                .total = (uint32_t)p->total,
-                               .pitch = pitch};
+                               .pitch = pitch,
+                               .taps = p->taps[0],
+                               .taps_x = p->taps[1],
+                               .ahead = p->ahead,
+                               .axis_b = (uint32_t)p->heads,
+                               .axis_c = (uint32_t)p->tokens};
     for (unsigned i = 0; i < RAPT_S_COUNT; i++) {
-        const int which = i == RAPT_SCAN_STATE ? role_tensor(p, RAPT_ROLE_STATE) : (int)i;
+        const int which = i == RAPT_SCAN_STATE      ? role_tensor(p, RAPT_ROLE_STATE)
+                          : i == RAPT_SCAN_STATE_IN ? role_tensor(p, RAPT_ROLE_STATE_IN)
+                                                    : (int)i;
         const rapt_scan_tensor *t = &p->tensor[which];
         for (unsigned axis = 0; axis < RAPT_S_AXES; axis++)
             params.place[i][axis] = (uint32_t)t->stride[axis];
@@ -560,6 +600,46 @@ static rapt_status plan_recurrent(rapt_plan *plan, const rapt_kernel_table *tabl
     return status;
 }
 
+static rapt_status plan_map(rapt_plan *plan, const rapt_kernel_row *row, double slice_flops, rapt_error *error)
+{
+    const rapt_scan_problem *p = &plan->scan;
+    const bool has_out = p->tensor[RAPT_S_STATE_OUT].present, in_place = p->flags & RAPT_SCAN_IN_PLACE;
+    set_pipeline(plan, 0, row, 0);
+    if (p->empty)
+        return RAPT_OK;
+    launch map = {.plan = plan,
+                  .groups_x = channel_groups(row, p),
+                  .tokens = row->keys_per_tile,
+                  .flags = p->tensor[RAPT_S_STATE_IN].present || in_place ? RAPT_SCAN_READ_STATE : 0,
+                  .flops = token_flops(p)};
+    uint64_t span = RAPT_MIN(p->tokens, (uint64_t)plan->caps.max_groups[1] * map.tokens);
+    if ((double)p->flops > slice_flops)
+        span = RAPT_MIN(span, (uint64_t)RAPT_MAX((double)p->tokens * slice_flops / (double)p->flops, 256.0));
+    rapt_status status = fit_span(&map, 1, &span, error);
+    if (status != RAPT_OK)
+        return status;
+    plan->scan_layout.span = span;
+    plan->scan_layout.chain = 1;
+    const uint64_t spans = RAPT_MAX(rapt_div_up(p->tokens, RAPT_MAX(span, 1)), 1);
+    /* A state in place is written when nobody reads it any more: by those who read it, or a phase later. */
+    const bool later = has_out && in_place && p->tokens > map.tokens;
+    part x = {0, p->batch * p->heads, 0, 0};
+    for (uint64_t n = 0; n < spans && status == RAPT_OK; n++) {
+        x.t0 = n * span;
+        x.t1 = RAPT_MIN(p->tokens, x.t0 + span);
+        if (n + 1 == spans && has_out && !later)
+            map.flags |= RAPT_SCAN_WRITE_STATE;
+        status = add_part(&map, &x, error);
+    }
+    if (status == RAPT_OK && later) {
+        map.flags |= RAPT_SCAN_WRITE_STATE | RAPT_SCAN_STATE_ONLY;
+        map.phase = 1;
+        x.t0 = x.t1; /* no tokens but the last that the taps reach */
+        status = add_part(&map, &x, error);
+    }
+    return status;
+}
+
 /* Tokens of a chunk: enough of them to fill the device, few enough to leave it something to do at once. */
 static uint32_t choose_chunk(const rapt_plan *plan, const rapt_kernel_row *row)
 {
@@ -682,6 +762,12 @@ rapt_status rapt_scan_plan_make(rapt_plan *plan, const rapt_scan_problem *proble
         plan->pipeline_count = plan->step_count = plan->slot_count = 0;
         plan->workspace_bytes = 0;
         const rapt_kernel_row *row;
+        if (!rapt_scan_recurs(problem)) {
+            status = select_row(plan, table, verdicts, RAPT_ROW_SCAN_MAPS, whole, 1, &row, error);
+            if (status == RAPT_OK)
+                status = plan_map(plan, row, slice_flops, error);
+            break;
+        }
         status = select_row(plan, table, verdicts, RAPT_ROW_SCAN_WALKS, chunked, 2, &row, error);
         if (status != RAPT_OK && problem->form == RAPT_SCAN_CHUNKED)
             return status;

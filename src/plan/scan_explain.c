@@ -29,7 +29,13 @@ void rapt_scan_explain_problem(const rapt_plan *plan, rapt_text *t)
                   p->tensor[RAPT_S_STATE_IN].present ? ", state in" : "",
                   p->tensor[RAPT_S_STATE_OUT].present ? ", state out" : "",
                   p->flags & RAPT_SCAN_IN_PLACE ? " in place" : "", plan->aligned ? "" : ", unaligned");
-    if (plan->step_count == 0)
+    if (p->op == RAPT_SCAN_CONV)
+        rapt_text_add(t, "taps     %u%s%s, activation %s\n", p->taps[0], p->generated ? " of every token" : "",
+                      p->ahead ? ", some of them ahead" : "", rapt_scan_act_name((rapt_scan_act)p->act));
+    if (p->op == RAPT_SCAN_CONV2D)
+        rapt_text_add(t, "taps     %u x %u, activation %s\n", p->taps[0], p->taps[1],
+                      rapt_scan_act_name((rapt_scan_act)p->act));
+    if (plan->step_count == 0 || !rapt_scan_recurs(p))
         return;
     if (plan->scan_layout.chunk == 0)
         rapt_text_add(t, "form     recurrent: a chain of %llu steps, in spans of %llu tokens\n",
@@ -48,15 +54,16 @@ void rapt_scan_explain_problem_json(const rapt_plan *plan, rapt_text *t)
     rapt_text_add(t,
                   "{\"op\":\"scan\",\"dtype\":\"%s\",\"scan\":\"%s\",\"a\":\"%s\",\"log\":%s,\"blend\":%s,\"reverse\":%s,"
                   "\"complex\":%s,\"batch\":%llu,\"varlen\":%s,\"heads\":%llu,\"tokens\":%llu,\"channels\":%u,\"states\":%u,"
-                  "\"skip\":%s,\"z\":%s,\"state_in\":%s,\"state_out\":%s,\"in_place\":%s,\"aligned\":%s},\"form\":\"%s\","
-                  "\"chunk\":%u,\"span\":%llu,\"state_chain\":%llu",
+                  "\"skip\":%s,\"z\":%s,\"state_in\":%s,\"state_out\":%s,\"in_place\":%s,"
+                  "\"taps\":[%u,%u],\"act\":\"%s\",\"aligned\":%s},\"form\":\"%s\",\"chunk\":%u,\"span\":%llu,\"state_chain\":%llu",
                   rapt_dtype_name(p->dtype), rapt_scan_op_name(p->op), coef_name(p), yes[!!(p->flags & RAPT_SCAN_LOG_A)],
                   yes[!!(p->flags & RAPT_SCAN_BLEND)], yes[!!(p->flags & RAPT_SCAN_REVERSE)],
                   yes[!!(p->flags & RAPT_SCAN_COMPLEX)], (unsigned long long)p->batch, yes[p->varlen],
                   (unsigned long long)p->heads, (unsigned long long)p->tokens, p->channels, p->states,
                   yes[p->tensor[RAPT_S_SKIP].present], yes[p->tensor[RAPT_S_Z].present],
                   yes[p->tensor[RAPT_S_STATE_IN].present], yes[p->tensor[RAPT_S_STATE_OUT].present],
-                  yes[!!(p->flags & RAPT_SCAN_IN_PLACE)], yes[plan->aligned],
-                  plan->scan_layout.chunk ? "chunked" : "recurrent", plan->scan_layout.chunk,
+                  yes[!!(p->flags & RAPT_SCAN_IN_PLACE)], p->taps[0], p->taps[1],
+                  rapt_scan_act_name((rapt_scan_act)p->act), yes[plan->aligned],
+                  !rapt_scan_recurs(p) ? "map" : plan->scan_layout.chunk ? "chunked" : "recurrent", plan->scan_layout.chunk,
                   (unsigned long long)plan->scan_layout.span, (unsigned long long)plan->scan_layout.chain);
 }

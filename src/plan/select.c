@@ -260,6 +260,7 @@ static uint32_t constant_value(const rapt_kernel_constant *c, const rapt_problem
     case RAPT_CONST_STATES:
     case RAPT_CONST_MAP_Q:
     case RAPT_CONST_MAP_K:
+    case RAPT_CONST_SCAN_ACT:
         break;
     }
     return 0;

@@ -49,6 +49,7 @@ DTYPE_BITS = {"f32": 1, "f16": 2, "bf16": 3, "i32": 4}
 SPEC_SOURCES = {"causal": 0, "varlen": 0, "partial": 0, "group": 1, "aligned": 1, "nq_is_one": 0, "whole_keys": 1}
 SPEC_SOURCES |= {"window": 0, "soft_cap": 0, "extras": 0, "link": 0, "grid_rank": 2}
 SPEC_SOURCES |= {"decay": 2, "log_decay": 0, "beta": 0, "normalize": 0, "phi": 0, "pass": 0}  # of linear attention: a decay per token
+SPEC_SOURCES |= {"scan_op": 2, "scan_flags": 0, "coef": 2, "states": 16, "scan_act": 1}  # of scans: linear ones, a per channel
 LOOP_FAMILIES = ("tile", "coopmat")  # whose hot loop is counted
 ROW_KEYS = (
     "name family spv dtypes score requires coopmat head_dim_qk head_dim_v spec spec_from subgroup subgroup_min push lab"

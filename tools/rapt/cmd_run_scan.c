@@ -6,16 +6,17 @@
 #include <string.h>
 
 /* The files that may be given, in this order. */
-enum { X, A, LOG_A, SCORES, B, C, DT, SKIP, Z, STATE_IN, CU_SEQLENS, INPUTS };
-static const char *const input_names[INPUTS] = {"--x",    "--a",  "--log-a", "--scores",   "--b",         "--c",
-                                                "--dt", "--skip", "--z",     "--state-in", "--cu-seqlens"};
+enum { X, A, LOG_A, SCORES, B, C, DT, SKIP, Z, WEIGHT, BIAS, STATE_IN, CU_SEQLENS, INPUTS };
+static const char *const input_names[INPUTS] = {"--x",    "--a",  "--log-a", "--scores",   "--b",    "--c",
+                                                "--dt", "--skip", "--z",     "--weight",   "--bias", "--state-in", "--cu-seqlens"};
+#define OPERATIONS "sum, max, linear, softmax, ssm, selective, conv or conv2d"
 
 typedef struct run_options {
     const char *in[INPUTS];
-    const char *op, *out, *state_out, *chunk, *dtype, *kernel, *limit, *time;
-    const char *shape, *states, *coefficients; /* explain */
+    const char *op, *out, *state_out, *chunk, *dtype, *kernel, *limit, *time, *act, *ahead;
+    const char *shape, *states, *coefficients, *taps; /* explain */
     tool_device_options device;
-    bool reverse, blend, complex, softplus, recurrent, explain, json, no_device;
+    bool reverse, blend, complex, softplus, channels_last, recurrent, explain, json, no_device;
 } run_options;
 
 /* Everything that must be put away at the end. */
@@ -87,13 +88,13 @@ static bool read_inputs(run *r, rapt_error *error)
 static bool parse_op(const char *word, rapt_scan_op *out, rapt_error *error)
 {
     if (!word)
-        return tool_fail(error, RAPT_ERROR_INVALID, "--op NAME is missing: sum, max, linear, softmax, ssm or selective");
+        return tool_fail(error, RAPT_ERROR_INVALID, "--op NAME is missing: " OPERATIONS);
     for (unsigned n = 0; n < RAPT_SCAN_OP_COUNT; n++)
         if (strcmp(word, rapt_scan_op_name((rapt_scan_op)n)) == 0) {
             *out = (rapt_scan_op)n;
             return true;
         }
-    return tool_fail(error, RAPT_ERROR_INVALID, "--op '%.60s': sum, max, linear, softmax, ssm or selective is needed", word);
+    return tool_fail(error, RAPT_ERROR_INVALID, "--op '%.60s': " OPERATIONS " is needed", word);
 }
 
 static bool parse_dtype(const char *word, rapt_dtype *out, rapt_error *error)
@@ -106,12 +107,22 @@ static bool parse_dtype(const char *word, rapt_dtype *out, rapt_error *error)
     return !word || tool_fail(error, RAPT_ERROR_INVALID, "--dtype '%.60s': f32, f16 or bf16 is needed", word);
 }
 
+static bool parse_act(const char *word, rapt_scan_act *out, rapt_error *error)
+{
+    for (unsigned n = 0; n < RAPT_SCAN_ACT_COUNT && word; n++)
+        if (strcmp(word, rapt_scan_act_name((rapt_scan_act)n)) == 0) {
+            *out = (rapt_scan_act)n;
+            return true;
+        }
+    return !word || tool_fail(error, RAPT_ERROR_INVALID, "--act '%.60s': none, silu or sigmoid is needed", word);
+}
+
 static bool parse_words(run *r, rapt_dtype *dtype, rapt_error *error)
 {
     const run_options *o = r->o;
     rapt_scan_desc *d = &r->d;
-    int64_t chunk = 0, limit = 0;
-    if (!parse_op(o->op, &d->op, error) || !parse_dtype(o->dtype, dtype, error))
+    int64_t chunk = 0, limit = 0, ahead = 0;
+    if (!parse_op(o->op, &d->op, error) || !parse_dtype(o->dtype, dtype, error) || !parse_act(o->act, &d->act, error))
         return false;
     if (o->chunk && o->recurrent)
         return tool_fail(error, RAPT_ERROR_INVALID, "--chunk and --recurrent exclude each other");
@@ -119,15 +130,18 @@ static bool parse_words(run *r, rapt_dtype *dtype, rapt_error *error)
         return false;
     if (o->limit && !tool_integer("--workspace-limit", o->limit, 1, INT64_MAX, &limit, error))
         return false;
+    if (o->ahead && !tool_integer("--ahead", o->ahead, 0, RAPT_SCAN_MAX_TAPS - 1, &ahead, error))
+        return false;
     if (o->in[A] && o->in[LOG_A])
         return tool_fail(error, RAPT_ERROR_INVALID, "--a and --log-a exclude each other");
     d->form = o->recurrent ? RAPT_SCAN_RECURRENT : o->chunk ? RAPT_SCAN_CHUNKED : RAPT_SCAN_AUTO;
     d->chunk = (uint32_t)chunk;
     d->workspace_limit = (uint64_t)limit;
+    d->ahead = (uint32_t)ahead;
     d->kernel = o->kernel;
     d->flags = (o->in[LOG_A] ? RAPT_SCAN_LOG_A : 0) | (o->blend ? RAPT_SCAN_BLEND : 0) |
                (o->reverse ? RAPT_SCAN_REVERSE : 0) | (o->complex ? RAPT_SCAN_COMPLEX : 0) |
-               (o->softplus ? RAPT_SCAN_SOFTPLUS : 0);
+               (o->softplus ? RAPT_SCAN_SOFTPLUS : 0) | (o->channels_last ? RAPT_SCAN_CHANNELS_LAST : 0);
     return true;
 }
 
@@ -155,9 +169,12 @@ static bool take_cu_seqlens(run *r, uint64_t packed, rapt_error *error)
 /* (batch or sequences, heads, d, s) */
 static rapt_tensor state_tensor(const rapt_scan_desc *d)
 {
-    const uint64_t states = d->op == RAPT_SCAN_SOFTMAX                                     ? 3
+    const uint64_t channels = d->x.size[3] ? d->x.size[3] : 1;
+    const uint64_t taps = d->weight.rank == 4 ? d->weight.size[3] / channels : d->weight.size[2];
+    const uint64_t states = d->op == RAPT_SCAN_SOFTMAX                               ? 3
                             : d->op == RAPT_SCAN_SSM || d->op == RAPT_SCAN_SELECTIVE ? d->a.size[2]
-                                                                                           : 1;
+                            : d->op == RAPT_SCAN_CONV                                ? taps - (taps > 0)
+                                                                                     : 1;
     return tensor_of(RAPT_F32, 4, (uint64_t[]){d->sequences ? d->sequences : d->x.size[0], d->x.size[1], d->x.size[3], states});
 }
 
@@ -174,7 +191,7 @@ static bool describe(run *r, rapt_error *error)
         if (o->in[n] && !tool_convert(&r->file[n], n == X || n == Z ? dtype : RAPT_F32, error))
             return false;
     rapt_tensor *const tensors[CU_SEQLENS] = {&d->x, &d->a,  &d->a,    &d->scores, &d->b,
-                                              &d->c, &d->dt, &d->skip, &d->z,      &d->state_in};
+                                              &d->c, &d->dt, &d->skip, &d->z,      &d->weight, &d->bias, &d->state_in};
     for (int n = 0; n < CU_SEQLENS; n++)
         if (o->in[n])
             *tensors[n] = tensor_of(r->file[n].dtype, r->file[n].rank, r->file[n].shape);
@@ -194,7 +211,8 @@ static rapt_status bind(run *r, rapt_error *error)
 {
     rapt_scan_args args = RAPT_SCAN_ARGS_INIT;
     rapt_slot *const slots[INPUTS] = {&args.x,  &args.a,    &args.a, &args.scores,   &args.b,         &args.c,
-                                      &args.dt, &args.skip, &args.z, &args.state_in, &args.cu_seqlens};
+                                      &args.dt, &args.skip, &args.z, &args.weight,   &args.bias,      &args.state_in,
+                                      &args.cu_seqlens};
     for (int n = 0; n < INPUTS; n++) {
         if (!r->o->in[n])
             continue;
@@ -361,32 +379,42 @@ static const char text[] =
     "             n states a channel, with --complex complex ones: S4D, Mega's moving average\n"
     "  selective  h_t = e^(dt_t a) h_(t-1) + dt_t b_t x_t out_t = sum_n c_t h_t + skip x_t: Mamba\n"
     "ssm and selective multiply out_t by z_t / (1 + e^(-z_t)) where --z is given.\n"
+    "Without a recurrence, each channel by itself too:\n"
+    "  conv       out_t = act(bias + sum_(j<W) w_j x_(t + j - W + 1 + ahead)), w fixed or of the token\n"
+    "  conv2d     the same on a grid of Y x X places around the place; zeros outside\n"
     "\n"
     "Files are NumPy's .npy, or FILE.safetensors:NAME. x, z: (batch, heads, N, d); a of linear:\n"
     "(heads, d), (batch, heads, N) or (batch, heads, N, d), and scores likewise but for the first;\n"
     "a of ssm and selective: (heads, d, n); b, c: (heads, d, n) for ssm, (batch, heads, N, n) for\n"
     "selective; dt: (batch, heads, N, d); skip: (heads, d). Complex numbers are two entries of the\n"
-    "last axis, 2 n in all. All but x may have fewer heads, a divisor of those of x: head h reads\n"
-    "head floor(h * its heads / heads). All but x and z are computed with as float32. States are\n"
+    "last axis, 2 n in all. weight of conv: (heads, d, W), or (batch, heads, N, d W), the last tap\n"
+    "the newest token's; bias: (heads, d). conv2d: x (batch, channels, Y, X), with --channels-last\n"
+    "(batch, Y, X, channels), weight (channels, KY, KX), bias (channels). Else all but x may have\n"
+    "fewer heads, a divisor of those of x: head h reads head floor(h * its heads / heads). All but\n"
+    "x and z are computed with as float32. States are\n"
     "float32 (batch, heads, d, s): s 1, for softmax 3 (largest score m, sum of e^(s - m), the\n"
-    "same of x), else n or 2 n. The output is stored in the type computed from: float16 for f16,\n"
-    "else float32.";
+    "same of x), n or 2 n, of conv the last W - 1 tokens, else 1. The output is stored in the type\n"
+    "computed from: float16 for f16, else float32.";
 static const char *const examples[] = {
     "rapt run scan --op linear --x X.npy --a A.npy --out H.npy --state-out S.npy",
     "rapt run scan --op linear --blend --x X.npy --log-a F.npy --out H.npy --chunk 256 --explain",
     "rapt run scan --op softmax --x V.npy --scores S.npy --out O.npy",
     "rapt run scan --op ssm --complex --x X.npy --a A.npy --b B.npy --c C.npy --skip D.npy --out Y.npy",
     "rapt run scan --op selective --softplus --x X.npy --dt T.npy --a A.npy --b B.npy --c C.npy --skip D.npy --z Z.npy --out Y.npy",
+    "rapt run scan --op conv --x X.npy --weight W.npy --act silu --out Y.npy --state-out S.npy",
     "rapt explain scan --op linear --shape 1,1,65536,64",
     NULL,
 };
 
 #define SCAN_OPTIONS(o)                                                                                                \
-    {"--op", "NAME", "sum, max, linear, softmax, ssm or selective", &(o).op, NULL},                                    \
+    {"--op", "NAME", OPERATIONS, &(o).op, NULL},                                                                       \
         {"--reverse", NULL, "from the last token to the first", NULL, &(o).reverse},                                   \
         {"--blend", NULL, "linear: x_t counts 1 - a_t times", NULL, &(o).blend},                                       \
         {"--complex", NULL, "ssm: a, b, c and states are pairs of real and imaginary part", NULL, &(o).complex},       \
         {"--softplus", NULL, "selective: dt stands for log(1 + e^dt)", NULL, &(o).softplus},                           \
+        {"--act", "NAME", "conv, conv2d: what the output goes through: none (default), silu or sigmoid", &(o).act, NULL},  \
+        {"--ahead", "N", "conv: tokens after its own that an output sees; default 0", &(o).ahead, NULL},               \
+        {"--channels-last", NULL, "conv2d: x is (batch, Y, X, channels)", NULL, &(o).channels_last},                   \
         {"--chunk", "N", "in chunks of N tokens, side by side; default: chosen", &(o).chunk, NULL},                    \
         {"--recurrent", NULL, "one token after the other", NULL, &(o).recurrent},                                      \
         {"--workspace-limit", "BYTES", "of the chunked form; default 64 MiB", &(o).limit, NULL},                       \
@@ -410,6 +438,8 @@ int tool_run_scan(int argc, char **argv)
         {"--dt", "FILE", "selective: steps", &o.in[DT], NULL},
         {"--skip", "FILE", "ssm, selective: x's own share of the output; Mamba's D", &o.in[SKIP], NULL},
         {"--z", "FILE", "ssm, selective: gate of the output", &o.in[Z], NULL},
+        {"--weight", "FILE", "conv, conv2d: taps", &o.in[WEIGHT], NULL},
+        {"--bias", "FILE", "conv, conv2d: what is added to them", &o.in[BIAS], NULL},
         {"--state-in", "FILE", "the state to begin with; default 0, of maxima and scores -inf", &o.in[STATE_IN], NULL},
         {"--state-out", "FILE", "also write the state at the end", &o.state_out, NULL},
         {"--cu-seqlens", "FILE",
@@ -477,6 +507,14 @@ static bool describe_shape(run *r, rapt_error *error)
         *(d->op == RAPT_SCAN_SOFTMAX ? &d->scores : &d->a) = per[0] == 'f' ? tensor_of(RAPT_F32, 2, numbers)
                                                             : channel      ? tensor_of(RAPT_F32, 4, x)
                                                                            : tensor_of(RAPT_F32, 3, x);
+    int64_t taps = 4;
+    if (o->taps && !tool_integer("--taps", o->taps, 1, RAPT_SCAN_MAX_TAPS, &taps, error))
+        return false;
+    const uint64_t planes = d->flags & RAPT_SCAN_CHANNELS_LAST ? x[3] : x[1], side = o->taps ? (uint64_t)taps : 3;
+    if (d->op == RAPT_SCAN_CONV)
+        d->weight = tensor_of(RAPT_F32, 3, (uint64_t[]){x[1], x[3], (uint64_t)taps});
+    else if (d->op == RAPT_SCAN_CONV2D)
+        d->weight = tensor_of(RAPT_F32, 3, (uint64_t[]){planes, side, side});
     if (selective) {
         d->b = d->c = tensor_of(RAPT_F32, 4, ports);
         d->dt = tensor_of(RAPT_F32, 4, x);
@@ -524,6 +562,7 @@ int tool_explain_scan(int argc, char **argv)
         {"--per", "fixed|token|channel", "linear: a for each channel alone, for each token (the default), or for each\n"
          "token and channel; scores of softmax likewise, but for the first", &o.coefficients, NULL},
         {"--states", "N", "ssm, selective: numbers of state a channel; default 16", &o.states, NULL},
+        {"--taps", "N", "conv: default 4; conv2d: along each axis, default 3", &o.taps, NULL},
         SCAN_OPTIONS(o),
         {"--no-device", NULL, "plan for the least that rapt runs on (and --caps), without a device", NULL, &o.no_device},
         TOOL_OPTIONS_DEVICE(o.device),
