@@ -166,6 +166,13 @@ static void inside(const char *system, const rapt_system_operand *at, const rapt
 /* What a step's operator needs lies within the recipe's tensors. */
 static void step_inside(const char *system, const rapt_system_step *s, bool lse)
 {
+    if (s->op == RAPT_SYSTEM_ROWS) {
+        inside(system, &s->x, &s->rows.x, true);
+        inside(system, &s->list, &s->rows.list, true);
+        inside(system, &s->weight, &s->rows.weight, false);
+        inside(system, &s->out, &s->rows.out, true);
+        return;
+    }
     const bool routes = s->op == RAPT_SYSTEM_ROUTE, linear = s->op == RAPT_SYSTEM_LINEAR;
     if (routes) {
         inside(system, &s->q, &s->route.q, false);
@@ -279,6 +286,7 @@ static void what_is_wrong_is_named(void **state)
 static rapt_status plan_step(const rapt_caps *caps, const rapt_system_step *s, rapt_plan **plan, rapt_error *error)
 {
     return s->op == RAPT_SYSTEM_ROUTE    ? rapt_route_plan_for_caps(caps, &s->route, plan, error)
+           : s->op == RAPT_SYSTEM_ROWS   ? rapt_rows_plan_for_caps(caps, &s->rows, plan, error)
            : s->op == RAPT_SYSTEM_LINEAR ? rapt_linear_plan_for_caps(caps, &s->linear, plan, error)
                                          : rapt_attention_plan_for_caps(caps, &s->attention, plan, error);
 }

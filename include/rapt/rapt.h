@@ -12,6 +12,7 @@
 #include <rapt/pattern.h>
 #include <rapt/plan.h>
 #include <rapt/route.h>
+#include <rapt/rows.h>
 #include <rapt/runtime.h>
 #include <rapt/scan.h>
 #include <rapt/sched.h>

@@ -6,6 +6,7 @@
 #include <rapt/linear.h>
 #include <rapt/pattern.h>
 #include <rapt/route.h>
+#include <rapt/rows.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -97,7 +98,7 @@ typedef struct rapt_system_operand {
     uint64_t offset;
 } rapt_system_operand;
 
-typedef enum rapt_system_op { RAPT_SYSTEM_ATTENTION = 0, RAPT_SYSTEM_LINEAR = 1, RAPT_SYSTEM_ROUTE = 2 } rapt_system_op;
+typedef enum rapt_system_op { RAPT_SYSTEM_ATTENTION = 0, RAPT_SYSTEM_LINEAR = 1, RAPT_SYSTEM_ROUTE = 2, RAPT_SYSTEM_ROWS = 3 } rapt_system_op;
 
 typedef struct rapt_system_step {
     const char *what; /* in a few words; valid for ever */
@@ -105,10 +106,12 @@ typedef struct rapt_system_step {
     rapt_attention_desc attention; /* the descriptor of this op */
     rapt_linear_desc linear;
     rapt_route_desc route;
+    rapt_rows_desc rows;
     rapt_system_operand q, k, v, out;
     rapt_system_operand lse, cu_seqlens_q, cu_seqlens_k, gate, bias_u, bias_v, block_mask; /* of attention */
     rapt_system_operand decay, beta, state_in, state_out; /* of linear attention; decay: or its gate */
     rapt_system_operand summary, scores, mask, list;      /* of routing */
+    rapt_system_operand x, weight;                        /* of rows by index, with list and out */
 } rapt_system_step;
 
 /* Steps run in order, each after the one before it has ended: rapt_system_step_plan, rapt_plan_prepare,
@@ -128,7 +131,7 @@ typedef struct rapt_system_recipe {
 RAPT_API rapt_status rapt_system_recipe_make(uint32_t index, const rapt_system_request *request,
                                              rapt_system_recipe *recipe, rapt_error *error);
 
-/* rapt_attention_plan and rapt_attention_bind, or those of rapt_linear_.. or rapt_route_..: as the step's op says. buffers:
+/* rapt_attention_plan and rapt_attention_bind, or those of rapt_linear_.., rapt_route_.. or rapt_rows_..: as the step's op says. buffers:
  * one for each tensor of the recipe, in its order; those must outlive the binding. */
 RAPT_API rapt_status rapt_system_step_plan(rapt_device *device, const rapt_system_step *step, rapt_plan **plan,
                                            rapt_error *error);

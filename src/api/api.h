@@ -20,6 +20,10 @@ rapt_status rapt_route_plan_new(rapt_device *device, const rapt_caps *caps, cons
 rapt_status rapt_scan_plan_new(rapt_device *device, const rapt_caps *caps, const rapt_scan_desc *desc,
                                const rapt_verdicts *verdicts, rapt_plan **plan, rapt_error *error);
 
+/* The same for rows by index. */
+rapt_status rapt_rows_plan_new(rapt_device *device, const rapt_caps *caps, const rapt_rows_desc *desc,
+                               const rapt_verdicts *verdicts, rapt_plan **plan, rapt_error *error);
+
 /* What an operator's tensors are bound as. */
 typedef struct rapt_named_slot {
     const char *name;
@@ -44,6 +48,7 @@ rapt_status rapt_probe_plan(rapt_plan *plan, rapt_error *error);
 /* Its part for linear attention. */
 rapt_status rapt_probe_linear(rapt_plan *plan, rapt_error *error);
 rapt_status rapt_probe_route(rapt_plan *plan, rapt_error *error); /* .. and for routing */
+rapt_status rapt_probe_rows(rapt_plan *plan, rapt_error *error);  /* .. and for rows by index */
 /* Its part for scans. */
 rapt_status rapt_probe_scan(rapt_plan *plan, rapt_error *error);
 /* And for what combines tensors. */

@@ -138,6 +138,28 @@ rapt_status rapt_scan_plan_new(rapt_device *device, const rapt_caps *caps, const
     return status;
 }
 
+rapt_status rapt_rows_plan_new(rapt_device *device, const rapt_caps *caps, const rapt_rows_desc *desc,
+                               const rapt_verdicts *verdicts, rapt_plan **out, rapt_error *error)
+{
+    rapt_allocator fallback;
+    const rapt_allocator *a = plan_allocator(device, &fallback);
+    rapt_rows_problem problem;
+    *out = NULL;
+    rapt_status status = rapt_rows_problem_make(desc, &problem, error);
+    if (status != RAPT_OK)
+        return status;
+    rapt_plan *plan = rapt_calloc(a, 1, sizeof *plan);
+    if (plan == NULL)
+        return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a plan");
+    plan->allocator = *a;
+    plan->device = device;
+    *out = plan;
+    status = rapt_rows_plan_make(plan, &problem, caps, rapt_kernels(), verdicts, error);
+    if (status != RAPT_OK)
+        rapt_plan_destroy(out);
+    return status;
+}
+
 rapt_status rapt_attention_plan(rapt_device *device, const rapt_attention_desc *desc, rapt_plan **plan,
                                 rapt_error *error)
 {
@@ -248,6 +270,7 @@ static rapt_status plan_again(rapt_plan *plan, rapt_error *error)
     rapt_device *device = plan->device;
     rapt_problem problem = plan->problem;
     const rapt_route_problem route = plan->route;
+    const rapt_rows_problem rows = plan->rows;
     const rapt_scan_problem scan = plan->scan;
     const rapt_combine_problem combine = plan->combine;
     const rapt_linear_problem linear = plan->outer;
@@ -261,6 +284,8 @@ static rapt_status plan_again(rapt_plan *plan, rapt_error *error)
             ? rapt_linear_plan_make(plan, &linear, &device->caps, rapt_kernels(), &verdicts, error)
         : plan->op == RAPT_OP_ROUTE
             ? rapt_route_plan_make(plan, &route, &device->caps, rapt_kernels(), &verdicts, error)
+        : plan->op == RAPT_OP_ROWS
+            ? rapt_rows_plan_make(plan, &rows, &device->caps, rapt_kernels(), &verdicts, error)
         : plan->op == RAPT_OP_SCAN
             ? rapt_scan_plan_make(plan, &scan, &device->caps, rapt_kernels(), &verdicts, error)
         : plan->op == RAPT_OP_COMBINE

@@ -804,6 +804,8 @@ rapt_status rapt_probe_plan(rapt_plan *plan, rapt_error *error)
         return rapt_probe_linear(plan, error);
     if (plan->op == RAPT_OP_ROUTE)
         return rapt_probe_route(plan, error);
+    if (plan->op == RAPT_OP_ROWS)
+        return rapt_probe_rows(plan, error);
     if (plan->op == RAPT_OP_SCAN)
         return rapt_probe_scan(plan, error);
     if (plan->op == RAPT_OP_COMBINE)

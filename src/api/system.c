@@ -17,6 +17,8 @@ rapt_status rapt_system_step_plan(rapt_device *device, const rapt_system_step *s
         return rapt_linear_plan(device, &step->linear, plan, error);
     case RAPT_SYSTEM_ROUTE:
         return rapt_route_plan(device, &step->route, plan, error);
+    case RAPT_SYSTEM_ROWS:
+        return rapt_rows_plan(device, &step->rows, plan, error);
     case RAPT_SYSTEM_ATTENTION:
         break;
     }
@@ -49,6 +51,14 @@ rapt_status rapt_system_step_bind(rapt_plan *plan, const rapt_system_step *step,
         args.mask = slot(buffers, &step->mask);
         args.list = slot(buffers, &step->list);
         return rapt_route_bind(plan, &args, binding, error);
+    }
+    if (step->op == RAPT_SYSTEM_ROWS) {
+        rapt_rows_args args = RAPT_ROWS_ARGS_INIT;
+        args.x = slot(buffers, &step->x);
+        args.list = slot(buffers, &step->list);
+        args.weight = slot(buffers, &step->weight);
+        args.out = slot(buffers, &step->out);
+        return rapt_rows_bind(plan, &args, binding, error);
     }
     rapt_attention_args args = RAPT_ATTENTION_ARGS_INIT;
     args.q = slot(buffers, &step->q);

@@ -50,6 +50,8 @@ typedef enum rapt_role {
     RAPT_ROLE_SCORES,
     RAPT_ROLE_MASK,
     RAPT_ROLE_LIST,
+    RAPT_ROLE_ROWS, /* of rows by index (include/rapt/rows.h), with LIST */
+    RAPT_ROLE_WEIGHT,
     RAPT_ROLE_X, /* from here to SKIP: of scans (include/rapt/scan.h), which have STATE, STATE_IN and CHUNKS too */
     RAPT_ROLE_COEF, /* a, or scores */
     RAPT_ROLE_SCAN_B, /* or weight */
@@ -124,6 +126,8 @@ typedef enum rapt_constant_source {
     RAPT_CONST_SUMMARY,    /* of routing, and those below: rapt_summary */
     RAPT_CONST_SELECT,     /* rapt_select */
     RAPT_CONST_POOLED,     /* 1: scores are of averaged queries */
+    RAPT_CONST_ROWS_KIND,  /* of rows by index: rapt_rows_kind */
+    RAPT_CONST_WEIGHTED,   /* 0 or 1 */
     RAPT_CONST_SCAN_OP,    /* of scans: rapt_scan_op */
     RAPT_CONST_SCAN_FLAGS, /* rapt_scan_flags and those of shaders/common/scan_params.h */
     RAPT_CONST_COEF,       /* RAPT_COEF_* of op/scan.h */
@@ -180,6 +184,7 @@ enum {
     RAPT_ROW_SUMMARISES = 1024,
     RAPT_ROW_SCORES = 2048,
     RAPT_ROW_SELECTS = 4096,
+    RAPT_ROW_MOVES_ROWS = 1024, /* of family map */
 };
 
 /* Rows of scans have bits of their own beside VARLEN, UNALIGNED and BENCH_ONLY. */

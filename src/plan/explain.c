@@ -53,6 +53,10 @@ static void explain_problem(const rapt_plan *plan, rapt_text *t)
         rapt_route_explain_problem(plan, t);
         return;
     }
+    if (plan->op == RAPT_OP_ROWS) {
+        rapt_rows_explain_problem(plan, t);
+        return;
+    }
     if (plan->op == RAPT_OP_SCAN) {
         rapt_scan_explain_problem(plan, t);
         return;
@@ -257,6 +261,7 @@ static void explain_json(const rapt_plan *plan, rapt_text *t, const char *failur
         rapt_text_add(t, ",\"masked\":%s,\"problem\":", plan->caps.masked ? "true" : "false");
         (plan->op == RAPT_OP_LINEAR  ? rapt_linear_explain_problem_json
          : plan->op == RAPT_OP_ROUTE ? rapt_route_explain_problem_json
+         : plan->op == RAPT_OP_ROWS  ? rapt_rows_explain_problem_json
          : plan->op == RAPT_OP_SCAN  ? rapt_scan_explain_problem_json
                                      : rapt_combine_explain_problem_json)(plan, t);
     } else {

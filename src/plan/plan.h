@@ -8,6 +8,7 @@
 #include "op/combine.h"
 #include "op/linear.h"
 #include "op/route.h"
+#include "op/rows.h"
 #include "op/scan.h"
 #include "plan/grid.h"
 #include <rapt/plan.h>
@@ -134,7 +135,7 @@ typedef struct rapt_scan_layout {
 } rapt_scan_layout;
 
 /* Which operator a plan is for. */
-typedef enum rapt_op { RAPT_OP_ATTENTION = 0, RAPT_OP_LINEAR, RAPT_OP_ROUTE, RAPT_OP_SCAN, RAPT_OP_COMBINE } rapt_op;
+typedef enum rapt_op { RAPT_OP_ATTENTION = 0, RAPT_OP_LINEAR, RAPT_OP_ROUTE, RAPT_OP_SCAN, RAPT_OP_COMBINE, RAPT_OP_ROWS } rapt_op;
 
 struct rapt_plan {
     rapt_op op;
@@ -148,6 +149,7 @@ struct rapt_plan {
     rapt_linear_problem outer;  /* the app's */
     rapt_linear_layout layout;
     rapt_route_problem route;
+    rapt_rows_problem rows;
     rapt_scan_problem scan;
     rapt_scan_layout scan_layout;
     rapt_plan_pipeline pipelines[RAPT_MAX_PIPELINES];
@@ -204,6 +206,12 @@ rapt_status rapt_route_plan_make(rapt_plan *plan, const rapt_route_problem *prob
                                  const rapt_kernel_table *table, const rapt_verdicts *verdicts, rapt_error *error);
 void rapt_route_explain_problem(const rapt_plan *plan, rapt_text *text);
 void rapt_route_explain_problem_json(const rapt_plan *plan, rapt_text *text);
+
+/* The same for rows by index (rows.c). */
+rapt_status rapt_rows_plan_make(rapt_plan *plan, const rapt_rows_problem *problem, const rapt_caps *caps,
+                                const rapt_kernel_table *table, const rapt_verdicts *verdicts, rapt_error *error);
+void rapt_rows_explain_problem(const rapt_plan *plan, rapt_text *text);
+void rapt_rows_explain_problem_json(const rapt_plan *plan, rapt_text *text);
 /* The same for scans (scan.c). */
 rapt_status rapt_scan_plan_make(rapt_plan *plan, const rapt_scan_problem *problem, const rapt_caps *caps,
                                 const rapt_kernel_table *table, const rapt_verdicts *verdicts, rapt_error *error);

@@ -399,7 +399,7 @@ static rapt_system_step *new_step(rapt_system_builder *b, const char *what)
     rapt_system_operand *const operands[] = {&s->q,      &s->k,      &s->v,          &s->out,   &s->lse,
                                              &s->cu_seqlens_q, &s->cu_seqlens_k, &s->gate,  &s->bias_u,
                                              &s->bias_v, &s->block_mask, &s->decay,  &s->beta,  &s->state_in,
-                                             &s->state_out, &s->summary, &s->scores, &s->mask, &s->list};
+                                             &s->state_out, &s->summary, &s->scores, &s->mask, &s->list, &s->x, &s->weight};
     for (size_t n = 0; n < RAPT_COUNT(operands); n++)
         operands[n]->tensor = -1;
     return s;
@@ -447,6 +447,24 @@ rapt_system_step *rapt_system_route_step_add(rapt_system_builder *b, const char 
         return NULL;
     s->op = RAPT_SYSTEM_ROUTE;
     s->route = *base;
+    return s;
+}
+
+rapt_system_step *rapt_system_rows_step_add(rapt_system_builder *b, const char *what, rapt_rows_kind kind, rapt_system_view x,
+                                            rapt_system_view list, rapt_system_view out)
+{
+    rapt_system_step *s = new_step(b, what);
+    if (s == NULL)
+        return NULL;
+    s->op = RAPT_SYSTEM_ROWS;
+    s->rows = (rapt_rows_desc)RAPT_ROWS_DESC_INIT;
+    s->rows.kind = kind;
+    s->rows.x = x.tensor;
+    s->rows.list = list.tensor;
+    s->rows.out = out.tensor;
+    s->x = x.at;
+    s->list = list.at;
+    s->out = out.at;
     return s;
 }
 

@@ -77,6 +77,8 @@ rapt_system_step *rapt_system_step_add(rapt_system_builder *b, const char *what,
 /* The same of linear attention; its operands are absent until they are filled in. */
 rapt_system_step *rapt_system_linear_step_add(rapt_system_builder *b, const char *what, const rapt_linear_desc *base);
 rapt_system_step *rapt_system_route_step_add(rapt_system_builder *b, const char *what, const rapt_route_desc *base);
+rapt_system_step *rapt_system_rows_step_add(rapt_system_builder *b, const char *what, rapt_rows_kind kind, rapt_system_view x,
+                                            rapt_system_view list, rapt_system_view out);
 /* q, k and v of rank 4, out and, if wanted, lse: what most systems have. Checks the shapes against each
  * other. */
 typedef struct rapt_system_qkv {

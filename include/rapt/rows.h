@@ -1,0 +1,58 @@
+/* Rows by index as an operator: gathering rows that a list names, and putting them back. What routing's lists are for. Part of rapt
+ * (MIT licence). */
+#ifndef RAPT_ROWS_H
+#define RAPT_ROWS_H
+
+#include <rapt/plan.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum rapt_rows_kind {
+    RAPT_ROWS_GATHER = 0,   /* out row i is x row list[i] */
+    RAPT_ROWS_SCATTER,      /* out row list[i] is x row i; the sum where several runs name it */
+    RAPT_ROWS_SCATTER_MEAN, /* .. the mean */
+    RAPT_ROWS_KIND_COUNT
+} rapt_rows_kind;
+
+/* x       (batch, heads, n or m, d)  f32, f16 or bf16; gathered from: n rows, scattered: m
+ * list    (batch, heads, m) int32, the numbers of rows, n of them in all. An entry that is no such number (-1, say) names none:
+ *         gathered, it gives zeros
+ * weight  (batch, heads, n) float32; absent: 1. Rows are multiplied by the weight of the row that they come from or go to
+ * out     (batch, heads, m or n, d)  of the dtype of x; scattered: rows that no entry names are 0
+ *
+ * Scattering looks a row up in the list, which is therefore made of `runs` runs of m / runs entries, each rising up to its first
+ * entry below 0, as rapt_route_desc.list is: no order of writing decides anything. Heads are those of out; each other tensor may
+ * have fewer, of which they are a multiple: head h reads head floor(h * its heads / heads); list and weight may have a batch of 1.
+ * Sums are float32. out must not overlap an input. */
+typedef struct rapt_rows_desc {
+    uint32_t struct_size;
+    rapt_rows_kind kind;
+    rapt_tensor x, list, out;
+    rapt_tensor weight; /* absent while its dtype is RAPT_DTYPE_NONE */
+    uint64_t runs;      /* scattering; 0: 1 */
+    float slice_ms;     /* time target of one slice in milliseconds; 0: 50 */
+} rapt_rows_desc;
+#define RAPT_ROWS_DESC_INIT {.struct_size = sizeof(rapt_rows_desc)}
+
+/* The tensors of one call. */
+typedef struct rapt_rows_args {
+    uint32_t struct_size;
+    rapt_slot x, list, out, weight;
+} rapt_rows_args;
+#define RAPT_ROWS_ARGS_INIT {.struct_size = sizeof(rapt_rows_args)}
+
+/* As their counterparts of attention (rapt/plan.h); prepare, describe, explain, submit, record and wait are the same. No
+ * workspace is needed. */
+RAPT_API rapt_status rapt_rows_plan(rapt_device *device, const rapt_rows_desc *desc, rapt_plan **plan, rapt_error *error);
+RAPT_API rapt_status rapt_rows_plan_for_caps(const rapt_caps *caps, const rapt_rows_desc *desc, rapt_plan **plan,
+                                             rapt_error *error);
+RAPT_API rapt_status rapt_rows_bind(rapt_plan *plan, const rapt_rows_args *args, rapt_binding **binding, rapt_error *error);
+RAPT_API rapt_status rapt_rows_run(rapt_device *device, const rapt_rows_desc *desc, const rapt_rows_args *args,
+                                   rapt_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,237 @@
+/* Rows by index on the device, against their definition: gathered, put back, and both in turn. */
+#include "rig.h"
+
+#include "check/half.h"
+
+#include <math.h>
+
+static rig the_rig;
+
+typedef struct move {
+    const char *name;
+    rapt_dtype dtype;
+    rapt_rows_kind kind;
+    uint64_t batch, heads, x_heads, list_heads, n, m, dim, runs, gap;
+    bool weighted, one_list;
+    float slice_ms;
+} move;
+
+typedef struct arrays {
+    rapt_rows_desc d;
+    uint8_t *x, *out;
+    int32_t *list;
+    float *weight;
+} arrays;
+
+static rapt_tensor rows_of(const move *m, uint64_t heads, uint64_t rows)
+{
+    rapt_tensor t = rapt_tensor_bhnd(m->dtype, m->batch, heads, rows, m->dim + m->gap);
+    t.size[3] = m->dim;
+    return t;
+}
+
+static rapt_tensor numbers_of(rapt_dtype dtype, uint64_t batch, uint64_t heads, uint64_t count)
+{
+    return (rapt_tensor){.dtype = dtype,
+                         .rank = 3,
+                         .size = {batch, heads, count},
+                         .stride = {(int64_t)(heads * count), (int64_t)count, 1}};
+}
+
+/* Runs that rise, with gaps of pseudo-random size, -1 behind the last. */
+static void fill_list(const move *m, int32_t *list, uint64_t lists)
+{
+    uint32_t state = 77;
+    const uint64_t runs = m->runs ? m->runs : 1, run = m->m / runs;
+    for (uint64_t i = 0; i < lists * runs; i++) {
+        int64_t row = -1;
+        for (uint64_t e = 0; e < run; e++) {
+            state = state * 1664525u + 1013904223u;
+            row += 1 + (state >> 16) % (2 * m->n / (run + 1) + 1);
+            if (row >= (int64_t)m->n)
+                row = INT32_MAX;
+            list[i * run + e] = row == INT32_MAX ? -1 : (int32_t)row;
+        }
+    }
+}
+
+static arrays make(const move *m)
+{
+    const bool gathers = m->kind == RAPT_ROWS_GATHER;
+    arrays a = {.d = RAPT_ROWS_DESC_INIT};
+    const uint64_t lists = m->one_list ? 1 : m->batch;
+    a.d.kind = m->kind;
+    a.d.x = rows_of(m, m->x_heads, gathers ? m->n : m->m);
+    a.d.out = rows_of(m, m->heads, gathers ? m->m : m->n);
+    a.d.list = numbers_of(RAPT_I32, lists, m->list_heads, m->m);
+    if (m->weighted)
+        a.d.weight = numbers_of(RAPT_F32, m->batch, m->list_heads, m->n);
+    a.d.runs = m->runs;
+    a.d.slice_ms = m->slice_ms;
+    a.x = rig_numbers(m->dtype, rapt_tensor_bytes(&a.d.x) / rapt_dtype_size(m->dtype) + 1, 6);
+    a.out = malloc(rapt_tensor_bytes(&a.d.out) + 4);
+    a.list = malloc((lists * m->list_heads * m->m + 1) * 4);
+    a.weight = rig_numbers(RAPT_F32, m->batch * m->list_heads * m->n + 1, 7);
+    assert_true(a.x && a.out && a.list && a.weight);
+    memset(a.out, 0xff, rapt_tensor_bytes(&a.d.out) + 4);
+    fill_list(m, a.list, lists * m->list_heads);
+    return a;
+}
+
+static void put_away(arrays *a)
+{
+    free(a->x);
+    free(a->out);
+    free(a->list);
+    free(a->weight);
+}
+
+static rapt_buffer *upload(const void *data, uint64_t bytes)
+{
+    rapt_buffer *b = NULL;
+    RIG_OK(rapt_buffer_create(the_rig.device, bytes ? bytes : 4, &b, error));
+    if (bytes)
+        RIG_OK(rapt_buffer_upload(b, 0, data, bytes, error));
+    return b;
+}
+
+static void run(arrays *a)
+{
+    rapt_rows_args args = RAPT_ROWS_ARGS_INIT;
+    const uint64_t bytes = rapt_tensor_bytes(&a->d.out);
+    args.x.buffer = upload(a->x, rapt_tensor_bytes(&a->d.x));
+    args.list.buffer = upload(a->list, rapt_tensor_bytes(&a->d.list));
+    args.out.buffer = upload(a->out, bytes);
+    if (a->d.weight.dtype)
+        args.weight.buffer = upload(a->weight, rapt_tensor_bytes(&a->d.weight));
+    RIG_OK(rapt_rows_run(the_rig.device, &a->d, &args, error));
+    if (bytes)
+        RIG_OK(rapt_buffer_download(args.out.buffer, 0, a->out, bytes, error));
+    rapt_buffer *buffers[] = {args.x.buffer, args.list.buffer, args.out.buffer, args.weight.buffer};
+    for (size_t n = 0; n < RAPT_COUNT(buffers); n++)
+        rapt_buffer_destroy(&buffers[n]);
+}
+
+static double element(const rapt_tensor *t, const void *data, uint64_t heads, uint64_t b, uint64_t h, uint64_t row, uint64_t e)
+{
+    const uint64_t batch = t->size[0] == 1 ? 0 : b, head = h * t->size[1] / heads;
+    return rapt_check_load(data, t->dtype,
+                           (int64_t)(batch * (uint64_t)t->stride[0] + head * (uint64_t)t->stride[1] +
+                                     row * (uint64_t)t->stride[2] + e));
+}
+
+static double expected(const move *m, const arrays *a, uint64_t b, uint64_t h, uint64_t row, uint64_t e)
+{
+    const rapt_rows_desc *d = &a->d;
+    const int32_t *list = a->list + ((d->list.size[0] == 1 ? 0 : b) * m->list_heads + h * m->list_heads / m->heads) * m->m;
+    double sum = 0, count = 0;
+    if (m->kind == RAPT_ROWS_GATHER) {
+        if (list[row] < 0)
+            return 0;
+        sum = element(&d->x, a->x, m->heads, b, h, (uint64_t)list[row], e);
+        row = (uint64_t)list[row];
+    } else {
+        for (uint64_t i = 0; i < m->m; i++)
+            if (list[i] == (int32_t)row) {
+                sum += element(&d->x, a->x, m->heads, b, h, i, e);
+                count++;
+            }
+        sum /= m->kind == RAPT_ROWS_SCATTER_MEAN && count > 0 ? count : 1;
+    }
+    return m->weighted ? sum * element(&d->weight, a->weight, m->heads, b, h, row, 0) : sum;
+}
+
+static void check(const move *m)
+{
+    arrays a = make(m);
+    run(&a);
+    const double unit = m->dtype == RAPT_F32 ? 0x1p-21 : m->dtype == RAPT_F16 ? 0x1p-10 : 0x1p-7;
+    for (uint64_t b = 0; b < m->batch; b++)
+        for (uint64_t h = 0; h < m->heads; h++)
+            for (uint64_t row = 0; row < a.d.out.size[2]; row++)
+                for (uint64_t e = 0; e < m->dim; e++) {
+                    const double got = element(&a.d.out, a.out, m->heads, b, h, row, e), want = expected(m, &a, b, h, row, e);
+                    if (!(fabs(got - want) <= unit * fabs(want) + unit / 16))
+                        fail_msg("%s: (%llu, %llu, %llu, %llu) is %.9g, not %.9g", m->name, (unsigned long long)b,
+                                 (unsigned long long)h, (unsigned long long)row, (unsigned long long)e, got, want);
+                }
+    put_away(&a);
+}
+
+static void test_cases(void **state)
+{
+    (void)state;
+    static const move cases[] = {
+        {"gather", RAPT_F32, RAPT_ROWS_GATHER, 2, 4, 2, 4, 50, 12, 16},
+        {"gather-f16", RAPT_F16, RAPT_ROWS_GATHER, 1, 4, 4, 2, 50, 12, 16, .weighted = true},
+        {"gather-odd", RAPT_BF16, RAPT_ROWS_GATHER, 2, 2, 1, 1, 31, 31, 7, .one_list = true},
+        {"gather-odd-f16", RAPT_F16, RAPT_ROWS_GATHER, 2, 2, 2, 2, 31, 17, 5, .gap = 2},
+        {"gather-more", RAPT_F32, RAPT_ROWS_GATHER, 1, 1, 1, 1, 5, 20, 8},
+        {"scatter", RAPT_F32, RAPT_ROWS_SCATTER, 2, 4, 2, 4, 50, 12, 16},
+        {"scatter-weighted", RAPT_F16, RAPT_ROWS_SCATTER, 2, 4, 4, 2, 50, 30, 24, .weighted = true},
+        {"scatter-runs", RAPT_F32, RAPT_ROWS_SCATTER, 1, 2, 2, 2, 40, 60, 12, .runs = 4},
+        {"scatter-mean", RAPT_F32, RAPT_ROWS_SCATTER_MEAN, 1, 2, 2, 2, 40, 60, 12, .runs = 6, .weighted = true},
+        {"scatter-odd", RAPT_F16, RAPT_ROWS_SCATTER, 1, 2, 2, 2, 23, 9, 9},
+        {"slices", RAPT_F32, RAPT_ROWS_GATHER, 2, 8, 8, 8, 500, 300, 64, .slice_ms = 0.0001f},
+        {"nothing", RAPT_F32, RAPT_ROWS_GATHER, 1, 2, 2, 2, 9, 0, 8},
+        {"from-nothing", RAPT_F32, RAPT_ROWS_SCATTER, 1, 2, 2, 2, 9, 0, 8},
+    };
+    rig_open(&the_rig, &(rig_options){.validation = true});
+    for (size_t i = 0; i < RAPT_COUNT(cases); i++) {
+        check(&cases[i]);
+        if (atomic_load(&the_rig.runtime->validation_messages) != 0)
+            fail_msg("%s: validation: %.400s", cases[i].name, strstr(the_rig.log, "validation: "));
+    }
+    rig_close(&the_rig);
+}
+
+/* Entries that are no rows give zeros, whatever they are, and reach nothing. */
+static void test_bad_entries(void **state)
+{
+    (void)state;
+    static const move m = {"bad-entries", RAPT_F32, RAPT_ROWS_GATHER, 1, 1, 1, 1, 9, 6, 8};
+    static const int32_t bad[6] = {9, INT32_MAX, INT32_MIN, -1, 3, 1 << 30};
+    rig_open(&the_rig, NULL);
+    arrays a = make(&m);
+    memcpy(a.list, bad, sizeof bad);
+    run(&a);
+    for (uint64_t i = 0; i < 6 * 8; i++)
+        assert_true(((float *)a.out)[i] == (i / 8 == 4 ? ((float *)a.x)[3 * 8 + i % 8] : 0.0f));
+    put_away(&a);
+    rig_close(&the_rig);
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    rig_open(&the_rig, NULL);
+    const rapt_caps caps = *rapt_device_caps(the_rig.device);
+    static const move m = {"refused", RAPT_F32, RAPT_ROWS_SCATTER, 1, 4, 2, 2, 20, 6, 8};
+    arrays a = make(&m);
+    rapt_plan *plan = NULL;
+#define REFUSED(change, part)                                                                                \
+    do {                                                                                                     \
+        rapt_rows_desc d = a.d;                                                                              \
+        change;                                                                                              \
+        RIG_FAILS(rapt_rows_plan_for_caps(&caps, &d, &plan, error), RAPT_ERROR_INVALID, part);               \
+        assert_null(plan);                                                                                   \
+    } while (0)
+    REFUSED(d.kind = RAPT_ROWS_KIND_COUNT, "kind is 3");
+    REFUSED(d.x.dtype = RAPT_I32, "x: dtype i32");
+    REFUSED(d.out.dtype = RAPT_F16, "out is f16, must be f32");
+    REFUSED(d.list.dtype = RAPT_F32, "list is f32, must be i32");
+    REFUSED(d.list.size[1] = 3, "list: 3 heads, must be a divisor of 4");
+    REFUSED(d.x.size[2] = 7, "list: 6 rows of 1, must be 7 of 1");
+    REFUSED(d.runs = 4, "6 entries are no 4 runs");
+    REFUSED((d.kind = RAPT_ROWS_GATHER, d.runs = 2), "runs goes with scattering");
+    REFUSED(d.out.stride[2] = 0, "out: stride 0 of axis 2");
+    put_away(&a);
+    rig_close(&the_rig);
+}
+
+int main(void)
+{
+    struct CMUnitTest tests[] = {cmocka_unit_test(test_cases), cmocka_unit_test(test_bad_entries),
+                                 cmocka_unit_test(test_refusals)};
+    return RIG_RUN("rows", tests);
+}
