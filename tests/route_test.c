@@ -244,6 +244,11 @@ static void check(rapt_device *device, const route *r)
     only.summary.dtype = only.scores.dtype = only.list.dtype = RAPT_DTYPE_NONE;
     run(device, &only, &b);
     assert_memory_equal(a.mask, b.mask, bytes_of(&d.mask));
+    if (r->block_k == 1) { /* keys that stand for themselves score as their summaries do */
+        only.scores = d.scores;
+        run(device, &only, &b);
+        assert_memory_equal(a.scores, b.scores, bytes_of(&d.scores));
+    }
     free(room);
     free(taken);
     put_away(&a);
@@ -284,6 +289,11 @@ static const route cases[] = {
     {"many-blocks", RAPT_F32, 1, 1, 1, 4, 8200, 8, 1, 2, MEAN, TOP(1500), .whole = true},
     {"spans", RAPT_F32, 2, 2, 1, 90, 128, 16, 8, 8, MEAN, TOP(4), CAUSAL, .limit = 8192 + 9216},
     {"slices", RAPT_F32, 2, 4, 2, 300, 300, 16, 2, 4, MEAN, TOP(4), CAUSAL, .slice_ms = 0.0001f},
+    {"single", RAPT_F32, 1, 4, 2, 30, 90, 16, 1, 1, MEAN, TOP(5), CAUSAL, .heads = RAPT_ROUTE_GROUP_SUM},
+    {"single-odd", RAPT_F16, 2, 2, 1, 17, 29, 13, 1, 1, TOP(3), .summarise = RAPT_SUMMARY_MIN_MAX, .gap = 3},
+    {"single-tiles", RAPT_F32, 1, 2, 2, 50, 64, 16, 8, 1, MEAN, TOP(3), CAUSAL},
+    {"single-tiles-bf16", RAPT_BF16, 1, 2, 2, 50, 64, 16, 8, 1, MEAN, TOP(3), CAUSAL},
+    {"single-max", RAPT_BF16, 1, 2, 1, 50, 64, 16, 8, 1, MEAN, TOP(3), CAUSAL, .queries = RAPT_ROUTE_MAX_QUERY},
     {"no-keys", RAPT_F32, 1, 2, 2, 8, 0, 16, 8, 8, MEAN, TOP(4), .list = 3},
     {"no-queries", RAPT_F32, 1, 2, 2, 0, 40, 16, 8, 8, MEAN, TOP(4)},
     {"no-batch", RAPT_F32, 0, 2, 2, 8, 40, 16, 8, 8, MEAN, TOP(4)},

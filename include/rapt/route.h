@@ -55,7 +55,8 @@ typedef enum rapt_route_flags {
  *
  * q        (batch, q_heads, nq, head_dim)    f32, f16 or bf16
  * k        (batch, kv_heads, nk, head_dim)   of the dtype of q; kv_heads divides q_heads
- * summary  (batch, kv_heads, blocks, head_dim or 2 head_dim) float32. Absent: made in the workspace. Given: written from block
+ * summary  (batch, kv_heads, blocks, head_dim or 2 head_dim) float32. Absent: made in the workspace, or not at all for blocks of
+ *          one key, which are their own summaries. Given: written from block
  *          first_block on, and read as it is before it, so that it grows with a cache: pass the block that the first new key lies
  *          in. With first_block >= blocks all is read (a learned projection of the caller's, say) and k may be absent
  * scores   (batch, row heads, tiles, blocks) float32, written, -inf where no query of the tile may see the block; its strides

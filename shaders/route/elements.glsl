@@ -6,9 +6,9 @@ layout(std430, set = 0, binding = RAPT_BIND_SOURCE) readonly buffer Source4 { WO
 layout(std430, set = 0, binding = RAPT_BIND_SOURCE) readonly buffer Source1 { WORD1 source1[]; };
 
 #if DTYPE == DTYPE_F32
-#define SOURCE_ELEMENT(at) source1[at]
+#define STORED_ELEMENT(words, at) words[at]
 #else
-#define SOURCE_ELEMENT(at) unpack1(source1[(at) >> 1], at)
+#define STORED_ELEMENT(words, at) unpack1(words[(at) >> 1], at)
 #endif
 
 vec4 source_vector(uint at, uint d)
@@ -18,6 +18,6 @@ vec4 source_vector(uint at, uint d)
     vec4 x = vec4(0.0);
     for (uint e = 0u; e < 4u; e++)
         if (d + e < p.head_dim)
-            x[e] = SOURCE_ELEMENT(at + d + e);
+            x[e] = STORED_ELEMENT(source1, at + d + e);
     return x;
 }

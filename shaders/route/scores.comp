@@ -19,6 +19,7 @@ layout(local_size_x = 64) in;
 layout(constant_id = 0) const uint ALIGNED = 0;
 layout(constant_id = 1) const uint SUMMARY = 0; // rapt_summary
 layout(constant_id = 2) const uint POOLED = 0;  // the source is averages of tiles
+layout(constant_id = 3) const uint SINGLE = 0;  // blocks are single keys, which stand for themselves: no summaries
 RAPT_DECLARE_ROUTE_PARAMS
 #include "route/elements.glsl"
 #include "route/sight.glsl"
@@ -28,16 +29,18 @@ const uint TILES = 4u, BLOCKS = 4u, SUMMARY_MIN_MAX = 2u;
 
 layout(std430, set = 0, binding = RAPT_BIND_SUMMARY) readonly buffer Summary4 { vec4 summary4[]; };
 layout(std430, set = 0, binding = RAPT_BIND_SUMMARY) readonly buffer Summary1 { float summary1[]; };
+layout(std430, set = 0, binding = RAPT_BIND_SUMMARY) readonly buffer Keys4 { WORD4 keys4[]; };
+layout(std430, set = 0, binding = RAPT_BIND_SUMMARY) readonly buffer Keys1 { WORD1 keys1[]; };
 layout(std430, set = 0, binding = RAPT_BIND_SCORES) writeonly buffer Scores { float scores[]; };
 
 vec4 summary_vector(uint at, uint d)
 {
     if (ALIGNED != 0u)
-        return summary4[(at + d) >> 2];
+        return SINGLE != 0u ? unpack4(keys4[(at + d) >> 2]) : summary4[(at + d) >> 2];
     vec4 x = vec4(0.0);
     for (uint e = 0u; e < 4u; e++)
         if (d + e < p.head_dim)
-            x[e] = summary1[at + d + e];
+            x[e] = SINGLE != 0u ? STORED_ELEMENT(keys1, at + d + e) : summary1[at + d + e];
     return x;
 }
 
@@ -53,8 +56,9 @@ void main()
     const uint head_k = row_head * p.shared_heads * p.heads_k / p.heads_q;
     uint summary_at[BLOCKS];
     [[unroll]] for (uint c = 0u; c < BLOCKS; c++)
-        summary_at[c] = pc.base[RAPT_BIND_SUMMARY - 1u] + batch * p.summary_stride_b + head_k * p.summary_stride_h +
-                        min(block0 + c, p.blocks - 1u) * p.summary_stride_s;
+        summary_at[c] = pc.base[RAPT_BIND_SUMMARY - 1u] +
+                        (SINGLE != 0u ? batch * p.k_stride_b + head_k * p.k_stride_h : batch * p.summary_stride_b + head_k * p.summary_stride_h) +
+                        min(block0 + c, p.blocks - 1u) * (SINGLE != 0u ? p.k_stride_s : p.summary_stride_s);
 
     float total[TILES][BLOCKS], of_head[TILES][BLOCKS];
     [[unroll]] for (uint r = 0u; r < TILES; r++)

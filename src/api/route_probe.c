@@ -10,10 +10,11 @@
 
 /* A shape that any problem's rows and constants take: 2 query heads for 1 kv head, a last block and a last tile cut in half. */
 enum { HEADS_Q = 2, BLOCK_K = 4, BLOCKS = 11, NK = BLOCK_K * BLOCKS - 2, TILES = 5, MOST_Q = 4 * TILES, LIST = 6, MOST_DIM = 8 };
+/* With blocks of single keys there are BLOCKS keys, and tiles are of 2 queries. */
 
 typedef struct route_case {
     rapt_route_desc desc;
-    uint64_t nq;
+    uint64_t nq, nk;
     double q[HEADS_Q][MOST_Q][MOST_DIM], k[NK][MOST_DIM];
     double scores[HEADS_Q][TILES][BLOCKS]; /* by row head */
     uint8_t q_data[4 * HEADS_Q * MOST_Q * (MOST_DIM + 1)], k_data[4 * NK * (MOST_DIM + 1)];
@@ -49,10 +50,12 @@ static void make_case(const rapt_plan *plan, route_case *c)
     *d = (rapt_route_desc)RAPT_ROUTE_DESC_INIT;
     d->flags = RAPT_ROUTE_CAUSAL | RAPT_ROUTE_SCALE;
     d->scale = 0.5f;
-    d->block_q = p->block_q > 1 ? 4 : 1;
-    d->block_k = BLOCK_K;
-    c->nq = d->block_q > 1 ? 4 * TILES - 2 : TILES;
-    d->landmark = 1;
+    const bool single = p->block_k == 1 && p->tensor[RAPT_R_K].present && !p->tensor[RAPT_R_SUMMARY].present;
+    d->block_q = p->block_q == 1 ? 1 : single ? 2 : 4;
+    d->block_k = single ? 1 : BLOCK_K;
+    c->nq = d->block_q * TILES - d->block_q / 2;
+    c->nk = single ? BLOCKS : NK;
+    d->landmark = single ? 0 : 1;
     d->summarise = (rapt_summary)p->summarise;
     d->select = (rapt_select)p->select;
     d->queries = (rapt_route_queries)p->queries;
@@ -62,14 +65,14 @@ static void make_case(const rapt_plan *plan, route_case *c)
     d->mass = 0.625f;
     d->always_first = d->always_last = 1;
     d->q = tensor_of(p->dtype, HEADS_Q, c->nq, MOST_DIM, gap, align);
-    d->k = tensor_of(p->dtype, 1, NK, MOST_DIM, gap, align);
+    d->k = tensor_of(p->dtype, 1, c->nk, MOST_DIM, gap, align);
     if (!p->scores_given) {
         d->scores = tensor_of(RAPT_F32, heads, TILES, BLOCKS, 0, 4);
     } else {
         d->flags |= RAPT_ROUTE_SCORES_GIVEN;
         d->heads = RAPT_ROUTE_PER_HEAD;
         d->nq = c->nq;
-        d->nk = NK;
+        d->nk = c->nk;
         d->scores = tensor_of(RAPT_F32, HEADS_Q, TILES, BLOCKS, 0, 4);
         d->q.dtype = d->k.dtype = RAPT_DTYPE_NONE;
     }
@@ -83,7 +86,7 @@ static void make_case(const rapt_plan *plan, route_case *c)
 
 static double summary_of(const route_case *c, uint64_t block, uint64_t e, bool low)
 {
-    const uint64_t begin = block * BLOCK_K, end = RAPT_MIN(begin + BLOCK_K, (uint64_t)NK);
+    const uint64_t begin = block * c->desc.block_k, end = RAPT_MIN(begin + c->desc.block_k, c->nk);
     double sum = 0, least = INFINITY, most = -INFINITY;
     for (uint64_t j = begin; j < end; j++) {
         sum += c->k[j][e];
@@ -125,9 +128,9 @@ static double score_of_head(const route_case *c, uint64_t head, uint64_t tile, u
 /* Blocks that a tile sees, and the first of its own. */
 static uint64_t visible(const route_case *c, uint64_t tile, uint64_t *own)
 {
-    const uint64_t diagonal = NK - c->nq, first = tile * c->desc.block_q;
-    *own = (first + diagonal) / BLOCK_K;
-    return (RAPT_MIN(first + c->desc.block_q, c->nq) - 1 + diagonal) / BLOCK_K + 1;
+    const uint64_t diagonal = c->nk - c->nq, first = tile * c->desc.block_q;
+    *own = (first + diagonal) / c->desc.block_k;
+    return (RAPT_MIN(first + c->desc.block_q, c->nq) - 1 + diagonal) / c->desc.block_k + 1;
 }
 
 static void fill(route_case *c)
@@ -145,7 +148,7 @@ static void fill(route_case *c)
                 rapt_number_put(c->q_data + ((h * c->nq + i) * (uint64_t)c->desc.q.stride[2] + e) * size, dtype,
                                 (float)c->q[h][i][e]);
             }
-    for (uint64_t j = 0; j < NK; j++)
+    for (uint64_t j = 0; j < c->nk; j++)
         for (uint64_t e = 0; e < MOST_DIM; e++) {
             c->k[j][e] = (double)rapt_number_next(&seed);
             rapt_number_put(c->k_data + (j * (uint64_t)c->desc.k.stride[2] + e) * size, dtype, (float)c->k[j][e]);

@@ -126,6 +126,7 @@ typedef enum rapt_constant_source {
     RAPT_CONST_SUMMARY,    /* of routing, and those below: rapt_summary */
     RAPT_CONST_SELECT,     /* rapt_select */
     RAPT_CONST_POOLED,     /* 1: scores are of averaged queries */
+    RAPT_CONST_SINGLE_KEYS, /* 1: blocks are single keys */
     RAPT_CONST_ROWS_KIND,  /* of rows by index: rapt_rows_kind */
     RAPT_CONST_WEIGHTED,   /* 0 or 1 */
     RAPT_CONST_SCAN_OP,    /* of scans: rapt_scan_op */

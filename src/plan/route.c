@@ -21,6 +21,13 @@ static bool is_pooled(const rapt_route_problem *p)
     return p->rates && p->block_q > 1 && p->queries == RAPT_ROUTE_MEAN_QUERY;
 }
 
+/* Whether single keys stand for themselves, and are read where they lie. They are of one type with what is scored against them. */
+static bool is_single(const rapt_route_problem *p)
+{
+    return p->rates && p->block_k == 1 && p->tensor[RAPT_R_K].present && !p->tensor[RAPT_R_SUMMARY].present &&
+           (p->dtype == RAPT_F32 || !is_pooled(p));
+}
+
 /* ---- rows */
 
 static void fill_constants(rapt_plan_pipeline *pipeline, const rapt_plan *plan)
@@ -37,13 +44,16 @@ static void fill_constants(rapt_plan_pipeline *pipeline, const rapt_plan *plan)
             value = plan->aligned;
             break;
         case RAPT_CONST_SUMMARY:
-            value = p->summarise;
+            value = is_single(p) ? RAPT_SUMMARY_MEAN : p->summarise;
             break;
         case RAPT_CONST_SELECT:
             value = p->select;
             break;
         case RAPT_CONST_POOLED:
             value = is_pooled(p);
+            break;
+        case RAPT_CONST_SINGLE_KEYS:
+            value = is_single(p);
             break;
         default: /* of other operators */
             break;
@@ -189,7 +199,8 @@ static void row_range(const launch *l, int tensor, const part *x, uint64_t *r0, 
     } else if (tensor == RAPT_R_K) {
         *r0 *= p->block_k;
         *r1 = RAPT_MIN(x->r1 * p->block_k, p->nk);
-    } else if (tensor == RAPT_R_SUMMARY && kind_of(l) == RAPT_ROW_SCORES) {
+    }
+    if ((tensor == RAPT_R_SUMMARY || tensor == RAPT_R_K) && kind_of(l) == RAPT_ROW_SCORES) { /* a block has one row of either */
         *r0 = 0;
         *r1 = p->blocks;
     }
@@ -237,7 +248,9 @@ static rapt_window role_window(const launch *l, rapt_role role, const part *x)
         const bool keys = l->side == RAPT_SIDE_KEYS;
         if (role == (keys ? RAPT_ROLE_Q : RAPT_ROLE_K) || role == (keys ? RAPT_ROLE_POOLED : RAPT_ROLE_SUMMARY))
             return none;
-    } else if (kind_of(l) == RAPT_ROW_SCORES && role == (pooled ? RAPT_ROLE_Q : RAPT_ROLE_POOLED)) {
+    } else if (kind_of(l) == RAPT_ROW_SCORES &&
+               (role == (pooled ? RAPT_ROLE_Q : RAPT_ROLE_POOLED) ||
+                role == (is_single(&plan->route) ? RAPT_ROLE_SUMMARY : RAPT_ROLE_K))) {
         return none;
     }
     const rapt_workspace_slot *slot = slot_of(plan, role);
@@ -376,7 +389,7 @@ static rapt_status place(rapt_plan *plan, uint64_t *span, rapt_error *error)
     const uint64_t width = (uint64_t)p->head_dim * (p->summarise == RAPT_SUMMARY_MIN_MAX ? 2 : 1);
     const bool keeps_scores = p->rates && !p->tensor[RAPT_R_SCORES].present;
     *span = RAPT_MAX(p->tiles, 1);
-    bool fits = p->scores_given || p->tensor[RAPT_R_SUMMARY].present ||
+    bool fits = p->scores_given || p->tensor[RAPT_R_SUMMARY].present || is_single(p) ||
                 add_slot(plan, RAPT_ROLE_SUMMARY, p->batch, p->heads_k, p->blocks, width);
     uint64_t each = 0, more;
     if (fits && is_pooled(p) && rapt_mul_u64(p->batch, p->heads_q, &each))
@@ -477,7 +490,7 @@ static rapt_status find_rows(rapt_plan *plan, const rapt_kernel_table *table, co
         s->scores = (int)plan->pipeline_count;
         status = add_pipeline(plan, table, verdicts, RAPT_ROW_SCORES, pooled ? RAPT_F32 : p->dtype, error);
     }
-    if (status == RAPT_OK && !p->scores_given && (p->first_block < p->blocks || pooled)) {
+    if (status == RAPT_OK && !p->scores_given && ((p->first_block < p->blocks && !is_single(p)) || pooled)) {
         s->summary = s->pool = (int)plan->pipeline_count;
         status = add_pipeline(plan, table, verdicts, RAPT_ROW_SUMMARISES, p->dtype, error);
     }
@@ -491,7 +504,7 @@ static rapt_status add_steps(rapt_plan *plan, const stages *s, uint64_t span, do
     const double queries = p->queries == RAPT_ROUTE_MAX_QUERY ? (double)p->block_q : 1;
     launch l = {.plan = plan, .slice_flops = slice_flops};
     rapt_status status = RAPT_OK;
-    if (p->first_block < p->blocks) {
+    if (p->first_block < p->blocks && !is_single(p)) {
         l.pipeline = (uint8_t)s->summary;
         l.side = RAPT_SIDE_KEYS;
         l.heads = p->heads_k;

@@ -256,6 +256,7 @@ static uint32_t constant_value(const rapt_kernel_constant *c, const rapt_problem
     case RAPT_CONST_SUMMARY: /* of routing */
     case RAPT_CONST_SELECT:
     case RAPT_CONST_POOLED:
+    case RAPT_CONST_SINGLE_KEYS:
     case RAPT_CONST_ROWS_KIND: /* of rows by index */
     case RAPT_CONST_WEIGHTED:
     case RAPT_CONST_SCAN_OP: /* of scans */
