@@ -188,6 +188,7 @@ static void step_inside(const char *system, const rapt_system_step *s, bool lse)
     inside(system, &s->v, linear ? &s->linear.v : &s->attention.v, true);
     inside(system, &s->out, linear ? &s->linear.out : &s->attention.out, true);
     inside(system, &s->lse, &s->attention.lse, lse && !linear);
+    inside(system, &s->key_bias, &s->attention.key_bias, false);
     inside(system, &s->block_mask, &s->attention.block_mask, false);
 }
 

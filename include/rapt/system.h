@@ -108,7 +108,7 @@ typedef struct rapt_system_step {
     rapt_route_desc route;
     rapt_rows_desc rows;
     rapt_system_operand q, k, v, out;
-    rapt_system_operand lse, cu_seqlens_q, cu_seqlens_k, gate, bias_u, bias_v, block_mask; /* of attention */
+    rapt_system_operand lse, cu_seqlens_q, cu_seqlens_k, gate, bias_u, bias_v, key_bias, block_mask; /* of attention */
     rapt_system_operand decay, beta, state_in, state_out; /* of linear attention; decay: or its gate */
     rapt_system_operand summary, scores, mask, list;      /* of routing */
     rapt_system_operand x, weight;                        /* of rows by index, with list and out */

@@ -71,6 +71,7 @@ rapt_status rapt_system_step_bind(rapt_plan *plan, const rapt_system_step *step,
     args.gate = slot(buffers, &step->gate);
     args.bias_u = slot(buffers, &step->bias_u);
     args.bias_v = slot(buffers, &step->bias_v);
+    args.key_bias = slot(buffers, &step->key_bias);
     args.block_mask = slot(buffers, &step->block_mask);
     return rapt_attention_bind(plan, &args, binding, error);
 }

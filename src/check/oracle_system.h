@@ -122,6 +122,20 @@ static inline void softmax(const oracle *o, const query *q)
     *q->lse = sum > 0 ? r(o, top + r(o, log(sum))) : -INFINITY;
 }
 
+/* Marks the `count` largest of n scores, beside what is marked already. Equal ones: the lower goes first. */
+static inline void take_largest(const double *score, uint64_t n, int64_t count, bool *taken)
+{
+    for (; count > 0; count--) {
+        uint64_t best = n;
+        for (uint64_t j = 0; j < n; j++)
+            if (!taken[j] && score[j] > -INFINITY && (best == n || score[j] > score[best]))
+                best = j;
+        if (best == n)
+            return;
+        taken[best] = true;
+    }
+}
+
 /* ---- the walk over rows ---- */
 
 /* Whether the query at key position p (the last query stands at the last key) sees key j; kv is its kv head.
@@ -209,6 +223,6 @@ typedef struct oracle_family {
     size_t count;
 } oracle_family;
 
-extern const oracle_family rapt_oracles_routed;
+extern const oracle_family rapt_oracles_routed, rapt_oracles_gathered;
 
 #endif

@@ -613,7 +613,7 @@ static const oracle_entry oracles[] = {
 };
 
 static const oracle_family here = {oracles, sizeof oracles / sizeof *oracles};
-static const oracle_family *const families[] = {&here, &rapt_oracles_routed};
+static const oracle_family *const families[] = {&here, &rapt_oracles_routed, &rapt_oracles_gathered};
 
 static const oracle_entry *entry_of(const char *name)
 {

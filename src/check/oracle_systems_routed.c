@@ -32,6 +32,8 @@ static bool chosen_rows(oracle *o, choose_fn choose)
         choose(o, &c, one.seen);
         for (uint64_t j = 0; j < nk; j++) {
             one.s[j] = product(o, row4(q, c.b, c.h, c.i), row4(k, c.b, c.g, j), d, scale);
+            if (o->bias)
+                one.s[j] = r(o, one.s[j] + o->bias(o, c.b, c.h, c.i, j, scale));
             one.v[j] = row4(v, c.b, c.g, j);
         }
         one.out = o->to->out + at * v->shape[3];
@@ -42,20 +44,6 @@ static bool chosen_rows(oracle *o, choose_fn choose)
     free(c.score);
     free(c.taken);
     return good && !o->failed;
-}
-
-/* Marks the `count` largest of n scores, beside what is marked already. */
-static void take_largest(const double *score, uint64_t n, int64_t count, bool *taken)
-{
-    for (; count > 0; count--) {
-        uint64_t best = n;
-        for (uint64_t j = 0; j < n; j++)
-            if (!taken[j] && score[j] > -INFINITY && (best == n || score[j] > score[best]))
-                best = j;
-        if (best == n)
-            return;
-        taken[best] = true;
-    }
 }
 
 /* x . mean of the keys [first, end). */
@@ -92,7 +80,65 @@ static bool moba(oracle *o)
     return chosen_rows(o, choose_moba);
 }
 
+/* DARE, section 3: the `top` keys of largest q . k, and softmax attention to these. */
+static void choose_top_keys(oracle *o, const chooser *c, bool *seen)
+{
+    for (uint64_t j = 0; j < c->k->shape[2]; j++) {
+        seen[j] = false;
+        c->score[j] = product(o, row4(c->q, c->b, c->h, c->i), row4(c->k, c->b, c->g, j), c->k->shape[3], 1);
+    }
+    take_largest(c->score, c->k->shape[2], whole(o, "top"), seen);
+}
+static bool top_keys(oracle *o)
+{
+    return chosen_rows(o, choose_top_keys);
+}
+
+/* The number of key j and the row's kv head in an input (batch, kv_heads, nk). */
+static double of_key(oracle *o, const char *name, uint64_t b, uint64_t g, uint64_t j)
+{
+    const rapt_check_array *a = input(o, name);
+    return a->data[(b * a->shape[1] + g) * a->shape[2] + j];
+}
+
+/* Attention-Gate: the mask of evicted tokens is that of their gates below a threshold, the first tokens excepted. */
+static void choose_kept(oracle *o, const chooser *c, bool *seen)
+{
+    for (uint64_t j = 0; j < c->k->shape[2]; j++)
+        seen[j] = ((int64_t)j < whole(o, "always") ||
+                   of_key(o, "keep", c->b, c->g, j) >= (double)strtof(text_of(o, "threshold"), NULL)) &&
+                  (whole(o, "causal") == 0 || (int64_t)j <= c->p);
+}
+static bool kept_keys(oracle *o)
+{
+    return chosen_rows(o, choose_kept);
+}
+
+/* DMA: the mask has, of the keys up to the query, the `keep` of largest delta; delta is added to the scores. */
+static void choose_important(oracle *o, const chooser *c, bool *seen)
+{
+    for (uint64_t j = 0; j < c->k->shape[2]; j++) {
+        seen[j] = false;
+        c->score[j] = (int64_t)j <= c->p ? of_key(o, "delta", c->b, c->g, j) : -INFINITY;
+    }
+    take_largest(c->score, c->k->shape[2], whole(o, "keep"), seen);
+}
+static double add_delta(oracle *o, uint64_t b, uint64_t h, uint64_t i, uint64_t j, double scale)
+{
+    (void)i;
+    (void)scale;
+    return of_key(o, "delta", b, h * input(o, "k")->shape[1] / input(o, "q")->shape[1], j);
+}
+static bool important_keys(oracle *o)
+{
+    o->bias = add_delta;
+    return chosen_rows(o, choose_important);
+}
+
 static const oracle_entry entries[] = {
     {"MoBA", moba},
+    {"DARE", top_keys},
+    {"Attention-Gate KV eviction", kept_keys},
+    {"Dynamic Mask Attention (DMA / flash-dmattn)", important_keys},
 };
 const oracle_family rapt_oracles_routed = {entries, sizeof entries / sizeof *entries};

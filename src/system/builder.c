@@ -398,7 +398,7 @@ static rapt_system_step *new_step(rapt_system_builder *b, const char *what)
     *s = (rapt_system_step){.what = what};
     rapt_system_operand *const operands[] = {&s->q,      &s->k,      &s->v,          &s->out,   &s->lse,
                                              &s->cu_seqlens_q, &s->cu_seqlens_k, &s->gate,  &s->bias_u,
-                                             &s->bias_v, &s->block_mask, &s->decay,  &s->beta,  &s->state_in,
+                                             &s->bias_v, &s->key_bias, &s->block_mask, &s->decay,  &s->beta,  &s->state_in,
                                              &s->state_out, &s->summary, &s->scores, &s->mask, &s->list, &s->x, &s->weight};
     for (size_t n = 0; n < RAPT_COUNT(operands); n++)
         operands[n]->tensor = -1;

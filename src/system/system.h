@@ -113,5 +113,12 @@ bool rapt_system_neighborhood(rapt_system_builder *b);
 bool rapt_system_s2(rapt_system_builder *b);
 bool rapt_system_radial(rapt_system_builder *b);
 bool rapt_system_moba(rapt_system_builder *b);
+bool rapt_system_top_keys(rapt_system_builder *b);
+bool rapt_system_kept_keys(rapt_system_builder *b);
+bool rapt_system_key_importance(rapt_system_builder *b);
+bool rapt_system_expert_choice(rapt_system_builder *b);
+bool rapt_system_clusters(rapt_system_builder *b);
+bool rapt_system_layers(rapt_system_builder *b);
+bool rapt_system_layers_by_head(rapt_system_builder *b);
 
 #endif
