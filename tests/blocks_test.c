@@ -114,7 +114,8 @@ static const struct {
 static void check_lists(bool wide)
 {
     static const char *const kernels[] = {NULL, "tile-r3-f32-d64"};
-    rig_open(&the_rig, &(rig_options){.compiler = getenv("RAPT_TEST_COMPILER")});
+    /* Without a probe where it is taken for hardware: that is given seconds, and a software device compiles late. */
+    rig_open(&the_rig, &(rig_options){.compiler = getenv("RAPT_TEST_COMPILER"), .no_probe = wide});
     if (wide)
         the_rig.device->caps.device_class = RAPT_CLASS_OTHER;
     for (size_t i = 0; i < RAPT_COUNT(listed); i++)
@@ -140,7 +141,8 @@ static void check_lists(bool wide)
             if (k == 0 && !wide)
                 print_message("  %-24s %llu of %llu tiles\n", listed[i].c.name, (unsigned long long)visited,
                               (unsigned long long)tiles);
-            assert_true(visited > 0 && (visited < tiles || k > 0 || wide)); /* the second kernel's tiles are larger */
+            const bool narrow = strncmp(t.info.kernel, "broadcast", 9) == 0; /* other kernels' tiles are larger */
+            assert_true(visited > 0 && (visited < tiles || !narrow || wide));
             free(words);
             rapt_trial_close(&t);
             rapt_check_problem_free(&p);

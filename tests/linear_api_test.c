@@ -106,7 +106,8 @@ static void test_mistakes(void **state)
           d.workspace_limit = 1000);
     WRONG(RAPT_ERROR_UNSUPPORTED, "packed sequences", d.rule = RAPT_LINEAR_DPLR, d.a = d.b = d.k,
           d.sequences = 2);
-    WRONG(RAPT_ERROR_UNSUPPORTED, "usage on the buffer of", d.out.usage = RAPT_BUFFER_UNIFORM_TEXEL);
+    WRONG(RAPT_ERROR_UNSUPPORTED, "usage on the buffer of", d.out.usage = RAPT_BUFFER_UNIFORM_TEXEL,
+          d.kernel = "state-none-f32");
     RIG_FAILS(rapt_linear_plan(device, NULL, &plan, error), bad, "NULL");
 
     /* Binding. */

@@ -37,12 +37,13 @@ layout(constant_id = 5) const uint CAUSAL = 1;
 layout(constant_id = 6) const uint VARLEN = 0;
 layout(constant_id = 7) const uint PARTIAL = 0;
 layout(constant_id = 8) const uint ALIGNED_ = 1;
-layout(constant_id = 9) const uint WHOLE_KEYS = 0; // every row sees every key of every block
+layout(constant_id = 9) const uint WHOLE_KEYS = 0; // every row sees every key: 1, which fill all blocks; 2, but the last one
 #define IS_CAUSAL (CAUSAL != 0u)
 #define IS_VARLEN (VARLEN != 0u)
 #define IS_PARTIAL (PARTIAL != 0u)
 #define ALIGNED (ALIGNED_ != 0u)
 #define IS_WHOLE (WHOLE_KEYS != 0u)
+#define HAS_RIM (WHOLE_KEYS == 2u)
 layout(constant_id = 10) const uint WINDOW = 0;
 layout(constant_id = 11) const uint SOFT_CAP = 0;
 layout(constant_id = 12) const uint EXTRAS_ = 0;
@@ -114,7 +115,7 @@ const uint SPANS_QK = (DIM_QK + SPAN - 1u) / SPAN;
 const uint SPANS_V = (DIM_V + SPAN - 1u) / SPAN;
 const uint STRANDS = LANES / ROW_LANES;
 const uint BLOCK = KEYS * STRANDS; // keys an iteration
-#define KEY(key) (IS_WHOLE ? (key) : min(key, end - 1u)) // keys past the end repeat the last one
+#define KEY(key) (WHOLE_KEYS == 1u ? (key) : min(key, end - 1u)) // keys past the end repeat the last one
 
 // A row's maximum is followed only when it grows by more than this (in log2 units): weights stay below 2^10.
 const float RESCALE_STEP = 10.0;
@@ -432,6 +433,14 @@ void main()
 #endif
             if (IS_LOW)
                 s[c] = mix(s[c], Rows(0.0), no_weight);
+#ifndef GRID
+            if (HAS_RIM) { // the last key again, without weight
+                const float there = key0 + c * STRANDS < end ? 1.0 : 0.0;
+                s[c] *= there;
+                if (IS_SHAPED)
+                    shape[c] *= there;
+            }
+#endif
             if (!IS_ADDITIVE)
                 l += s[c];
             if (IS_SHAPED)

@@ -38,14 +38,14 @@ static int32_t page_of(const probe_case *c, uint64_t number)
     return number == 1 ? -1 : (int32_t)(c->desc.k.size[0] - 1 - number);
 }
 
-/* Whether the plan's main kernel was made for keys that fill whole tiles. */
-static bool whole_keys(const rapt_plan *plan)
+/* RAPT_CONST_WHOLE_KEYS of the plan's main kernel. */
+static uint32_t whole_keys(const rapt_plan *plan)
 {
     const rapt_kernel_row *row = plan->pipelines[0].row;
     for (uint32_t i = 0; i < row->constant_count; i++)
-        if (row->constants[i].source == RAPT_CONST_WHOLE_KEYS && plan->pipelines[0].constants[i] != 0)
-            return true;
-    return false;
+        if (row->constants[i].source == RAPT_CONST_WHOLE_KEYS)
+            return plan->pipelines[0].constants[i];
+    return 0;
 }
 
 /* What stands for an app's code: the same kernel with another text shows that every index comes where it should. */
@@ -231,9 +231,12 @@ static void make_case(const rapt_plan *plan, unsigned shrink, probe_case *c)
         c->nq = RAPT_MIN(RAPT_MIN(c->nq, 3), row->nq_max ? RAPT_MAX(row->nq_max / plan->group, 1) : 3);
     c->nq = p->nq == 1 ? 1 : RAPT_MAX(c->nq >> shrink, 2);
     c->nk = RAPT_MAX((2ull * row->keys_per_tile + 3) >> shrink, 1);
-    if (whole_keys(plan))
+    const uint32_t whole = whole_keys(plan);
+    if (whole == 1)
         c->nk = RAPT_MAX(c->nk / row->keys_per_tile, 1) * row->keys_per_tile;
-    make_grid(plan, shrink, whole_keys(plan), c);
+    else if (whole == 2 && c->nk % row->keys_per_tile == 0)
+        c->nk--;
+    make_grid(plan, shrink, whole != 0, c);
     if (p->place_width > 0) /* every query stands at a key */
         c->nq = RAPT_MIN(c->nq, c->nk);
     make_room(plan, c);

@@ -111,7 +111,7 @@ typedef enum rapt_constant_source {
     RAPT_CONST_GROUP,   /* heads packed as rows */
     RAPT_CONST_ALIGNED, /* 1: every base, stride and head_dim of q, k, v and out is a multiple of 4 elements */
     RAPT_CONST_NQ_IS_ONE, /* 1: one query per sequence */
-    RAPT_CONST_WHOLE_KEYS, /* 1: every row sees every key of every tile of keys: nothing to mask */
+    RAPT_CONST_WHOLE_KEYS, /* every row sees every key; 1: of whole tiles of keys, 2: the last one is cut short */
     RAPT_CONST_WINDOW,     /* 0 or 1 */
     RAPT_CONST_SOFT_CAP,   /* 0 or 1 */
     RAPT_CONST_LINK,       /* rapt_link */

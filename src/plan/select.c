@@ -234,8 +234,12 @@ static uint32_t constant_value(const rapt_kernel_constant *c, const rapt_problem
     case RAPT_CONST_WHOLE_KEYS:
         if (p->grid.rank > 0)
             return choice->grid.whole && !p->mask_mod && !(p->extras >> RAPT_X_SEGMENTS & 1);
-        return !p->causal && !p->window && !p->varlen && !p->paged && !p->ragged && !p->mask_mod && !p->blocks && !(p->extras >> RAPT_X_SEGMENTS & 1) &&
-               p->nk % choice->row->keys_per_tile == 0;
+        if (p->causal || p->window || p->varlen || p->paged || p->ragged || p->mask_mod || p->blocks ||
+            p->extras >> RAPT_X_SEGMENTS & 1)
+            return 0;
+        if (p->nk % choice->row->keys_per_tile == 0)
+            return 1;
+        return p->score_mod ? 0 : 2; /* an app's code is not asked about keys that are not there */
     case RAPT_CONST_WINDOW:
         return p->window;
     case RAPT_CONST_SOFT_CAP:
