@@ -48,14 +48,19 @@ static void describe(problem *p, rapt_random *random)
     const bool odd = below(random, 2);
     rapt_combine_desc *d = &p->d;
     *d = (rapt_combine_desc)RAPT_COMBINE_DESC_INIT;
-    const uint64_t terms = 1 + below(random, RAPT_COMBINE_TERMS);
     d->weights = (rapt_combine_weights)below(random, RAPT_COMBINE_WEIGHTS_COUNT);
+    const uint64_t terms = d->weights == RAPT_COMBINE_TOP ? 1 : 1 + below(random, RAPT_COMBINE_TERMS);
     d->out = random_tensor(random, dtype, size, 4, false, odd);
     for (uint64_t t = 0; t < terms; t++) {
         d->x[t] = random_tensor(random, dtype, size, 4, true, odd);
         if (d->weights == RAPT_COMBINE_SOFTMAX || below(random, 2))
             d->weight[t] = random_tensor(random, RAPT_F32, size, 3, true, odd);
         d->factor[t] = (float)rapt_random_normal(random);
+    }
+    if (d->weights == RAPT_COMBINE_TOP) {
+        d->weight[0] = random_tensor(random, RAPT_F32, size, 3, false, odd);
+        d->top = 1 + (uint32_t)below(random, size[1]);
+        d->top_normalise = (uint32_t)below(random, 2);
     }
     d->out_factor = below(random, 2) ? 1 : 0.75f;
     d->norm = (uint32_t)below(random, 2);
@@ -66,7 +71,7 @@ static void describe(problem *p, rapt_random *random)
     }
     if (terms < RAPT_COMBINE_TERMS && below(random, 2)) {
         d->gate = random_tensor(random, dtype, size, 4, false, odd);
-        d->gate_kind = (rapt_gate_kind)below(random, 2);
+        d->gate_kind = (rapt_gate_kind)below(random, RAPT_GATE_KIND_COUNT);
     }
     if (!d->norm && d->weights == RAPT_COMBINE_SOFTMAX)
         d->lse = random_tensor(random, RAPT_F32, size, 3, false, odd);
@@ -233,7 +238,9 @@ static void test_mistakes(void **state)
     WRONG("norm_epsilon -1", d.norm = 1, d.norm_epsilon = -1);
     WRONG("norm_weight: axis 3 has 7", d.norm = 1, d.norm_weight = (rapt_tensor){.dtype = RAPT_F32, .rank = 2, .size = {1, 7}, .stride = {7, 1}});
     WRONG("at most two terms", d.x[2] = d.x[0], d.gate = d.out);
-    WRONG("gate_kind is 2", d.gate = d.out, d.gate_kind = RAPT_GATE_KIND_COUNT);
+    WRONG("gate_kind is 3", d.gate = d.out, d.gate_kind = RAPT_GATE_KIND_COUNT);
+    WRONG("are of one term", d.weights = RAPT_COMBINE_TOP);
+    WRONG("top is 4, must be 1 to 3", d.weights = RAPT_COMBINE_TOP, d.x[1].dtype = d.weight[1].dtype = RAPT_DTYPE_NONE, d.top = 4);
     WRONG("lse goes with", d.lse = weight);
     WRONG("slice_ms", d.slice_ms = -1);
 #undef WRONG

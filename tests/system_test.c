@@ -164,13 +164,24 @@ static void inside(const char *system, const rapt_system_operand *at, const rapt
 }
 
 /* What a step's operator needs lies within the recipe's tensors. */
-static void step_inside(const char *system, const rapt_system_step *s, bool lse)
+static void step_inside(const char *system, const rapt_system_step *s)
 {
     if (s->op == RAPT_SYSTEM_ROWS) {
         inside(system, &s->x, &s->rows.x, true);
         inside(system, &s->list, &s->rows.list, true);
         inside(system, &s->weight, &s->rows.weight, false);
         inside(system, &s->out, &s->rows.out, true);
+        return;
+    }
+    if (s->op == RAPT_SYSTEM_COMBINE) {
+        for (unsigned t = 0; t < RAPT_COMBINE_TERMS; t++) {
+            inside(system, &s->term[t], &s->combine.x[t], t == 0);
+            inside(system, &s->term_weight[t], &s->combine.weight[t], s->combine.weight[t].dtype != RAPT_DTYPE_NONE);
+        }
+        inside(system, &s->norm_weight, &s->combine.norm_weight, s->combine.norm_weight.dtype != RAPT_DTYPE_NONE);
+        inside(system, &s->gate, &s->combine.gate, s->combine.gate.dtype != RAPT_DTYPE_NONE);
+        inside(system, &s->lse, &s->combine.lse, s->combine.lse.dtype != RAPT_DTYPE_NONE);
+        inside(system, &s->out, &s->combine.out, true);
         return;
     }
     const bool routes = s->op == RAPT_SYSTEM_ROUTE, linear = s->op == RAPT_SYSTEM_LINEAR;
@@ -187,7 +198,7 @@ static void step_inside(const char *system, const rapt_system_step *s, bool lse)
     inside(system, &s->k, linear ? &s->linear.k : &s->attention.k, true);
     inside(system, &s->v, linear ? &s->linear.v : &s->attention.v, true);
     inside(system, &s->out, linear ? &s->linear.out : &s->attention.out, true);
-    inside(system, &s->lse, &s->attention.lse, lse && !linear);
+    inside(system, &s->lse, &s->attention.lse, !linear && s->attention.lse.dtype != RAPT_DTYPE_NONE);
     inside(system, &s->key_bias, &s->attention.key_bias, false);
     inside(system, &s->block_mask, &s->attention.block_mask, false);
 }
@@ -211,9 +222,13 @@ static void what_works_has_recipes_within_its_tensors(void **state)
             if (make(n, info.checks[c], has_lse, &error) != RAPT_OK)
                 fail_msg("%s", error.message);
             assert_true(recipe.step_count > 0 && recipe.tensor_count > 1);
+            bool found = !has_lse;
+            for (uint32_t t = 0; t < recipe.tensor_count; t++)
+                found |= strcmp(recipe.tensors[t].name, "lse") == 0 && recipe.tensors[t].role == RAPT_SYSTEM_OUT;
+            assert_true(found);
             for (uint32_t s = 0; s < recipe.step_count; s++) {
                 const rapt_system_step *step = &recipe.steps[s];
-                step_inside(info.name, step, has_lse);
+                step_inside(info.name, step);
                 assert_int_equal(step->cu_seqlens_q.tensor >= 0, step->op == RAPT_SYSTEM_ATTENTION && step->attention.sequences > 0);
             }
         }
@@ -286,10 +301,18 @@ static void what_is_wrong_is_named(void **state)
 
 static rapt_status plan_step(const rapt_caps *caps, const rapt_system_step *s, rapt_plan **plan, rapt_error *error)
 {
-    return s->op == RAPT_SYSTEM_ROUTE    ? rapt_route_plan_for_caps(caps, &s->route, plan, error)
+    return s->op == RAPT_SYSTEM_COMBINE  ? rapt_combine_plan_for_caps(caps, &s->combine, plan, error)
+           : s->op == RAPT_SYSTEM_ROUTE  ? rapt_route_plan_for_caps(caps, &s->route, plan, error)
            : s->op == RAPT_SYSTEM_ROWS   ? rapt_rows_plan_for_caps(caps, &s->rows, plan, error)
            : s->op == RAPT_SYSTEM_LINEAR ? rapt_linear_plan_for_caps(caps, &s->linear, plan, error)
                                          : rapt_attention_plan_for_caps(caps, &s->attention, plan, error);
+}
+
+static rapt_dtype input_dtype(const rapt_system_field *f)
+{
+    return strncmp(f->name, "cu_", 3) == 0 || strncmp(f->about, "int32", 5) == 0 ? RAPT_I32
+           : strncmp(f->about, "float32", 7) == 0                              ? RAPT_F32
+                                                                               : RAPT_F16;
 }
 
 /* Any sizes, empty and huge ones too, and any settings: a recipe within its tensors that a plan can be asked
@@ -330,12 +353,11 @@ static void any_request_ends_well(void **state)
         for (int n = 0; n < 4; n++)
             usual[n] = sizes[rapt_random_below(&random, 10)];
         for (uint32_t n = 0; n < info.input_count; n++) {
-            const bool bounds = strncmp(info.inputs[n].name, "cu_", 3) == 0;
             uint32_t rank = 1;
             for (const char *at = info.inputs[n].shape; *at; at++)
                 rank += *at == ',';
             inputs[n] = (rapt_system_input){info.inputs[n].name,
-                                            {.dtype = bounds ? RAPT_I32 : RAPT_F16, .rank = rank}};
+                                            {.dtype = input_dtype(&info.inputs[n]), .rank = rank}};
             uint64_t stride = 1;
             for (uint32_t axis = rank; axis-- > 0;) {
                 const bool odd = rapt_random_below(&random, 12) == 0;
@@ -368,7 +390,7 @@ static void any_request_ends_well(void **state)
         for (uint32_t s = 0; s < recipe.step_count; s++) {
             const rapt_system_step *step = &recipe.steps[s];
             rapt_plan *plan = NULL;
-            step_inside(info.name, step, false);
+            step_inside(info.name, step);
             if (round % 8 == 0) { /* plans take longer */
                 planned += plan_step(&floor_caps, step, &plan, &error) == RAPT_OK;
                 rapt_plan_destroy(&plan);

@@ -181,6 +181,22 @@ class WithDevice(tool_test.Case):
         self.assertTrue(all(s["kernel"] and s["explain"] for s in told["steps"]))
         self.assertEqual(told["outputs"], [{"name": "out", "file": self.path("out-out.npy"), "dtype": "float32", "shape": [2, 2, 19, 8]}])
 
+    def test_differential(self):
+        rng = random.Random(38)
+        tensors = {n: Tensor.random(rng, s) for n, s in (("q", (1, 4, 9, 8)), ("k", (1, 4, 9, 8)), ("v", (1, 2, 9, 6)))}
+        lambdas = [0.3, 0.7]
+        [(shape, out)], printed = self.system("differential attention", {**tensors, "lambda": Tensor((2,), lambdas)}, "lambda_init=0.2")
+        self.assertEqual(shape, (1, 2, 9, 6))
+        self.assertIn("3 steps\n", printed)
+        q, k, v = tensors.values()
+        for h in range(2):
+            for i in range(9):
+                a, c = (attend(q.row(0, 2 * h + n, i), [k.row(0, 2 * h + n, j) for j in range(i + 1)], [v.row(0, h, j) for j in range(i + 1)], 8 ** -0.5)[0]
+                        for n in range(2))  # fmt: skip
+                y = [x - lambdas[h] * z for x, z in zip(a, c)]
+                root = (sum(x * x for x in y) / 6 + 1e-5) ** 0.5
+                self.close(out[(h * 9 + i) * 6 : (h * 9 + i + 1) * 6], [0.8 * x / root for x in y], 2e-5)
+
     def test_shortcuts_over_layers(self):
         rng = random.Random(35)
         q, k, v = (Tensor.random(rng, s) for s in ((1, 6, 2, 8), (4, 6, 2, 8), (4, 6, 2, 8)))

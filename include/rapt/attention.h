@@ -39,6 +39,7 @@ typedef enum rapt_link {
 typedef enum rapt_gate_kind {
     RAPT_GATE_SIGMOID = 0, /* 1 / (1 + exp(-g)) */
     RAPT_GATE_SILU,        /* g / (1 + exp(-g)) */
+    RAPT_GATE_PRODUCT,     /* g */
     RAPT_GATE_KIND_COUNT
 } rapt_gate_kind;
 

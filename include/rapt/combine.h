@@ -17,12 +17,16 @@ typedef enum rapt_combine_weights {
     RAPT_COMBINE_SIGMOID,   /* 1 / (1 + exp(-w)) */
     RAPT_COMBINE_SOFTMAX,   /* exp(w_t) / sum over terms of exp(w_t): with w the log-sum-exps of attention over disjoint keys, and
                              * x its outputs, the sum is attention over all of them. All weights -inf: 0 */
+    RAPT_COMBINE_TOP,       /* e_h = exp(w_h) / sum over all heads of exp(w), of the `top` heads of a row with the largest w, else 0: a
+                             * router that sends each row to some heads (MoH, arXiv:2410.11842). Equal weights: the lower head goes
+                             * first. With top_normalise over the sum of those taken alone (MoA, arXiv:2210.05144). For one term,
+                             * whose weight has all heads */
     RAPT_COMBINE_WEIGHTS_COUNT
 } rapt_combine_weights;
 
 /* y = sum over terms t of factor_t * f(weight_t) * x_t
  * with a norm:  y = y / sqrt(mean over d of y^2 + norm_epsilon) * norm_weight   (RMSNorm, arXiv:1910.07467, head by head)
- * out = out_factor * y, with a gate times 1 / (1 + exp(-gate)) or gate / (1 + exp(-gate))
+ * out = out_factor * y, with a gate times 1 / (1 + exp(-gate)), gate / (1 + exp(-gate)) or gate
  *
  * Sums are float32. A term whose weight comes to 0 counts nothing, whatever it holds. */
 typedef struct rapt_combine_desc {
@@ -34,6 +38,7 @@ typedef struct rapt_combine_desc {
     rapt_tensor x[RAPT_COMBINE_TERMS];
     rapt_tensor weight[RAPT_COMBINE_TERMS]; /* float32 (batch or 1, heads or 1, n or 1); absent: 1. With SOFTMAX all are there */
     float factor[RAPT_COMBINE_TERMS], out_factor;
+    uint32_t top, top_normalise; /* with TOP: 1 to heads; 0 or 1 */
     uint32_t norm;           /* 1: there is one */
     float norm_epsilon;      /* at least 0 */
     rapt_tensor norm_weight; /* float32 (heads or 1, d); absent: 1 */
@@ -53,6 +58,8 @@ typedef struct rapt_combine_args {
 
 /* As rapt_attention_plan and rapt_attention_bind; everything else of plans and bindings (rapt/plan.h) is the same. */
 RAPT_API rapt_status rapt_combine_plan(rapt_device *device, const rapt_combine_desc *desc, rapt_plan **plan, rapt_error *error);
+RAPT_API rapt_status rapt_combine_plan_for_caps(const rapt_caps *caps, const rapt_combine_desc *desc, rapt_plan **plan,
+                                                rapt_error *error);
 RAPT_API rapt_status rapt_combine_bind(rapt_plan *plan, const rapt_combine_args *args, rapt_binding **binding, rapt_error *error);
 
 #ifdef __cplusplus

@@ -3,6 +3,7 @@
 #ifndef RAPT_SYSTEM_H
 #define RAPT_SYSTEM_H
 
+#include <rapt/combine.h>
 #include <rapt/linear.h>
 #include <rapt/pattern.h>
 #include <rapt/route.h>
@@ -53,15 +54,17 @@ RAPT_API rapt_status rapt_system_find(const char *name, uint32_t *index, rapt_er
 /* ---- Recipes: a system as steps of attention
  * --------------------------------------------------------------------- */
 
-#define RAPT_SYSTEM_TENSORS 10
+#define RAPT_SYSTEM_TENSORS 16
 #define RAPT_SYSTEM_STEPS 64
+#define RAPT_SYSTEM_HEADS 256 /* that a parameter can have a number for */
 
 typedef struct rapt_system_input {
     const char *name;
     rapt_tensor tensor; /* axes as the system's shape has them, of any strides; the last one's is 1 */
 } rapt_system_input;
 
-/* A parameter as text: a whole number, a number, or a comma list of whole numbers, as its default shows. */
+/* A parameter as text: a whole number, a number, a comma list of either, or GLSL, as its default shows. GLSL must outlive the
+ * recipe. */
 typedef struct rapt_system_setting {
     const char *name, *value;
 } rapt_system_setting;
@@ -89,7 +92,7 @@ typedef struct rapt_system_tensor {
     const char *name; /* valid for ever */
     rapt_system_role role;
     rapt_tensor tensor;
-    uint64_t bounds; /* int32 inputs: their entries must rise from 0 to this, or the result is of no use */
+    uint64_t bounds; /* int32 inputs: their entries must rise from 0 to this, or the result is of no use; UINT64_MAX: any will do */
 } rapt_system_tensor;
 
 /* A step's view into tensors[tensor], from this byte on; tensor < 0: absent. */
@@ -98,7 +101,7 @@ typedef struct rapt_system_operand {
     uint64_t offset;
 } rapt_system_operand;
 
-typedef enum rapt_system_op { RAPT_SYSTEM_ATTENTION = 0, RAPT_SYSTEM_LINEAR = 1, RAPT_SYSTEM_ROUTE = 2, RAPT_SYSTEM_ROWS = 3 } rapt_system_op;
+typedef enum rapt_system_op { RAPT_SYSTEM_ATTENTION = 0, RAPT_SYSTEM_LINEAR = 1, RAPT_SYSTEM_ROUTE = 2, RAPT_SYSTEM_ROWS = 3, RAPT_SYSTEM_COMBINE = 4 } rapt_system_op;
 
 typedef struct rapt_system_step {
     const char *what; /* in a few words; valid for ever */
@@ -107,22 +110,26 @@ typedef struct rapt_system_step {
     rapt_linear_desc linear;
     rapt_route_desc route;
     rapt_rows_desc rows;
+    rapt_combine_desc combine;
     rapt_system_operand q, k, v, out;
-    rapt_system_operand lse, cu_seqlens_q, cu_seqlens_k, gate, bias_u, bias_v, key_bias, block_mask; /* of attention */
+    rapt_system_operand lse, cu_seqlens_q, cu_seqlens_k, gate, bias_u, bias_v, block_mask; /* of attention; lse and gate also of combining */
+    rapt_system_operand sinks, alibi, key_bias, segments, bias, relative, decays, user[RAPT_USER_BUFFERS]; /* of attention; decays: its decay */
     rapt_system_operand decay, beta, state_in, state_out; /* of linear attention; decay: or its gate */
     rapt_system_operand summary, scores, mask, list;      /* of routing */
     rapt_system_operand x, weight;                        /* of rows by index, with list and out */
+    rapt_system_operand term[RAPT_COMBINE_TERMS], term_weight[RAPT_COMBINE_TERMS], norm_weight; /* of combining */
 } rapt_system_step;
 
 /* Steps run in order, each after the one before it has ended: rapt_system_step_plan, rapt_plan_prepare,
- * rapt_system_step_bind, rapt_submit and rapt_wait. Together they write every element of every output. Tens of kilobytes: too large
- * for small stacks. Thread-safety: plain data. */
+ * rapt_system_step_bind, rapt_submit and rapt_wait. Together they write every element of every output. Half a megabyte: too large
+ * for stacks. Thread-safety: plain data. */
 typedef struct rapt_system_recipe {
     uint32_t struct_size;
     uint32_t tensor_count, step_count;
     rapt_system_tensor tensors[RAPT_SYSTEM_TENSORS];
     rapt_system_step steps[RAPT_SYSTEM_STEPS];
-    rapt_pattern pattern; /* where a tensor has the role RAPT_SYSTEM_PATTERN */
+    rapt_pattern pattern; /* where a tensor has the role RAPT_SYSTEM_PATTERN; may point into numbers: not to be copied then */
+    float numbers[2][RAPT_SYSTEM_HEADS];
 } rapt_system_recipe;
 
 /* Fills `recipe` for these shapes and settings; knows no device. RAPT_ERROR_INVALID says which input or
@@ -131,7 +138,7 @@ typedef struct rapt_system_recipe {
 RAPT_API rapt_status rapt_system_recipe_make(uint32_t index, const rapt_system_request *request,
                                              rapt_system_recipe *recipe, rapt_error *error);
 
-/* rapt_attention_plan and rapt_attention_bind, or those of rapt_linear_.., rapt_route_.. or rapt_rows_..: as the step's op says. buffers:
+/* rapt_attention_plan and rapt_attention_bind, or those of rapt_linear_.., rapt_route_.., rapt_rows_.. or rapt_combine_..: as the step's op says. buffers:
  * one for each tensor of the recipe, in its order; those must outlive the binding. */
 RAPT_API rapt_status rapt_system_step_plan(rapt_device *device, const rapt_system_step *step, rapt_plan **plan,
                                            rapt_error *error);

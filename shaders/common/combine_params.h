@@ -20,6 +20,9 @@
 #define RAPT_COMBINE_HAS_GATE 128u
 #define RAPT_COMBINE_IS_SILU 256u
 #define RAPT_COMBINE_HAS_LSE 512u
+#define RAPT_COMBINE_IS_PRODUCT 1024u /* of the gate */
+#define RAPT_COMBINE_IS_TOP 2048u
+#define RAPT_COMBINE_TOP_NORMALISED 4096u
 
 #ifdef VULKAN
 #define RAPT_UVEC4(name) uvec4 name
@@ -37,7 +40,7 @@
     RAPT_UINT terms;                                                                                         \
     RAPT_FLOAT epsilon;                                                                                      \
     RAPT_FLOAT out_factor;                                                                                   \
-    RAPT_UINT unused;                                                                                        \
+    RAPT_UINT top;                                                                                           \
     RAPT_VEC4(factor); /* of terms */                                                                        \
     RAPT_UVEC4(stride_x0); /* of batch, heads, n; 0 where all have the same */                               \
     RAPT_UVEC4(stride_x1);                                                                                   \

@@ -57,11 +57,47 @@ bool has(uint flag) { return (p.flags & flag) != 0u; }
 
 uint place(uvec3 at, uvec4 stride) { return at.x * stride.x + at.y * stride.y + at.z * stride.z; }
 
+// The weight of the row's head where it is among the `top` largest of all heads, as RAPT_COMBINE_TOP has it.
+float top_weight(uvec3 at)
+{
+    uint base = pc.base[RAPT_BIND_TERM_WEIGHT - 1] + at.x * p.stride_w0.x + at.z * p.stride_w0.z;
+    float own = weights0[base + at.y * p.stride_w0.y], highest = NEG_INF, sum = 0.0;
+    uint before = 0u;
+    for (uint h = 0u; h < p.heads; h++) {
+        float w = weights0[base + h * p.stride_w0.y];
+        highest = max(highest, w);
+        before += w > own ? 1u : 0u;
+        if (h < at.y)
+            before += w == own ? 1u : 0u;
+    }
+    for (uint h = 0u; h < p.heads; h++) {
+        float w = weights0[base + h * p.stride_w0.y];
+        bool counts = true;
+        if (has(RAPT_COMBINE_TOP_NORMALISED)) {
+            uint rank = 0u;
+            for (uint g = 0u; g < p.heads; g++) {
+                float other = weights0[base + g * p.stride_w0.y];
+                rank += other > w ? 1u : 0u;
+                if (g < h)
+                    rank += other == w ? 1u : 0u;
+            }
+            counts = rank < p.top;
+        }
+        if (counts && w != NEG_INF) // exp(-inf) need not be 0
+            sum += exp(w - highest);
+    }
+    if (before >= p.top || own == NEG_INF)
+        return 0.0;
+    return exp(own - highest) / sum;
+}
+
 // What each term of a row is multiplied by; 0 of those that are not there.
 vec3 row_weights(uvec3 at)
 {
     vec3 w = vec3(has(RAPT_COMBINE_IS_SOFTMAX) ? 0.0 : 1.0);
-    if (has(RAPT_COMBINE_HAS_WEIGHT))
+    if (has(RAPT_COMBINE_IS_TOP))
+        w.x = top_weight(at);
+    else if (has(RAPT_COMBINE_HAS_WEIGHT))
         w.x = weights0[pc.base[RAPT_BIND_TERM_WEIGHT - 1] + place(at, p.stride_w0)];
     if (has(RAPT_COMBINE_HAS_WEIGHT << 1))
         w.y = weights1[pc.base[RAPT_BIND_TERM_WEIGHT] + place(at, p.stride_w1)];
@@ -131,7 +167,13 @@ void main()
         }
         if (has(RAPT_COMBINE_HAS_GATE)) {
             vec4 gate = load_term2(from.z + d, count);
-            y *= (has(RAPT_COMBINE_IS_SILU) ? gate : vec4(1.0)) / (1.0 + exp(-gate));
+            vec4 times = gate;
+            if (!has(RAPT_COMBINE_IS_PRODUCT)) {
+                times = 1.0 / (1.0 + exp(-gate));
+                if (has(RAPT_COMBINE_IS_SILU))
+                    times *= gate;
+            }
+            y *= times;
         }
         store_out4(pc.base[RAPT_BIND_OUT - 1] + place(at, p.stride_out) + d, y, count);
     }

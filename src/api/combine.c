@@ -8,10 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 
-static rapt_status plan_new(rapt_device *device, const rapt_combine_desc *desc, const rapt_verdicts *verdicts, rapt_plan **out,
+static rapt_status plan_new(rapt_device *device, const rapt_caps *caps, const rapt_combine_desc *desc, const rapt_verdicts *verdicts, rapt_plan **out,
                             rapt_error *error)
 {
-    const rapt_allocator *a = &device->runtime->allocator;
+    const rapt_allocator fallback = rapt_allocator_default(), *a = device != NULL ? &device->runtime->allocator : &fallback;
     rapt_combine_problem problem;
     *out = NULL;
     rapt_status status = rapt_combine_problem_make(desc, &problem, error);
@@ -23,7 +23,7 @@ static rapt_status plan_new(rapt_device *device, const rapt_combine_desc *desc, 
     plan->allocator = *a;
     plan->device = device;
     *out = plan;
-    status = rapt_combine_plan_make(plan, &problem, &device->caps, rapt_kernels(), verdicts, error);
+    status = rapt_combine_plan_make(plan, &problem, caps, rapt_kernels(), verdicts, error);
     if (status != RAPT_OK)
         rapt_plan_destroy(out);
     return status;
@@ -34,7 +34,17 @@ rapt_status rapt_combine_plan(rapt_device *device, const rapt_combine_desc *desc
     if (device == NULL || plan == NULL)
         return rapt_fail(error, RAPT_ERROR_INVALID, "%s is NULL", device == NULL ? "device" : "plan");
     const rapt_verdicts verdicts = rapt_device_verdicts(device);
-    return plan_new(device, desc, &verdicts, plan, error);
+    return plan_new(device, &device->caps, desc, &verdicts, plan, error);
+}
+
+rapt_status rapt_combine_plan_for_caps(const rapt_caps *caps, const rapt_combine_desc *desc, rapt_plan **plan, rapt_error *error)
+{
+    if (caps == NULL || plan == NULL)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "%s is NULL", caps == NULL ? "caps" : "plan");
+    if ((unsigned)caps->device_class >= RAPT_CLASS_COUNT) /* rows are judged by it */
+        return rapt_fail(error, RAPT_ERROR_INVALID, "caps.device_class is %d, of %d classes", (int)caps->device_class,
+                         (int)RAPT_CLASS_COUNT);
+    return plan_new(NULL, caps, desc, NULL, plan, error);
 }
 
 rapt_status rapt_combine_bind(rapt_plan *plan, const rapt_combine_args *args, rapt_binding **binding, rapt_error *error)
@@ -200,7 +210,7 @@ rapt_status rapt_probe_combine(rapt_plan *plan, rapt_error *error)
     if (r == NULL)
         return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a probe");
     make_probe(plan, r);
-    rapt_status status = plan_new(device, &r->desc, &verdicts, &small, &why);
+    rapt_status status = plan_new(device, &device->caps, &r->desc, &verdicts, &small, &why);
     if (status == RAPT_OK && (small->pipelines[0].row != plan->pipelines[0].row || small->aligned != plan->aligned))
         status = rapt_fail(&why, RAPT_ERROR_UNSUPPORTED, "the probe of kernel '%s' does not reach its constants",
                            plan->pipelines[0].row->name);

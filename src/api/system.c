@@ -19,6 +19,8 @@ rapt_status rapt_system_step_plan(rapt_device *device, const rapt_system_step *s
         return rapt_route_plan(device, &step->route, plan, error);
     case RAPT_SYSTEM_ROWS:
         return rapt_rows_plan(device, &step->rows, plan, error);
+    case RAPT_SYSTEM_COMBINE:
+        return rapt_combine_plan(device, &step->combine, plan, error);
     case RAPT_SYSTEM_ATTENTION:
         break;
     }
@@ -60,6 +62,18 @@ rapt_status rapt_system_step_bind(rapt_plan *plan, const rapt_system_step *step,
         args.out = slot(buffers, &step->out);
         return rapt_rows_bind(plan, &args, binding, error);
     }
+    if (step->op == RAPT_SYSTEM_COMBINE) {
+        rapt_combine_args args = RAPT_COMBINE_ARGS_INIT;
+        args.out = slot(buffers, &step->out);
+        args.norm_weight = slot(buffers, &step->norm_weight);
+        args.gate = slot(buffers, &step->gate);
+        args.lse = slot(buffers, &step->lse);
+        for (unsigned t = 0; t < RAPT_COMBINE_TERMS; t++) {
+            args.x[t] = slot(buffers, &step->term[t]);
+            args.weight[t] = slot(buffers, &step->term_weight[t]);
+        }
+        return rapt_combine_bind(plan, &args, binding, error);
+    }
     rapt_attention_args args = RAPT_ATTENTION_ARGS_INIT;
     args.q = slot(buffers, &step->q);
     args.k = slot(buffers, &step->k);
@@ -71,7 +85,15 @@ rapt_status rapt_system_step_bind(rapt_plan *plan, const rapt_system_step *step,
     args.gate = slot(buffers, &step->gate);
     args.bias_u = slot(buffers, &step->bias_u);
     args.bias_v = slot(buffers, &step->bias_v);
-    args.key_bias = slot(buffers, &step->key_bias);
     args.block_mask = slot(buffers, &step->block_mask);
+    args.sinks = slot(buffers, &step->sinks);
+    args.alibi = slot(buffers, &step->alibi);
+    args.key_bias = slot(buffers, &step->key_bias);
+    args.segments = slot(buffers, &step->segments);
+    args.bias = slot(buffers, &step->bias);
+    args.relative = slot(buffers, &step->relative);
+    args.decay = slot(buffers, &step->decays);
+    for (unsigned u = 0; u < RAPT_USER_BUFFERS; u++)
+        args.user[u] = slot(buffers, &step->user[u]);
     return rapt_attention_bind(plan, &args, binding, error);
 }

@@ -18,6 +18,29 @@ static int64_t row_at(const rapt_tensor *t, const uint64_t row[3])
     return at;
 }
 
+/* The weight of a row's head among all heads, where it is one of the largest. */
+static double top_weight(const rapt_combine_desc *d, const float *weight, const uint64_t row[3], bool single)
+{
+    const uint64_t heads = d->out.size[1];
+    bool taken[64] = {false}; /* more heads are not checked */
+    double w[64], highest = -INFINITY, sum = 0;
+    for (uint64_t h = 0; h < heads; h++) {
+        w[h] = (double)weight[row_at(&d->weight[0], (const uint64_t[]){row[0], h, row[2]})];
+        highest = fmax(highest, w[h]);
+    }
+    for (uint32_t n = 0; n < d->top; n++) {
+        uint64_t best = heads;
+        for (uint64_t h = 0; h < heads; h++)
+            if (!taken[h] && (best == heads || w[h] > w[best]))
+                best = h;
+        taken[best] = true;
+    }
+    for (uint64_t h = 0; h < heads; h++)
+        if (taken[h] || !d->top_normalise)
+            sum = r(single, sum + r(single, exp(r(single, w[h] - highest))));
+    return taken[row[1]] && w[row[1]] > -INFINITY ? r(single, r(single, exp(r(single, w[row[1]] - highest))) / sum) : 0;
+}
+
 /* f(w_t) of each term; and the log of the sum of exp(w_t). */
 static void weights_of(const rapt_combine_desc *d, const rapt_check_combine_inputs *in, const uint64_t row[3], bool single,
                        double w[RAPT_COMBINE_TERMS], double *lse)
@@ -32,6 +55,8 @@ static void weights_of(const rapt_combine_desc *d, const rapt_check_combine_inpu
             w[t] = r(single, 1 / r(single, 1 + r(single, exp(-w[t]))));
         top = fmax(top, w[t]);
     }
+    if (d->weights == RAPT_COMBINE_TOP)
+        w[0] = top_weight(d, in->weight[0], row, single);
     *lse = -INFINITY;
     if (d->weights != RAPT_COMBINE_SOFTMAX)
         return;
@@ -69,7 +94,7 @@ void rapt_check_combine_row(const rapt_combine_desc *d, const rapt_check_combine
                                                                (int64_t)e]);
         if (d->gate.dtype != RAPT_DTYPE_NONE) {
             const double g = (double)rapt_check_load(in->gate, d->gate.dtype, row_at(&d->gate, row) + (int64_t)e);
-            const double times = (d->gate_kind == RAPT_GATE_SILU ? g : 1) / r(single, 1 + r(single, exp(-g)));
+            const double times = d->gate_kind == RAPT_GATE_PRODUCT ? g : (d->gate_kind == RAPT_GATE_SILU ? g : 1) / r(single, 1 + r(single, exp(-g)));
             out[e] = r(single, out[e] * r(single, times));
         }
         if (single)

@@ -357,7 +357,12 @@ static bool gate(oracle *o, uint64_t each)
 }
 static bool gated_attention(oracle *o)
 {
-    return rows(o, maybe_causal, softmax, 0) && gate(o, 1);
+    return rows(o, maybe_causal, softmax, 0) && gate(o, input(o, "g")->shape[3] == 1 ? input(o, "v")->shape[3] : 1);
+}
+
+static bool gated_alone(oracle *o)
+{
+    return rows(o, NULL, softmax, 0) && gate(o, 1);
 }
 
 /* Quantizable Transformers, section 4: clip((zeta - gamma) softmax(s) + gamma, 0, 1), or a gate. */
@@ -604,6 +609,8 @@ static const oracle_entry oracles[] = {
     {"GLA (Gated Linear Attention)", gla},
     {"DeltaNet (parallel)", delta_net},
     {"Gated Attention (post-SDPA sigmoid gate)", gated_attention},
+    {"iFormer (mobile modulation attention)", gated_alone},
+    {"Skim-Attention", plain},
     {"Clipped softmax / gated attention (Quantizable Transformers)", quantizable},
     {"FLARE", flare},
     {"Faster Neighborhood Attention (FNA / NATTEN)", natten},
@@ -613,7 +620,7 @@ static const oracle_entry oracles[] = {
 };
 
 static const oracle_family here = {oracles, sizeof oracles / sizeof *oracles};
-static const oracle_family *const families[] = {&here, &rapt_oracles_routed, &rapt_oracles_gathered};
+static const oracle_family *const families[] = {&here, &rapt_oracles_routed, &rapt_oracles_gathered, &rapt_oracles_mixture};
 
 static const oracle_entry *entry_of(const char *name)
 {

@@ -27,7 +27,7 @@ static uint32_t numbers(const char *text, uint64_t *out, uint32_t capacity)
 
 static bool fill(rapt_check_array *a, const char *about, const char *value, rapt_dtype dtype, rapt_random *random)
 {
-    static const char single[] = "float32", share[] = "float32 in (0, 1)";
+    static const char single[] = "float32", below[] = "int32 below ", share[] = "float32 in (0, 1)";
     const bool is_share = strncmp(about, share, sizeof share - 1) == 0;
     uint64_t list[16];
     const uint32_t count = numbers(value, list, 16);
@@ -44,6 +44,16 @@ static bool fill(rapt_check_array *a, const char *about, const char *value, rapt
     if (count == 0 || count > 4)
         return false;
     a->rank = count;
+    if (strncmp(about, below, sizeof below - 1) == 0) {
+        const uint64_t end = strtoull(about + sizeof below - 1, NULL, 10);
+        a->dtype = RAPT_I32;
+        for (uint32_t n = 0; n < count; n++)
+            a->count *= a->shape[n] = list[n];
+        a->bounds = a->count < (1u << 24) ? malloc((size_t)(a->count + 1) * sizeof *a->bounds) : NULL;
+        for (uint64_t n = 0; n < a->count && a->bounds; n++)
+            a->bounds[n] = (int32_t)rapt_random_below(random, end);
+        return end > 0 && a->bounds;
+    }
     a->dtype = strncmp(about, single, sizeof single - 1) == 0 ? RAPT_F32 : dtype;
     for (uint32_t n = 0; n < count; n++) {
         a->shape[n] = list[n];
@@ -87,6 +97,8 @@ bool rapt_check_system_make(const rapt_system_info *info, const char *check, rap
             return false;
         *value++ = 0;
         if (parameters) {
+            for (char *at = value; (at = strchr(at, '~')) != NULL;)
+                *at = ' ';
             out->settings[out->setting_count++] = (rapt_system_setting){word, value};
         } else {
             rapt_check_array *a = &out->inputs[out->input_count++];

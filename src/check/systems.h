@@ -4,14 +4,15 @@
  *     q=1,4,30,16 k=1,2,30,16 v=1,2,30,16 cu_seqlens=0,7,7,16,21 | last=9
  *
  * The numbers are shapes; of inputs named cu_.. they are the entries. An input that the table calls "float32" is that whatever
- * the problem's type, and "float32 in (0, 1)" lies there. */
+ * the problem's type, and "float32 in (0, 1)" lies there; "int32 below N" has entries from 0 to N - 1. In parameters ~ stands for a
+ * space. */
 #ifndef RAPT_CHECK_SYSTEMS_H
 #define RAPT_CHECK_SYSTEMS_H
 
 #include <rapt/system.h>
 #include <stdbool.h>
 
-#define RAPT_CHECK_FIELDS 6
+#define RAPT_CHECK_FIELDS 10
 
 typedef struct rapt_check_array {
     char name[24];
@@ -19,7 +20,7 @@ typedef struct rapt_check_array {
     uint32_t rank;
     uint64_t shape[4], count;
     double *data; /* of stored values: exact in the problem's type; NULL for bounds */
-    int32_t *bounds;
+    int32_t *bounds; /* of int32; the sizes are in shape all the same */
 } rapt_check_array;
 
 typedef struct rapt_check_system {
@@ -28,7 +29,7 @@ typedef struct rapt_check_system {
     uint32_t input_count, setting_count;
     rapt_check_array inputs[RAPT_CHECK_FIELDS];
     rapt_system_setting settings[RAPT_CHECK_FIELDS];
-    char text[256]; /* that the settings point into */
+    char text[600]; /* that the settings point into */
 } rapt_check_system;
 
 /* Parses a check and fills the inputs with normally distributed numbers, rounded to the type. False: not of

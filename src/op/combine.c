@@ -47,6 +47,19 @@ static bool is_there(const rapt_tensor *t)
     return t->dtype != RAPT_DTYPE_NONE;
 }
 
+static rapt_status check_top(const rapt_combine_desc *d, rapt_combine_problem *p, const uint64_t *shape, rapt_error *error)
+{
+    if (p->terms != 1 || !is_there(&d->weight[0]) || d->weight[0].size[1] != shape[1])
+        return rapt_fail(error, RAPT_ERROR_INVALID, "the top heads are of one term, whose weight has %llu heads",
+                         (unsigned long long)shape[1]);
+    if (d->top == 0 || d->top > shape[1] || d->top_normalise > 1)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "top is %u, must be 1 to %llu, and top_normalise 0 or 1", d->top,
+                         (unsigned long long)shape[1]);
+    p->top = d->top;
+    p->top_normalise = d->top_normalise != 0;
+    return RAPT_OK;
+}
+
 static rapt_status take_terms(const rapt_combine_desc *d, rapt_combine_problem *p, const uint64_t *shape, rapt_error *error)
 {
     static const char *const names[] = {"x[0]", "x[1]", "x[2]", "weight[0]", "weight[1]", "weight[2]"};
@@ -72,7 +85,7 @@ static rapt_status take_terms(const rapt_combine_desc *d, rapt_combine_problem *
     }
     if (p->terms == 0)
         return rapt_fail(error, RAPT_ERROR_INVALID, "there is no term: x[0] is missing");
-    return RAPT_OK;
+    return p->weights == RAPT_COMBINE_TOP ? check_top(d, p, shape, error) : RAPT_OK;
 }
 
 /* Norm, gate and log-sum-exp. */
@@ -100,7 +113,7 @@ static rapt_status take_finish(const rapt_combine_desc *d, rapt_combine_problem 
             return rapt_fail(error, RAPT_ERROR_INVALID, "a gate goes with at most two terms");
         if ((unsigned)d->gate_kind >= RAPT_GATE_KIND_COUNT)
             return rapt_fail(error, RAPT_ERROR_INVALID, "gate_kind is %u, of %u", (unsigned)d->gate_kind, RAPT_GATE_KIND_COUNT);
-        p->silu = d->gate_kind == RAPT_GATE_SILU;
+        p->gate_kind = d->gate_kind;
         status = take(&d->gate, "gate", p->dtype, shape, 4, false, &p->tensor[RAPT_C_X2], error);
     }
     p->lse = is_there(&d->lse);

@@ -23,7 +23,8 @@ typedef struct rapt_combine_problem {
     uint64_t batch, heads, n, d;
     rapt_combine_tensor tensor[RAPT_C_COUNT];
     uint32_t terms, weights; /* rapt_combine_weights */
-    bool norm, gate, silu, lse, empty;
+    uint32_t gate_kind, top; /* rapt_gate_kind; of RAPT_COMBINE_TOP */
+    bool norm, gate, lse, top_normalise, empty;
     float factor[RAPT_COMBINE_TERMS], out_factor, epsilon, slice_ms;
     uint64_t flops, bytes_read, bytes_written;
 } rapt_combine_problem;

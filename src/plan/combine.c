@@ -24,14 +24,18 @@ static int role_tensor(const rapt_combine_problem *p, rapt_role role)
     return role == (p->lse ? RAPT_ROLE_LSE : RAPT_ROLE_NORM_WEIGHT) ? RAPT_C_NORM : -1;
 }
 
-static rapt_window window_of(const rapt_combine_tensor *t, const box *b)
+/* What a box needs of a tensor; of weights that choose among heads, those of all heads. */
+static rapt_window window_of(const rapt_combine_problem *p, unsigned tensor, const box *b)
 {
+    const rapt_combine_tensor *t = &p->tensor[tensor];
+    const bool all_heads = tensor == RAPT_C_W0 && p->weights == RAPT_COMBINE_TOP;
     uint64_t first = 0, last = t->inner;
     if (t->bytes == 0)
         return (rapt_window){0, 0};
     for (unsigned axis = 0; axis < 3; axis++) {
-        first += b->lo[axis] * t->stride[axis];
-        last += (b->hi[axis] - 1) * t->stride[axis];
+        const bool whole = all_heads && axis == 1;
+        first += (whole ? 0 : b->lo[axis]) * t->stride[axis];
+        last += ((whole ? p->heads : b->hi[axis]) - 1) * t->stride[axis];
     }
     return (rapt_window){first * t->element, (last - first) * t->element};
 }
@@ -60,7 +64,7 @@ static rapt_status add_step(rapt_plan *plan, const box *b, rapt_error *error)
             step->windows[i].first = UINT64_MAX;
             continue;
         }
-        step->windows[i] = window_of(&p->tensor[tensor], b);
+        step->windows[i] = window_of(p, (unsigned)tensor, b);
         if (step->windows[i].bytes > 0)
             step->push[row->operands[i].binding - 1] = (uint32_t)(0 - step->windows[i].first / p->tensor[tensor].element);
     }
@@ -74,7 +78,7 @@ static rapt_status add_box(rapt_plan *plan, const box *b, uint64_t most_rows, ra
     const uint64_t limit = rapt_window_limit(&plan->caps, RAPT_OPERAND_STORAGE);
     uint64_t bytes = 0;
     for (unsigned t = 0; t < RAPT_C_COUNT; t++)
-        bytes = RAPT_MAX(bytes, window_of(&p->tensor[t], b).bytes);
+        bytes = RAPT_MAX(bytes, window_of(p, t, b).bytes);
     if (bytes <= limit && rows_of(b) <= most_rows)
         return add_step(plan, b, error);
     unsigned axis = 0;
@@ -100,10 +104,14 @@ static void fill_params(rapt_plan *plan)
         .flags = (p->weights == RAPT_COMBINE_SIGMOID ? RAPT_COMBINE_IS_SIGMOID : 0) |
                  (p->weights == RAPT_COMBINE_SOFTMAX ? RAPT_COMBINE_IS_SOFTMAX : 0) | (p->norm ? RAPT_COMBINE_HAS_NORM : 0) |
                  (p->norm && p->tensor[RAPT_C_NORM].present ? RAPT_COMBINE_HAS_NORM_WEIGHT : 0) |
-                 (p->gate ? RAPT_COMBINE_HAS_GATE : 0) | (p->silu ? RAPT_COMBINE_IS_SILU : 0) | (p->lse ? RAPT_COMBINE_HAS_LSE : 0),
+                 (p->gate ? RAPT_COMBINE_HAS_GATE : 0) | (p->gate && p->gate_kind == RAPT_GATE_SILU ? RAPT_COMBINE_IS_SILU : 0) |
+                 (p->gate && p->gate_kind == RAPT_GATE_PRODUCT ? RAPT_COMBINE_IS_PRODUCT : 0) |
+                 (p->weights == RAPT_COMBINE_TOP ? RAPT_COMBINE_IS_TOP : 0) | (p->top_normalise ? RAPT_COMBINE_TOP_NORMALISED : 0) |
+                 (p->lse ? RAPT_COMBINE_HAS_LSE : 0),
         .terms = p->terms,
         .epsilon = p->epsilon,
         .out_factor = p->out_factor,
+        .top = p->top,
     };
     uint32_t *const strides[RAPT_C_COUNT] = {params.stride_x0, params.stride_x1, params.stride_x2,   params.stride_w0,
                                              params.stride_w1, params.stride_w2, params.stride_norm, params.stride_out};
@@ -222,12 +230,13 @@ uint32_t rapt_combine_role_element(const rapt_plan *plan, rapt_role role)
 
 void rapt_combine_explain_problem(const rapt_plan *plan, rapt_text *t)
 {
-    static const char *const weights[] = {"plain", "sigmoid", "softmax"};
+    static const char *const weights[] = {"plain", "sigmoid", "softmax", "top"};
+    static const char *const gates[] = {", sigmoid gate", ", SiLU gate", ", product"};
     const rapt_combine_problem *p = &plan->combine;
     rapt_text_add(t, "combine %s, %u term%s with %s weights, batch %llu, heads %llu, n %llu, d %llu%s%s%s%s\n",
                   rapt_dtype_name(p->dtype), p->terms, p->terms == 1 ? "" : "s", weights[p->weights], (unsigned long long)p->batch,
                   (unsigned long long)p->heads, (unsigned long long)p->n, (unsigned long long)p->d, p->norm ? ", norm" : "",
-                  p->gate ? (p->silu ? ", SiLU gate" : ", sigmoid gate") : "", p->lse ? ", lse" : "",
+                  p->gate ? gates[p->gate_kind] : "", p->lse ? ", lse" : "",
                   plan->aligned ? "" : ", unaligned");
 }
 
@@ -236,8 +245,8 @@ void rapt_combine_explain_problem_json(const rapt_plan *plan, rapt_text *t)
     const rapt_combine_problem *p = &plan->combine;
     rapt_text_add(t,
                   "{\"op\":\"combine\",\"dtype\":\"%s\",\"terms\":%u,\"weights\":%u,\"batch\":%llu,\"heads\":%llu,\"n\":%llu,\"d\":%llu,"
-                  "\"norm\":%s,\"gate\":%s,\"silu\":%s,\"lse\":%s,\"aligned\":%s}",
+                  "\"norm\":%s,\"gate\":%s,\"gate_kind\":%u,\"top\":%u,\"lse\":%s,\"aligned\":%s}",
                   rapt_dtype_name(p->dtype), p->terms, p->weights, (unsigned long long)p->batch, (unsigned long long)p->heads,
                   (unsigned long long)p->n, (unsigned long long)p->d, p->norm ? "true" : "false", p->gate ? "true" : "false",
-                  p->silu ? "true" : "false", p->lse ? "true" : "false", plan->aligned ? "true" : "false");
+                  p->gate_kind, p->top, p->lse ? "true" : "false", plan->aligned ? "true" : "false");
 }

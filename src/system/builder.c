@@ -126,6 +126,22 @@ bool rapt_system_in(rapt_system_builder *b, const char *name, uint32_t rank, rap
                       &view->at);
 }
 
+/* Whether an input has the sizes that are wanted: 0 for an axis of any size. */
+static bool sizes_are(rapt_system_builder *b, const rapt_system_field *f, const rapt_tensor *t, const uint64_t *want)
+{
+    for (uint32_t axis = 0; axis < t->rank; axis++)
+        if (want[axis] != 0 && t->size[axis] != want[axis])
+            return rapt_system_refuse(b, "input '%s' has %llu entries along axis %u; %llu are needed: %s", f->name,
+                                      (unsigned long long)t->size[axis], axis, (unsigned long long)want[axis], f->shape);
+    return true;
+}
+
+bool rapt_system_in_sized(rapt_system_builder *b, const char *name, uint32_t rank, const uint64_t *want, rapt_system_view *view)
+{
+    return rapt_system_in(b, name, rank, view) &&
+           sizes_are(b, field(b->info->inputs, b->info->input_count, name), &view->tensor, want);
+}
+
 bool rapt_system_in_f32(rapt_system_builder *b, const char *name, uint32_t rank, const uint64_t *want,
                         rapt_system_view *view)
 {
@@ -137,12 +153,27 @@ bool rapt_system_in_f32(rapt_system_builder *b, const char *name, uint32_t rank,
     if (t->dtype != RAPT_F32 || t->rank != rank)
         return rapt_system_refuse(b, "input '%s' is %s with %u axes; f32 with %u is needed: %s", name,
                                   rapt_dtype_name(t->dtype), t->rank, rank, f->shape);
-    for (uint32_t axis = 0; axis < rank; axis++)
-        if (t->size[axis] != want[axis])
-            return rapt_system_refuse(b, "input '%s' has %llu entries along axis %u; %llu are needed: %s", name,
-                                      (unsigned long long)t->size[axis], axis, (unsigned long long)want[axis], f->shape);
+    if (!sizes_are(b, f, t, want))
+        return false;
     view->tensor = *t;
     return add_tensor(b, &(rapt_system_tensor){.name = f->name, .role = RAPT_SYSTEM_IN, .tensor = *t}, &view->at);
+}
+
+bool rapt_system_in_i32(rapt_system_builder *b, const char *name, uint32_t rank, const uint64_t *want, rapt_system_view *view)
+{
+    const rapt_system_input *in;
+    const rapt_system_field *f = field(b->info->inputs, b->info->input_count, name);
+    if (!find_input(b, name, &in))
+        return false;
+    const rapt_tensor *t = &in->tensor;
+    if (t->dtype != RAPT_I32 || t->rank != rank)
+        return rapt_system_refuse(b, "input '%s' is %s with %u axes; int32 with %u is needed: %s", name,
+                                  rapt_dtype_name(t->dtype), t->rank, rank, f->shape);
+    if (!sizes_are(b, f, t, want))
+        return false;
+    view->tensor = *t;
+    return add_tensor(b, &(rapt_system_tensor){.name = f->name, .role = RAPT_SYSTEM_IN, .tensor = *t, .bounds = UINT64_MAX},
+                      &view->at);
 }
 
 bool rapt_system_given(const rapt_system_builder *b, const char *name)
@@ -213,6 +244,14 @@ rapt_system_view rapt_system_part(rapt_system_view view, unsigned axis, uint64_t
         view.at.offset += first * (uint64_t)view.tensor.stride[axis] * rapt_dtype_size(view.tensor.dtype);
         set_align(&view);
     }
+    return view;
+}
+
+rapt_system_view rapt_system_every(rapt_system_view view, unsigned axis, uint64_t first, uint64_t step)
+{
+    const uint64_t size = view.tensor.size[axis];
+    view = rapt_system_part(view, axis, first, size > first ? (size - first + step - 1) / step : 0);
+    view.tensor.stride[axis] *= (int64_t)step;
     return view;
 }
 
@@ -359,6 +398,34 @@ bool rapt_system_number(rapt_system_builder *b, const char *name, float *out)
     return text[0] ? number(b, name, text, out) : missing(b, name);
 }
 
+bool rapt_system_numbers(rapt_system_builder *b, const char *name, float *out, uint32_t capacity, uint32_t *count)
+{
+    const char *text = setting(b, name);
+    char one[64];
+    *count = 0;
+    if (!text)
+        return true;
+    if (text[0] == 0)
+        return missing(b, name);
+    for (const char *at = text;; at++) {
+        const size_t length = strcspn(at, ",");
+        if (*count == capacity || length >= sizeof one)
+            return rapt_system_refuse(b, "parameter '%s' is '%.40s'; a comma list of at most %u numbers is needed", name, text, capacity);
+        memcpy(one, at, length);
+        one[length] = 0;
+        if (!number(b, name, one, &out[(*count)++]))
+            return false;
+        at += length;
+        if (*at == 0)
+            return true;
+    }
+}
+
+const char *rapt_system_text(rapt_system_builder *b, const char *name)
+{
+    return setting(b, name);
+}
+
 bool rapt_system_common(rapt_system_builder *b, rapt_attention_desc *d)
 {
     const char *scale = setting(b, "scale"), *cap = setting(b, "soft_cap");
@@ -396,10 +463,12 @@ static rapt_system_step *new_step(rapt_system_builder *b, const char *what)
     }
     rapt_system_step *s = &r->steps[r->step_count++];
     *s = (rapt_system_step){.what = what};
-    rapt_system_operand *const operands[] = {&s->q,      &s->k,      &s->v,          &s->out,   &s->lse,
-                                             &s->cu_seqlens_q, &s->cu_seqlens_k, &s->gate,  &s->bias_u,
-                                             &s->bias_v, &s->key_bias, &s->block_mask, &s->decay,  &s->beta,  &s->state_in,
-                                             &s->state_out, &s->summary, &s->scores, &s->mask, &s->list, &s->x, &s->weight};
+    rapt_system_operand *const operands[] = {
+        &s->q,      &s->k,      &s->v,          &s->out,   &s->lse,       &s->cu_seqlens_q, &s->cu_seqlens_k, &s->gate,
+        &s->bias_u, &s->bias_v, &s->block_mask, &s->sinks, &s->alibi,     &s->key_bias,     &s->segments,     &s->bias,
+        &s->relative, &s->decays, &s->user[0], &s->user[1], &s->user[2], &s->user[3], &s->decay,  &s->beta,  &s->state_in,
+        &s->state_out, &s->summary, &s->scores, &s->mask, &s->list, &s->x, &s->weight, &s->term[0], &s->term[1], &s->term[2], &s->term_weight[0],
+        &s->term_weight[1], &s->term_weight[2], &s->norm_weight};
     for (size_t n = 0; n < RAPT_COUNT(operands); n++)
         operands[n]->tensor = -1;
     return s;
@@ -465,6 +534,28 @@ rapt_system_step *rapt_system_rows_step_add(rapt_system_builder *b, const char *
     s->x = x.at;
     s->list = list.at;
     s->out = out.at;
+    return s;
+}
+
+rapt_system_step *rapt_system_combine_step_add(rapt_system_builder *b, const char *what, rapt_system_view out,
+                                               const rapt_system_term *terms, uint32_t count)
+{
+    rapt_system_step *s = new_step(b, what);
+    if (s == NULL)
+        return NULL;
+    s->op = RAPT_SYSTEM_COMBINE;
+    s->combine = (rapt_combine_desc)RAPT_COMBINE_DESC_INIT;
+    s->combine.out = out.tensor;
+    s->out = out.at;
+    for (uint32_t t = 0; t < count; t++) {
+        s->combine.x[t] = terms[t].x.tensor;
+        s->combine.factor[t] = terms[t].factor;
+        s->term[t] = terms[t].x.at;
+        if (terms[t].weight != NULL) {
+            s->combine.weight[t] = terms[t].weight->tensor;
+            s->term_weight[t] = terms[t].weight->at;
+        }
+    }
     return s;
 }
 

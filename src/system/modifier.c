@@ -1,18 +1,6 @@
 /* Systems that change the scores, the weights or the output of dense attention. */
 #include "system/system.h"
 
-/* An input of rank 4 whose sizes are given; 0 for an axis of any size. */
-static bool take(rapt_system_builder *b, const char *name, uint32_t rank, const uint64_t *want, rapt_system_view *view)
-{
-    if (!rapt_system_in(b, name, rank, view))
-        return false;
-    for (uint32_t axis = 0; axis < rank; axis++)
-        if (want[axis] != 0 && view->tensor.size[axis] != want[axis])
-            return rapt_system_refuse(b, "input '%s' has %llu entries along axis %u; %llu are needed", name,
-                                      (unsigned long long)view->tensor.size[axis], axis, (unsigned long long)want[axis]);
-    return true;
-}
-
 /* Signed weights: Cog Attention. */
 bool rapt_system_signed(rapt_system_builder *b)
 {
@@ -33,8 +21,8 @@ bool rapt_system_low_rank(rapt_system_builder *b)
     if (!rapt_system_qkv_take(b, &t) || !rapt_system_common(b, &d))
         return false;
     const uint64_t *q = t.q.tensor.size, *k = t.k.tensor.size;
-    if (!take(b, "u", 4, (const uint64_t[]){q[0], q[1], q[2], 0}, &u) ||
-        !take(b, "w", 4, (const uint64_t[]){q[0], q[1], k[2], u.tensor.size[3]}, &w))
+    if (!rapt_system_in_sized(b, "u", 4, (const uint64_t[]){q[0], q[1], q[2], 0}, &u) ||
+        !rapt_system_in_sized(b, "w", 4, (const uint64_t[]){q[0], q[1], k[2], u.tensor.size[3]}, &w))
         return false;
     if (q[1] != k[1])
         return rapt_system_refuse(b, "%llu query heads and %llu kv heads: w has a head for each, so they must be as many",
@@ -62,14 +50,24 @@ static bool gated(rapt_system_builder *b, const rapt_system_qkv *t, const rapt_a
     return s != NULL;
 }
 
-/* A sigmoid gate for each element of the output. */
+/* A sigmoid gate for each element of the output, or for each head and query. */
 bool rapt_system_gated(rapt_system_builder *b)
 {
     rapt_system_qkv t;
     rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT;
     rapt_system_view g;
-    return rapt_system_qkv_take(b, &t) && rapt_system_common(b, &d) && take(b, "g", 4, t.out.tensor.size, &g) &&
-           gated(b, &t, &d, &g);
+    if (!rapt_system_qkv_take(b, &t) || !rapt_system_common(b, &d) || !rapt_system_in(b, "g", 4, &g))
+        return false;
+    uint64_t *each = &g.tensor.size[3];
+    if (*each == 1) { /* one for a head and query */
+        *each = t.out.tensor.size[3];
+        g.tensor.stride[3] = 0;
+    }
+    for (unsigned axis = 0; axis < 4; axis++)
+        if (g.tensor.size[axis] != t.out.tensor.size[axis])
+            return rapt_system_refuse(b, "input 'g' has %llu entries along axis %u; %llu are needed", (unsigned long long)g.tensor.size[axis],
+                                      axis, (unsigned long long)t.out.tensor.size[axis]);
+    return gated(b, &t, &d, &g);
 }
 
 /* Quantizable Transformers: clipped weights, or a sigmoid gate for each head and query. */
@@ -84,7 +82,7 @@ bool rapt_system_quantizable(rapt_system_builder *b)
         return false;
     if (by_gate) {
         d.link_gamma = d.link_zeta = 0;
-        if (!take(b, "g", 3, t.out.tensor.size, &g))
+        if (!rapt_system_in_sized(b, "g", 3, t.out.tensor.size, &g))
             return false;
         g.tensor.rank = 4; /* the same for all of a row */
         g.tensor.size[3] = t.out.tensor.size[3];

@@ -40,6 +40,12 @@ bool rapt_system_in(rapt_system_builder *b, const char *name, uint32_t rank, rap
 /* A float32 input of this name and rank, whatever type the others have; want: its sizes. */
 bool rapt_system_in_f32(rapt_system_builder *b, const char *name, uint32_t rank, const uint64_t *want,
                         rapt_system_view *view);
+/* The same of int32; its entries may be anything. */
+bool rapt_system_in_i32(rapt_system_builder *b, const char *name, uint32_t rank, const uint64_t *want,
+                        rapt_system_view *view);
+/* As rapt_system_in, of these sizes. Here and above, 0 stands for an axis of any size. */
+bool rapt_system_in_sized(rapt_system_builder *b, const char *name, uint32_t rank, const uint64_t *want,
+                          rapt_system_view *view);
 /* Whether an input is there: those that may be absent. */
 bool rapt_system_given(const rapt_system_builder *b, const char *name);
 /* The int32 input of this name, whose entries rise from 0 to `end`; its number of entries. */
@@ -53,6 +59,8 @@ bool rapt_system_wants(const rapt_system_builder *b, const char *name);
 
 /* `count` entries of an axis, from `first` on. */
 rapt_system_view rapt_system_part(rapt_system_view view, unsigned axis, uint64_t first, uint64_t count);
+/* Every step-th entry of an axis, from `first` on. */
+rapt_system_view rapt_system_every(rapt_system_view view, unsigned axis, uint64_t first, uint64_t step);
 /* Rank 4 from other axes: axis n of the result is axes[n] of the view, or -1: a new one of size 1. */
 rapt_system_view rapt_system_axes(rapt_system_view view, const int axes[4]);
 
@@ -65,6 +73,9 @@ bool rapt_system_sizes(rapt_system_builder *b, const char *name, int64_t high, u
                        uint32_t *count); /* 1 to `high` each */
 
 bool rapt_system_number(rapt_system_builder *b, const char *name, float *out);
+bool rapt_system_numbers(rapt_system_builder *b, const char *name, float *out, uint32_t capacity, uint32_t *count);
+/* As it stands; "" where it must be given and is not. */
+const char *rapt_system_text(rapt_system_builder *b, const char *name);
 
 /* Parameters that many systems share, into a descriptor: causal (0 or 1), scale ("1/sqrt(d)" or a number),
  * key_splits. */
@@ -79,6 +90,15 @@ rapt_system_step *rapt_system_linear_step_add(rapt_system_builder *b, const char
 rapt_system_step *rapt_system_route_step_add(rapt_system_builder *b, const char *what, const rapt_route_desc *base);
 rapt_system_step *rapt_system_rows_step_add(rapt_system_builder *b, const char *what, rapt_rows_kind kind, rapt_system_view x,
                                             rapt_system_view list, rapt_system_view out);
+/* A sum of up to RAPT_COMBINE_TERMS tensors of rank 4, each times a number, and times the numbers of `weight` (rank 3) where it is
+ * not NULL. */
+typedef struct rapt_system_term {
+    rapt_system_view x;
+    float factor;
+    const rapt_system_view *weight;
+} rapt_system_term;
+rapt_system_step *rapt_system_combine_step_add(rapt_system_builder *b, const char *what, rapt_system_view out,
+                                               const rapt_system_term *terms, uint32_t count);
 /* q, k and v of rank 4, out and, if wanted, lse: what most systems have. Checks the shapes against each
  * other. */
 typedef struct rapt_system_qkv {
@@ -120,5 +140,20 @@ bool rapt_system_expert_choice(rapt_system_builder *b);
 bool rapt_system_clusters(rapt_system_builder *b);
 bool rapt_system_layers(rapt_system_builder *b);
 bool rapt_system_layers_by_head(rapt_system_builder *b);
+bool rapt_system_spans(rapt_system_builder *b);
+bool rapt_system_rotary_window(rapt_system_builder *b);
+bool rapt_system_rotary_passes(rapt_system_builder *b);
+bool rapt_system_longformer(rapt_system_builder *b);
+bool rapt_system_differential(rapt_system_builder *b);
+bool rapt_system_moh(rapt_system_builder *b);
+bool rapt_system_expert_heads(rapt_system_builder *b);
+bool rapt_system_soft_experts(rapt_system_builder *b);
+bool rapt_system_two_sources(rapt_system_builder *b);
+bool rapt_system_cached_part(rapt_system_builder *b);
+bool rapt_system_towards_identity(rapt_system_builder *b);
+bool rapt_system_directions(rapt_system_builder *b);
+bool rapt_system_embedded_heads(rapt_system_builder *b);
+bool rapt_system_forward_cross(rapt_system_builder *b);
+bool rapt_system_slices(rapt_system_builder *b);
 
 #endif

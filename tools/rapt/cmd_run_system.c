@@ -137,7 +137,8 @@ static bool check_bounds(const run *r, rapt_error *error)
     for (uint32_t t = 0; t < r->recipe->tensor_count; t++) {
         const rapt_system_tensor *tensor = &r->recipe->tensors[t];
         const tensor_file *f = file_of(r, tensor->name);
-        if (tensor->role != RAPT_SYSTEM_IN || tensor->tensor.dtype != RAPT_I32 || !f)
+        if (tensor->role != RAPT_SYSTEM_IN || tensor->tensor.dtype != RAPT_I32 || !f ||
+            tensor->bounds == UINT64_MAX)
             continue;
         const int32_t *at = f->data;
         for (uint64_t n = 0; n < f->count; n++)

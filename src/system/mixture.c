@@ -1,0 +1,405 @@
+/* Systems that put several attentions together: differences, mixtures of experts and of heads, sources with scales of their own.
+ * What is multiplied and added stands in rapt/combine.h. */
+#include "system/system.h"
+
+static bool between(rapt_system_builder *b, const char *name, const uint64_t shape[4], rapt_system_view *view)
+{
+    return rapt_system_new(b, RAPT_SYSTEM_BETWEEN, name, b->dtype, 4, shape, view);
+}
+
+/* Rank 3 from other axes; -1: a new one of size 1. What weights of rows are read by. */
+static rapt_system_view weights_of(rapt_system_view view, int batch, int heads, int n)
+{
+    rapt_system_view out = rapt_system_axes(view, (const int[]){batch, heads, n, -1});
+    out.tensor.rank = 3;
+    return out;
+}
+
+/* k and v that belong together, and to q. */
+static bool take_pair(rapt_system_builder *b, const char *k_name, const char *v_name, const rapt_system_view *q, rapt_system_view *k,
+                      rapt_system_view *v)
+{
+    const uint64_t *a = q->tensor.size;
+    return rapt_system_in_sized(b, k_name, 4, (const uint64_t[]){a[0], 0, 0, a[3]}, k) &&
+           rapt_system_in_sized(b, v_name, 4, (const uint64_t[]){a[0], k->tensor.size[1], k->tensor.size[2], 0}, v);
+}
+
+/* Differential attention: two maps subtracted, then a norm for each head. */
+bool rapt_system_differential(rapt_system_builder *b)
+{
+    rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT;
+    rapt_system_view q, k, v, lambda, norm, part[2], out;
+    float lambda_init = 0, epsilon = 0;
+    if (!rapt_system_in(b, "q", 4, &q) || !rapt_system_in_sized(b, "k", 4, (const uint64_t[]){q.tensor.size[0], 0, 0, q.tensor.size[3]}, &k) ||
+        !rapt_system_in_sized(b, "v", 4, (const uint64_t[]){q.tensor.size[0], 0, k.tensor.size[2], 0}, &v) ||
+        !rapt_system_common(b, &d) || !rapt_system_number(b, "lambda_init", &lambda_init) || !rapt_system_number(b, "eps", &epsilon))
+        return false;
+    const uint64_t heads = q.tensor.size[1] / 2, kv_heads = v.tensor.size[1];
+    if (q.tensor.size[1] % 2 != 0 || heads == 0 || k.tensor.size[1] != 2 * kv_heads || kv_heads == 0 || heads % kv_heads != 0)
+        return rapt_system_refuse(b, "%llu heads of q, %llu of k and %llu of v: q and k have two for each head, and v's heads divide these",
+                                  (unsigned long long)q.tensor.size[1], (unsigned long long)k.tensor.size[1],
+                                  (unsigned long long)kv_heads);
+    const uint64_t shape[4] = {q.tensor.size[0], heads, q.tensor.size[2], v.tensor.size[3]};
+    const bool weighed = rapt_system_given(b, "norm");
+    if (!rapt_system_in_f32(b, "lambda", 1, &heads, &lambda) || (weighed && !rapt_system_in_f32(b, "norm", 1, &shape[3], &norm)) ||
+        !between(b, "first", shape, &part[0]) || !between(b, "second", shape, &part[1]) ||
+        !rapt_system_new(b, RAPT_SYSTEM_OUT, "out", b->dtype, 4, shape, &out))
+        return false;
+    for (uint64_t n = 0; n < 2; n++)
+        if (!rapt_system_step_add(b, n ? "the second map" : "the first map", &d, rapt_system_every(q, 1, n, 2),
+                                  rapt_system_every(k, 1, n, 2), v, part[n], NULL))
+            return false;
+    const rapt_system_view by_head = weights_of(lambda, -1, 0, -1);
+    const rapt_system_term terms[] = {{part[0], 1, NULL}, {part[1], -1, &by_head}};
+    rapt_system_step *s = rapt_system_combine_step_add(b, "their difference, normed", out, terms, 2);
+    if (s == NULL)
+        return false;
+    s->combine.norm = 1;
+    s->combine.norm_epsilon = epsilon;
+    s->combine.out_factor = 1 - lambda_init;
+    if (weighed) {
+        s->combine.norm_weight = norm.tensor;
+        s->combine.norm_weight.rank = 2; /* one line for all heads */
+        s->combine.norm_weight.size[0] = 1;
+        s->combine.norm_weight.size[1] = shape[3];
+        s->combine.norm_weight.stride[1] = norm.tensor.stride[0];
+        s->combine.norm_weight.stride[0] = 0;
+        s->norm_weight = norm.at;
+    }
+    return true;
+}
+
+/* ---- routed heads ---- */
+
+/* Heads weighed by a router: `top` of them, the others times 0. */
+static bool add_top(rapt_system_builder *b, const char *what, rapt_system_view out, rapt_system_view x, rapt_system_view weight,
+                    uint32_t top, bool normalise)
+{
+    const rapt_system_term term = {x, 1, &weight};
+    rapt_system_step *s = rapt_system_combine_step_add(b, what, out, &term, 1);
+    if (s == NULL)
+        return false;
+    s->combine.weights = RAPT_COMBINE_TOP;
+    s->combine.top = top;
+    s->combine.top_normalise = normalise;
+    return true;
+}
+
+/* y times the first, or the second, of softmax(both). */
+static bool add_share(rapt_system_builder *b, const char *what, rapt_system_view out, rapt_system_view y, rapt_system_view shares,
+                      uint64_t which)
+{
+    const rapt_system_view first = weights_of(rapt_system_part(shares, 2, 0, 1), 0, 2, 1),
+                           second = weights_of(rapt_system_part(shares, 2, 1, 1), 0, 2, 1);
+    const rapt_system_term terms[] = {{y, which == 0, &first}, {y, which == 1, &second}};
+    rapt_system_step *s = rapt_system_combine_step_add(b, what, out, terms, 2);
+    if (s != NULL)
+        s->combine.weights = RAPT_COMBINE_SOFTMAX;
+    return s != NULL;
+}
+
+/* MoH: shared heads and the best of the others, each part weighed by a softmax, and both parts by another. */
+bool rapt_system_moh(rapt_system_builder *b)
+{
+    rapt_system_qkv t;
+    rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT;
+    rapt_system_view router, shares, heads_out, weighed;
+    int64_t top = 0, shared = 0;
+    if (!rapt_system_qkv_take(b, &t) || !rapt_system_common(b, &d))
+        return false;
+    const uint64_t *shape = t.out.tensor.size, heads = shape[1];
+    if (heads == 0 || heads > UINT32_MAX)
+        return rapt_system_refuse(b, "%llu heads; 1 to 2^32 - 1 are needed", (unsigned long long)heads);
+    if (!rapt_system_integer(b, "shared", 0, (int64_t)heads - 1, &shared) ||
+        !rapt_system_integer(b, "top", 1, (int64_t)heads - shared, &top) ||
+        !rapt_system_in_f32(b, "router", 3, (const uint64_t[]){shape[0], shape[2], heads}, &router) ||
+        !rapt_system_in_f32(b, "shares", 3, (const uint64_t[]){shape[0], shape[2], 2}, &shares) ||
+        !between(b, "heads", shape, &heads_out) || !between(b, "weighed", shape, &weighed) ||
+        !rapt_system_step_add(b, "all heads", &d, t.q, t.k, t.v, heads_out, NULL))
+        return false;
+    for (uint64_t part = 0; part < 2; part++) {
+        const uint64_t first = part ? (uint64_t)shared : 0, count = part ? heads - first : (uint64_t)shared;
+        const rapt_system_view y = rapt_system_part(weighed, 1, first, count);
+        if (count > 0 && (!add_top(b, part ? "the best routed heads" : "shared heads", y, rapt_system_part(heads_out, 1, first, count),
+                                   weights_of(rapt_system_part(router, 2, first, count), 0, 2, 1), (uint32_t)(part ? top : shared),
+                                   false) ||
+                          !add_share(b, part ? "their share" : "the shared heads' share", rapt_system_part(t.out, 1, first, count), y,
+                                     shares, part)))
+            return false;
+    }
+    return true;
+}
+
+/* Mixture of attention heads: the best experts' queries on one pair of keys and values. */
+bool rapt_system_expert_heads(rapt_system_builder *b)
+{
+    rapt_system_qkv t;
+    rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT;
+    rapt_system_view g, heads_out;
+    int64_t top = 0;
+    if (!rapt_system_qkv_take(b, &t) || !rapt_system_common(b, &d))
+        return false;
+    const uint64_t *shape = t.out.tensor.size;
+    return rapt_system_integer(b, "top", 1, (int64_t)RAPT_MIN(shape[1], 1u << 30), &top) &&
+           rapt_system_in_f32(b, "g", 3, (const uint64_t[]){shape[0], shape[2], shape[1]}, &g) &&
+           between(b, "experts", shape, &heads_out) &&
+           rapt_system_step_add(b, "all experts", &d, t.q, t.k, t.v, heads_out, NULL) &&
+           add_top(b, "the best of them", t.out, heads_out, weights_of(g, 0, 2, 1), (uint32_t)top, true);
+}
+
+/* BAM: every expert's attention, mixed by a softmax. Experts join one by one: what was mixed so far has their log-sum-exp. */
+bool rapt_system_soft_experts(rapt_system_builder *b)
+{
+    rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT;
+    rapt_system_view q, k, v, g, out, one, mixed[2], sums[2];
+    int64_t experts = 1;
+    if (!rapt_system_in(b, "q", 4, &q) || !take_pair(b, "k", "v", &q, &k, &v) || !rapt_system_common(b, &d) ||
+        !rapt_system_integer(b, "experts", 1, RAPT_SYSTEM_STEPS / 2, &experts))
+        return false;
+    const uint64_t *a = q.tensor.size, heads = a[1] / (uint64_t)experts, kv = k.tensor.size[1];
+    const bool own = kv != heads;
+    if (a[1] % (uint64_t)experts != 0 || heads == 0 || (own && kv != a[1]))
+        return rapt_system_refuse(b, "%llu query heads, %llu kv heads and %lld experts: each expert has as many query heads, and kv heads "
+                                  "are all experts' or each one's own", (unsigned long long)a[1], (unsigned long long)kv, (long long)experts);
+    const uint64_t shape[4] = {a[0], heads, a[2], v.tensor.size[3]};
+    if (!rapt_system_in_f32(b, "g", 3, (const uint64_t[]){a[0], a[2], (uint64_t)experts}, &g) || !between(b, "one", shape, &one) ||
+        !between(b, "mixed", shape, &mixed[0]) || !between(b, "mixed_too", shape, &mixed[1]) ||
+        !rapt_system_new(b, RAPT_SYSTEM_BETWEEN, "sums", RAPT_F32, 3, shape, &sums[0]) ||
+        !rapt_system_new(b, RAPT_SYSTEM_BETWEEN, "sums_too", RAPT_F32, 3, shape, &sums[1]) ||
+        !rapt_system_new(b, RAPT_SYSTEM_OUT, "out", b->dtype, 4, shape, &out))
+        return false;
+    for (uint64_t e = 0; e < (uint64_t)experts; e++) {
+        const bool last = e + 1 == (uint64_t)experts;
+        const rapt_system_view weight = weights_of(rapt_system_part(g, 2, e, 1), 0, 2, 1), to = last ? out : mixed[e % 2];
+        if (!rapt_system_step_add(b, "an expert's attention", &d, rapt_system_part(q, 1, e * heads, heads),
+                                  own ? rapt_system_part(k, 1, e * heads, heads) : k, own ? rapt_system_part(v, 1, e * heads, heads) : v, one,
+                                  NULL))
+            return false;
+        const rapt_system_term terms[] = {{one, 1, &weight}, {mixed[(e + 1) % 2], 1, &sums[(e + 1) % 2]}};
+        rapt_system_step *s = rapt_system_combine_step_add(b, "it joins the others", to, terms, e > 0 ? 2 : 1);
+        if (s == NULL)
+            return false;
+        s->combine.weights = RAPT_COMBINE_SOFTMAX;
+        if (!last) {
+            s->combine.lse = sums[e % 2].tensor;
+            s->lse = sums[e % 2].at;
+        }
+    }
+    return true;
+}
+
+/* ---- two attentions in one ---- */
+
+/* Queries over their own keys, and the same or others over a second source; either weighed where the system has weights: one for
+ * each source, or one for each token and source. */
+bool rapt_system_two_sources(rapt_system_builder *b)
+{
+    rapt_system_qkv t;
+    rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT, second = RAPT_ATTENTION_DESC_INIT;
+    rapt_system_view q2, k2, v2, part[2], weights, by_row[2];
+    if (!rapt_system_qkv_take(b, &t) || !rapt_system_common(b, &d))
+        return false;
+    second.flags = d.flags & ~(uint32_t)RAPT_ATTENTION_CAUSAL;
+    second.scale = d.scale;
+    q2 = t.q;
+    const uint64_t *shape = t.out.tensor.size;
+    if ((rapt_system_given(b, "q2") && !rapt_system_in_sized(b, "q2", 4, t.q.tensor.size, &q2)) || !take_pair(b, "k2", "v2", &q2, &k2, &v2))
+        return false;
+    if (k2.tensor.size[1] != t.k.tensor.size[1] || v2.tensor.size[3] != shape[3])
+        return rapt_system_refuse(b, "both sources must agree in kv heads and d_v");
+    const bool by_source = rapt_system_given(b, "weights"), by_token = rapt_system_given(b, "r");
+    if ((by_source && !rapt_system_in_f32(b, "weights", 1, (const uint64_t[]){2}, &weights)) ||
+        (by_token && !rapt_system_in_f32(b, "r", 3, (const uint64_t[]){shape[0], shape[2], 2}, &weights)) ||
+        !between(b, "first", shape, &part[0]) || !between(b, "second", shape, &part[1]) ||
+        !rapt_system_step_add(b, "the first source", &d, t.q, t.k, t.v, part[0], NULL) ||
+        !rapt_system_step_add(b, "the second source", &second, q2, k2, v2, part[1], NULL))
+        return false;
+    for (uint64_t n = 0; n < 2 && (by_source || by_token); n++)
+        by_row[n] = by_token ? weights_of(rapt_system_part(weights, 2, n, 1), 0, 2, 1)
+                             : weights_of(rapt_system_part(weights, 0, n, 1), -1, 0, -1);
+    const bool weighed = by_source || by_token;
+    const rapt_system_term terms[] = {{part[0], 1, weighed ? &by_row[0] : NULL}, {part[1], 1, weighed ? &by_row[1] : NULL}};
+    return rapt_system_combine_step_add(b, "their sum", t.out, terms, 2) != NULL;
+}
+
+/* FlashBlock: what was computed over other keys before, and the block's own part, under one softmax. */
+bool rapt_system_cached_part(rapt_system_builder *b)
+{
+    rapt_system_qkv t;
+    rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT;
+    rapt_system_view before, before_lse, own, own_lse;
+    if (!rapt_system_qkv_take(b, &t) || !rapt_system_common(b, &d))
+        return false;
+    const uint64_t *shape = t.out.tensor.size;
+    if (!rapt_system_in_sized(b, "out_before", 4, shape, &before) || !rapt_system_in_f32(b, "lse_before", 3, shape, &before_lse) ||
+        !between(b, "own", shape, &own) || !rapt_system_new(b, RAPT_SYSTEM_BETWEEN, "own_lse", RAPT_F32, 3, shape, &own_lse) ||
+        !rapt_system_step_add(b, "the block's own keys", &d, t.q, t.k, t.v, own, &own_lse))
+        return false;
+    const rapt_system_term terms[] = {{before, 1, &before_lse}, {own, 1, &own_lse}};
+    rapt_system_step *s = rapt_system_combine_step_add(b, "both under one softmax", t.out, terms, 2);
+    if (s == NULL)
+        return false;
+    s->combine.weights = RAPT_COMBINE_SOFTMAX;
+    if (t.has_lse) {
+        s->combine.lse = t.lse.tensor;
+        s->lse = t.lse.at;
+    }
+    return true;
+}
+
+/* HeadHunter / SoftPAG: the map pulled towards the identity, head by head: A V + u V - u A V. */
+bool rapt_system_towards_identity(rapt_system_builder *b)
+{
+    rapt_system_qkv t;
+    rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT;
+    rapt_system_view u, attended;
+    if (!rapt_system_qkv_take(b, &t) || !rapt_system_common(b, &d))
+        return false;
+    const uint64_t *shape = t.out.tensor.size;
+    if (shape[1] != t.v.tensor.size[1] || shape[2] != t.v.tensor.size[2])
+        return rapt_system_refuse(b, "as many queries as keys, and as many query heads as kv heads are needed");
+    if (!rapt_system_in_f32(b, "u", 1, &shape[1], &u) || !between(b, "attended", shape, &attended) ||
+        !rapt_system_step_add(b, "attention", &d, t.q, t.k, t.v, attended, NULL))
+        return false;
+    const rapt_system_view by_head = weights_of(u, -1, 0, -1);
+    const rapt_system_term terms[] = {{attended, 1, NULL}, {t.v, 1, &by_head}, {attended, -1, &by_head}};
+    return rapt_system_combine_step_add(b, "pulled towards its values", t.out, terms, 3) != NULL;
+}
+
+/* ---- q, k and v changed before attention ---- */
+
+/* Focus directions: a vector per head added to q, and to k. */
+bool rapt_system_directions(rapt_system_builder *b)
+{
+    rapt_system_qkv t;
+    rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT;
+    rapt_system_view u[2], moved[2], *const from[2] = {&t.q, &t.k};
+    float amount = 1;
+    if (!rapt_system_qkv_take(b, &t) || !rapt_system_common(b, &d) || !rapt_system_number(b, "a", &amount))
+        return false;
+    for (int n = 0; n < 2; n++) {
+        const uint64_t *shape = from[n]->tensor.size, want[2] = {shape[1], shape[3]};
+        if (!rapt_system_in_sized(b, n ? "u_k" : "u_q", 2, want, &u[n]) || !between(b, n ? "k_moved" : "q_moved", shape, &moved[n]))
+            return false;
+        const rapt_system_term terms[] = {{*from[n], 1, NULL}, {rapt_system_axes(u[n], (const int[]){-1, 0, -1, 1}), amount, NULL}};
+        if (!rapt_system_combine_step_add(b, n ? "keys are moved" : "queries are moved", moved[n], terms, 2))
+            return false;
+    }
+    return rapt_system_step_add(b, "attention", &d, moved[0], moved[1], t.v, t.out, t.has_lse ? &t.lse : NULL);
+}
+
+/* MHE: heads made from one projection by embeddings, added or multiplied. */
+bool rapt_system_embedded_heads(rapt_system_builder *b)
+{
+    static const char *const names[] = {"q", "k", "v"}, *const of_heads[] = {"q_heads", "k_heads", "v_heads"};
+    rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT;
+    rapt_system_view in[3], embeddings, made[3], out;
+    int64_t multiply = 0;
+    if (!rapt_system_in_sized(b, "q", 4, (const uint64_t[]){0, 1, 0, 0}, &in[0]))
+        return false;
+    const uint64_t *q = in[0].tensor.size;
+    if (!rapt_system_in_sized(b, "k", 4, (const uint64_t[]){q[0], 1, 0, q[3]}, &in[1]) ||
+        !rapt_system_in_sized(b, "v", 4, (const uint64_t[]){q[0], 1, in[1].tensor.size[2], q[3]}, &in[2]) ||
+        !rapt_system_in_sized(b, "embeddings", 3, (const uint64_t[]){3, 0, q[3]}, &embeddings) || !rapt_system_common(b, &d) ||
+        !rapt_system_integer(b, "multiply", 0, 1, &multiply))
+        return false;
+    for (uint64_t n = 0; n < 3; n++) {
+        const uint64_t shape[4] = {q[0], embeddings.tensor.size[1], in[n].tensor.size[2], q[3]};
+        rapt_system_view e = rapt_system_axes(rapt_system_part(embeddings, 0, n, 1), (const int[]){-1, 1, -1, 2});
+        const rapt_system_term terms[] = {{in[n], 1, NULL}, {e, 1, NULL}};
+        if (!between(b, of_heads[n], shape, &made[n]))
+            return false;
+        rapt_system_step *s = rapt_system_combine_step_add(b, names[n], made[n], terms, multiply ? 1 : 2);
+        if (s == NULL)
+            return false;
+        if (multiply) {
+            e.tensor.size[0] = shape[0]; /* a gate has all sizes; these have no stride */
+            e.tensor.size[2] = shape[2];
+            s->combine.gate = e.tensor;
+            s->combine.gate_kind = RAPT_GATE_PRODUCT;
+            s->gate = e.at;
+        }
+    }
+    return rapt_system_new(b, RAPT_SYSTEM_OUT, "out", b->dtype, 4,
+                           (const uint64_t[]){q[0], embeddings.tensor.size[1], q[2], q[3]}, &out) &&
+           rapt_system_step_add(b, "attention", &d, made[0], made[1], made[2], out, NULL);
+}
+
+/* FcaFormer: keys and values of earlier blocks, times a number each, behind the own ones. */
+bool rapt_system_forward_cross(rapt_system_builder *b)
+{
+    rapt_system_qkv t;
+    rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT;
+    rapt_system_view before[2], scales, joined[2], *const own[2] = {&t.k, &t.v};
+    if (!rapt_system_qkv_take(b, &t) || !rapt_system_common(b, &d))
+        return false;
+    const uint64_t n = t.k.tensor.size[2];
+    for (int i = 0; i < 2; i++) {
+        const uint64_t *s = own[i]->tensor.size, want[4] = {s[0], s[1], i ? before[0].tensor.size[2] : 0, s[3]};
+        if (!rapt_system_in_sized(b, i ? "v_before" : "k_before", 4, want, &before[i]))
+            return false;
+    }
+    const uint64_t all = before[0].tensor.size[2];
+    if (!rapt_system_in_f32(b, "scales", 1, (const uint64_t[]){0}, &scales))
+        return false;
+    const uint64_t blocks = scales.tensor.size[0];
+    if (blocks == 0 || blocks > (RAPT_SYSTEM_STEPS - 3) / 2 || all % blocks != 0 || n > UINT64_MAX - all)
+        return rapt_system_refuse(b, "%llu earlier keys of %llu blocks: as many for each of 1 to %d blocks are needed",
+                                  (unsigned long long)all, (unsigned long long)blocks, (RAPT_SYSTEM_STEPS - 3) / 2);
+    for (int i = 0; i < 2; i++) {
+        const uint64_t *s = own[i]->tensor.size, shape[4] = {s[0], s[1], n + all, s[3]};
+        const rapt_system_term term = {*own[i], 1, NULL};
+        if (!between(b, i ? "v_all" : "k_all", shape, &joined[i]) ||
+            !rapt_system_combine_step_add(b, i ? "own values" : "own keys", rapt_system_part(joined[i], 2, 0, n), &term, 1))
+            return false;
+        for (uint64_t block = 0; block < blocks; block++) {
+            const uint64_t each = all / blocks;
+            const rapt_system_view scale = weights_of(rapt_system_part(scales, 0, block, 1), -1, 0, -1);
+            const rapt_system_term scaled = {rapt_system_part(before[i], 2, block * each, each), 1, &scale};
+            if (!rapt_system_combine_step_add(b, i ? "values of a block before" : "keys of a block before",
+                                              rapt_system_part(joined[i], 2, n + block * each, each), &scaled, 1))
+                return false;
+        }
+    }
+    return rapt_system_step_add(b, "attention over all", &d, t.q, joined[0], joined[1], t.out, NULL);
+}
+
+/* Optimised, Efficient and Super Attention: values, and keys that are not given, are slices of x; of Super the values go through
+ * a matrix along the tokens first, which is attention with the matrix for weights. */
+bool rapt_system_slices(rapt_system_builder *b)
+{
+    rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT, mix = RAPT_ATTENTION_DESC_INIT;
+    rapt_system_view q, k, x, v, w, mixed, out;
+    if (!rapt_system_in(b, "q", 4, &q) || !rapt_system_in_sized(b, "x", 3, (const uint64_t[]){q.tensor.size[0], 0, 0}, &x) ||
+        !rapt_system_common(b, &d))
+        return false;
+    const uint64_t heads = q.tensor.size[1], n = x.tensor.size[1], channels = x.tensor.size[2];
+    if (heads == 0 || channels % heads != 0)
+        return rapt_system_refuse(b, "%llu channels for %llu heads", (unsigned long long)channels, (unsigned long long)heads);
+    v = rapt_system_axes(x, (const int[]){0, -1, 1, 2});
+    v.tensor.size[1] = heads;
+    v.tensor.stride[1] = (int64_t)(channels / heads);
+    v.tensor.size[3] = channels / heads;
+    v.tensor.align = rapt_dtype_size(b->dtype); /* slices begin anywhere */
+    k = v;
+    if (rapt_system_given(b, "k") && !rapt_system_in_sized(b, "k", 4, (const uint64_t[]){q.tensor.size[0], heads, n, q.tensor.size[3]}, &k))
+        return false;
+    if (k.tensor.size[3] != q.tensor.size[3])
+        return rapt_system_refuse(b, "q has head dim %llu, the slices of x %llu", (unsigned long long)q.tensor.size[3],
+                                  (unsigned long long)k.tensor.size[3]);
+    if (rapt_system_given(b, "w_a")) {
+        if (!rapt_system_in_f32(b, "w_a", 2, (const uint64_t[]){n, n}, &w) || !between(b, "mixed", v.tensor.size, &mixed))
+            return false;
+        mix.flags = RAPT_ATTENTION_SCALE; /* 0: the weights are the bias alone */
+        mix.link = RAPT_LINK_NONE;
+        mix.bias = rapt_system_axes(w, (const int[]){-1, -1, 0, 1}).tensor;
+        rapt_system_step *s = rapt_system_step_add(b, "values along the tokens", &mix, v, v, v, mixed, NULL);
+        if (s == NULL)
+            return false;
+        s->bias = w.at;
+        v = mixed;
+    }
+    return rapt_system_new(b, RAPT_SYSTEM_OUT, "out", b->dtype, 4,
+                           (const uint64_t[]){q.tensor.size[0], heads, q.tensor.size[2], channels / heads}, &out) &&
+           rapt_system_step_add(b, "attention", &d, q, k, v, out, NULL);
+}
