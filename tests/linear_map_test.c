@@ -8,7 +8,7 @@ static rig the_rig;
 #define SMALL D(6, 8)
 
 static const lin cases[] = {
-    {"taylor2", RAPT_F32, .heads = 2, .n = 37, D(16, 64), REC, TAYLOR},
+    {"taylor2", RAPT_F32, .heads = 2, .n = 37, D(16, 64), REC, TAYLOR, .feature_scale = 0.25f},
     {"taylor2-chunked", RAPT_F32, .heads = 2, .n = 37, D(16, 24), CHU, TAYLOR, .normalize = true},
     {"taylor2-f16", RAPT_F16, .heads = 2, .n = 37, SMALL, CHU, TAYLOR, .normalize = true, .state_in = true,
      .state_out = true},
@@ -35,7 +35,7 @@ static const lin cases[] = {
     {"focused-power", RAPT_F16, .heads = 2, .n = 30, D(33, 17), REC, .feature = RAPT_PHI_FOCUSED, .power = 2.5f,
      .odd = true, .state_out = true},
     {"lognormal", RAPT_F32, .heads = 4, .n = 30, D(16, 16), CHU, .feature = RAPT_PHI_LOGNORMAL, .normalize = true,
-     .scales = true},
+     .scales = true, .feature_scale = 0.5f},
     {"cosine", RAPT_F32, .heads = 2, .n = 30, D(20, 16), REC, .feature = RAPT_PHI_COSINE, .decay = DECAY_CHANNEL},
     {"cosine-delta", RAPT_BF16, .heads = 2, .n = 40, D(16, 16), CHU, .feature = RAPT_PHI_COSINE,
      .rule = RAPT_LINEAR_DELTA, .beta = true, .decay = DECAY_TOKEN, .state_in = true, .state_out = true},

@@ -21,7 +21,7 @@ typedef struct lin {
     uint64_t batch, heads, heads_q, heads_k, heads_v, n, d_k, d_v;
     rapt_linear_rule rule;
     rapt_phi feature, feature_k; /* feature_k with own_k */
-    float power;
+    float power, feature_scale;
     bool own_k, both, by_keys, standardize, scales; /* both: bidirectional */
     const char *map;            /* GLSL of RAPT_PHI_USER: user_map below */
     rapt_linear_form form;
@@ -220,6 +220,7 @@ static inline void make(const lin *l, made *m)
                (l->by_keys ? RAPT_LINEAR_NORMALIZE_KEYS : 0) | (l->standardize ? RAPT_LINEAR_STANDARDIZE : 0);
     d->feature_k = l->feature_k;
     d->feature_power = l->power;
+    d->feature_scale = l->feature_scale;
     d->feature_map = l->map;
     if (l->scales)
         d->scale_q = d->scale_k =

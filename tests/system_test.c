@@ -352,6 +352,7 @@ static void any_request_ends_well(void **state)
         uint64_t usual[4];
         for (int n = 0; n < 4; n++)
             usual[n] = sizes[rapt_random_below(&random, 10)];
+        assert_true(info.input_count <= RAPT_CHECK_FIELDS && info.parameter_count <= RAPT_CHECK_FIELDS);
         for (uint32_t n = 0; n < info.input_count; n++) {
             uint32_t rank = 1;
             for (const char *at = info.inputs[n].shape; *at; at++)

@@ -203,7 +203,7 @@ class WithDevice(tool_test.Case):
         with open(text, "w") as f:
             f.write("float feature_map(float x)\n{\n    return log(1.0 + exp(x));\n}\n")
         soft = lambda x: [math.log(1 + math.exp(e)) for e in x]
-        cases = [("taylor2", [], lambda q, k: taylor(dot(q, k))),
+        cases = [("taylor2", ["--feature-scale", "0.5"], lambda q, k: taylor(0.5 * dot(q, k))),
                  ("poly", ["--standardize"], lambda q, k: taylor(dot(standard(q), standard(k)))),
                  ("poly", ["--feature-power", "1"], lambda q, k: 1 + dot(q, k)),
                  ("focused", [], lambda q, k: dot(focused(q), focused(k))),

@@ -27,7 +27,7 @@ typedef enum rapt_phi {
     RAPT_PHI_SOFTMAX, /* over the d_k features of a token */
     /* Those from here on are made by a pass ahead of the others, in single precision, in the workspace: */
     RAPT_PHI_TAYLOR2, /* phi(q).phi(k) = 1 + s + s^2 / 2, s = q.k: the order-2 Taylor form of exp (BASED,
-                       * arXiv:2402.18668).  BASED scales s by 1 / sqrt(d_k): give scale_q that, or d_k^-1/4 to both */
+                       * arXiv:2402.18668, which has feature_scale = 1 / sqrt(d_k)) */
     RAPT_PHI_POLY,    /* phi(q).phi(k) = sum of s^l / l! over l <= feature_power, which is 1 or 2; 0: 2 (Fastmax,
                        * arXiv:2402.07901, which standardises q and k: RAPT_LINEAR_STANDARDIZE) */
     RAPT_PHI_FOCUSED, /* y^p |y| / |y^p|, y = relu(x), p = feature_power, at least 1; 0: 3. It keeps the norm of y
@@ -113,6 +113,7 @@ typedef struct rapt_linear_desc {
     const char *kernel;       /* force the kernel row of this name for the main work; NULL: choose */
     rapt_phi feature_k;       /* with RAPT_LINEAR_FEATURE_K */
     float feature_power;      /* of poly and focused; 0: theirs */
+    float feature_scale;      /* q is multiplied by it, and by scale_q, before the map; 0: 1 */
     rapt_tensor scale_q, scale_k; /* (heads) float32, heads shared as others: q and k are multiplied by it before the map */
     /* RAPT_PHI_USER: GLSL text with float feature_map(float x) or float feature_map(float x, uint b, uint h, uint t, uint i),
      * x being feature i of token t of head h of batch entry (or sequence) b. Taken for hostile, as score_mod

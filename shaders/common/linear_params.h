@@ -105,7 +105,7 @@
     RAPT_UINT step_size;   /* elements of what one chunk multiplies by: d_k, 1, or d_k times step_pitch */   \
     RAPT_UINT step_pitch;                                                                                    \
     RAPT_FLOAT result_scale; /* of outputs that are finished */                                             \
-    RAPT_UINT unused_b;                                                                                      \
+    RAPT_FLOAT map_scale;    /* of q before it is mapped */                                                   \
     RAPT_UINT source_q_stride_b; /* q, k, v, a, b and out of the app, where features are made first: three each */ \
     RAPT_UINT source_q_stride_h;                                                                             \
     RAPT_UINT source_q_stride_s;                                                                             \

@@ -60,10 +60,10 @@ Place place_of(Sequence s, uint token)
 float head_scale(uint h)
 {
     if (pc.flags == RAPT_MAP_Q && p.heads_scale_q != 0u)
-        return scales[pc.base[1] + (h * p.heads_scale_q / p.heads) * p.scale_q_stride];
+        return p.map_scale * scales[pc.base[1] + (h * p.heads_scale_q / p.heads) * p.scale_q_stride];
     if (pc.flags == RAPT_MAP_K && p.heads_scale_k != 0u)
         return scales[pc.base[1] + (h * p.heads_scale_k / p.heads) * p.scale_k_stride];
-    return 1.0;
+    return pc.flags == RAPT_MAP_Q ? p.map_scale : 1.0;
 }
 
 float value_scale(Sequence s, uint token)

@@ -77,6 +77,7 @@ static void make_case(const rapt_plan *plan, const rapt_linear_problem *p, linea
     d->max_seqlen = p->varlen ? c->tokens : 0;
     d->feature_k = p->feature_k != p->feature ? (rapt_phi)p->feature_k : RAPT_PHI_IDENTITY;
     d->feature_power = p->power;
+    d->feature_scale = p->mapped ? 0.75f : 0.0f;
     d->feature_map = p->feature == RAPT_PHI_USER || p->feature_k == RAPT_PHI_USER ? probe_feature_map : NULL;
     /* A row that is forced takes all passes that it can: not where another adds up. */
     const bool adds = plan->pipeline_count > 1 && (plan->pipelines[1].row->supports & RAPT_ROW_ADDS) &&
@@ -281,7 +282,7 @@ static void output(const linear_case *c, uint64_t h, uint64_t token, uint64_t pl
     const uint64_t n = c->rows, m = d->v.size[3];
     double q[RAPT_LINEAR_MAX_DIM] = {0}, sum = 0;
     for (uint64_t i = 0; i < d->q.size[3]; i++)
-        q[i] = get(c, RAPT_L_Q, 0, h, token, i);
+        q[i] = get(c, RAPT_L_Q, 0, h, token, i) * (d->feature_scale == 0.0f ? 1 : (double)d->feature_scale);
     map_features(d, false, h, place, q);
     for (uint64_t i = 0; i < n; i++) {
         sum += q[i] * z[i];

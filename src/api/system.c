@@ -42,6 +42,12 @@ rapt_status rapt_system_step_bind(rapt_plan *plan, const rapt_system_step *step,
         args.beta = slot(buffers, &step->beta);
         args.state_in = slot(buffers, &step->state_in);
         args.state_out = slot(buffers, &step->state_out);
+        args.a = slot(buffers, &step->a);
+        args.b = slot(buffers, &step->b);
+        args.norm_in = slot(buffers, &step->norm_in);
+        args.norm_out = slot(buffers, &step->norm_out);
+        args.scale_q = slot(buffers, &step->scale_q);
+        args.scale_k = slot(buffers, &step->scale_k);
         return rapt_linear_bind(plan, &args, binding, error);
     }
     if (step->op == RAPT_SYSTEM_ROUTE) {

@@ -158,7 +158,9 @@ static void features_of(const walk *w, bool keys, uint64_t b, uint64_t h, uint64
     const rapt_linear_desc *d = w->d;
     const rapt_tensor *t = keys ? &d->k : &d->q, *scales = keys ? &d->scale_k : &d->scale_q;
     const rapt_phi map = keys && (d->flags & RAPT_LINEAR_FEATURE_K) ? d->feature_k : d->feature;
-    const double scale = scales->dtype ? element(w, scales, keys ? w->in->scale_k : w->in->scale_q, b, h, 0, 0) : 1;
+    double scale = scales->dtype ? element(w, scales, keys ? w->in->scale_k : w->in->scale_q, b, h, 0, 0) : 1;
+    if (!keys && d->feature_scale != 0)
+        scale = rounded(w, scale * (double)d->feature_scale);
     for (uint64_t i = 0; i < d->q.size[3]; i++)
         x[i] = element(w, t, keys ? w->in->k : w->in->q, b, h, token, i);
     feature(w, map, scale, x, b, h, place);

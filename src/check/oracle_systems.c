@@ -524,61 +524,6 @@ static bool gna(oracle *o)
     return rows(o, gna_sees, softmax, 0);
 }
 
-/* ---- linear attention: the state S of a head, token by token ---- */
-
-/* decay: of channel c at token t; erase: the delta rule, with beta. */
-static bool recur(oracle *o, const char *decay, bool delta)
-{
-    const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *v = input(o, "v"), *d = decay ? input(o, decay) : NULL,
-                           *beta = delta ? input(o, "beta") : NULL;
-    const uint64_t heads = q->shape[1], n = q->shape[2], dk = q->shape[3], dv = v->shape[3], lines = q->shape[0] * heads;
-    double *state = calloc((size_t)(dk * dv + dv) + 1, sizeof *state), *old = state + dk * dv;
-    const bool good = state && room(o, lines * n * dv, 0);
-    for (uint64_t line = 0; line < lines && good; line++) {
-        for (uint64_t e = 0; e < dk * dv; e++)
-            state[e] = 0;
-        for (uint64_t t = 0; t < n; t++) {
-            const uint64_t token = line * n + t;
-            const double *kt = k->data + token * dk, *qt = q->data + token * dk, *vt = v->data + token * dv;
-            for (uint64_t c = 0; c < dk && d; c++)
-                for (uint64_t e = 0; e < dv; e++)
-                    state[c * dv + e] = r(o, state[c * dv + e] * d->data[d->rank == 1 ? line % heads : token * dk + c]);
-            for (uint64_t e = 0; e < dv; e++) {
-                old[e] = 0;
-                for (uint64_t c = 0; c < dk && delta; c++)
-                    old[e] = r(o, old[e] + r(o, kt[c] * state[c * dv + e]));
-            }
-            const double rate = delta ? beta->data[token] : 1;
-            double *out = o->to->out + token * dv;
-            for (uint64_t e = 0; e < dv; e++) {
-                double sum = 0;
-                for (uint64_t c = 0; c < dk; c++) {
-                    state[c * dv + e] = r(o, state[c * dv + e] + r(o, rate * r(o, kt[c] * r(o, vt[e] - old[e]))));
-                    sum = r(o, sum + r(o, qt[c] * state[c * dv + e]));
-                    o->to->score = fmax(o->to->score, fabs(qt[c] * state[c * dv + e]) * (double)dk);
-                }
-                out[e] = stored(o, sum);
-            }
-        }
-    }
-    free(state);
-    return good && !o->failed;
-}
-
-/* Lightning Attention-2, equation 4 by its recurrence; GLA, equation 3; DeltaNet, section 2.2. */
-static bool lightning_2(oracle *o)
-{
-    return recur(o, "lambda", false);
-}
-static bool gla(oracle *o)
-{
-    return recur(o, "alpha", false);
-}
-static bool delta_net(oracle *o)
-{
-    return recur(o, NULL, true);
-}
-
 /* ---- by name ---- */
 
 static const oracle_entry oracles[] = {
@@ -605,9 +550,6 @@ static const oracle_entry oracles[] = {
     {"Gemma 2 (logit soft cap)", gemma_2},
     {"Cog Attention (negative weights)", cog},
     {"FlashBias", flash_bias},
-    {"Lightning Attention-2", lightning_2},
-    {"GLA (Gated Linear Attention)", gla},
-    {"DeltaNet (parallel)", delta_net},
     {"Gated Attention (post-SDPA sigmoid gate)", gated_attention},
     {"iFormer (mobile modulation attention)", gated_alone},
     {"Skim-Attention", plain},
@@ -620,7 +562,8 @@ static const oracle_entry oracles[] = {
 };
 
 static const oracle_family here = {oracles, sizeof oracles / sizeof *oracles};
-static const oracle_family *const families[] = {&here, &rapt_oracles_routed, &rapt_oracles_gathered, &rapt_oracles_mixture};
+static const oracle_family *const families[] = {&here, &rapt_oracles_routed, &rapt_oracles_gathered, &rapt_oracles_mixture,
+                                                 &rapt_oracles_state};
 
 static const oracle_entry *entry_of(const char *name)
 {

@@ -54,6 +54,7 @@ typedef struct rapt_linear_problem {
     bool bidirectional, normalize_keys, standardize;
     bool mapped;            /* features are made by a pass of their own */
     float power;            /* of the map; poly: its order */
+    float feature_scale;    /* of q before the map */
     uint32_t block, blocks; /* features of one block, and how many; states have block times blocks rows */
     float scale, slice_ms;
     uint32_t chunk; /* 0: choose */

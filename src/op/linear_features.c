@@ -123,7 +123,10 @@ rapt_status rapt_linear_problem_map(const rapt_linear_desc *d, rapt_linear_probl
     p->bidirectional = d->flags & RAPT_LINEAR_BIDIRECTIONAL;
     p->normalize_keys = d->flags & RAPT_LINEAR_NORMALIZE_KEYS;
     p->standardize = d->flags & RAPT_LINEAR_STANDARDIZE;
-    p->mapped = p->feature > RAPT_PHI_SOFTMAX || p->feature_k != p->feature || p->bidirectional || p->standardize ||
+    p->feature_scale = d->feature_scale == 0.0f ? 1.0f : d->feature_scale;
+    if (!isfinite(p->feature_scale))
+        return rapt_fail(error, RAPT_ERROR_INVALID, "feature_scale is not finite");
+    p->mapped = p->feature_scale != 1.0f || p->feature > RAPT_PHI_SOFTMAX || p->feature_k != p->feature || p->bidirectional || p->standardize ||
                 d->scale_q.dtype != RAPT_DTYPE_NONE || d->scale_k.dtype != RAPT_DTYPE_NONE;
     const uint32_t features = feature_count((rapt_phi)p->feature, p->power, (uint32_t)d->q.size[3]);
     cut_blocks(features, makes_products((rapt_phi)p->feature), &p->block, &p->blocks);

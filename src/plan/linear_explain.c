@@ -24,6 +24,8 @@ void rapt_linear_explain_problem(const rapt_plan *plan, rapt_text *t)
     rapt_text_add(t, "%s, feature %s", p->bidirectional ? ", bidirectional" : "", rapt_phi_name((rapt_phi)p->feature));
     if (p->feature_k != p->feature)
         rapt_text_add(t, ", of k %s", rapt_phi_name((rapt_phi)p->feature_k));
+    if (p->feature_scale != 1.0f)
+        rapt_text_add(t, ", of q times %g", (double)p->feature_scale);
     rapt_text_add(t, ", scale %g%s\n", (double)p->scale, plan->aligned ? "" : ", unaligned");
     if (p->mapped)
         rapt_text_add(t, "features %u of %u, made ahead in the workspace, %u at a time\n", p->block * p->blocks, p->d_k,

@@ -189,7 +189,7 @@ static rapt_status choose_form(mapped *m, const rapt_kernel_table *table, const 
     *chunks = p->bidirectional;
     if (p->bidirectional) {
         status = add_pipeline(plan, table, verdicts, RAPT_ROW_APPLIES, &m->apply, error);
-        if (status != RAPT_OK)
+        if (status != RAPT_OK || p->empty) /* nothing to cut into chunks */
             return status;
         return rapt_linear_chunked_form(plan, table, verdicts, plan->pipelines[0].row, slice_flops, RAPT_LINEAR_NO_OUT,
                                         &m->form, error);
@@ -197,7 +197,7 @@ static rapt_status choose_form(mapped *m, const rapt_kernel_table *table, const 
     status = rapt_linear_select(plan, table, verdicts, RAPT_ROW_WALKS | RAPT_ROW_OUTPUTS, chunked, 1, &row, error);
     if (status != RAPT_OK && p->form == RAPT_LINEAR_CHUNKED)
         return status;
-    *chunks = status == RAPT_OK && may_chunk && rapt_linear_prefers_chunks(plan, row);
+    *chunks = status == RAPT_OK && may_chunk && !p->empty && rapt_linear_prefers_chunks(plan, row);
     if (*chunks)
         return rapt_linear_chunked_form(plan, table, verdicts, row, slice_flops, 0, &m->form, error);
     status = rapt_linear_select(plan, table, verdicts, RAPT_ROW_WALKS, whole, 1, &row, error);

@@ -270,6 +270,7 @@ static void fill_map_params(const rapt_plan *plan, rapt_linear_params *params)
     params->source_dim = o->d_k;
     params->source_dim_v = o->d_v;
     params->map_power = o->power;
+    params->map_scale = o->feature_scale;
     params->map_flags = (o->standardize ? RAPT_MAP_STANDARDIZE : 0) | (o->normalize ? RAPT_MAP_NORMALIZE : 0) |
                         (o->normalize_keys ? RAPT_MAP_NORMALIZE_KEYS : 0) |
                         (o->feature == RAPT_PHI_POLY && o->power == 1.0f ? RAPT_MAP_LINEAR : 0) |

@@ -1,96 +1,273 @@
 /* Systems that keep a state per head instead of a row of scores: linear attention (rapt/linear.h). */
 #include "system/system.h"
 
-/* q, k and v, the state to begin with where it is given, and the one at the end where it is wanted. */
+#include <math.h>
+
+/* q, k and v, the state to begin with where it is given, and the one at the end where it is wanted; the rest as a system has it.
+ * Where `there`, an input is. */
+typedef struct optional {
+    rapt_system_view view;
+    bool there;
+} optional;
+
 typedef struct recurrence {
-    rapt_system_view q, k, v, out, state_in, state_out, decay, beta;
-    bool has_state, has_decay, has_beta, wants_state;
+    rapt_system_view q, k, v, out;
+    optional state_in, state_out, norm_in, norm_out, decay, beta, a, b, scale_q, scale_k;
     rapt_linear_desc linear;
+    uint64_t rows[3]; /* (batch, heads, n) of out */
 } recurrence;
+
+/* q, k, v and out. Heads: those of the widest of q, k and v, of which the others have a divisor. */
+static bool take_tensors(rapt_system_builder *b, recurrence *t)
+{
+    *t = (recurrence){.linear = RAPT_LINEAR_DESC_INIT};
+    if (!rapt_system_in(b, "q", 4, &t->q) || !rapt_system_in(b, "k", 4, &t->k) || !rapt_system_in(b, "v", 4, &t->v))
+        return false;
+    const uint64_t *q = t->q.tensor.size, *k = t->k.tensor.size, *v = t->v.tensor.size;
+    const uint64_t heads = RAPT_MAX(q[1], RAPT_MAX(k[1], v[1]));
+    const bool shared = q[1] != 0 && k[1] != 0 && v[1] != 0 && heads % q[1] == 0 && heads % k[1] == 0 && heads % v[1] == 0;
+    if (!shared || q[0] != k[0] || q[0] != v[0] || q[2] != k[2] || q[2] != v[2] || q[3] != k[3])
+        return rapt_system_refuse(b,
+                                  "q (%llu, %llu, %llu, %llu), k (%llu, %llu, %llu, %llu) and v (%llu, %llu, %llu, ..) must "
+                                  "agree in batch, heads, tokens and d",
+                                  (unsigned long long)q[0], (unsigned long long)q[1], (unsigned long long)q[2],
+                                  (unsigned long long)q[3], (unsigned long long)k[0], (unsigned long long)k[1],
+                                  (unsigned long long)k[2], (unsigned long long)k[3], (unsigned long long)v[0],
+                                  (unsigned long long)v[1], (unsigned long long)v[2]);
+    t->rows[0] = q[0];
+    t->rows[1] = heads;
+    t->rows[2] = q[2];
+    const uint64_t out[4] = {q[0], heads, q[2], v[3]};
+    return rapt_system_new(b, RAPT_SYSTEM_OUT, "out", b->dtype, 4, out, &t->out);
+}
+
+/* States and normalisers in and out, of a descriptor whose feature map is set. */
+static bool take_states(rapt_system_builder *b, recurrence *t)
+{
+    const rapt_linear_desc *d = &t->linear;
+    const uint64_t d_k = RAPT_MIN(t->q.tensor.size[3], UINT32_MAX);
+    const uint64_t rows = rapt_linear_state_rows(d->feature, d->feature_power, (uint32_t)d_k);
+    const uint64_t state[4] = {t->rows[0], t->rows[1], rows ? rows : d_k, t->v.tensor.size[3]};
+    const bool norms = d->flags & RAPT_LINEAR_NORMALIZE;
+    t->state_in.there = rapt_system_given(b, "state");
+    t->state_out.there = rapt_system_wants(b, "state_out");
+    t->norm_in.there = norms && t->state_in.there;
+    t->norm_out.there = norms && rapt_system_wants(b, "norm_out");
+    if (norms && !t->state_in.there && rapt_system_given(b, "norm"))
+        return rapt_system_refuse(b, "input 'norm' goes with input 'state'");
+    return (!t->state_in.there || rapt_system_in_f32(b, "state", 4, state, &t->state_in.view)) &&
+           (!t->norm_in.there || rapt_system_in_f32(b, "norm", 3, state, &t->norm_in.view)) &&
+           (!t->state_out.there || rapt_system_new(b, RAPT_SYSTEM_OUT, "state_out", RAPT_F32, 4, state, &t->state_out.view)) &&
+           (!t->norm_out.there || rapt_system_new(b, RAPT_SYSTEM_OUT, "norm_out", RAPT_F32, 3, state, &t->norm_out.view));
+}
 
 static bool take(rapt_system_builder *b, recurrence *t)
 {
     int64_t chunk = 0;
-    *t = (recurrence){.linear = RAPT_LINEAR_DESC_INIT};
-    if (!rapt_system_in(b, "q", 4, &t->q) || !rapt_system_in(b, "k", 4, &t->k) || !rapt_system_in(b, "v", 4, &t->v) ||
-        !rapt_system_integer(b, "chunk", 1, 1024, &chunk))
+    if (!take_tensors(b, t) || !rapt_system_integer(b, "chunk", 1, 1024, &chunk))
         return false;
-    const uint64_t *q = t->q.tensor.size, *k = t->k.tensor.size, *v = t->v.tensor.size;
-    for (unsigned axis = 0; axis < 4; axis++)
-        if (q[axis] != k[axis] || (axis < 3 && q[axis] != v[axis]))
-            return rapt_system_refuse(b,
-                                      "q (%llu, %llu, %llu, %llu), k (%llu, %llu, %llu, %llu) and v (%llu, %llu, %llu, ..) must "
-                                      "agree in batch, heads, tokens and d",
-                                      (unsigned long long)q[0], (unsigned long long)q[1], (unsigned long long)q[2],
-                                      (unsigned long long)q[3], (unsigned long long)k[0], (unsigned long long)k[1],
-                                      (unsigned long long)k[2], (unsigned long long)k[3], (unsigned long long)v[0],
-                                      (unsigned long long)v[1], (unsigned long long)v[2]);
-    const uint64_t state[4] = {q[0], q[1], q[3], v[3]};
     t->linear.chunk = (uint32_t)chunk;
-    t->has_state = rapt_system_given(b, "state");
-    t->wants_state = rapt_system_wants(b, "state_out");
-    return (!t->has_state || rapt_system_in_f32(b, "state", 4, state, &t->state_in)) &&
-           rapt_system_new(b, RAPT_SYSTEM_OUT, "out", b->dtype, 4, v, &t->out) &&
-           (!t->wants_state || rapt_system_new(b, RAPT_SYSTEM_OUT, "state_out", RAPT_F32, 4, state, &t->state_out));
+    return take_states(b, t);
+}
+
+/* A float32 input that the system has always. */
+static bool need(rapt_system_builder *b, const char *name, uint32_t rank, const uint64_t *sizes, optional *to)
+{
+    to->there = true;
+    return rapt_system_in_f32(b, name, rank, sizes, &to->view);
+}
+
+static bool need_decay(rapt_system_builder *b, const char *name, uint32_t rank, recurrence *t)
+{
+    const uint64_t gate[4] = {t->rows[0], t->rows[1], t->rows[2], t->q.tensor.size[3]};
+    if (!need(b, name, rank, rank == 1 ? &t->rows[1] : gate, &t->decay))
+        return false;
+    *(rank == 4 ? &t->linear.gate : &t->linear.decay) = t->decay.view.tensor;
+    return true;
+}
+
+static bool need_beta(rapt_system_builder *b, recurrence *t)
+{
+    return need(b, "beta", 3, t->rows, &t->beta);
+}
+
+/* Fills what a step takes from a view that may be absent. */
+static void put(const optional *o, rapt_tensor *tensor, rapt_system_operand *at)
+{
+    *at = o->there ? o->view.at : (rapt_system_operand){.tensor = -1};
+    if (o->there && tensor != NULL)
+        *tensor = o->view.tensor;
 }
 
 static bool add(rapt_system_builder *b, const char *what, recurrence *t)
 {
-    rapt_linear_desc *d = &t->linear;
-    const rapt_system_operand absent = {.tensor = -1};
+    rapt_system_step *s = rapt_system_linear_step_add(b, what, &t->linear);
+    if (s == NULL)
+        return false;
+    rapt_linear_desc *d = &s->linear;
     d->q = t->q.tensor;
     d->k = t->k.tensor;
     d->v = t->v.tensor;
     d->out = t->out.tensor;
-    if (t->has_state)
-        d->state_in = t->state_in.tensor;
-    if (t->wants_state)
-        d->state_out = t->state_out.tensor;
-    if (t->has_beta)
-        d->beta = t->beta.tensor;
-    rapt_system_step *s = rapt_system_linear_step_add(b, what, d);
-    if (s == NULL)
-        return false;
     s->q = t->q.at;
     s->k = t->k.at;
     s->v = t->v.at;
     s->out = t->out.at;
-    s->decay = t->has_decay ? t->decay.at : absent;
-    s->beta = t->has_beta ? t->beta.at : absent;
-    s->state_in = t->has_state ? t->state_in.at : absent;
-    s->state_out = t->wants_state ? t->state_out.at : absent;
+    put(&t->decay, NULL, &s->decay);
+    put(&t->beta, &d->beta, &s->beta);
+    put(&t->a, &d->a, &s->a);
+    put(&t->b, &d->b, &s->b);
+    put(&t->state_in, &d->state_in, &s->state_in);
+    put(&t->state_out, &d->state_out, &s->state_out);
+    put(&t->norm_in, &d->norm_in, &s->norm_in);
+    put(&t->norm_out, &d->norm_out, &s->norm_out);
+    put(&t->scale_q, &d->scale_q, &s->scale_q);
+    put(&t->scale_k, &d->scale_k, &s->scale_k);
     return true;
+}
+
+/* ---- recurrences */
+
+/* Nothing is forgotten. */
+bool rapt_system_outer_products(rapt_system_builder *b)
+{
+    recurrence t;
+    return take(b, &t) && add(b, "linear attention", &t);
 }
 
 /* A decay for each head. */
 bool rapt_system_lightning(rapt_system_builder *b)
 {
     recurrence t;
-    if (!take(b, &t) || !rapt_system_in_f32(b, "lambda", 1, &t.q.tensor.size[1], &t.decay))
-        return false;
-    t.has_decay = true;
-    t.linear.decay = t.decay.tensor;
-    return add(b, "linear attention with a decay per head", &t);
+    return take(b, &t) && need_decay(b, "lambda", 1, &t) && add(b, "linear attention with a decay per head", &t);
 }
 
 /* A forget gate for each channel of each token. */
 bool rapt_system_gla(rapt_system_builder *b)
 {
     recurrence t;
-    if (!take(b, &t) || !rapt_system_in_f32(b, "alpha", 4, t.q.tensor.size, &t.decay))
-        return false;
-    t.has_decay = true;
-    t.linear.gate = t.decay.tensor;
-    return add(b, "linear attention with gates per channel", &t);
+    return take(b, &t) && need_decay(b, "alpha", 4, &t) && add(b, "linear attention with gates per channel", &t);
 }
 
 /* The delta rule. */
 bool rapt_system_delta(rapt_system_builder *b)
 {
     recurrence t;
-    if (!take(b, &t) || !rapt_system_in_f32(b, "beta", 3, t.q.tensor.size, &t.beta))
+    if (!take(b, &t) || !need_beta(b, &t))
         return false;
-    t.has_beta = true;
     t.linear.rule = RAPT_LINEAR_DELTA;
     return add(b, "linear attention by the delta rule", &t);
+}
+
+/* The delta rule on a state that decays. */
+bool rapt_system_gated_delta(rapt_system_builder *b)
+{
+    recurrence t;
+    if (!take(b, &t) || !need_decay(b, "alpha", 3, &t) || !need_beta(b, &t))
+        return false;
+    t.linear.rule = RAPT_LINEAR_DELTA;
+    return add(b, "linear attention by the gated delta rule", &t);
+}
+
+/* ---- feature maps */
+
+/* Normalised; causal where the system says so, else of a set. */
+static bool normalised(rapt_system_builder *b, recurrence *t)
+{
+    int64_t causal = 0;
+    if (!rapt_system_integer(b, "causal", 0, 1, &causal))
+        return false;
+    t->linear.flags |= RAPT_LINEAR_NORMALIZE | (causal ? 0 : RAPT_LINEAR_BIDIRECTIONAL);
+    return take_states(b, t) && add(b, "normalised linear attention", t);
+}
+
+/* elu(x) + 1. */
+bool rapt_system_linear_transformer(rapt_system_builder *b)
+{
+    recurrence t;
+    if (!take_tensors(b, &t))
+        return false;
+    t.linear.feature = RAPT_PHI_ELU1;
+    return normalised(b, &t);
+}
+
+/* The first terms of exp, of standardised q and k. */
+bool rapt_system_fastmax(rapt_system_builder *b)
+{
+    recurrence t;
+    int64_t order = 2;
+    if (!take_tensors(b, &t) || !rapt_system_integer(b, "p", 1, 2, &order))
+        return false;
+    t.linear.feature = RAPT_PHI_POLY;
+    t.linear.feature_power = (float)order;
+    t.linear.flags = RAPT_LINEAR_STANDARDIZE;
+    return normalised(b, &t);
+}
+
+/* exp(alpha q) and exp(beta k), with an alpha and a beta for each head. */
+bool rapt_system_lognormal(rapt_system_builder *b)
+{
+    recurrence t;
+    if (!take_tensors(b, &t) || !need(b, "alpha", 1, &t.rows[1], &t.scale_q) || !need(b, "beta", 1, &t.rows[1], &t.scale_k))
+        return false;
+    t.linear.feature = RAPT_PHI_LOGNORMAL;
+    return normalised(b, &t);
+}
+
+/* Softmax over the features of a query, and over the tokens of a key's feature. */
+bool rapt_system_efficient(rapt_system_builder *b)
+{
+    recurrence t;
+    if (!take_tensors(b, &t))
+        return false;
+    t.linear.feature = RAPT_PHI_SOFTMAX;
+    t.linear.feature_k = RAPT_PHI_EXP;
+    t.linear.flags = RAPT_LINEAR_FEATURE_K | RAPT_LINEAR_BIDIRECTIONAL | RAPT_LINEAR_NORMALIZE_KEYS;
+    return add(b, "linear attention, both factors softmaxed", &t);
+}
+
+/* ---- layers of two kinds: linear, or softmax */
+
+/* The softmax layers, where the parameter asks for them: a window of so many keys, 0: all before. */
+static bool softmax_layer(rapt_system_builder *b, const recurrence *t, int64_t window)
+{
+    rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT;
+    if (t->state_in.there || rapt_system_wants(b, "state_out") || rapt_system_wants(b, "norm_out"))
+        return rapt_system_refuse(b, "its softmax layers have no states");
+    if (!rapt_system_common(b, &d))
+        return false;
+    d.flags |= RAPT_ATTENTION_CAUSAL | (window > 0 ? RAPT_ATTENTION_WINDOW : 0);
+    d.window_left = window > 0 ? window - 1 : 0;
+    d.window_right = window > 0 ? -1 : 0;
+    return rapt_system_step_add(b, window > 0 ? "causal attention in the window" : "causal attention", &d, t->q, t->k, t->v,
+                                t->out, NULL);
+}
+
+/* 1 + s + s^2 / 2 of scaled scores over all before, or softmax in a window. */
+bool rapt_system_based(rapt_system_builder *b)
+{
+    recurrence t;
+    int64_t window = 0;
+    if (!take_tensors(b, &t) || !rapt_system_integer(b, "window", 0, 1 << 29, &window))
+        return false;
+    if (window > 0)
+        return softmax_layer(b, &t, window);
+    t.linear.feature = RAPT_PHI_TAYLOR2;
+    t.linear.feature_scale = t.q.tensor.size[3] > 0 ? 1.0f / sqrtf((float)t.q.tensor.size[3]) : 1.0f;
+    t.linear.flags = RAPT_LINEAR_NORMALIZE;
+    return take_states(b, &t) && add(b, "linear attention with second-order features", &t);
+}
+
+/* A decay per head, or per head and token, in the linear layers. */
+bool rapt_system_decayed_hybrid(rapt_system_builder *b)
+{
+    recurrence t;
+    int64_t softmax = 0;
+    const bool fixed = rapt_system_given(b, "lambda");
+    if (!take_tensors(b, &t) || !rapt_system_integer(b, "softmax", 0, 1, &softmax))
+        return false;
+    if (softmax)
+        return softmax_layer(b, &t, 0);
+    return take_states(b, &t) && need_decay(b, fixed ? "lambda" : "a", fixed ? 1 : 3, &t) &&
+           add(b, "linear attention with decays", &t);
 }

@@ -17,7 +17,7 @@ static const char *const input_names[INPUTS] = {"--q",    "--k",        "--v",  
 typedef struct run_options {
     const char *in[INPUTS];
     const char *out, *state_out, *norm_out;
-    const char *rule, *feature, *feature_k, *power, *scale, *chunk, *dtype, *kernel, *limit, *time;
+    const char *rule, *feature, *feature_k, *power, *feature_scale, *scale, *chunk, *dtype, *kernel, *limit, *time;
     tool_device_options device;
     bool normalize, recurrent, explain, json, bidirectional, normalize_keys, standardize;
 } run_options;
@@ -141,7 +141,7 @@ static bool parse_features(run *r, rapt_error *error)
     const run_options *o = r->o;
     rapt_linear_desc *d = &r->d;
     unsigned feature = 0, feature_k = 0;
-    double power = 0;
+    double power = 0, scale = 1;
     if (o->feature && !parse_feature(r, "--feature", o->feature, &feature, error))
         return false;
     if (o->feature_k && !parse_feature(r, "--feature-k", o->feature_k, &feature_k, error))
@@ -150,7 +150,13 @@ static bool parse_features(run *r, rapt_error *error)
         return false;
     if (o->power && !(power >= 1 && power <= 64))
         return tool_fail(error, RAPT_ERROR_INVALID, "--feature-power '%.40s': 1 to 64 is needed", o->power);
+    if (o->feature_scale && !tool_number("--feature-scale", o->feature_scale, &scale, error))
+        return false;
+    if ((float)scale == 0 || !isfinite((float)scale))
+        return tool_fail(error, RAPT_ERROR_INVALID, "--feature-scale '%.40s': a single-precision number other than 0 is needed",
+                         o->feature_scale);
     d->feature = (rapt_phi)feature;
+    d->feature_scale = (float)scale;
     d->feature_k = (rapt_phi)feature_k;
     d->feature_power = (float)power;
     d->feature_map = r->map;
@@ -399,7 +405,7 @@ static const char text[] =
     "\n"
     "Feature maps make of x (a row of Q or K, d_k wide): elu1 elu(x) + 1; relu; relu2 relu(x)^2; exp;\n"
     "softmax over d_k; taylor2 (BASED) features with phi(q).phi(k) = 1 + q.k + (q.k)^2 / 2, unscaled:\n"
-    "scale with --scale-q, --scale-k; poly (Fastmax) sum of (q.k)^l / l! up to --feature-power 1 or 2;\n"
+    "scale with --feature-scale; poly (Fastmax) sum of (q.k)^l / l! up to --feature-power 1 or 2;\n"
     "focused (FLatten) relu(x)^p of the length of relu(x), p = --feature-power, default 3; lognormal\n"
     "(LLN) exp(x), with its alpha and beta as --scale-q and --scale-k; cosine x / |x|; or FILE.glsl\n"
     "with float feature_map(float x) or feature_map(float x, uint b, uint h, uint t, uint i). States\n"
@@ -443,6 +449,7 @@ int tool_run_linear(int argc, char **argv)
          &o.feature, NULL},
         {"--feature-k", "NAME", "another one for K", &o.feature_k, NULL},
         {"--feature-power", "X", "of poly (1 or 2, default 2) and focused (default 3)", &o.power, NULL},
+        {"--feature-scale", "X", "Q times this, before the map; default 1", &o.feature_scale, NULL},
         {"--scale-q", "FILE", "(heads) float32: Q times this, before the map", &o.in[SCALE_Q], NULL},
         {"--scale-k", "FILE", "(heads) float32: K times this, before the map", &o.in[SCALE_K], NULL},
         {"--standardize", NULL, "Q and K less their mean over d_k, over their deviation, before the map", NULL,
