@@ -166,6 +166,20 @@ static void inside(const char *system, const rapt_system_operand *at, const rapt
 /* What a step's operator needs lies within the recipe's tensors. */
 static void step_inside(const char *system, const rapt_system_step *s)
 {
+    if (s->op == RAPT_SYSTEM_SCAN) {
+        const rapt_scan_desc *d = &s->scan;
+        const struct {
+            const rapt_system_operand *at;
+            const rapt_tensor *t;
+        } all[] = {{&s->x, &d->x},           {&s->out, &d->out},   {&s->a, &d->a},
+                   {&s->scores, &d->scores}, {&s->b, &d->b},       {&s->c, &d->c},
+                   {&s->dt, &d->dt},         {&s->skip, &d->skip}, {&s->z, &d->z},
+                   {&s->weight, &d->weight}, {&s->bias, &d->bias}, {&s->state_in, &d->state_in},
+                   {&s->state_out, &d->state_out}};
+        for (size_t n = 0; n < sizeof all / sizeof *all; n++)
+            inside(system, all[n].at, all[n].t, all[n].t->dtype != RAPT_DTYPE_NONE);
+        return;
+    }
     if (s->op == RAPT_SYSTEM_ROWS) {
         inside(system, &s->x, &s->rows.x, true);
         inside(system, &s->list, &s->rows.list, true);
@@ -301,7 +315,8 @@ static void what_is_wrong_is_named(void **state)
 
 static rapt_status plan_step(const rapt_caps *caps, const rapt_system_step *s, rapt_plan **plan, rapt_error *error)
 {
-    return s->op == RAPT_SYSTEM_COMBINE  ? rapt_combine_plan_for_caps(caps, &s->combine, plan, error)
+    return s->op == RAPT_SYSTEM_SCAN     ? rapt_scan_plan_for_caps(caps, &s->scan, plan, error)
+           : s->op == RAPT_SYSTEM_COMBINE ? rapt_combine_plan_for_caps(caps, &s->combine, plan, error)
            : s->op == RAPT_SYSTEM_ROUTE  ? rapt_route_plan_for_caps(caps, &s->route, plan, error)
            : s->op == RAPT_SYSTEM_ROWS   ? rapt_rows_plan_for_caps(caps, &s->rows, plan, error)
            : s->op == RAPT_SYSTEM_LINEAR ? rapt_linear_plan_for_caps(caps, &s->linear, plan, error)

@@ -8,6 +8,7 @@
 #include <rapt/pattern.h>
 #include <rapt/route.h>
 #include <rapt/rows.h>
+#include <rapt/scan.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -54,7 +55,7 @@ RAPT_API rapt_status rapt_system_find(const char *name, uint32_t *index, rapt_er
 /* ---- Recipes: a system as steps of attention
  * --------------------------------------------------------------------- */
 
-#define RAPT_SYSTEM_TENSORS 16
+#define RAPT_SYSTEM_TENSORS 20
 #define RAPT_SYSTEM_STEPS 64
 #define RAPT_SYSTEM_HEADS 256 /* that a parameter can have a number for */
 
@@ -101,7 +102,8 @@ typedef struct rapt_system_operand {
     uint64_t offset;
 } rapt_system_operand;
 
-typedef enum rapt_system_op { RAPT_SYSTEM_ATTENTION = 0, RAPT_SYSTEM_LINEAR = 1, RAPT_SYSTEM_ROUTE = 2, RAPT_SYSTEM_ROWS = 3, RAPT_SYSTEM_COMBINE = 4 } rapt_system_op;
+typedef enum rapt_system_op { RAPT_SYSTEM_ATTENTION = 0, RAPT_SYSTEM_LINEAR = 1, RAPT_SYSTEM_ROUTE = 2, RAPT_SYSTEM_ROWS = 3, RAPT_SYSTEM_COMBINE = 4,
+               RAPT_SYSTEM_SCAN = 5 } rapt_system_op;
 
 typedef struct rapt_system_step {
     const char *what; /* in a few words; valid for ever */
@@ -111,13 +113,15 @@ typedef struct rapt_system_step {
     rapt_route_desc route;
     rapt_rows_desc rows;
     rapt_combine_desc combine;
+    rapt_scan_desc scan;
     rapt_system_operand q, k, v, out;
     rapt_system_operand lse, cu_seqlens_q, cu_seqlens_k, gate, bias_u, bias_v, block_mask; /* of attention; lse and gate also of combining */
     rapt_system_operand sinks, alibi, key_bias, segments, bias, relative, decays, user[RAPT_USER_BUFFERS]; /* of attention; decays: its decay */
     rapt_system_operand decay, beta, state_in, state_out; /* of linear attention; decay: or its gate */
     rapt_system_operand a, b, norm_in, norm_out, scale_q, scale_k;
     rapt_system_operand summary, scores, mask, list;      /* of routing */
-    rapt_system_operand x, weight;                        /* of rows by index, with list and out */
+    rapt_system_operand x, weight;                        /* of rows by index, with list and out; of scans */
+    rapt_system_operand c, dt, skip, z;                   /* of scans, which have a, b, bias, scores and states too */
     rapt_system_operand term[RAPT_COMBINE_TERMS], term_weight[RAPT_COMBINE_TERMS], norm_weight; /* of combining */
 } rapt_system_step;
 
@@ -139,7 +143,8 @@ typedef struct rapt_system_recipe {
 RAPT_API rapt_status rapt_system_recipe_make(uint32_t index, const rapt_system_request *request,
                                              rapt_system_recipe *recipe, rapt_error *error);
 
-/* rapt_attention_plan and rapt_attention_bind, or those of rapt_linear_.., rapt_route_.., rapt_rows_.. or rapt_combine_..: as the step's op says. buffers:
+/* rapt_attention_plan and rapt_attention_bind, or those of rapt_linear_.., rapt_route_.., rapt_rows_.., rapt_combine_.. or rapt_scan_..: as the
+ * step's op says. buffers:
  * one for each tensor of the recipe, in its order; those must outlive the binding. */
 RAPT_API rapt_status rapt_system_step_plan(rapt_device *device, const rapt_system_step *step, rapt_plan **plan,
                                            rapt_error *error);

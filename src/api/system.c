@@ -21,10 +21,32 @@ rapt_status rapt_system_step_plan(rapt_device *device, const rapt_system_step *s
         return rapt_rows_plan(device, &step->rows, plan, error);
     case RAPT_SYSTEM_COMBINE:
         return rapt_combine_plan(device, &step->combine, plan, error);
+    case RAPT_SYSTEM_SCAN:
+        return rapt_scan_plan(device, &step->scan, plan, error);
     case RAPT_SYSTEM_ATTENTION:
         break;
     }
     return rapt_attention_plan(device, &step->attention, plan, error);
+}
+
+static rapt_status bind_scan(rapt_plan *plan, const rapt_system_step *step, rapt_buffer *const *buffers, rapt_binding **binding,
+                             rapt_error *error)
+{
+    rapt_scan_args args = RAPT_SCAN_ARGS_INIT;
+    args.x = slot(buffers, &step->x);
+    args.out = slot(buffers, &step->out);
+    args.a = slot(buffers, &step->a);
+    args.scores = slot(buffers, &step->scores);
+    args.b = slot(buffers, &step->b);
+    args.c = slot(buffers, &step->c);
+    args.dt = slot(buffers, &step->dt);
+    args.skip = slot(buffers, &step->skip);
+    args.z = slot(buffers, &step->z);
+    args.weight = slot(buffers, &step->weight);
+    args.bias = slot(buffers, &step->bias);
+    args.state_in = slot(buffers, &step->state_in);
+    args.state_out = slot(buffers, &step->state_out);
+    return rapt_scan_bind(plan, &args, binding, error);
 }
 
 rapt_status rapt_system_step_bind(rapt_plan *plan, const rapt_system_step *step, rapt_buffer *const *buffers,
@@ -60,6 +82,8 @@ rapt_status rapt_system_step_bind(rapt_plan *plan, const rapt_system_step *step,
         args.list = slot(buffers, &step->list);
         return rapt_route_bind(plan, &args, binding, error);
     }
+    if (step->op == RAPT_SYSTEM_SCAN)
+        return bind_scan(plan, step, buffers, binding, error);
     if (step->op == RAPT_SYSTEM_ROWS) {
         rapt_rows_args args = RAPT_ROWS_ARGS_INIT;
         args.x = slot(buffers, &step->x);

@@ -27,8 +27,10 @@ static uint32_t numbers(const char *text, uint64_t *out, uint32_t capacity)
 
 static bool fill(rapt_check_array *a, const char *about, const char *value, rapt_dtype dtype, rapt_random *random)
 {
-    static const char single[] = "float32", below[] = "int32 below ", share[] = "float32 in (0, 1)";
-    const bool is_share = strncmp(about, share, sizeof share - 1) == 0;
+    static const char single[] = "float32", below[] = "int32 below ", share[] = "float32 in (0, 1)",
+                      negative[] = "float32, negative", positive[] = "float32, positive";
+    const bool is_negative = strncmp(about, negative, sizeof negative - 1) == 0;
+    const bool is_share = is_negative || strncmp(about, share, sizeof share - 1) == 0 || strncmp(about, positive, sizeof positive - 1) == 0;
     uint64_t list[16];
     const uint32_t count = numbers(value, list, 16);
     a->count = 1;
@@ -62,7 +64,7 @@ static bool fill(rapt_check_array *a, const char *about, const char *value, rapt
     a->data = a->count < (1u << 24) ? malloc((size_t)(a->count + 1) * sizeof *a->data) : NULL;
     for (uint64_t n = 0; n < a->count && a->data; n++) {
         const double x = rapt_random_normal(random);
-        a->data[n] = (double)rapt_check_round(a->dtype, (float)(is_share ? 1 / (1 + exp(-x)) : x));
+        a->data[n] = (double)rapt_check_round(a->dtype, (float)(is_negative ? -1 / (1 + exp(-x)) : is_share ? 1 / (1 + exp(-x)) : x));
     }
     return a->data != NULL;
 }

@@ -468,7 +468,8 @@ static rapt_system_step *new_step(rapt_system_builder *b, const char *what)
         &s->bias_u, &s->bias_v, &s->block_mask, &s->sinks, &s->alibi,     &s->key_bias,     &s->segments,     &s->bias,
         &s->relative, &s->decays, &s->user[0], &s->user[1], &s->user[2], &s->user[3], &s->decay,  &s->beta,  &s->state_in,
         &s->state_out, &s->a, &s->b, &s->norm_in, &s->norm_out, &s->scale_q, &s->scale_k, &s->summary, &s->scores, &s->mask,
-        &s->list, &s->x, &s->weight, &s->term[0], &s->term[1], &s->term[2], &s->term_weight[0], &s->term_weight[1], &s->term_weight[2], &s->norm_weight};
+        &s->list, &s->x, &s->weight, &s->term[0], &s->term[1], &s->term[2], &s->term_weight[0], &s->term_weight[1], &s->term_weight[2], &s->norm_weight,
+        &s->c, &s->dt, &s->skip, &s->z};
     for (size_t n = 0; n < RAPT_COUNT(operands); n++)
         operands[n]->tensor = -1;
     return s;
@@ -556,6 +557,21 @@ rapt_system_step *rapt_system_combine_step_add(rapt_system_builder *b, const cha
             s->term_weight[t] = terms[t].weight->at;
         }
     }
+    return s;
+}
+
+rapt_system_step *rapt_system_scan_step_add(rapt_system_builder *b, const char *what, const rapt_scan_desc *base,
+                                            rapt_system_view x, rapt_system_view out)
+{
+    rapt_system_step *s = new_step(b, what);
+    if (s == NULL)
+        return NULL;
+    s->op = RAPT_SYSTEM_SCAN;
+    s->scan = *base;
+    s->scan.x = x.tensor;
+    s->scan.out = out.tensor;
+    s->x = x.at;
+    s->out = out.at;
     return s;
 }
 

@@ -99,6 +99,14 @@ typedef struct rapt_system_term {
 } rapt_system_term;
 rapt_system_step *rapt_system_combine_step_add(rapt_system_builder *b, const char *what, rapt_system_view out,
                                                const rapt_system_term *terms, uint32_t count);
+/* A scan of x; its other operands are absent until rapt_system_give gives them. */
+rapt_system_step *rapt_system_scan_step_add(rapt_system_builder *b, const char *what, const rapt_scan_desc *base,
+                                            rapt_system_view x, rapt_system_view out);
+static inline void rapt_system_give(rapt_tensor *tensor, rapt_system_operand *at, const rapt_system_view *view)
+{
+    *tensor = view->tensor;
+    *at = view->at;
+}
 /* q, k and v of rank 4, out and, if wanted, lse: what most systems have. Checks the shapes against each
  * other. */
 typedef struct rapt_system_qkv {
@@ -141,6 +149,15 @@ bool rapt_system_neighborhood(rapt_system_builder *b);
 bool rapt_system_s2(rapt_system_builder *b);
 bool rapt_system_radial(rapt_system_builder *b);
 bool rapt_system_moba(rapt_system_builder *b);
+bool rapt_system_aaren(rapt_system_builder *b);
+bool rapt_system_min_gru(rapt_system_builder *b);
+bool rapt_system_mamba(rapt_system_builder *b);
+bool rapt_system_s4d(rapt_system_builder *b);
+bool rapt_system_hymba(rapt_system_builder *b);
+bool rapt_system_rat(rapt_system_builder *b);
+bool rapt_system_jet_block(rapt_system_builder *b);
+bool rapt_system_hyena(rapt_system_builder *b);
+bool rapt_system_conf_hyena(rapt_system_builder *b);
 bool rapt_system_top_keys(rapt_system_builder *b);
 bool rapt_system_kept_keys(rapt_system_builder *b);
 bool rapt_system_key_importance(rapt_system_builder *b);
