@@ -8,6 +8,8 @@
 typedef struct recurrence {
     const char *decay; /* an input (heads), (batch, heads, n) or (batch, heads, n, d): of channel c at token t */
     bool delta;        /* what the state has for k_t is taken off first, all by an input beta */
+    bool unit;         /* q and k are divided by their length */
+    bool steps;        /* decay e^(dt_t a), and dt_t times what is written: inputs dt (batch, heads, n) and a (heads) */
 } recurrence;
 
 /* Head h of `heads` reads head floor(h * its heads / heads) of what has fewer. */
@@ -21,29 +23,45 @@ static double decay_of(const rapt_check_array *d, uint64_t line, uint64_t heads,
     return d->data[d->rank == 1 ? line % heads : d->rank == 3 ? token : token * d->shape[3] + c];
 }
 
+/* x, or x over its length, into `to`. */
+static const double *maybe_unit(const oracle *o, bool unit, const double *x, uint64_t d, double *to)
+{
+    double squares = 0;
+    if (!unit)
+        return x;
+    for (uint64_t c = 0; c < d; c++)
+        squares = r(o, squares + r(o, x[c] * x[c]));
+    for (uint64_t c = 0; c < d; c++)
+        to[c] = squares == 0 ? 0 : r(o, x[c] / r(o, sqrt(squares)));
+    return to;
+}
+
 /* S_t = (I - beta_t k_t k_t^T) A_t S_{t-1} + beta_t k_t v_t^T, out_t = S_t^T q_t; without delta S_t = A_t S_{t-1} + k_t v_t^T. */
 static bool recur(oracle *o, recurrence what)
 {
     const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *v = input(o, "v"),
-                           *d = what.decay ? input(o, what.decay) : NULL, *beta = what.delta ? input(o, "beta") : NULL;
+                           *d = what.decay ? input(o, what.decay) : NULL, *beta = what.delta ? input(o, "beta") : NULL,
+                           *dt = what.steps ? input(o, "dt") : NULL, *a = what.steps ? input(o, "a") : NULL;
     const uint64_t heads = (uint64_t)fmax((double)q->shape[1], fmax((double)k->shape[1], (double)v->shape[1])), n = q->shape[2],
                    dk = q->shape[3], dv = v->shape[3], lines = q->shape[0] * heads;
-    double *state = calloc((size_t)(dk * dv + dv) + 1, sizeof *state), *old = state + dk * dv;
+    double *state = calloc((size_t)(dk * dv + dv + 2 * dk) + 1, sizeof *state), *old = state + dk * dv, *units = old + dv;
     const bool good = state && room(o, lines * n * dv, 0);
     for (uint64_t at = 0; at < lines * n && good; at++) {
         const uint64_t line = at / n, t = at % n, b = line / heads, h = line % heads;
-        const double *kt = row_of(k, b, h, heads, t), *qt = row_of(q, b, h, heads, t), *vt = row_of(v, b, h, heads, t);
+        const double *kt = maybe_unit(o, what.unit, row_of(k, b, h, heads, t), dk, units),
+                     *qt = maybe_unit(o, what.unit, row_of(q, b, h, heads, t), dk, units + dk), *vt = row_of(v, b, h, heads, t);
+        const double step = dt ? r(o, exp(r(o, dt->data[at] * a->data[h]))) : 1;
         for (uint64_t e = 0; e < dk * dv && t == 0; e++)
             state[e] = 0;
-        for (uint64_t c = 0; c < dk && d; c++)
+        for (uint64_t c = 0; c < dk && (d || dt); c++)
             for (uint64_t e = 0; e < dv; e++)
-                state[c * dv + e] = r(o, state[c * dv + e] * decay_of(d, line, heads, at, c));
+                state[c * dv + e] = r(o, state[c * dv + e] * (d ? decay_of(d, line, heads, at, c) : step));
         for (uint64_t e = 0; e < dv; e++) {
             old[e] = 0;
             for (uint64_t c = 0; c < dk && what.delta; c++)
                 old[e] = r(o, old[e] + r(o, kt[c] * state[c * dv + e]));
         }
-        const double rate = what.delta ? beta->data[at] : 1;
+        const double rate = what.delta ? beta->data[at] : dt ? dt->data[at] : 1;
         for (uint64_t e = 0; e < dv; e++) {
             double sum = 0;
             for (uint64_t c = 0; c < dk; c++) {
@@ -79,6 +97,117 @@ static bool gated_delta_net(oracle *o)
 static bool outer_products(oracle *o)
 {
     return recur(o, (recurrence){0});
+}
+
+static bool has_input(const oracle *o, const char *name)
+{
+    for (uint32_t n = 0; n < o->p->input_count; n++)
+        if (strcmp(o->p->inputs[n].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* Mamba-2, equation 1 with the discretisation of section 7 (arXiv:2405.21060), and its skip connection. */
+static bool ssd(oracle *o)
+{
+    if (!recur(o, (recurrence){.steps = true}))
+        return false;
+    const rapt_check_array *v = input(o, "v"), *skip = has_input(o, "skip") ? input(o, "skip") : NULL;
+    for (uint64_t at = 0; at < v->count && skip; at++)
+        o->to->out[at] = stored(o, r(o, o->to->out[at] + r(o, skip->data[at / v->shape[3] / v->shape[2] % v->shape[1]] * v->data[at])));
+    return !o->failed;
+}
+
+/* RWKV-7, equation 14 (arXiv:2503.14456), transposed: S_t = (diag(w_t) - (a_t * kappa_t) kappa_t^T) S_{t-1} + k_t v_t^T. */
+static bool rwkv7(oracle *o)
+{
+    const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *v = input(o, "v"), *w = input(o, "w"), *kappa = input(o, "kappa"),
+                           *a = input(o, "a");
+    const uint64_t n = q->shape[2], dk = q->shape[3], dv = v->shape[3], lines = q->shape[0] * q->shape[1];
+    double *state = calloc((size_t)(dk * dv) + 1, sizeof *state);
+    const bool good = state && room(o, lines * n * dv, 0);
+    for (uint64_t at = 0; at < lines * n && good; at++)
+        for (uint64_t e = 0; e < dv; e++) {
+            double known = 0, sum = 0;
+            for (uint64_t c = 0; c < dk; c++) {
+                state[c * dv + e] = at % n == 0 ? 0 : state[c * dv + e];
+                known = r(o, known + r(o, kappa->data[at * dk + c] * state[c * dv + e]));
+            }
+            for (uint64_t c = 0; c < dk; c++) {
+                const uint64_t x = at * dk + c;
+                const double off = r(o, stored(o, r(o, a->data[x] * kappa->data[x])) * known);
+                state[c * dv + e] = r(o, r(o, r(o, w->data[x] * state[c * dv + e]) - off) + r(o, k->data[x] * v->data[at * dv + e]));
+                sum = r(o, sum + r(o, q->data[x] * state[c * dv + e]));
+                o->to->score = fmax(o->to->score, fabs(q->data[x] * state[c * dv + e]) * (double)dk);
+            }
+            o->to->out[at * dv + e] = stored(o, sum);
+        }
+    free(state);
+    return good && !o->failed;
+}
+
+/* x of `d` channels over the root of its mean square, times `weight` where there is one, times `gate`. */
+static void norm_and_gate(const oracle *o, double *x, uint64_t d, const double *weight, const double *gate, bool sigmoid, double epsilon)
+{
+    double squares = 0;
+    for (uint64_t c = 0; c < d; c++)
+        squares = r(o, squares + r(o, x[c] * x[c]));
+    const double root = r(o, sqrt(r(o, r(o, squares / (double)d) + epsilon)));
+    for (uint64_t c = 0; c < d; c++) {
+        const double y = r(o, r(o, x[c] / root) * (weight ? weight[c] : 1));
+        x[c] = stored(o, r(o, y * (sigmoid ? r(o, 1 / r(o, 1 + exp(-gate[c]))) : gate[c])));
+    }
+    /* A norm of little brings its errors up with it. */
+    o->to->score = fmax(o->to->score, o->to->score / root);
+}
+
+/* TransNormerLLM, section 3.2: Lightning Attention, SRMSNorm over all heads of a token, a gate. */
+static bool transnormer(oracle *o)
+{
+    const rapt_check_array *v = input(o, "v"), *gate = input(o, "gate");
+    const uint64_t heads = v->shape[1], n = v->shape[2], d = v->shape[3], channels = heads * d;
+    double *all = malloc((size_t)(v->count + 1) * sizeof *all);
+    const bool good = all && recur(o, (recurrence){.decay = "lambda"});
+    for (uint64_t at = 0; at < v->shape[0] * n && good; at++) {
+        for (uint64_t c = 0; c < channels; c++)
+            all[at * channels + c] = o->to->out[((at / n * heads + c / d) * n + at % n) * d + c % d];
+        norm_and_gate(o, all + at * channels, channels, NULL, gate->data + at * channels, false, strtod(text_of(o, "eps"), NULL));
+    }
+    if (good)
+        memcpy(o->to->out, all, (size_t)v->count * sizeof *all);
+    free(all);
+    return good && !o->failed;
+}
+
+/* Kimi Linear, equation 1 (arXiv:2510.26692), q and k of unit length, a norm and sigmoid(gate) behind; or latent-KV attention. */
+static bool kimi(oracle *o)
+{
+    if (whole(o, "mla") > 0) {
+        const rapt_check_array *q = input(o, "q"), *k = input(o, "k");
+        const uint64_t n = q->shape[2], d_v = (uint64_t)whole(o, "mla"), all = q->shape[0] * q->shape[1] * n;
+        query one;
+        const bool good = query_make(&one, k->shape[2], d_v) && room(o, all * d_v, all);
+        for (uint64_t at = 0; at < all && good; at++) {
+            const uint64_t b = at / n / q->shape[1], i = at % n + k->shape[2] - n;
+            for (uint64_t j = 0; j < k->shape[2]; j++) {
+                one.seen[j] = j <= i;
+                one.v[j] = row4(k, b, 0, j);
+                one.s[j] = product(o, row4(q, b, at / n % q->shape[1], at % n), one.v[j], q->shape[3], scale_of(o, q->shape[3]));
+            }
+            one.out = o->to->out + at * d_v;
+            one.lse = o->to->lse + at;
+            softmax(o, &one);
+        }
+        query_free(&one);
+        return good && !o->failed;
+    }
+    if (!recur(o, (recurrence){.decay = "alpha", .delta = true, .unit = true}))
+        return false;
+    const rapt_check_array *gate = input(o, "gate"), *norm = has_input(o, "norm") ? input(o, "norm") : NULL;
+    for (uint64_t at = 0; at < gate->count; at += gate->shape[3])
+        norm_and_gate(o, o->to->out + at, gate->shape[3], norm ? norm->data : NULL, gate->data + at, true,
+                      strtod(text_of(o, "eps"), NULL));
+    return !o->failed;
 }
 
 /* ---- weights of pairs ---- */
@@ -229,10 +358,11 @@ static bool decayed_hybrid(oracle *o)
 {
     if (whole(o, "softmax") != 0)
         return rows(o, always_causal, softmax, 0);
-    bool fixed = false;
-    for (uint32_t n = 0; n < o->p->input_count; n++)
-        fixed |= strcmp(o->p->inputs[n].name, "lambda") == 0;
-    return recur(o, (recurrence){.decay = fixed ? "lambda" : "a"});
+    return recur(o, (recurrence){.decay = has_input(o, "lambda") ? "lambda" : "a"});
+}
+static bool mamba_llama(oracle *o)
+{
+    return whole(o, "softmax") != 0 ? rows(o, always_causal, softmax, 0) : ssd(o);
 }
 
 static const oracle_entry entries[] = {
@@ -242,6 +372,11 @@ static const oracle_entry entries[] = {
     {"DeltaNet (parallel)", delta_net},
     {"Gated DeltaNet", gated_delta_net},
     {"Attention as Pavlovian conditioning", outer_products},
+    {"Lightning Attention (TransNormerLLM)", transnormer},
+    {"Kimi Linear (KDA + MLA)", kimi},
+    {"RWKV-7 (Goose)", rwkv7},
+    {"Mamba-2 (SSD)", ssd},
+    {"Mamba in the Llama", mamba_llama},
     {"Linear Transformer", linear_transformer},
     {"BASED", based},
     {"FAST / Fastmax", fastmax},
