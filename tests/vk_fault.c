@@ -1,12 +1,27 @@
+#if !defined(_WIN32)
+#define _POSIX_C_SOURCE 200809L /* nanosleep */
+#endif
 #include "vk_fault.h"
+#include "base/base.h"
 #include "vk/compat.h"
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #if defined(_WIN32)
 #include <windows.h>
+static void rest(void)
+{
+    Sleep(1);
+}
 #else
 #include <dlfcn.h>
+#include <time.h>
+static void rest(void)
+{
+    const struct timespec t = {.tv_nsec = 200000};
+    nanosleep(&t, NULL);
+}
 #endif
 
 PFN_vkGetInstanceProcAddr vk_fault_real;
@@ -14,10 +29,12 @@ static void *library;
 /* An instance of the test's own, which keeps drivers loaded: some (NVIDIA's) can be loaded some 30 times in a process only,
  * and others (lavapipe) take long. */
 static VkInstance keeper;
-static int countdown = -1, live;
-static VkResult fault_result;
-static const char *fault_only, *fired;
-static bool skip_work, split_memory;
+static atomic_int countdown = -1, live, stall = -1;
+static atomic_int fault_result; /* VkResult */
+static _Atomic(const char *) fault_only, fired;
+static atomic_bool skip_work, split_memory, stalled;
+static _Atomic(const void *) aimed[2];
+static atomic_ullong slow_percent = 100, submitted_at, memory_limit = UINT64_MAX;
 static uint32_t real_types; /* memory types before they were doubled */
 
 bool vk_fault_open(void)
@@ -67,10 +84,11 @@ void vk_fault_close(void)
 
 void vk_fault_arm(int calls, VkResult result, const char *only)
 {
-    countdown = calls;
+    countdown = -1;
     fault_result = result;
     fault_only = only;
     fired = NULL;
+    countdown = calls; /* the last: other threads count from here on */
 }
 
 const char *vk_fault_fired(void)
@@ -93,14 +111,56 @@ int vk_fault_live(void)
     return live;
 }
 
-static bool fails(const char *name)
+void vk_fault_aim(const void *device, const void *queue)
 {
-    if (countdown < 0 || (fault_only != NULL && strcmp(name, fault_only) != 0))
-        return false;
-    if (countdown-- > 0)
-        return false;
-    fired = name;
-    return true;
+    atomic_store(&aimed[0], device);
+    atomic_store(&aimed[1], queue);
+}
+
+void vk_fault_stall(int submits)
+{
+    atomic_store(&stall, submits);
+    atomic_store(&stalled, false);
+}
+
+bool vk_fault_stalled(void)
+{
+    return atomic_load(&stalled);
+}
+
+void vk_fault_slow(unsigned percent)
+{
+    atomic_store(&slow_percent, percent);
+}
+
+void vk_fault_limit_memory(uint64_t bytes)
+{
+    atomic_store(&memory_limit, bytes);
+}
+
+static bool is_aimed_at(const void *handle)
+{
+    const void *const device = atomic_load(&aimed[0]);
+    return device == NULL || handle == device || handle == atomic_load(&aimed[1]);
+}
+
+static PFN_vkDeviceWaitIdle real_vkDeviceWaitIdle;
+
+/* What a call is to fail with; VK_SUCCESS: it is not. `handle`: the first thing that it is given. A device that is lost does nothing any more: this one ends its work first, as
+ * what it works on may be destroyed from now on. */
+static VkResult fault_of(const void *handle, const char *name)
+{
+    const VkResult result = (VkResult)atomic_load(&fault_result); /* before the count: it may be set back meanwhile */
+    const char *only = atomic_load(&fault_only);
+    if (atomic_load(&countdown) < 0 || (only != NULL && strcmp(name, only) != 0) || !is_aimed_at(handle))
+        return VK_SUCCESS;
+    if (atomic_fetch_sub(&countdown, 1) != 0)
+        return VK_SUCCESS;
+    void *const device = (void *)(uintptr_t)atomic_load(&aimed[0]);
+    if (result == VK_ERROR_DEVICE_LOST && device != NULL && real_vkDeviceWaitIdle != NULL)
+        real_vkDeviceWaitIdle((VkDevice)device);
+    atomic_store(&fired, name);
+    return result;
 }
 
 /* Calls that may fail: X(name, parameters, arguments, objects made, done first). "Done first" runs the real
@@ -177,21 +237,19 @@ static bool fails(const char *name)
     X(vkCreateFence, (VkDevice a, const VkFenceCreateInfo *b, const VkAllocationCallbacks *c, VkFence *d),   \
       (a, b, c, d), 1, 0)                                                                                    \
     X(vkResetFences, (VkDevice a, uint32_t b, const VkFence *c), (a, b, c), 0, 0)                            \
-    X(vkGetFenceStatus, (VkDevice a, VkFence b), (a, b), 0, 0)                                               \
-    X(vkWaitForFences, (VkDevice a, uint32_t b, const VkFence *c, VkBool32 d, uint64_t e), (a, b, c, d, e),  \
-      0, 1)
+    X(vkGetFenceStatus, (VkDevice a, VkFence b), (a, b), 0, 0)
 
 #define X(name, parameters, arguments, makes, first)                                                         \
     static PFN_##name real_##name;                                                                           \
     static VKAPI_ATTR VkResult VKAPI_CALL fault_##name parameters                                            \
     {                                                                                                        \
-        bool now = fails(#name);                                                                             \
-        if (now && !(first))                                                                                 \
-            return fault_result;                                                                             \
+        const VkResult fault = fault_of((const void *)a, #name);                                             \
+        if (fault != VK_SUCCESS && !(first))                                                                 \
+            return fault;                                                                                    \
         VkResult result = real_##name arguments;                                                             \
         if (result == VK_SUCCESS)                                                                            \
             live += makes;                                                                                   \
-        return now ? fault_result : result;                                                                  \
+        return fault != VK_SUCCESS ? fault : result;                                                         \
     }
 FALLIBLE(X)
 #undef X
@@ -204,10 +262,11 @@ static VKAPI_ATTR VkResult VKAPI_CALL fault_vkCreateComputePipelines(VkDevice a,
                                                                      const VkAllocationCallbacks *d,
                                                                      VkPipeline *e)
 {
-    if (fails("vkCreateComputePipelines")) {
+    const VkResult fault = fault_of(a, "vkCreateComputePipelines");
+    if (fault != VK_SUCCESS) {
         for (uint32_t i = 0; i < n; i++)
             e[i] = VK_NULL_HANDLE;
-        return fault_result;
+        return fault;
     }
     VkResult result = real_vkCreateComputePipelines(a, b, n, c, d, e);
     for (uint32_t i = 0; i < n; i++)
@@ -219,9 +278,34 @@ static PFN_vkQueueSubmit real_vkQueueSubmit;
 static VKAPI_ATTR VkResult VKAPI_CALL fault_vkQueueSubmit(VkQueue a, uint32_t n, const VkSubmitInfo *b,
                                                           VkFence c)
 {
-    if (fails("vkQueueSubmit"))
-        return fault_result;
+    const VkResult fault = fault_of(a, "vkQueueSubmit");
+    if (fault != VK_SUCCESS)
+        return fault;
+    if (!is_aimed_at(a))
+        return real_vkQueueSubmit(a, n, b, c);
+    if (atomic_load(&stall) >= 0 && atomic_fetch_sub(&stall, 1) <= 0) {
+        atomic_store(&stall, 0); /* and so for all that follow */
+        atomic_store(&stalled, true);
+        return VK_SUCCESS;
+    }
+    atomic_store(&submitted_at, rapt_now_ns());
     return skip_work ? real_vkQueueSubmit(a, 0, NULL, c) : real_vkQueueSubmit(a, n, b, c);
+}
+
+/* A wait that succeeds ends as much later as the device is made slower. */
+static PFN_vkWaitForFences real_vkWaitForFences;
+static VKAPI_ATTR VkResult VKAPI_CALL fault_vkWaitForFences(VkDevice a, uint32_t b, const VkFence *c, VkBool32 d,
+                                                            uint64_t e)
+{
+    const VkResult fault = fault_of(a, "vkWaitForFences");
+    const VkResult result = real_vkWaitForFences(a, b, c, d, e);
+    const uint64_t percent = atomic_load(&slow_percent);
+    if (percent > 100 && result == VK_SUCCESS && is_aimed_at(a)) {
+        const uint64_t begin = atomic_load(&submitted_at), end = begin + (rapt_now_ns() - begin) * percent / 100;
+        while (rapt_now_ns() < end)
+            rest();
+    }
+    return fault != VK_SUCCESS ? fault : result; /* done first: nothing is torn down under a device at work */
 }
 
 static PFN_vkGetPhysicalDeviceMemoryProperties real_vkGetPhysicalDeviceMemoryProperties;
@@ -256,8 +340,11 @@ static VKAPI_ATTR VkResult VKAPI_CALL fault_vkAllocateMemory(VkDevice a, const V
                                                              VkDeviceMemory *d)
 {
     VkMemoryAllocateInfo info = *b;
-    if (fails("vkAllocateMemory"))
-        return fault_result;
+    const VkResult fault = fault_of(a, "vkAllocateMemory");
+    if (fault != VK_SUCCESS)
+        return fault;
+    if (is_aimed_at(a) && b->allocationSize > atomic_load(&memory_limit))
+        return VK_ERROR_OUT_OF_DEVICE_MEMORY;
     if (split_memory && real_types != 0 && info.memoryTypeIndex >= real_types)
         info.memoryTypeIndex -= real_types;
     VkResult result = real_vkAllocateMemory(a, &info, c, d);
@@ -315,7 +402,8 @@ static PFN_vkVoidFunction between(const char *name, PFN_vkVoidFunction found)
         return NULL;
 #define TAKE(function)                                                                                       \
     if (strcmp(name, #function) == 0) {                                                                      \
-        memcpy(&real_##function, &found, sizeof found);                                                      \
+        if (memcmp(&real_##function, &found, sizeof found) != 0) /* other threads may be calling it */        \
+            memcpy(&real_##function, &found, sizeof found);                                                  \
         return (PFN_vkVoidFunction)fault_##function;                                                         \
     }
 #define X(function, parameters, arguments, makes, first) TAKE(function)
@@ -326,6 +414,7 @@ static PFN_vkVoidFunction between(const char *name, PFN_vkVoidFunction found)
 #undef X
     TAKE(vkCreateComputePipelines)
     TAKE(vkQueueSubmit)
+    TAKE(vkWaitForFences)
     TAKE(vkGetPhysicalDeviceMemoryProperties)
     TAKE(vkGetBufferMemoryRequirements)
     TAKE(vkAllocateMemory)

@@ -102,7 +102,8 @@ RAPT_API rapt_status rapt_group_attention(rapt_group *group, const rapt_attentio
  * else than RAPT_ERROR_TIMEOUT. RAPT_ERROR_BUSY while an earlier call was not waited for. */
 RAPT_API rapt_status rapt_group_attention_begin(rapt_group *group, const rapt_attention_desc *desc,
                                                 const rapt_group_attention_args *args, rapt_error *error);
-/* timeout in nanoseconds; 0: just look. Without threads this is what drives the devices: call it again and again. */
+/* timeout in nanoseconds; 0: just look. Without threads this is what drives the devices: call it again and again; without a call it looks
+ * after a part of an earlier one that a slow member is still at. */
 RAPT_API rapt_status rapt_group_wait(rapt_group *group, uint64_t timeout, rapt_error *error);
 
 #ifdef __cplusplus

@@ -703,8 +703,11 @@ rapt_status rapt_pool_wait(rapt_pool *pool, uint64_t timeout, rapt_error *error)
 {
     const uint64_t begin = rapt_now_ns();
     job *j = pool->job;
-    if (j == NULL)
+    if (j == NULL) {
+        if (pool->threads == 0) /* somebody may still be at an earlier call's run */
+            look_at_all(pool, RAPT_MIN(timeout, POLL_NS), false);
         return RAPT_OK;
+    }
     rapt_mutex_lock(&pool->lock);
     while (!j->over || j->touching > 0) {
         const uint64_t gone = rapt_now_ns() - begin;
