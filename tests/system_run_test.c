@@ -182,8 +182,10 @@ static void every_system_that_works(void **state)
             continue;
         for (uint32_t c = 0; c < info.check_count && info.works; c++) {
             check_one(n, &info, info.checks[c], RAPT_F32, 0);
-            check_one(n, &info, info.checks[c], RAPT_F16, 0);
-            check_one(n, &info, info.checks[c], RAPT_F32, 3);
+            if (c == 0) /* once in 16 bits, once with gaps: each makes pipelines of its own, which takes time */
+                check_one(n, &info, info.checks[c], RAPT_F16, 0);
+            if (c + 1 == info.check_count)
+                check_one(n, &info, info.checks[c], RAPT_F32, 3);
             count++;
         }
     }

@@ -223,6 +223,11 @@ typedef struct oracle_family {
     size_t count;
 } oracle_family;
 
-extern const oracle_family rapt_oracles_routed, rapt_oracles_gathered, rapt_oracles_mixture, rapt_oracles_state, rapt_oracles_scan;
+extern const oracle_family rapt_oracles_routed;
+extern const oracle_family rapt_oracles_gathered;
+extern const oracle_family rapt_oracles_mixture;
+extern const oracle_family rapt_oracles_state;
+extern const oracle_family rapt_oracles_scan;
+extern const oracle_family rapt_oracles_program;
 
 #endif

@@ -562,8 +562,15 @@ static const oracle_entry oracles[] = {
 };
 
 static const oracle_family here = {oracles, sizeof oracles / sizeof *oracles};
-static const oracle_family *const families[] = {&here, &rapt_oracles_routed, &rapt_oracles_gathered, &rapt_oracles_mixture,
-                                                 &rapt_oracles_state, &rapt_oracles_scan};
+static const oracle_family *const families[] = {
+    &here,
+    &rapt_oracles_routed,
+    &rapt_oracles_gathered,
+    &rapt_oracles_mixture,
+    &rapt_oracles_state,
+    &rapt_oracles_scan,
+    &rapt_oracles_program,
+};
 
 static const oracle_entry *entry_of(const char *name)
 {

@@ -363,6 +363,44 @@ static bool slices(oracle *o)
     return good && !o->failed;
 }
 
+/* ConsistEdit: (1 - m) x + m x_source for those of q, k and v whose source is given. */
+static bool replaced(oracle *o)
+{
+    static const char *const names[] = {"q", "k", "v"}, *const sources[] = {"q_source", "k_source", "v_source"};
+    const rapt_check_array *mask = input(o, "mask");
+    double *data[3];
+    heads of[3];
+    bool good = true;
+    for (int t = 0; t < 3; t++) {
+        const rapt_check_array *x = input(o, names[t]), *with = given(o, sources[t]) ? input(o, sources[t]) : NULL;
+        const uint64_t *s = x->shape;
+        data[t] = numbers(x->count);
+        of[t] = made(data[t], s[0], s[1], s[2], s[3]);
+        good = good && data[t] && !o->failed;
+        for (uint64_t at = 0; at < x->count && good; at++) {
+            const double m = mask->data[at / (s[1] * s[2] * s[3]) * s[2] + at / s[3] % s[2]];
+            data[t][at] = with ? stored(o, r(o, r(o, r(o, 1 - m) * x->data[at]) + r(o, m * with->data[at]))) : x->data[at];
+        }
+    }
+    good = good && room(o, of[0].shape[0] * of[0].count * of[0].shape[2] * of[2].shape[3], 0) &&
+           attention(o, &of[0], &of[1], &of[2], as_set(o), o->to->out, NULL);
+    for (int t = 0; t < 3; t++)
+        free(data[t]);
+    return good && !o->failed;
+}
+
+/* out_h times xi_h. */
+static bool weighed_heads(oracle *o)
+{
+    const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *v = input(o, "v"), *xi = input(o, "xi");
+    const uint64_t each = q->shape[2] * v->shape[3], elements = q->shape[0] * q->shape[1] * each;
+    const heads a = all_heads(q), b = all_heads(k), c = all_heads(v);
+    const bool good = room(o, elements, 0) && attention(o, &a, &b, &c, as_set(o), o->to->out, NULL);
+    for (uint64_t at = 0; at < elements && good; at++)
+        o->to->out[at] = stored(o, r(o, xi->data[at / each % q->shape[1]] * o->to->out[at]));
+    return good && !o->failed;
+}
+
 /* ---- rotary positions and windows ---- */
 
 /* Half-split pairs of q and k turned by position * base^(-2 i / d): RoFormer, equation 34. */
@@ -487,6 +525,8 @@ static const oracle_entry entries[] = {
     {"MHE attention", embedded_heads},
     {"FcaFormer (forward cross attention)", forward_cross},
     {"Optimised / Efficient / Super Attention", slices},
+    {"ConsistEdit", replaced},
+    {"Head pruning study", weighed_heads},
     {"RNoPE-SWA", rotary_window},
     {"Attention Buckets", rotary_passes},
     {"Longformer", longformer},

@@ -176,6 +176,25 @@ bool rapt_system_in_i32(rapt_system_builder *b, const char *name, uint32_t rank,
                       &view->at);
 }
 
+bool rapt_system_in_numbers(rapt_system_builder *b, const char *name, rapt_system_view *view)
+{
+    const rapt_system_input *in;
+    if (!find_input(b, name, &in))
+        return false;
+    const rapt_tensor *t = &in->tensor;
+    if (t->dtype != RAPT_F32 && t->dtype != RAPT_I32)
+        return rapt_system_refuse(b, "input '%s' is %s; f32 or int32 is needed", name, rapt_dtype_name(t->dtype));
+    uint64_t count = 1;
+    for (uint32_t axis = 0; axis < t->rank; axis++)
+        if (!rapt_mul_u64(count, t->size[axis], &count))
+            count = UINT64_MAX;
+    if (count > UINT64_MAX / 4 || rapt_tensor_bytes(t) != count * 4)
+        return rapt_system_refuse(b, "input '%s' must lie without gaps", name);
+    view->tensor = *t;
+    return add_tensor(b, &(rapt_system_tensor){.name = field(b->info->inputs, b->info->input_count, name)->name,
+                                               .role = RAPT_SYSTEM_IN, .tensor = *t, .bounds = UINT64_MAX}, &view->at);
+}
+
 bool rapt_system_given(const rapt_system_builder *b, const char *name)
 {
     for (uint32_t n = 0; n < b->request->input_count; n++)

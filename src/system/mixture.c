@@ -403,3 +403,50 @@ bool rapt_system_slices(rapt_system_builder *b)
                            (const uint64_t[]){q.tensor.size[0], heads, q.tensor.size[2], channels / heads}, &out) &&
            rapt_system_step_add(b, "attention", &d, q, k, v, out, NULL);
 }
+
+/* ConsistEdit: q, k or v of a source in place of the own ones where a mask says so: x + m x_source - m x. */
+bool rapt_system_replaced(rapt_system_builder *b)
+{
+    static const char *const sources[] = {"q_source", "k_source", "v_source"}, *const mixed[] = {"q_mixed", "k_mixed", "v_mixed"};
+    rapt_system_qkv t;
+    rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT;
+    rapt_system_view mask, *const own[3] = {&t.q, &t.k, &t.v};
+    if (!rapt_system_qkv_take(b, &t) || !rapt_system_common(b, &d))
+        return false;
+    const uint64_t n = t.q.tensor.size[2];
+    if (n != t.k.tensor.size[2])
+        return rapt_system_refuse(b, "%llu queries and %llu keys; as many of both are needed", (unsigned long long)n,
+                                  (unsigned long long)t.k.tensor.size[2]);
+    if (!rapt_system_in_f32(b, "mask", 2, (const uint64_t[]){t.q.tensor.size[0], n}, &mask))
+        return false;
+    const rapt_system_view by_token = weights_of(mask, 0, -1, 1);
+    for (int i = 0; i < 3; i++) {
+        rapt_system_view source, to;
+        if (!rapt_system_given(b, sources[i]))
+            continue;
+        if (!rapt_system_in_sized(b, sources[i], 4, own[i]->tensor.size, &source) || !between(b, mixed[i], own[i]->tensor.size, &to))
+            return false;
+        const rapt_system_term terms[] = {{*own[i], 1, NULL}, {source, 1, &by_token}, {*own[i], -1, &by_token}};
+        if (!rapt_system_combine_step_add(b, "the source's in place of the own", to, terms, 3))
+            return false;
+        *own[i] = to;
+    }
+    return rapt_system_step_add(b, "joint attention", &d, t.q, t.k, t.v, t.out, NULL);
+}
+
+/* Heads times a number each. */
+bool rapt_system_weighed_heads(rapt_system_builder *b)
+{
+    rapt_system_qkv t;
+    rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT;
+    rapt_system_view xi, attended;
+    if (!rapt_system_qkv_take(b, &t) || !rapt_system_common(b, &d))
+        return false;
+    const uint64_t *s = t.out.tensor.size;
+    if (!rapt_system_in_f32(b, "xi", 1, &s[1], &xi) || !between(b, "attended", s, &attended) ||
+        !rapt_system_step_add(b, "attention", &d, t.q, t.k, t.v, attended, NULL))
+        return false;
+    const rapt_system_view by_head = weights_of(xi, -1, 0, -1);
+    const rapt_system_term term = {attended, 1, &by_head};
+    return rapt_system_combine_step_add(b, "heads times their numbers", t.out, &term, 1) != NULL;
+}

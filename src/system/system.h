@@ -43,6 +43,8 @@ bool rapt_system_in_f32(rapt_system_builder *b, const char *name, uint32_t rank,
 /* The same of int32; its entries may be anything. */
 bool rapt_system_in_i32(rapt_system_builder *b, const char *name, uint32_t rank, const uint64_t *want,
                         rapt_system_view *view);
+/* An input of float32 or int32 of any rank, without gaps. */
+bool rapt_system_in_numbers(rapt_system_builder *b, const char *name, rapt_system_view *view);
 /* As rapt_system_in, of these sizes. Here and above, 0 stands for an axis of any size. */
 bool rapt_system_in_sized(rapt_system_builder *b, const char *name, uint32_t rank, const uint64_t *want,
                           rapt_system_view *view);
@@ -184,5 +186,17 @@ bool rapt_system_directions(rapt_system_builder *b);
 bool rapt_system_embedded_heads(rapt_system_builder *b);
 bool rapt_system_forward_cross(rapt_system_builder *b);
 bool rapt_system_slices(rapt_system_builder *b);
+bool rapt_system_flex(rapt_system_builder *b);
+bool rapt_system_conditions(rapt_system_builder *b);
+bool rapt_system_circles(rapt_system_builder *b);
+bool rapt_system_windows(rapt_system_builder *b);
+bool rapt_system_inter_frame(rapt_system_builder *b);
+bool rapt_system_halo(rapt_system_builder *b);
+bool rapt_system_hidden_scores(rapt_system_builder *b);
+bool rapt_system_redistributed(rapt_system_builder *b);
+bool rapt_system_skipped(rapt_system_builder *b);
+bool rapt_system_combiner(rapt_system_builder *b);
+bool rapt_system_replaced(rapt_system_builder *b);
+bool rapt_system_weighed_heads(rapt_system_builder *b);
 
 #endif
