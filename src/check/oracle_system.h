@@ -228,6 +228,7 @@ extern const oracle_family rapt_oracles_gathered;
 extern const oracle_family rapt_oracles_mixture;
 extern const oracle_family rapt_oracles_state;
 extern const oracle_family rapt_oracles_scan;
+extern const oracle_family rapt_oracles_convolved;
 extern const oracle_family rapt_oracles_program;
 
 #endif

@@ -569,6 +569,7 @@ static const oracle_family *const families[] = {
     &rapt_oracles_mixture,
     &rapt_oracles_state,
     &rapt_oracles_scan,
+    &rapt_oracles_convolved,
     &rapt_oracles_program,
 };
 

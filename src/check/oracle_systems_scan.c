@@ -1,4 +1,5 @@
-/* Oracles of systems that scan along the sequence: recurrences, state-space models, convolutions, and those beside attention. */
+/* Oracles of systems that scan along the sequence: recurrences, state-space models, convolutions, and those
+ * beside attention. */
 #include "oracle_system.h"
 
 static double sigmoid(const oracle *o, double x)
@@ -23,7 +24,8 @@ static bool given(const oracle *o, const char *name)
 }
 
 /* x / sqrt(mean of x^2 + eps) * w, stored; w NULL: none. */
-static void rms_norm(const oracle *o, const double *x, uint64_t d, double eps, const double *w, double factor, double *out)
+static void rms_norm(const oracle *o, const double *x, uint64_t d, double eps, const double *w, double factor,
+                     double *out)
 {
     double square = 0;
     for (uint64_t e = 0; e < d; e++)
@@ -38,8 +40,10 @@ static void rms_norm(const oracle *o, const double *x, uint64_t d, double eps, c
 /* Aaren, section 3.1, each prefix by itself; a state (m, u, w) joins as a token more. */
 static bool aaren(oracle *o)
 {
-    const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *v = input(o, "v"), *state = given(o, "state") ? input(o, "state") : NULL;
-    const uint64_t heads = k->shape[1], n = k->shape[2], d = k->shape[3], d_v = v->shape[3], lines = k->shape[0] * heads;
+    const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *v = input(o, "v"),
+                           *state = given(o, "state") ? input(o, "state") : NULL;
+    const uint64_t heads = k->shape[1], n = k->shape[2], d = k->shape[3], d_v = v->shape[3],
+                   lines = k->shape[0] * heads;
     const double scale = scale_of(o, d);
     double *s = malloc((size_t)(n + 1) * sizeof *s);
     const bool good = s && room(o, lines * n * d_v, 0);
@@ -71,7 +75,8 @@ static bool aaren(oracle *o)
 /* "Were RNNs All We Needed?", sections 3.1.3 and 3.2.3. */
 static bool min_gru(oracle *o)
 {
-    const rapt_check_array *x = input(o, "x"), *keep = input(o, "keep"), *state = given(o, "state") ? input(o, "state") : NULL;
+    const rapt_check_array *x = input(o, "x"), *keep = input(o, "keep"),
+                           *state = given(o, "state") ? input(o, "state") : NULL;
     const uint64_t n = x->shape[1], channels = x->shape[2];
     if (!room(o, x->count, 0))
         return false;
@@ -87,12 +92,14 @@ static bool min_gru(oracle *o)
     return !o->failed;
 }
 
-/* Mamba, algorithm 2 with the discretisation of section 3.6 of its code: exp(D a), and D b. Outputs (batch, n, channels), as
- * they are before they are stored. */
+/* Mamba, algorithm 2 with the discretisation of section 3.6 of its code: exp(D a), and D b. Outputs (batch,
+ * n, channels), as they are before they are stored. */
 static bool selective(oracle *o, double *out)
 {
-    const rapt_check_array *x = input(o, "x"), *dt = input(o, "dt"), *a = input(o, "a"), *in = input(o, "b"), *read = input(o, "c"),
-                           *skip = input(o, "skip"), *z = given(o, "z") ? input(o, "z") : NULL, *state = given(o, "state") ? input(o, "state") : NULL;
+    const rapt_check_array *x = input(o, "x"), *dt = input(o, "dt"), *a = input(o, "a"), *in = input(o, "b"),
+                           *read = input(o, "c"), *skip = input(o, "skip"),
+                           *z = given(o, "z") ? input(o, "z") : NULL,
+                           *state = given(o, "state") ? input(o, "state") : NULL;
     const uint64_t n = x->shape[1], channels = x->shape[2], states = a->shape[1];
     double h[RAPT_SCAN_MAX_STATES];
     for (uint64_t line = 0; line < x->shape[0] * channels; line++) {
@@ -125,10 +132,77 @@ static bool mamba(oracle *o)
     return good;
 }
 
+/* softmax(scale q k^T) v, of q's and k's heads every `step`th from `first` on; causal, within `window` keys (0: all). */
+static bool causal_heads(oracle *o, uint64_t first, uint64_t step, int64_t window, double *out)
+{
+    const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *v = input(o, "v");
+    const uint64_t heads = q->shape[1] / step, kv = k->shape[1] / step, nq = q->shape[2], nk = k->shape[2],
+                   d = q->shape[3], d_v = v->shape[3];
+    const double scale = scale_of(o, d);
+    double lse;
+    query one;
+    const bool good = query_make(&one, nk, d_v);
+    for (uint64_t at = 0; at < q->shape[0] * heads * nq && good; at++) {
+        const uint64_t b = at / nq / heads, h = at / nq % heads, i = at % nq, g = h * kv / heads;
+        const int64_t p = (int64_t)(i + nk) - (int64_t)nq;
+        for (uint64_t j = 0; j < nk; j++) {
+            one.seen[j] = (int64_t)j <= p && (window == 0 || p - (int64_t)j < window);
+            one.s[j] = product(o, row4(q, b, h * step + first, i), row4(k, b, g * step + first, j), d, scale);
+            one.v[j] = row4(v, b, g, j);
+        }
+        one.out = out + at * d_v;
+        one.lse = &lse;
+        softmax(o, &one);
+    }
+    query_free(&one);
+    return good && !o->failed;
+}
+
+static bool mamba_or_attention(oracle *o)
+{
+    const rapt_check_array *q;
+    if (whole(o, "softmax") == 0)
+        return mamba(o);
+    q = input(o, "q");
+    return room(o, q->count / q->shape[3] * input(o, "v")->shape[3], 0) &&
+           causal_heads(o, 0, 1, 0, o->to->out);
+}
+
+/* SambaY, equation 2: m * SiLU(W1 x), m the scan before its gate; and differential attention as in the DIFF
+ * Transformer. */
+static bool samba_y(oracle *o)
+{
+    if (whole(o, "attention") == 0) {
+        const rapt_check_array *g = input(o, "g");
+        const bool good = room(o, g->count, 0) && selective(o, o->to->out);
+        for (uint64_t i = 0; i < g->count && good; i++)
+            o->to->out[i] = stored(o, r(o, stored(o, o->to->out[i]) * silu(o, g->data[i])));
+        return good;
+    }
+    const rapt_check_array *q = input(o, "q"), *v = input(o, "v"), *lambda = input(o, "lambda"),
+                           *norm = input(o, "norm");
+    const uint64_t heads = q->shape[1] / 2, nq = q->shape[2], d_v = v->shape[3],
+                   lines = q->shape[0] * heads * nq;
+    const double eps = strtod(text_of(o, "eps"), NULL), init = strtod(text_of(o, "lambda_init"), NULL);
+    const int64_t window = whole(o, "window");
+    double *second = malloc((size_t)(lines * d_v + 1) * sizeof *second);
+    const bool good = second && room(o, lines * d_v, 0) && causal_heads(o, 0, 2, window, o->to->out) &&
+                      causal_heads(o, 1, 2, window, second);
+    for (uint64_t at = 0; at < lines && good; at++) {
+        double *out = o->to->out + at * d_v;
+        for (uint64_t e = 0; e < d_v; e++)
+            out[e] = r(o, out[e] - r(o, lambda->data[at / nq % heads] * second[at * d_v + e]));
+        rms_norm(o, out, d_v, eps, norm->data, 1 - init, out);
+    }
+    free(second);
+    return good && !o->failed;
+}
+
 /* S4D, section 2, as a recurrence. */
 static bool s4d(oracle *o)
 {
-    const rapt_check_array *x = input(o, "x"), *a = input(o, "a"), *in = input(o, "b"), *read = input(o, "c"), *skip = input(o, "skip");
+    const rapt_check_array *x = input(o, "x"), *a = input(o, "a"), *in = input(o, "b"), *read = input(o, "c"),
+                           *skip = input(o, "skip");
     const uint64_t n = x->shape[1], channels = x->shape[2], states = a->shape[1] / 2;
     double h[RAPT_SCAN_MAX_STATES];
     if (!room(o, x->count, 0))
@@ -140,12 +214,14 @@ static bool s4d(oracle *o)
             const uint64_t at = (b * n + t) * channels + c;
             double y = r(o, skip->data[c] * x->data[at]);
             for (uint64_t i = 0; i < states; i++) {
-                const double *p = a->data + (c * states + i) * 2, *w = in->data + (c * states + i) * 2, *v = read->data + (c * states + i) * 2;
+                const double *p = a->data + (c * states + i) * 2, *w = in->data + (c * states + i) * 2,
+                             *v = read->data + (c * states + i) * 2;
                 const double re = h[2 * i], im = h[2 * i + 1];
                 h[2 * i] = r(o, r(o, r(o, p[0] * re) - r(o, p[1] * im)) + r(o, w[0] * x->data[at]));
                 h[2 * i + 1] = r(o, r(o, r(o, p[0] * im) + r(o, p[1] * re)) + r(o, w[1] * x->data[at]));
                 y = r(o, y + r(o, r(o, v[0] * h[2 * i]) - r(o, v[1] * h[2 * i + 1])));
-                o->to->score = fmax(o->to->score, (double)states * (fabs(v[0] * h[2 * i]) + fabs(v[1] * h[2 * i + 1])));
+                o->to->score =
+                    fmax(o->to->score, (double)states * (fabs(v[0] * h[2 * i]) + fabs(v[1] * h[2 * i + 1])));
             }
             o->to->out[at] = stored(o, y);
         }
@@ -158,15 +234,18 @@ static bool s4d(oracle *o)
 /* Hymba, equation 4: causal attention within the window and to the meta tokens, beside Mamba. */
 static bool hymba(oracle *o)
 {
-    const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *v = input(o, "v"), *beta1 = input(o, "beta1"), *beta2 = input(o, "beta2");
-    const uint64_t heads = q->shape[1], n = q->shape[2], d = q->shape[3], d_v = v->shape[3], kv = k->shape[1], channels = heads * d_v,
-                   tokens = q->shape[0] * n;
+    const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *v = input(o, "v"),
+                           *beta1 = input(o, "beta1"), *beta2 = input(o, "beta2");
+    const uint64_t heads = q->shape[1], n = q->shape[2], d = q->shape[3], d_v = v->shape[3], kv = k->shape[1],
+                   channels = heads * d_v, tokens = q->shape[0] * n;
     const int64_t window = whole(o, "window"), meta = whole(o, "meta");
     const double scale = scale_of(o, d), eps = strtod(text_of(o, "eps"), NULL);
-    double *attended = malloc((size_t)(2 * tokens * channels + 2 * channels + 2) * sizeof *attended), *scanned = attended + tokens * channels,
-           *first = scanned + tokens * channels, *second = first + channels, lse;
+    double *attended = malloc((size_t)(2 * tokens * channels + 2 * channels + 2) * sizeof *attended),
+           *scanned = attended + tokens * channels, *first = scanned + tokens * channels,
+           *second = first + channels, lse;
     query one;
-    bool good = query_make(&one, n, d_v) && attended && room(o, tokens * channels, 0) && selective(o, scanned);
+    bool good =
+        query_make(&one, n, d_v) && attended && room(o, tokens * channels, 0) && selective(o, scanned);
     for (uint64_t at = 0; at < tokens * heads && good; at++) {
         const uint64_t b = at / heads / n, i = at / heads % n, h = at % heads, g = h * kv / heads;
         for (uint64_t j = 0; j < n; j++) {
@@ -192,7 +271,8 @@ static bool hymba(oracle *o)
 }
 
 /* What a gated recurrence within each chunk leaves of x, token by token. */
-static void keep_in_chunks(const oracle *o, const rapt_check_array *x, const rapt_check_array *g, uint64_t chunk, double *out)
+static void keep_in_chunks(const oracle *o, const rapt_check_array *x, const rapt_check_array *g,
+                           uint64_t chunk, double *out)
 {
     const uint64_t n = x->shape[2], d = x->shape[3];
     for (uint64_t line = 0; line < x->shape[0] * x->shape[1]; line++)
@@ -210,8 +290,10 @@ static void keep_in_chunks(const oracle *o, const rapt_check_array *x, const rap
 /* RAT, equations 2 to 4: one softmax over the ends of the chunks before and the own token. */
 static bool rat(oracle *o)
 {
-    const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *v = input(o, "v"), *g = input(o, "g"), *gate = input(o, "gate");
-    const uint64_t n = q->shape[2], d = q->shape[3], chunk = (uint64_t)whole(o, "chunk"), lines = q->shape[0] * q->shape[1];
+    const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *v = input(o, "v"), *g = input(o, "g"),
+                           *gate = input(o, "gate");
+    const uint64_t n = q->shape[2], d = q->shape[3], chunk = (uint64_t)whole(o, "chunk"),
+                   lines = q->shape[0] * q->shape[1];
     const double scale = scale_of(o, d);
     double *k_kept = malloc((size_t)(2 * q->count + 1) * sizeof *k_kept), *v_kept = k_kept + q->count, lse;
     query one;
@@ -251,8 +333,8 @@ static void unit_row(const oracle *o, const double *x, uint64_t d, double *out)
 }
 
 /* A token of the gated delta rule. */
-static void delta_step(oracle *o, double *state, uint64_t d, uint64_t d_v, const double *q, const double *k, const double *v, double alpha,
-                       double beta, double scale, double *out)
+static void delta_step(oracle *o, double *state, uint64_t d, uint64_t d_v, const double *q, const double *k,
+                       const double *v, double alpha, double beta, double scale, double *out)
 {
     for (uint64_t e = 0; e < d_v; e++) {
         double old = 0, sum = 0;
@@ -272,13 +354,14 @@ static void delta_step(oracle *o, double *state, uint64_t d, uint64_t d_v, const
 /* Jet-Nemotron, section 3 and the authors' JetBlock. */
 static bool jet_block(oracle *o)
 {
-    const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *v = input(o, "v"), *alpha = input(o, "alpha"), *beta = input(o, "beta"),
-                           *taps = input(o, "kernels"), *gate = input(o, "gate"), *norm = input(o, "norm"),
+    const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *v = input(o, "v"),
+                           *alpha = input(o, "alpha"), *beta = input(o, "beta"), *taps = input(o, "kernels"),
+                           *gate = input(o, "gate"), *norm = input(o, "norm"),
                            *begin = given(o, "state") ? input(o, "state") : NULL;
     const uint64_t n = q->shape[2], d = q->shape[3], d_v = v->shape[3], lines = q->shape[0] * q->shape[1];
     const double scale = scale_of(o, d), eps = strtod(text_of(o, "eps"), NULL);
-    double *state = malloc((size_t)(d * d_v + 2 * d + d_v + 1) * sizeof *state), *q_unit = state + d * d_v, *k_unit = q_unit + d,
-           *convolved = k_unit + d;
+    double *state = malloc((size_t)(d * d_v + 2 * d + d_v + 1) * sizeof *state), *q_unit = state + d * d_v,
+           *k_unit = q_unit + d, *convolved = k_unit + d;
     const bool good = state && room(o, lines * n * d_v, 0);
     for (uint64_t line = 0; line < lines && good; line++) {
         for (uint64_t i = 0; i < d * d_v; i++)
@@ -292,10 +375,12 @@ static bool jet_block(oracle *o)
                 double sum = 0;
                 for (uint64_t j = 0; j < 4; j++)
                     if (t + j >= 3)
-                        sum = r(o, sum + r(o, taps->data[(token * d_v + e) * 4 + j] * v->data[(token + j - 3) * d_v + e]));
+                        sum = r(o, sum + r(o, taps->data[(token * d_v + e) * 4 + j] *
+                                                  v->data[(token + j - 3) * d_v + e]));
                 convolved[e] = stored(o, silu(o, sum));
             }
-            delta_step(o, state, d, d_v, q_unit, k_unit, convolved, alpha->data[token], beta->data[token], scale, out);
+            delta_step(o, state, d, d_v, q_unit, k_unit, convolved, alpha->data[token], beta->data[token],
+                       scale, out);
             rms_norm(o, out, d_v, eps, norm->data, 1, out);
             for (uint64_t e = 0; e < d_v; e++)
                 out[e] = stored(o, r(o, out[e] * silu(o, gate->data[token * d_v + e])));
@@ -308,8 +393,10 @@ static bool jet_block(oracle *o)
 /* y = x1 * (h conv (x2 * v)); `ahead` tokens of the filter's are behind the token. */
 static bool hyena_with(oracle *o, bool causal)
 {
-    const rapt_check_array *v = input(o, "v"), *x1 = input(o, "x1"), *x2 = input(o, "x2"), *filter = input(o, "filter");
-    const int64_t n = (int64_t)v->shape[1], channels = (int64_t)v->shape[2], taps = (int64_t)filter->shape[1], ahead = causal ? 0 : taps / 2;
+    const rapt_check_array *v = input(o, "v"), *x1 = input(o, "x1"), *x2 = input(o, "x2"),
+                           *filter = input(o, "filter");
+    const int64_t n = (int64_t)v->shape[1], channels = (int64_t)v->shape[2], taps = (int64_t)filter->shape[1],
+                  ahead = causal ? 0 : taps / 2;
     if (!room(o, v->count, 0))
         return false;
     for (int64_t at = 0; at < (int64_t)v->count; at++) {
@@ -343,6 +430,9 @@ static const oracle_entry entries[] = {
     {"minGRU / minLSTM", min_gru},
     {"Mamba (selective scan)", mamba},
     {"S4D", s4d},
+    {"Zamba", mamba_or_attention},
+    {"MambaFormer (ICL study)", mamba_or_attention},
+    {"SambaY / GMU (Phi4-mini-Flash)", samba_y},
     {"Hymba", hymba},
     {"RAT", rat},
     {"Jet-Nemotron (JetBlock)", jet_block},

@@ -594,6 +594,52 @@ rapt_system_step *rapt_system_scan_step_add(rapt_system_builder *b, const char *
     return s;
 }
 
+rapt_system_view rapt_system_ranked(rapt_system_view view, uint32_t rank, const int axes[4])
+{
+    rapt_system_view out = rapt_system_axes(view, axes);
+    out.tensor.rank = rank;
+    return out;
+}
+
+rapt_system_view rapt_system_split(rapt_system_view view, unsigned axis, uint64_t inner)
+{
+    rapt_tensor *t = &view.tensor;
+    for (unsigned n = t->rank; n > axis + 1; n--) {
+        t->size[n] = t->size[n - 1];
+        t->stride[n] = t->stride[n - 1];
+    }
+    t->rank++;
+    t->size[axis + 1] = inner;
+    t->stride[axis + 1] = t->stride[axis];
+    t->size[axis] = inner > 0 ? t->size[axis] / inner : 0;
+    t->stride[axis] *= (int64_t)inner;
+    return view;
+}
+
+bool rapt_system_merge(rapt_system_builder *b, const char *name, rapt_system_view *view)
+{
+    rapt_tensor *t = &view->tensor;
+    if (t->size[0] > 1 && t->size[1] > 1 && t->stride[0] != t->stride[1] * (int64_t)t->size[1]) {
+        const rapt_system_term term = {*view, 1, NULL};
+        if (!rapt_system_new(b, RAPT_SYSTEM_BETWEEN, name, t->dtype, 4, t->size, view) ||
+            !rapt_system_combine_step_add(b, "batch and heads side by side", *view, &term, 1))
+            return false;
+    }
+    const uint64_t heads = t->size[1];
+    if (t->size[0] > 0 && heads > UINT64_MAX / t->size[0])
+        return rapt_system_refuse(b, "%llu heads in a batch of %llu are too many", (unsigned long long)heads,
+                                  (unsigned long long)t->size[0]);
+    if (heads > 1)
+        t->stride[0] = t->stride[1];
+    t->size[0] *= heads;
+    for (unsigned n = 1; n < t->rank - 1; n++) {
+        t->size[n] = t->size[n + 1];
+        t->stride[n] = t->stride[n + 1];
+    }
+    t->rank--;
+    return true;
+}
+
 bool rapt_system_qkv_take(rapt_system_builder *b, rapt_system_qkv *t)
 {
     *t = (rapt_system_qkv){.has_lse = rapt_system_wants(b, "lse")};

@@ -65,6 +65,10 @@ rapt_system_view rapt_system_part(rapt_system_view view, unsigned axis, uint64_t
 rapt_system_view rapt_system_every(rapt_system_view view, unsigned axis, uint64_t first, uint64_t step);
 /* Rank 4 from other axes: axis n of the result is axes[n] of the view, or -1: a new one of size 1. */
 rapt_system_view rapt_system_axes(rapt_system_view view, const int axes[4]);
+/* The same of another rank, at most 4. */
+rapt_system_view rapt_system_ranked(rapt_system_view view, uint32_t rank, const int axes[4]);
+/* An axis cut in two, the second `inner` long, of a view of at most 3 axes: (.., a, ..) as (.., a / inner, inner, ..). */
+rapt_system_view rapt_system_split(rapt_system_view view, unsigned axis, uint64_t inner);
 
 /* Parameters: what the request says, else the row's default; where the row has no such parameter, *out stays.
  */
@@ -109,6 +113,8 @@ static inline void rapt_system_give(rapt_tensor *tensor, rapt_system_operand *at
     *tensor = view->tensor;
     *at = view->at;
 }
+/* Batch and heads of a view of rank 4 as one axis: of what lies evenly, else of a copy of this name, which a step makes. */
+bool rapt_system_merge(rapt_system_builder *b, const char *name, rapt_system_view *view);
 /* q, k and v of rank 4, out and, if wanted, lse: what most systems have. Checks the shapes against each
  * other. */
 typedef struct rapt_system_qkv {
@@ -164,6 +170,12 @@ bool rapt_system_rat(rapt_system_builder *b);
 bool rapt_system_jet_block(rapt_system_builder *b);
 bool rapt_system_hyena(rapt_system_builder *b);
 bool rapt_system_conf_hyena(rapt_system_builder *b);
+bool rapt_system_selective_hybrid(rapt_system_builder *b);
+bool rapt_system_gated_memory(rapt_system_builder *b);
+bool rapt_system_flatten(rapt_system_builder *b);
+bool rapt_system_area(rapt_system_builder *b);
+bool rapt_system_agent(rapt_system_builder *b);
+bool rapt_system_pooled_keys(rapt_system_builder *b);
 bool rapt_system_top_keys(rapt_system_builder *b);
 bool rapt_system_kept_keys(rapt_system_builder *b);
 bool rapt_system_key_importance(rapt_system_builder *b);
