@@ -132,7 +132,8 @@ static bool mamba(oracle *o)
     return good;
 }
 
-/* softmax(scale q k^T) v, of q's and k's heads every `step`th from `first` on; causal, within `window` keys (0: all). */
+/* softmax(scale q k^T) v, of q's and k's heads every `step`th from `first` on; causal, within `window` keys
+ * (0: all). */
 static bool causal_heads(oracle *o, uint64_t first, uint64_t step, int64_t window, double *out)
 {
     const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *v = input(o, "v");
@@ -322,6 +323,104 @@ static bool rat(oracle *o)
     return good && !o->failed;
 }
 
+/* Mega, equations 1 to 16, of which the projections are the caller's. */
+static bool mega_average(oracle *o)
+{
+    const rapt_check_array *x = input(o, "x"), *keep = input(o, "keep"), *in = input(o, "in"),
+                           *read = input(o, "read");
+    const uint64_t n = x->shape[1], channels = x->shape[2], states = keep->shape[1];
+    double h[RAPT_SCAN_MAX_STATES];
+    if (!room(o, x->count, 0))
+        return false;
+    for (uint64_t line = 0; line < x->shape[0] * channels; line++) {
+        const uint64_t b = line / channels, c = line % channels;
+        memset(h, 0, sizeof h);
+        for (uint64_t t = 0; t < n; t++) {
+            const uint64_t at = (b * n + t) * channels + c;
+            double y = 0;
+            for (uint64_t i = 0; i < states; i++) {
+                const uint64_t port = c * states + i;
+                h[i] = r(o, r(o, keep->data[port] * h[i]) + r(o, in->data[port] * x->data[at]));
+                y = r(o, y + r(o, read->data[port] * h[i]));
+                o->to->score = fmax(o->to->score, (double)states * fabs(read->data[port] * h[i]));
+            }
+            o->to->out[at] = stored(o, y);
+        }
+    }
+    return !o->failed;
+}
+
+static double laplace(const oracle *o, double s)
+{
+    const double mu = sqrt(0.5), sigma = sqrt(1 / (4 * 3.14159265358979323846));
+    return r(o, 0.5 * r(o, 1 + r(o, erf(r(o, (s - mu) / (sigma * sqrt(2)))))));
+}
+
+static bool mega_attention(oracle *o)
+{
+    const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *v = input(o, "v"),
+                           *gamma = input(o, "gamma"), *bias = given(o, "bias") ? input(o, "bias") : NULL;
+    const uint64_t n = q->shape[1], d = q->shape[2], d_v = v->shape[2];
+    const bool by_laplace = strcmp(text_of(o, "link"), "laplace") == 0, causal = whole(o, "causal") != 0;
+    const double tau = strtod(text_of(o, "tau"), NULL);
+    const uint64_t chunk = whole(o, "chunk") > 0 ? (uint64_t)whole(o, "chunk") : n;
+    double lse;
+    query one;
+    const bool good = query_make(&one, n, d_v) && room(o, v->count, 0);
+    for (uint64_t at = 0; at < q->shape[0] * n && good; at++) {
+        const uint64_t b = at / n, i = at % n, first = i / chunk * chunk,
+                       end = first + chunk < n ? first + chunk : n;
+        const double over = tau != 0 ? tau : by_laplace ? (double)(end - first) : sqrt((double)d);
+        double *out = o->to->out + at * d_v;
+        for (uint64_t j = 0; j < n; j++) {
+            one.seen[j] = j >= first && j < end && (!causal || j <= i);
+            one.s[j] = product(o, q->data + at * d, k->data + (b * n + j) * d, d, 1 / over);
+            if (bias) {
+                const int64_t reach = (int64_t)(bias->count / 2), far = (int64_t)j - (int64_t)i;
+                one.s[j] = r(o, one.s[j] + bias->data[reach + (far < -reach  ? -reach
+                                                               : far > reach ? reach
+                                                                             : far)]);
+            }
+            one.v[j] = v->data + (b * n + j) * d_v;
+        }
+        one.out = out;
+        one.lse = &lse;
+        if (!by_laplace)
+            softmax(o, &one);
+        for (uint64_t e = 0; e < d_v; e++) {
+            double sum = 0;
+            for (uint64_t j = 0; j < n && by_laplace; j++)
+                if (one.seen[j])
+                    sum = r(o, sum + r(o, weight(o, laplace(o, one.s[j])) * one.v[j][e]));
+            out[e] = by_laplace ? stored(o, sum) : out[e];
+            out[e] = stored(o, r(o, out[e] * silu(o, gamma->data[at * d_v + e])));
+        }
+    }
+    query_free(&one);
+    return good && !o->failed;
+}
+
+static bool mega_update(oracle *o)
+{
+    const rapt_check_array *x = input(o, "x"), *h = input(o, "h"), *phi = input(o, "phi");
+    if (!room(o, x->count, 0))
+        return false;
+    for (uint64_t i = 0; i < x->count; i++) {
+        const double gate = sigmoid(o, phi->data[i]), candidate = stored(o, silu(o, h->data[i]));
+        const double step = stored(o, r(o, gate * r(o, candidate - x->data[i])));
+        o->to->out[i] = stored(o, r(o, x->data[i] + step));
+    }
+    return !o->failed;
+}
+
+static bool mega(oracle *o)
+{
+    const char *part = text_of(o, "part");
+    return strcmp(part, "average") == 0     ? mega_average(o)
+           : strcmp(part, "attention") == 0 ? mega_attention(o)
+                                            : mega_update(o);
+}
+
 /* ---- convolutions ---- */
 
 /* SiLU(x) / |SiLU(x)| of a row. */
@@ -430,6 +529,7 @@ static const oracle_entry entries[] = {
     {"minGRU / minLSTM", min_gru},
     {"Mamba (selective scan)", mamba},
     {"S4D", s4d},
+    {"Mega", mega},
     {"Zamba", mamba_or_attention},
     {"MambaFormer (ICL study)", mamba_or_attention},
     {"SambaY / GMU (Phi4-mini-Flash)", samba_y},
