@@ -450,3 +450,32 @@ bool rapt_system_weighed_heads(rapt_system_builder *b)
     const rapt_system_term term = {attended, 1, &by_head};
     return rapt_system_combine_step_add(b, "heads times their numbers", t.out, &term, 1) != NULL;
 }
+
+/* Affine-Scaled Attention: alpha times attention plus beta times the running sum of the values. */
+bool rapt_system_affine_scaled(rapt_system_builder *b)
+{
+    rapt_system_qkv t;
+    rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT;
+    rapt_scan_desc sum = RAPT_SCAN_DESC_INIT;
+    rapt_system_view alpha, beta, attended, sums;
+    if (!rapt_system_qkv_take(b, &t) || !rapt_system_common(b, &d))
+        return false;
+    const uint64_t *s = t.out.tensor.size, kv = t.k.tensor.size[1];
+    if (s[2] != t.k.tensor.size[2] || kv == 0 || kv > RAPT_SYSTEM_STEPS - 2 || s[1] % kv != 0)
+        return rapt_system_refuse(b, "as many queries as keys, and 1 to %d kv heads that divide the query heads are needed",
+                                  RAPT_SYSTEM_STEPS - 2);
+    d.flags |= RAPT_ATTENTION_CAUSAL;
+    if (!rapt_system_in_f32(b, "alpha", 3, s, &alpha) || !rapt_system_in_f32(b, "beta", 3, s, &beta) ||
+        !between(b, "attended", s, &attended) || !between(b, "sums", t.v.tensor.size, &sums) ||
+        !rapt_system_step_add(b, "causal attention", &d, t.q, t.k, t.v, attended, NULL) ||
+        !rapt_system_scan_step_add(b, "sums of values so far", &sum, t.v, sums))
+        return false;
+    const uint64_t group = s[1] / kv;
+    for (uint64_t g = 0; g < kv; g++) { /* the query heads of a kv head share its sums */
+        const rapt_system_view a = rapt_system_part(alpha, 1, g * group, group), c = rapt_system_part(beta, 1, g * group, group);
+        const rapt_system_term terms[] = {{rapt_system_part(attended, 1, g * group, group), 1, &a}, {rapt_system_part(sums, 1, g, 1), 1, &c}};
+        if (!rapt_system_combine_step_add(b, "both, times their numbers", rapt_system_part(t.out, 1, g * group, group), terms, 2))
+            return false;
+    }
+    return true;
+}
