@@ -1,5 +1,5 @@
-/* Oracles of image systems that add a depthwise convolution to attention, or attend to pooled places. Tokens
- * are the places of a map, row by row. */
+/* Oracles of systems of images: depthwise convolutions beside attention, pooled places, channels that attend
+ * to channels. Tokens are the places of a map, row by row. */
 #include "oracle_system.h"
 
 static const double *array_or_null(oracle *o, const char *name)
@@ -239,10 +239,64 @@ static bool pooled_keys(oracle *o)
     return good && !o->failed;
 }
 
+/* DaViT, equations 3 and 4: softmax within windows; or A = softmax(Q^T K / sqrt(d)) of each group's channels,
+ * out = V A^T. */
+static bool own_window(oracle *o, uint64_t i, uint64_t j)
+{
+    const uint64_t width = (uint64_t)whole(o, "width"), window = (uint64_t)whole(o, "window");
+    return i / width / window == j / width / window && i % width / window == j % width / window;
+}
+
+static bool dual(oracle *o)
+{
+    const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *v = input(o, "v");
+    const bool channel = whole(o, "channel") != 0;
+    const uint64_t n = v->shape[1], channels = v->shape[2], heads = (uint64_t)whole(o, "heads"),
+                   d = channels / heads;
+    const double scale = scale_of(o, channel ? d : q->shape[2] / heads);
+    const uint64_t dq = q->shape[2] / heads, rows_of_one = channel ? d : n;
+    double *line = malloc((size_t)(n + 1) * sizeof *line), lse;
+    double *values = malloc((size_t)(n * d + 1) * sizeof *values);
+    query one;
+    const bool good =
+        query_make(&one, rows_of_one, channel ? n : d) && line && values && room(o, v->count, 0);
+    for (uint64_t at = 0; at < v->shape[0] * heads * rows_of_one && good; at++) {
+        const uint64_t b = at / heads / rows_of_one, h = at / rows_of_one % heads, i = at % rows_of_one;
+        double *out = o->to->out + b * n * channels + h * d;
+        for (uint64_t j = 0; j < rows_of_one; j++) {
+            double sum = 0, size = 0;
+            one.seen[j] = channel || own_window(o, i, j);
+            for (uint64_t e = 0; e < (channel ? n : dq); e++) {
+                const double x = channel ? q->data[(b * n + e) * channels + h * d + i]
+                                         : q->data[(b * n + i) * q->shape[2] + h * dq + e],
+                             y = channel ? k->data[(b * n + e) * channels + h * d + j]
+                                         : k->data[(b * n + j) * q->shape[2] + h * dq + e];
+                sum = r(o, sum + r(o, x * y));
+                size += fabs(x * y);
+            }
+            one.s[j] = r(o, sum * r(o, scale));
+            o->to->score = fmax(o->to->score, size * fabs(scale));
+            for (uint64_t e = 0; e < n && channel; e++)
+                values[j * n + e] = v->data[(b * n + e) * channels + h * d + j];
+            one.v[j] = channel ? values + j * n : row_of(v->data, n, channels, heads, b, h, j);
+        }
+        one.out = channel ? line : out + i * channels;
+        one.lse = &lse;
+        softmax(o, &one);
+        for (uint64_t e = 0; e < n && channel; e++)
+            out[e * channels + i] = line[e];
+    }
+    query_free(&one);
+    free(line);
+    free(values);
+    return good && !o->failed;
+}
+
 static const oracle_entry entries[] = {
     {"FLatten (Focused Linear Attention)", flatten},
     {"YOLOv12 Area Attention", area},
     {"Agent Attention", agent},
+    {"DaViT (dual attention)", dual},
     {"S2AFormer (strip self-attention)", pooled_keys},
 };
 const oracle_family rapt_oracles_convolved = {entries, sizeof entries / sizeof *entries};

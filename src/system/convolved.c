@@ -1,8 +1,8 @@
-/* Systems of images that add a depthwise convolution to attention, or attend to pooled places. Tokens are the
- * places of a map, row by row. */
+/* Systems of images: depthwise convolutions beside attention, pooled places, channels that attend to
+ * channels. Tokens are the places of a map, row by row. */
 #include "system/system.h"
 
-#include <string.h>
+#include <math.h>
 
 #define MOST_PLACES (1ll << 29)
 
@@ -280,4 +280,99 @@ bool rapt_system_pooled_keys(rapt_system_builder *b)
            pool(b, &t, v_names, t.v, (uint64_t)side, (uint64_t)side, &v) &&
            rapt_system_step_add(b, "attention to pooled keys", &t.attention, by_head(&t, t.q), by_head(&t, k),
                                 by_head(&t, v), by_head(&t, t.out), NULL);
+}
+
+/* ---- channels that attend to channels ---- */
+
+/* A copy with tokens and channels exchanged: x and out are (batch, a, b), the copy's axes (batch, b, a). */
+static bool add_transposed(rapt_system_builder *b, const char *what, rapt_system_view x, rapt_system_view out)
+{
+    const rapt_system_term term = {rapt_system_ranked(x, 4, (const int[]){0, 2, 1, -1}), 1, NULL};
+    return rapt_system_combine_step_add(b, what, rapt_system_ranked(out, 4, (const int[]){0, 1, 2, -1}),
+                                        &term, 1) != NULL;
+}
+
+/* S = Q^T K / sqrt(d) of each group: the state that linear attention ends with. */
+static bool products_of_channels(rapt_system_builder *b, const image *t, rapt_system_view *scores)
+{
+    const uint64_t groups = (uint64_t)t->heads, d = t->channels / groups, size[4] = {t->batch, groups, d, d};
+    rapt_system_view sums, unread;
+    if (!rapt_system_new(b, RAPT_SYSTEM_BETWEEN, "products", RAPT_F32, 4, size, &sums) ||
+        !rapt_system_new(b, RAPT_SYSTEM_BETWEEN, "scores", RAPT_F32, 4, size, scores) ||
+        !between(b, "unread", 3, t->v.tensor.size, &unread))
+        return false;
+    const rapt_linear_desc linear = RAPT_LINEAR_DESC_INIT;
+    rapt_system_step *s = rapt_system_linear_step_add(b, "products of channels", &linear);
+    if (s == NULL)
+        return false;
+    const rapt_system_view views[] = {by_head(t, t->q), by_head(t, t->k), by_head(t, unread)};
+    rapt_system_give(&s->linear.q, &s->q, &views[0]);
+    rapt_system_give(&s->linear.k, &s->k, &views[0]);
+    rapt_system_give(&s->linear.v, &s->v, &views[1]);
+    rapt_system_give(&s->linear.out, &s->out, &views[2]);
+    rapt_system_give(&s->linear.state_out, &s->state_out, &sums);
+    const rapt_system_term term = {sums, 1, NULL};
+    s = rapt_system_combine_step_add(b, "scaled", *scores, &term, 1);
+    if (s == NULL)
+        return false;
+    s->combine.out_factor =
+        t->attention.flags & RAPT_ATTENTION_SCALE ? t->attention.scale : 1 / sqrtf((float)d);
+    return true;
+}
+
+/* out = V softmax(S)^T: attention whose queries and keys are channels and whose scores are given, on values
+ * that run along the tokens, some of them at a time. */
+static bool channel_attention(rapt_system_builder *b, image *t)
+{
+    const uint64_t groups = (uint64_t)t->heads, d = t->channels / groups;
+    const uint64_t turned[3] = {t->batch, t->channels, t->n};
+    const uint64_t piece = RAPT_MIN(RAPT_MAX(rapt_align_up(rapt_div_up(t->n, 32), 4), 64), 512);
+    rapt_system_view scores, values, attended;
+    if (t->q.tensor.size[2] != t->channels || d > 256)
+        return rapt_system_refuse(
+            b,
+            "q has %llu channels, v %llu, in groups of %llu: as many are needed, and groups of at most 256",
+            (unsigned long long)t->q.tensor.size[2], (unsigned long long)t->channels, (unsigned long long)d);
+    if (!products_of_channels(b, t, &scores) || !between(b, "values_turned", 3, turned, &values) ||
+        !between(b, "out_turned", 3, turned, &attended) || !add_transposed(b, "v by channels", t->v, values))
+        return false;
+    const rapt_system_view v = rapt_system_split(values, 1, d), out = rapt_system_split(attended, 1, d),
+                           any = rapt_system_part(v, 3, 0, 1);
+    rapt_attention_desc attention = RAPT_ATTENTION_DESC_INIT;
+    attention.flags = RAPT_ATTENTION_SCALE;
+    attention.scale = 0; /* all of the scores is in the bias */
+    for (uint64_t first = 0; first < t->n; first += piece) {
+        const uint64_t count = RAPT_MIN(piece, t->n - first);
+        rapt_system_step *s = rapt_system_step_add(b, "channels attend", &attention, any, any,
+                                                   rapt_system_part(v, 3, first, count),
+                                                   rapt_system_part(out, 3, first, count), NULL);
+        if (s == NULL)
+            return false;
+        rapt_system_give(&s->attention.bias, &s->bias, &scores);
+    }
+    return add_transposed(b, "out by tokens", attended, t->out);
+}
+
+/* DaViT: windows in space, or groups of channels. */
+bool rapt_system_dual(rapt_system_builder *b)
+{
+    image t = {0};
+    int64_t channel = 0, window = 7;
+    if (!take(b, &t) || !rapt_system_integer(b, "channel", 0, 1, &channel) ||
+        !rapt_system_integer(b, "window", 1, 1 << 15, &window))
+        return false;
+    if (channel)
+        return channel_attention(b, &t);
+    if (t.height % window != 0 || t.width % window != 0)
+        return rapt_system_refuse(b, "a map of %lld x %lld is not cut into windows of %lld x %lld; pad it",
+                                  (long long)t.height, (long long)t.width, (long long)window,
+                                  (long long)window);
+    rapt_grid *g = &t.attention.grid;
+    g->rank = 2;
+    g->size[0] = (uint32_t)t.height;
+    g->size[1] = (uint32_t)t.width;
+    g->kernel_size[0] = g->kernel_size[1] = g->stride[0] = g->stride[1] =
+        (uint32_t)window; /* a block's own window */
+    return rapt_system_step_add(b, "attention within windows", &t.attention, by_head(&t, t.q),
+                                by_head(&t, t.k), by_head(&t, t.v), by_head(&t, t.out), NULL) != NULL;
 }

@@ -173,6 +173,7 @@ bool rapt_system_conf_hyena(rapt_system_builder *b);
 bool rapt_system_selective_hybrid(rapt_system_builder *b);
 bool rapt_system_gated_memory(rapt_system_builder *b);
 bool rapt_system_mega(rapt_system_builder *b);
+bool rapt_system_dual(rapt_system_builder *b);
 bool rapt_system_flatten(rapt_system_builder *b);
 bool rapt_system_area(rapt_system_builder *b);
 bool rapt_system_agent(rapt_system_builder *b);
