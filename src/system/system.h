@@ -161,6 +161,8 @@ bool rapt_system_neighborhood(rapt_system_builder *b);
 bool rapt_system_s2(rapt_system_builder *b);
 bool rapt_system_radial(rapt_system_builder *b);
 bool rapt_system_moba(rapt_system_builder *b);
+bool rapt_system_cached_outside(rapt_system_builder *b);
+bool rapt_system_landmarks(rapt_system_builder *b);
 bool rapt_system_aaren(rapt_system_builder *b);
 bool rapt_system_min_gru(rapt_system_builder *b);
 bool rapt_system_mamba(rapt_system_builder *b);
