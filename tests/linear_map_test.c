@@ -146,6 +146,7 @@ static void test_refusals(void **state)
         {{"both", RAPT_F32, .n = 4, SMALL, .both = true, .decay = DECAY_TOKEN}, "needs rule none without decays"},
         {{"keys", RAPT_F32, .n = 4, SMALL, .by_keys = true}, "needs RAPT_LINEAR_BIDIRECTIONAL"},
         {{"user", RAPT_F32, .n = 4, SMALL, .feature = RAPT_PHI_USER}, "RAPT_PHI_USER needs feature_map"},
+        {{"forced", RAPT_F32, .n = 4, SMALL, .both = true, .kernel = "state-none-f32"}, "another kernel is forced"},
         {{"memory", RAPT_F32, .n = 4, D(64, 64), TAYLOR, .limit = 1000}, "workspace limit of 1000 bytes"},
     };
     rig_open(&the_rig, NULL);

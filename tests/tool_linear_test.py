@@ -115,8 +115,27 @@ class WithoutDevice(tool_test.Case):
             self.wrong(text, "--cu-seqlens", self.file("c.npy", "<i4", (len(values),), values))
         self.wrong("no kernel row is named", "--kernel", "nonsense")
 
+    def test_check(self):
+        self.fails(BAD_INPUT, "no case's name contains 'nonsense'", "check", "linear", "--filter", "nonsense")
+        self.fails(BAD_INPUT, "no kernel row is named", "check", "linear", "--kernel", "nonsense")
+        self.fails(BAD_INPUT, "--repeat", "check", "linear", "--repeat", "-1")
+        self.fails(BAD_INPUT, "exclude each other", "check", "linear", "--chosen", "--kernel", "state-none-f32")
+        quick, full = (run("check", "linear", "--list", *o).stdout.split() for o in ([], ["--full"]))
+        self.assertTrue(set(quick) < set(full) and "gated-delta" in quick)
+
 
 class WithDevice(tool_test.Case):
+    def test_check(self):
+        r = run("check", "linear", "--chosen", "--filter", "plain-steps-f32", "--caps", "floor", "--repeat", "2", "--json")
+        self.assertEqual(r.returncode, GOOD, r.stderr)
+        summary = json.loads(r.stdout)
+        self.assertEqual((summary["runs"], summary["failed"], summary["failures"]), (1, 0, []))
+        self.assertEqual(summary["kernels"][0]["caps"], "floor")
+        self.assertTrue(0 < summary["kernels"][0]["worst_error_to_tolerance"] <= 1)
+        r = run("check", "linear", "--kernel", "state-none-f32", "--filter", "one-token")
+        self.assertEqual(r.returncode, GOOD, r.stderr)
+        self.assertRegex(r.stdout, r"state-none-f32 +1 +0 +2 ")
+
     def check(self, arguments, want, tolerance=2e-5, out="o.npy"):
         r = run("run", "linear", *arguments)
         self.assertEqual(r.returncode, GOOD, r.stderr)

@@ -164,7 +164,7 @@ bool rapt_linear_is_aligned(const rapt_linear_problem *p)
 /* Whether it is the row that writes the output: the one that may be forced. */
 static bool is_main(uint32_t kind, const uint32_t *passes)
 {
-    return (kind & (RAPT_ROW_WALKS | RAPT_ROW_OUTPUTS)) && passes[0] != RAPT_PASS_CHUNKS;
+    return (kind & RAPT_ROW_APPLIES) || ((kind & (RAPT_ROW_WALKS | RAPT_ROW_OUTPUTS)) && passes[0] != RAPT_PASS_CHUNKS);
 }
 
 /* Judges one row for what it is to do (`kind`, RAPT_ROW_WALKS and so on) in the passes given. */

@@ -99,7 +99,7 @@ static bool stands_for_others(const check *c, const rapt_kernel_info *info)
 /* One tally per mask and per row. Rows that merge cannot be forced: cases with key splits run them. */
 static int list_tallies(check *c)
 {
-    static const char *const not_attention[] = {"merge", "peak", "map", "route", "state"};
+    static const char *const not_attention[] = {"merge", "peak", "map", "route", "state", "scan"};
     c->tallies = calloc(MAX_MASKS + rapt_kernel_count(), sizeof *c->tallies);
     if (!c->tallies)
         return tool_no_memory();
@@ -488,6 +488,7 @@ int tool_check(int argc, char **argv)
         "rapt check --every-row --report report.md",
         "rapt check --chosen --repeat 100 --report flaky.md",
         "rapt check --part 1/2 & rapt check --part 2/2; wait",
+        "rapt check linear",
         NULL,
     };
     const tool_usage usage = {
@@ -497,10 +498,13 @@ int tool_check(int argc, char **argv)
         "single-precision computation. Buffers, gaps and scratch start as NaN, and nothing\n"
         "outside the results may be written. The planner's choice runs every case, bare and under\n"
         "masks that lower the device; then kernel rows are forced.\n"
-        "One line per failure, a summary, exit code 1 if there was one.",
+        "One line per failure, a summary, exit code 1 if there was one.\n"
+        "rapt check linear does the same for linear attention: rapt check linear --help.",
         examples, options};
     size_t count;
     int code;
+    if (argc > 1 && strcmp(argv[1], "linear") == 0)
+        return tool_check_linear(argc - 1, argv + 1);
     if (!tool_arguments(argc, argv, &usage, NULL, 0, &count, &code))
         return code;
     if (o.quick && o.full)

@@ -1,0 +1,294 @@
+/* rapt check linear: the planner's choice and every row of linear attention that can be forced, against the recurrence in double
+ * precision, over the cases of src/check/runner_linear.c and capability masks. */
+#include "args.h"
+#include "progress.h"
+#include "tool.h"
+
+#include "check/runner_linear.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_MASKS 8     /* the first is the device as it is, or as --caps has it */
+#define MAX_DETAILS 40  /* failures shown one by one */
+
+typedef struct check_options {
+    tool_device_options device;
+    const char *kernel, *filter, *repeats;
+    bool full, chosen, json, list;
+} check_options;
+
+/* What one row, or the planner's choice under one mask, came to. */
+typedef struct tally {
+    const char *kernel; /* NULL: chosen */
+    size_t mask, pass, fail, refused;
+    double worst; /* largest error / tolerance */
+    const char *worst_case;
+    char refusal[200];
+} tally;
+
+typedef struct check {
+    const check_options *o;
+    rapt_runtime *runtime;
+    const char *masks[MAX_MASKS];
+    rapt_device *devices[MAX_MASKS]; /* NULL: the mask does not apply */
+    size_t mask_count, tally_count, runs, failures;
+    tally *tallies;
+    uint32_t repeats;
+    cJSON *json, *json_failures;
+    bool lost;
+} check;
+
+static bool wanted(const check_options *o, const rapt_linear_case *c)
+{
+    return (c->groups & (o->full ? RAPT_CASE_FULL : RAPT_CASE_QUICK)) && (!o->filter || strstr(c->name, o->filter));
+}
+
+static int open_devices(check *c)
+{
+    const char *const *more = c->o->full ? rapt_case_masks_full : rapt_case_masks_quick;
+    const int code = tool_runtime_open(&c->o->device, &c->runtime);
+    if (code != TOOL_GOOD)
+        return code;
+    c->masks[c->mask_count++] = c->o->device.caps ? c->o->device.caps : "";
+    while (*more && !c->o->device.caps && !c->o->kernel && c->mask_count < MAX_MASKS)
+        c->masks[c->mask_count++] = *more++;
+    for (size_t n = 0; n < c->mask_count; n++) {
+        rapt_error error = {0};
+        rapt_device_options options = RAPT_DEVICE_OPTIONS_INIT;
+        options.selector = c->o->device.device;
+        options.caps_mask = c->masks[n];
+        options.validation = c->o->device.validation;
+        options.no_probe = c->o->device.no_probe;
+        const rapt_status status = rapt_device_open(c->runtime, &options, &c->devices[n], &error);
+        if (status == RAPT_OK)
+            continue;
+        if (status != RAPT_ERROR_INVALID || n == 0)
+            return tool_status_error(status, &error);
+        fprintf(stderr, "rapt: note: mask %s left out: %s\n", c->masks[n], error.message);
+    }
+    char line[1200];
+    tool_device_line(rapt_device_caps(c->devices[0]), c->o->device.caps, line, sizeof line);
+    fprintf(c->o->json ? stderr : stdout, "%s\n", line);
+    return TOOL_GOOD;
+}
+
+/* One tally per mask and per row of the state family; those that cannot be forced refuse every case. */
+static int list_tallies(check *c)
+{
+    c->tallies = calloc(MAX_MASKS + rapt_kernel_count(), sizeof *c->tallies);
+    if (!c->tallies)
+        return tool_no_memory();
+    for (size_t mask = 0; mask < c->mask_count && !c->o->kernel; mask++)
+        if (c->devices[mask])
+            c->tallies[c->tally_count++] = (tally){.mask = mask};
+    for (uint32_t n = 0; n < rapt_kernel_count() && !c->o->chosen; n++) {
+        rapt_kernel_info info = RAPT_KERNEL_INFO_INIT;
+        if (rapt_kernel_describe(n, &info, NULL) == RAPT_OK && strcmp(info.family, "state") == 0 &&
+            (!c->o->kernel || strcmp(info.name, c->o->kernel) == 0))
+            c->tallies[c->tally_count++] = (tally){.kernel = info.name};
+    }
+    return c->tally_count > 0 ? TOOL_GOOD
+                              : tool_error(TOOL_BAD_INPUT, "kernel row '%s' is none of linear attention", c->o->kernel);
+}
+
+static void tell_failure(check *c, const tally *t, const rapt_linear_case *one, const char *message)
+{
+    const char *mask = c->masks[t->mask];
+    if (++c->failures <= MAX_DETAILS)
+        fprintf(c->o->json ? stderr : stdout, "FAIL %s, kernel %s%s%s: %s\n", one->name, t->kernel ? t->kernel : "(chosen)",
+                mask[0] ? ", caps " : "", mask, message);
+    if (c->json_failures == NULL)
+        return;
+    cJSON *f = cJSON_CreateObject();
+    cJSON_AddStringToObject(f, "case", one->name);
+    cJSON_AddStringToObject(f, "kernel", t->kernel ? t->kernel : "(chosen)");
+    cJSON_AddStringToObject(f, "caps", mask);
+    cJSON_AddStringToObject(f, "message", message);
+    cJSON_AddItemToArray(c->json_failures, f);
+}
+
+static double ratio(const rapt_check_difference *d)
+{
+    return d->tolerance > 0 ? d->max_abs / d->tolerance : 0;
+}
+
+static void run_one(check *c, tally *t, const rapt_linear_case *one)
+{
+    const rapt_result r = rapt_check_linear_run(c->devices[t->mask], one, t->kernel, c->repeats);
+    const double worst = ratio(&r.out) > ratio(&r.lse) ? ratio(&r.out) : ratio(&r.lse);
+    if (r.verdict == RAPT_CHECK_REFUSED) {
+        t->refused++;
+        snprintf(t->refusal, sizeof t->refusal, "%.190s", r.error.message);
+        if (!t->kernel && c->masks[t->mask][0] == 0) /* the bare device takes every case */
+            tell_failure(c, t, one, r.error.message);
+        return;
+    }
+    c->runs++;
+    c->lost |= r.error.status == RAPT_ERROR_DEVICE_LOST;
+    if (r.verdict != RAPT_CHECK_PASS) {
+        t->fail++;
+        tell_failure(c, t, one, r.verdict == RAPT_CHECK_FAIL ? r.message : r.error.message);
+        return;
+    }
+    t->pass++;
+    if (worst >= t->worst) {
+        t->worst = worst;
+        t->worst_case = one->name;
+    }
+}
+
+/* The bare choice, and a row alone, run all cases; a mask the core ones; a row the first that it accepts of all there are, with
+ * --full every one. */
+static bool takes(const check *c, const tally *t, const rapt_linear_case *one)
+{
+    if (c->o->filter || c->o->kernel || (!t->kernel && t->mask == 0))
+        return wanted(c->o, one);
+    return t->kernel ? c->o->full || t->pass + t->fail == 0 : one->groups & RAPT_CASE_CORE;
+}
+
+static void run_tallies(check *c)
+{
+    size_t count;
+    const rapt_linear_case *cases = rapt_linear_cases(&count);
+    tool_progress progress = tool_progress_begin(c->tally_count);
+    for (size_t t = 0; t < c->tally_count; t++)
+        for (size_t n = 0; n < count && !c->lost; n++)
+            if (takes(c, &c->tallies[t], &cases[n])) {
+                tool_progress_step(&progress, t, cases[n].name);
+                run_one(c, &c->tallies[t], &cases[n]);
+            }
+    tool_progress_clear(&progress);
+}
+
+/* Rows that cannot be forced: they make features, pass states on, and the like. */
+static bool beside_others(const tally *t)
+{
+    return t->pass + t->fail == 0 && strstr(t->refusal, "another kernel is forced") != NULL;
+}
+
+static void summary_text(const check *c)
+{
+    printf("%-34s %7s %7s %7s  %s\n", "kernel", "pass", "fail", "refused", "largest error / tolerance");
+    for (size_t n = 0; n < c->tally_count; n++) {
+        const tally *t = &c->tallies[n];
+        char name[96];
+        snprintf(name, sizeof name, "%s%s%s", t->kernel ? t->kernel : "(chosen)", c->masks[t->mask][0] ? " " : "", c->masks[t->mask]);
+        printf("%-34s %7zu %7zu %7zu  ", name, t->pass, t->fail, t->refused);
+        if (t->worst_case)
+            printf("%.3f %s\n", t->worst, t->worst_case);
+        else
+            printf("never ran%s%.160s\n", t->refused ? ": " : "", beside_others(t) ? "runs beside other rows only" : t->refusal);
+    }
+    printf("%zu runs: %zu failed\n", c->runs, c->failures);
+}
+
+static int summary_json(check *c)
+{
+    cJSON *root = c->json, *kernels = cJSON_AddArrayToObject(root, "kernels");
+    c->json = NULL;
+    for (size_t n = 0; n < c->tally_count; n++) {
+        const tally *t = &c->tallies[n];
+        cJSON *k = cJSON_CreateObject();
+        cJSON_AddStringToObject(k, "name", t->kernel ? t->kernel : "(chosen)");
+        cJSON_AddStringToObject(k, "caps", c->masks[t->mask]);
+        cJSON_AddNumberToObject(k, "pass", (double)t->pass);
+        cJSON_AddNumberToObject(k, "fail", (double)t->fail);
+        cJSON_AddNumberToObject(k, "refused", (double)t->refused);
+        cJSON_AddNumberToObject(k, "worst_error_to_tolerance", t->worst);
+        cJSON_AddItemToArray(kernels, k);
+    }
+    cJSON_AddNumberToObject(root, "runs", (double)c->runs);
+    cJSON_AddNumberToObject(root, "failed", (double)c->failures);
+    return tool_json_print(root, NULL);
+}
+
+static int run_all(check *c)
+{
+    int code = tool_kernel_known(c->o->kernel);
+    if (code == TOOL_GOOD)
+        code = open_devices(c);
+    if (code == TOOL_GOOD)
+        code = list_tallies(c);
+    if (code != TOOL_GOOD)
+        return code;
+    run_tallies(c);
+    if (c->o->json)
+        code = summary_json(c);
+    else
+        summary_text(c);
+    if (code != TOOL_GOOD)
+        return code;
+    if (c->lost)
+        return tool_error(TOOL_DEVICE_LOST, "the device was lost; the rest did not run");
+    if (c->failures > 0)
+        return TOOL_CHECK_FAILED;
+    return c->runs > 0 ? TOOL_GOOD : tool_error(TOOL_REFUSED, "nothing ran: every case was refused");
+}
+
+static int list_cases(const check_options *o)
+{
+    size_t count, shown = 0;
+    const rapt_linear_case *cases = rapt_linear_cases(&count);
+    for (size_t n = 0; n < count; n++)
+        if (wanted(o, &cases[n])) {
+            shown++;
+            if (o->list)
+                printf("%s\n", cases[n].name);
+        }
+    return shown > 0 ? TOOL_GOOD
+                     : tool_error(TOOL_BAD_INPUT, "no case's name contains '%.60s'; rapt check linear --full --list shows them", o->filter);
+}
+
+int tool_check_linear(int argc, char **argv)
+{
+    check_options o = {0};
+    const tool_option list[] = {
+        {"--full", NULL, "every case, more masks, every row on all it accepts, three times each and compared bit\nfor bit", NULL, &o.full},
+        {"--kernel", "NAME", "only this kernel row, forced", &o.kernel, NULL},
+        {"--chosen", NULL, "only what the planner chooses; no row is forced", NULL, &o.chosen},
+        {"--filter", "TEXT", "only cases whose name contains TEXT", &o.filter, NULL},
+        {"--caps", "SPEC", "only under this mask (see rapt run --help), not under the usual ones", &o.device.caps, NULL},
+        {"--repeat", "N", "run each N times more and compare the bits; default 0, full 2", &o.repeats, NULL},
+        {"--list", NULL, "print the names of the cases and run nothing", NULL, &o.list},
+        {"--device", "SEL", "index, UUID, or part of a name; default as for rapt devices", &o.device.device, NULL},
+        {"--no-probe", NULL, "without the known-answer probe before a row's first use", NULL, &o.device.no_probe},
+        {"--validation", NULL, "run under the Vulkan validation layer, where installed", NULL, &o.device.validation},
+        {"--verbose", NULL, "tell what the library does, on standard error", NULL, &o.device.verbose},
+        {"--json", NULL, "the summary and every failure as JSON on standard output", NULL, &o.json},
+        {NULL, NULL, NULL, NULL, NULL},
+    };
+    static const char *const examples[] = {"rapt check linear", "rapt check linear --chosen --filter delta", "rapt check linear --kernel NAME --json",
+                                           NULL};
+    const tool_usage usage = {
+        "rapt check linear [options]",
+        "Computes cases of linear attention on the device and compares outputs and states with the\n"
+        "recurrence in double precision, within twice the error of plain single precision. Gaps\n"
+        "between rows hold NaN and must not be written. The planner's choice runs every case, and\n"
+        "the core ones under masks that lower the device; then kernel rows are forced.\n"
+        "One line per failure, a summary, exit code 1 if there was one.",
+        examples, list};
+    size_t words;
+    int code;
+    rapt_error error = {0};
+    int64_t repeats;
+    if (!tool_arguments(argc, argv, &usage, NULL, 0, &words, &code))
+        return code;
+    repeats = o.full ? 2 : 0;
+    if (o.chosen && o.kernel)
+        return tool_error(TOOL_BAD_INPUT, "--chosen and --kernel exclude each other");
+    if (o.repeats && !tool_integer("--repeat", o.repeats, 0, 10000, &repeats, &error))
+        return tool_report(&error);
+    code = list_cases(&o);
+    if (o.list || code != TOOL_GOOD)
+        return code;
+    check c = {.o = &o, .repeats = (uint32_t)repeats, .json = o.json ? cJSON_CreateObject() : NULL};
+    c.json_failures = c.json ? cJSON_AddArrayToObject(c.json, "failures") : NULL;
+    code = run_all(&c);
+    for (size_t n = 0; n < c.mask_count; n++)
+        rapt_device_destroy(&c.devices[n]);
+    rapt_runtime_destroy(&c.runtime);
+    free(c.tallies);
+    cJSON_Delete(c.json);
+    return code;
+}
