@@ -230,6 +230,7 @@ extern const oracle_family rapt_oracles_mixture;
 extern const oracle_family rapt_oracles_state;
 extern const oracle_family rapt_oracles_scan;
 extern const oracle_family rapt_oracles_convolved;
+extern const oracle_family rapt_oracles_directions;
 extern const oracle_family rapt_oracles_program;
 extern const oracle_family rapt_oracles_vision;
 
