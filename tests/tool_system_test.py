@@ -4,6 +4,7 @@
     tests/tool_system_test.py build/tools/rapt/rapt [unittest options]
 """
 import json
+import math
 import os
 import random
 import shlex
@@ -113,7 +114,7 @@ class WithDevice(tool_test.Case):
         if not tool_test.has_device():
             raise unittest.SkipTest("no Vulkan device")
 
-    close, random = tool_test.WithDevice.close, tool_test.WithDevice.random
+    close, random, needs_compiler = tool_test.WithDevice.close, tool_test.WithDevice.random, tool_test.WithDevice.needs_compiler
 
     def system(self, name, tensors, *settings, outputs=("out",), extra=(), descr="<f4"):
         """Runs a system; shape and values of each output, and what it printed."""
@@ -196,6 +197,20 @@ class WithDevice(tool_test.Case):
                 y = [x - lambdas[h] * z for x, z in zip(a, c)]
                 root = (sum(x * x for x in y) / 6 + 1e-5) ** 0.5
                 self.close(out[(h * 9 + i) * 6 : (h * 9 + i + 1) * 6], [0.8 * x / root for x in y], 2e-5)
+
+    def test_code_of_the_app(self):
+        q, k, v = self.random(39, 1, 2, 2, 12, 12, 8)
+        slopes = Tensor((2,), [0.5, 0.25])
+        code = "float score_mod(float score, uint b, uint h, uint q, uint k) { return score - u0(h) * abs(float(q) - float(k)); }"
+        self.needs_compiler()
+        [(shape, out)], _ = self.system("FlexAttention", {"q": q, "k": k, "v": v, "u0": slopes}, "score_mod=" + code,
+                                        "mask_mod=bool mask_mod(uint b, uint h, uint q, uint k) { return k <= q; }")  # fmt: skip
+        for h in range(2):
+            for i in range(12):
+                scores = [sum(a * c for a, c in zip(q.row(0, h, i), k.row(0, h, j))) * 8 ** -0.5 - slopes.values[h] * (i - j) for j in range(i + 1)]
+                weights = [math.exp(s - max(scores)) for s in scores]
+                want = [sum(w * v.row(0, h, j)[e] for j, w in enumerate(weights)) / sum(weights) for e in range(8)]
+                self.close(out[(h * 12 + i) * 8 : (h * 12 + i + 1) * 8], want, 4e-6)
 
     def test_shortcuts_over_layers(self):
         rng = random.Random(35)

@@ -212,24 +212,6 @@ static bool two_sources(oracle *o)
     return good && !o->failed;
 }
 
-/* FlashBlock: L = log(e^L_o + e^L_b), out = e^(L_o - L) O_o + e^(L_b - L) O_b. */
-static bool cached_part(oracle *o)
-{
-    const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *v = input(o, "v"), *before = input(o, "out_before"),
-                           *lse = input(o, "lse_before");
-    const uint64_t rows_all = q->shape[0] * q->shape[1] * q->shape[2], dv = v->shape[3];
-    const heads a = all_heads(q), b = all_heads(k), c = all_heads(v);
-    const bool good = room(o, rows_all * dv, rows_all) && attention(o, &a, &b, &c, as_set(o), o->to->out, o->to->lse);
-    for (uint64_t row = 0; row < rows_all && good; row++) {
-        const double old = lse->data[row], own = o->to->lse[row], top = fmax(old, own);
-        const double sum = r(o, r(o, exp(old - top)) + r(o, exp(own - top))), both = r(o, top + r(o, log(sum)));
-        for (uint64_t e = row * dv; e < (row + 1) * dv; e++)
-            o->to->out[e] = stored(o, r(o, r(o, r(o, exp(old - both)) * before->data[e]) + r(o, r(o, exp(own - both)) * o->to->out[e])));
-        o->to->lse[row] = both;
-    }
-    return good && !o->failed;
-}
-
 /* SoftPAG: ((1 - u) A + u I) V. */
 static bool towards_identity(oracle *o)
 {
@@ -241,6 +223,92 @@ static bool towards_identity(oracle *o)
         const double share = u->data[at / (n * dv) % count];
         o->to->out[at] = stored(o, r(o, r(o, r(o, 1 - share) * o->to->out[at]) + r(o, share * v->data[at])));
     }
+    return good && !o->failed;
+}
+
+/* Dual Attention: sum_j a_ij r_ij with r_ij,l = ql_i kl_j, then sum_j a_ij s_j. What stands between is stored. */
+static bool relations(oracle *o)
+{
+    const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *ql = input(o, "q_rel"), *kl = input(o, "k_rel"), *symbols = input(o, "symbols");
+    const uint64_t count = q->shape[1], nq = q->shape[2], nk = k->shape[2], d = q->shape[3], relation = ql->shape[1], width = ql->shape[3],
+                   ds = symbols->shape[2], rows_all = q->shape[0] * count * nq;
+    const double scale = scale_of(o, d);
+    double *sums = numbers(relation * width + ds), unused;
+    query one;
+    const bool good = query_make(&one, nk, 1) && sums && room(o, rows_all * (relation + ds), 0);
+    for (uint64_t at = 0; at < rows_all && good; at++) {
+        const uint64_t b = at / (count * nq), h = at / nq % count, i = at % nq, g = h * k->shape[1] / count;
+        double *out = o->to->out + at * (relation + ds);
+        for (uint64_t j = 0; j < nk; j++) {
+            one.s[j] = product(o, row4(q, b, h, i), row4(k, b, g, j), d, scale);
+            one.seen[j] = !as_set(o).causal || j + nq <= i + nk;
+        }
+        one.lse = &unused;
+        for (uint64_t e = 0; e < relation * width + ds; e++) { /* element by element */
+            for (uint64_t j = 0; j < nk; j++)
+                one.v[j] = e < relation * width ? row4(kl, b, e / width, j) + e % width
+                                                : symbols->data + (b * nk + j) * ds + e - relation * width;
+            one.out = &sums[e];
+            softmax(o, &one);
+        }
+        for (uint64_t l = 0; l < relation; l++) {
+            double sum = 0;
+            for (uint64_t e = 0; e < width; e++)
+                sum = r(o, sum + stored(o, r(o, row4(ql, b, l, i)[e] * sums[l * width + e])));
+            o->to->score = fmax(o->to->score, fabs(sum));
+            out[l] = stored(o, r(o, (double)width * stored(o, r(o, sum / (double)width))));
+        }
+        for (uint64_t e = 0; e < ds; e++)
+            out[relation + e] = sums[relation * width + e];
+    }
+    query_free(&one);
+    free(sums);
+    return good && !o->failed;
+}
+
+/* HCAM: weights of chunks, softmax of q times the mean key among the top ones, times attention within each. */
+static bool chunk_memory(oracle *o)
+{
+    const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *v = input(o, "v");
+    const uint64_t nq = q->shape[2], nk = k->shape[2], d = q->shape[3], dv = v->shape[3], chunk = (uint64_t)whole(o, "chunk"),
+                   chunks = nk / chunk, rows_all = q->shape[0] * q->shape[1] * nq;
+    const double scale = scale_of(o, d);
+    double *w = numbers(2 * chunks + d), *g = w + chunks, *mean = g + chunks, *within = numbers(dv), unused;
+    query one;
+    const bool good = query_make(&one, chunk, dv) && w && within && room(o, rows_all * dv, 0);
+    for (uint64_t at = 0; at < rows_all && good; at++) {
+        const double *x = q->data + at * d, *keys = k->data + at / nq * nk * d, *values = v->data + at / nq * nk * dv;
+        double *out = o->to->out + at * dv;
+        for (uint64_t c = 0; c < chunks; c++) {
+            for (uint64_t e = 0; e < d; e++) {
+                mean[e] = 0;
+                for (uint64_t j = 0; j < chunk; j++)
+                    mean[e] = r(o, mean[e] + keys[(c * chunk + j) * d + e]);
+                mean[e] = r(o, mean[e] / (double)chunk);
+            }
+            w[c] = product(o, x, mean, d, scale);
+        }
+        top_weights(o, w, chunks, whole(o, "top"), true, g);
+        for (uint64_t e = 0; e < dv; e++)
+            out[e] = 0;
+        for (uint64_t c = 0; c < chunks; c++) {
+            for (uint64_t j = 0; j < chunk; j++) {
+                one.s[j] = product(o, x, keys + (c * chunk + j) * d, d, scale);
+                one.seen[j] = true;
+                one.v[j] = values + (c * chunk + j) * dv;
+            }
+            one.out = within;
+            one.lse = &unused;
+            softmax(o, &one);
+            for (uint64_t e = 0; e < dv; e++)
+                out[e] = r(o, out[e] + stored(o, r(o, g[c] * within[e])));
+        }
+        for (uint64_t e = 0; e < dv; e++)
+            out[e] = stored(o, r(o, (double)chunks * stored(o, r(o, out[e] / (double)chunks))));
+    }
+    query_free(&one);
+    free(w);
+    free(within);
     return good && !o->failed;
 }
 
@@ -519,12 +587,13 @@ static const oracle_entry entries[] = {
     {"IMAGDressing-v1", two_sources},
     {"FireEdit (hybrid visual cross-attention)", two_sources},
     {"MoA (personalised generation)", two_sources},
-    {"FlashBlock", cached_part},
     {"HeadHunter / SoftPAG", towards_identity},
     {"Focus directions", directions},
     {"MHE attention", embedded_heads},
     {"FcaFormer (forward cross attention)", forward_cross},
     {"Optimised / Efficient / Super Attention", slices},
+    {"Dual Attention / relational attention", relations},
+    {"HCAM", chunk_memory},
     {"ConsistEdit", replaced},
     {"Head pruning study", weighed_heads},
     {"RNoPE-SWA", rotary_window},

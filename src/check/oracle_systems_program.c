@@ -135,7 +135,7 @@ static bool swin(oracle *o)
     return one_attention(o, in_window, biased ? by_place : NULL);
 }
 
-/* EMA-VFI, section 3.2: S V of the other frame, and S coords - coords, in windows that are not shifted. */
+/* The same window of a map. */
 static bool in_block(oracle *o, place at)
 {
     int64_t grid[2];
@@ -144,6 +144,26 @@ static bool in_block(oracle *o, place at)
     return (int64_t)at.i / grid[1] / window == (int64_t)at.j / grid[1] / window &&
            (int64_t)at.i % grid[1] / window == (int64_t)at.j % grid[1] / window;
 }
+
+/* Twins, sections 3.1 and 3.2: windows, or all of the keys there are. */
+static bool twins(oracle *o)
+{
+    return one_attention(o, whole(o, "local") ? in_block : NULL, NULL);
+}
+
+/* Flux Attention: full causal attention where the router says so, else sinks and window. */
+static bool by_layer_sees(oracle *o, place at)
+{
+    const int64_t p = (int64_t)(at.i + input(o, "k")->shape[2]) - (int64_t)input(o, "q")->shape[2], j = (int64_t)at.j;
+    const bool full = input(o, "router")->data[whole(o, "layer")] > strtod(text_of(o, "threshold"), NULL);
+    return j <= p && (full || j < whole(o, "sinks") || p - j < whole(o, "recent"));
+}
+static bool by_layer(oracle *o)
+{
+    return one_attention(o, by_layer_sees, NULL);
+}
+
+/* EMA-VFI, section 3.2: S V of the other frame, and S coords - coords, in windows that are not shifted. */
 static bool inter_frame(oracle *o)
 {
     const rapt_check_array *q = input(o, "q"), *v = input(o, "v"), *coords = input(o, "coords");
@@ -349,6 +369,8 @@ static const oracle_entry entries[] = {
     {"CLEAR (conv-like local attention DiT)", clear_attention},
     {"Swin Transformer (W-MSA / SW-MSA)", swin},
     {"EMA-VFI (inter-frame attention)", inter_frame},
+    {"Twins-SVT (LSA + GSA)", twins},
+    {"Flux Attention", by_layer},
     {"HaloNet", halo},
     {"Neural Attention (FFN scores)", neural},
     {"VAR (visual attention redistribution)", redistribute},

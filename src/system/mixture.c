@@ -222,31 +222,6 @@ bool rapt_system_two_sources(rapt_system_builder *b)
     return rapt_system_combine_step_add(b, "their sum", t.out, terms, 2) != NULL;
 }
 
-/* FlashBlock: what was computed over other keys before, and the block's own part, under one softmax. */
-bool rapt_system_cached_part(rapt_system_builder *b)
-{
-    rapt_system_qkv t;
-    rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT;
-    rapt_system_view before, before_lse, own, own_lse;
-    if (!rapt_system_qkv_take(b, &t) || !rapt_system_common(b, &d))
-        return false;
-    const uint64_t *shape = t.out.tensor.size;
-    if (!rapt_system_in_sized(b, "out_before", 4, shape, &before) || !rapt_system_in_f32(b, "lse_before", 3, shape, &before_lse) ||
-        !between(b, "own", shape, &own) || !rapt_system_new(b, RAPT_SYSTEM_BETWEEN, "own_lse", RAPT_F32, 3, shape, &own_lse) ||
-        !rapt_system_step_add(b, "the block's own keys", &d, t.q, t.k, t.v, own, &own_lse))
-        return false;
-    const rapt_system_term terms[] = {{before, 1, &before_lse}, {own, 1, &own_lse}};
-    rapt_system_step *s = rapt_system_combine_step_add(b, "both under one softmax", t.out, terms, 2);
-    if (s == NULL)
-        return false;
-    s->combine.weights = RAPT_COMBINE_SOFTMAX;
-    if (t.has_lse) {
-        s->combine.lse = t.lse.tensor;
-        s->lse = t.lse.at;
-    }
-    return true;
-}
-
 /* HeadHunter / SoftPAG: the map pulled towards the identity, head by head: A V + u V - u A V. */
 bool rapt_system_towards_identity(rapt_system_builder *b)
 {
@@ -478,4 +453,126 @@ bool rapt_system_affine_scaled(rapt_system_builder *b)
             return false;
     }
     return true;
+}
+
+/* Sums along an axis by attention with all weights alike, which gives means: (batch, lines, count, d) -> (batch, lines, 1, d), to be
+ * multiplied by count. */
+static bool add_means(rapt_system_builder *b, const char *what, rapt_system_view x, rapt_system_view out)
+{
+    rapt_attention_desc mean = RAPT_ATTENTION_DESC_INIT;
+    mean.flags = RAPT_ATTENTION_SCALE; /* 0 */
+    return rapt_system_step_add(b, what, &mean, rapt_system_part(x, 2, 0, 1), x, x, out, NULL) != NULL;
+}
+
+/* Dual Attention: sum_j a_ij <ql_i, kl_j> = <ql_i, sum_j a_ij kl_j> for each relation l, then sum_j a_ij s_j behind them. */
+bool rapt_system_relations(rapt_system_builder *b)
+{
+    rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT;
+    rapt_system_view q, k, q_rel, k_rel, symbols, gathered, products, means, out;
+    if (!rapt_system_in(b, "q", 4, &q) || !rapt_system_in_sized(b, "k", 4, (const uint64_t[]){q.tensor.size[0], 0, 0, q.tensor.size[3]}, &k) ||
+        !rapt_system_common(b, &d))
+        return false;
+    const uint64_t *s = q.tensor.size, kv = k.tensor.size[1], nk = k.tensor.size[2];
+    if (!rapt_system_in_sized(b, "q_rel", 4, (const uint64_t[]){s[0], 0, s[2], 0}, &q_rel) ||
+        !rapt_system_in_sized(b, "k_rel", 4, (const uint64_t[]){s[0], q_rel.tensor.size[1], nk, q_rel.tensor.size[3]}, &k_rel) ||
+        !rapt_system_in_sized(b, "symbols", 3, (const uint64_t[]){s[0], nk, 0}, &symbols))
+        return false;
+    const uint64_t relations = q_rel.tensor.size[1], width = q_rel.tensor.size[3], ds = symbols.tensor.size[2];
+    if (relations == 0 || relations > (RAPT_SYSTEM_STEPS - 1) / 4 || width == 0 || s[1] == 0 || kv == 0 || s[1] % kv != 0 || ds > (1 << 20))
+        return rapt_system_refuse(b, "%llu relations of %llu, %llu heads and %llu kv heads: 1 to %d relations, and kv heads that divide the heads",
+                                  (unsigned long long)relations, (unsigned long long)width, (unsigned long long)s[1],
+                                  (unsigned long long)kv, (RAPT_SYSTEM_STEPS - 1) / 4);
+    const uint64_t wide[4] = {s[0], s[1], s[2], width}, one[4] = {s[0], s[1], s[2], 1}, all[4] = {s[0], s[1], s[2], relations + ds};
+    if (!between(b, "gathered", wide, &gathered) || !between(b, "products", wide, &products) || !between(b, "means", one, &means) ||
+        !rapt_system_new(b, RAPT_SYSTEM_OUT, "out", b->dtype, 4, all, &out))
+        return false;
+    for (uint64_t l = 0; l < relations; l++) {
+        rapt_system_view v = rapt_system_part(k_rel, 1, l, 1), times = rapt_system_part(q_rel, 1, l, 1), from = products, to = means;
+        v.tensor.size[1] = kv; /* the same for all heads */
+        v.tensor.stride[1] = 0;
+        times.tensor.size[1] = s[1];
+        times.tensor.stride[1] = 0;
+        const rapt_system_term term = {gathered, 1, NULL};
+        if (!rapt_system_step_add(b, "relational keys are gathered", &d, q, k, v, gathered, NULL))
+            return false;
+        rapt_system_step *step = rapt_system_combine_step_add(b, "times relational queries", products, &term, 1);
+        if (step == NULL)
+            return false;
+        step->combine.gate_kind = RAPT_GATE_PRODUCT;
+        rapt_system_give(&step->combine.gate, &step->gate, &times);
+        /* (batch heads, n, width, 1): elements as keys */
+        from.tensor = (rapt_tensor){.dtype = b->dtype, .rank = 4, .size = {s[0] * s[1], s[2], width, 1},
+                                    .stride = {(int64_t)(s[2] * width), (int64_t)width, 1, 1}};
+        to.tensor = (rapt_tensor){.dtype = b->dtype, .rank = 4, .size = {s[0] * s[1], s[2], 1, 1}, .stride = {(int64_t)s[2], 1, 1, 1}};
+        const rapt_system_term sum = {means, (float)width, NULL};
+        if (!add_means(b, "summed up", from, to) ||
+            !rapt_system_combine_step_add(b, "a relation", rapt_system_part(out, 3, l, 1), &sum, 1))
+            return false;
+    }
+    if (ds == 0)
+        return true;
+    rapt_system_view v = rapt_system_axes(symbols, (const int[]){0, -1, 1, 2});
+    v.tensor.size[1] = kv;
+    return rapt_system_step_add(b, "symbols", &d, q, k, v, rapt_system_part(out, 3, relations, ds), NULL) != NULL;
+}
+
+/* HCAM: attention within every chunk, and the best chunks' results weighed by how near their means are. */
+bool rapt_system_chunk_memory(rapt_system_builder *b)
+{
+    rapt_system_qkv t;
+    rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT;
+    rapt_route_desc route = RAPT_ROUTE_DESC_INIT;
+    rapt_system_view scores, within, weighed, means;
+    int64_t chunk = 1, top = 1;
+    if (!rapt_system_qkv_take(b, &t) || !rapt_system_common(b, &d) || !rapt_system_integer(b, "chunk", 1, 1 << 23, &chunk))
+        return false;
+    const uint64_t *s = t.out.tensor.size, each = (uint64_t)chunk, nk = t.k.tensor.size[2], chunks = nk / each;
+    rapt_system_view *const in[3] = {&t.q, &t.k, &t.v};
+    if (s[1] != t.k.tensor.size[1] || s[1] != t.q.tensor.size[1] || chunks == 0 || nk % each != 0 || chunks > UINT32_MAX || s[0] == 0)
+        return rapt_system_refuse(b, "whole chunks of %llu keys, and as many query heads as kv heads are needed", (unsigned long long)each);
+    for (int n = 0; n < 3; n++) {
+        rapt_tensor *x = &in[n]->tensor;
+        if (x->size[0] > 1 && x->stride[0] != (int64_t)x->size[1] * x->stride[1])
+            return rapt_system_refuse(b, "batch entries of q, k and v must lie one behind the other");
+    }
+    const uint64_t lines = s[0] * s[1], dv = s[3], of_chunks[4] = {lines, chunks, s[2], dv};
+    if (!rapt_system_integer(b, "top", 1, (int64_t)chunks, &top) ||
+        !rapt_system_new(b, RAPT_SYSTEM_BETWEEN, "scores", RAPT_F32, 4, (const uint64_t[]){s[0], s[1], s[2], chunks}, &scores) ||
+        !between(b, "within", of_chunks, &within) || !between(b, "weighed", of_chunks, &weighed) || !between(b, "means", s, &means))
+        return false;
+    route.q = t.q.tensor;
+    route.k = t.k.tensor;
+    route.scores = scores.tensor;
+    route.block_q = 1;
+    route.block_k = each;
+    route.top_k = (uint64_t)top;
+    route.flags = d.flags & RAPT_ATTENTION_SCALE ? RAPT_ROUTE_SCALE : 0;
+    route.scale = d.scale;
+    rapt_system_step *step = rapt_system_route_step_add(b, "chunks are scored by their means", &route);
+    if (step == NULL)
+        return false;
+    step->q = t.q.at;
+    step->k = t.k.at;
+    step->scores = scores.at;
+    for (int n = 0; n < 3; n++) { /* (lines, chunks, tokens, d) */
+        rapt_tensor *x = &in[n]->tensor;
+        x->size[0] = lines;
+        x->stride[0] = x->stride[1];
+        x->size[1] = chunks;
+        x->stride[1] = n ? x->stride[2] * chunk : 0;
+        x->size[2] = n ? each : x->size[2];
+    }
+    if (!rapt_system_step_add(b, "attention within each chunk", &d, t.q, t.k, t.v, within, NULL))
+        return false;
+    rapt_system_view weight = scores;
+    weight.tensor = (rapt_tensor){.dtype = RAPT_F32, .rank = 3, .size = {lines, chunks, s[2]},
+                                  .stride = {(int64_t)(s[2] * chunks), 1, (int64_t)chunks}};
+    if (!add_top(b, "the best chunks", weighed, within, weight, (uint32_t)top, true))
+        return false;
+    rapt_system_view from = weighed, to = means;
+    from.tensor = (rapt_tensor){.dtype = b->dtype, .rank = 4, .size = {lines, s[2], chunks, dv},
+                                .stride = {(int64_t)(chunks * s[2] * dv), (int64_t)dv, (int64_t)(s[2] * dv), 1}};
+    to.tensor = (rapt_tensor){.dtype = b->dtype, .rank = 4, .size = {lines, s[2], 1, dv}, .stride = {(int64_t)(s[2] * dv), (int64_t)dv, (int64_t)dv, 1}};
+    const rapt_system_term sum = {means, (float)chunks, NULL};
+    return add_means(b, "summed up", from, to) && rapt_system_combine_step_add(b, "over chunks", t.out, &sum, 1) != NULL;
 }

@@ -417,3 +417,36 @@ bool rapt_system_skipped(rapt_system_builder *b)
     const rapt_system_term term = {attended, 1, &weight};
     return rapt_system_combine_step_add(b, "times the router's score", t.out, &term, 1) != NULL;
 }
+
+/* Flux Attention: the router's answer for this layer opens all keys; else sinks and the latest are seen. It stays on the device: the
+ * mask reads it, and tiles that it hides are left out. */
+static const char flux_mask[] = "bool mask_mod(uint b, uint h, uint q, uint k)\n"
+                                "{\n"
+                                "    uint sinks = uint(user_f(2)), recent = uint(user_f(3)), at = q + uint(user_f(4));\n"
+                                "    return router(uint(user_f(0))) > user_f(1) || k < sinks || k + recent > at;\n"
+                                "}\n";
+
+bool rapt_system_by_layer(rapt_system_builder *b)
+{
+    rapt_system_qkv t;
+    rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT;
+    rapt_system_view router;
+    int64_t layer = 0, sinks = 0, recent = 1;
+    if (!rapt_system_qkv_take(b, &t) || !rapt_system_common(b, &d) || !rapt_system_in_f32(b, "router", 1, (const uint64_t[]){0}, &router) ||
+        !rapt_system_integer(b, "layer", 0, (int64_t)RAPT_MIN(router.tensor.size[0], 1u << 23) - 1, &layer) ||
+        !rapt_system_number(b, "threshold", &d.user_constants[1]) || !rapt_system_integer(b, "sinks", 0, 1 << 23, &sinks) ||
+        !rapt_system_integer(b, "recent", 1, 1 << 23, &recent))
+        return false;
+    const uint64_t nq = t.q.tensor.size[2], nk = t.k.tensor.size[2];
+    if (nq > nk || nk > (1 << 23))
+        return rapt_system_refuse(b, "%llu queries and %llu keys; no more of the first, and at most 2^23 of the others",
+                                  (unsigned long long)nq, (unsigned long long)nk);
+    d.flags |= RAPT_ATTENTION_CAUSAL;
+    d.mask_mod[0] = flux_mask;
+    d.user_constants[0] = (float)layer;
+    d.user_constants[2] = (float)sinks;
+    d.user_constants[3] = (float)recent;
+    d.user_constants[4] = (float)(nk - nq);
+    rapt_system_step *s = rapt_system_step_add(b, "causal attention, or a part of it", &d, t.q, t.k, t.v, t.out, t.has_lse ? &t.lse : NULL);
+    return s != NULL && add_buffer(b, s, 0, "router", &router);
+}

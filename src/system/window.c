@@ -204,3 +204,10 @@ bool rapt_system_longformer(rapt_system_builder *b)
     return rapt_system_step_add(b, "the others in their windows", &d, rapt_system_part(t.q, 2, first, n - first), t.k, t.v,
                                 rapt_system_part(t.out, 2, first, n - first), NULL);
 }
+
+/* Twins: layers with windows, and layers in which all read one key per window. */
+bool rapt_system_windows_or_all(rapt_system_builder *b)
+{
+    int64_t local = 1;
+    return rapt_system_integer(b, "local", 0, 1, &local) && (local ? rapt_system_windows(b) : rapt_system_dense(b));
+}
