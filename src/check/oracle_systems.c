@@ -209,6 +209,29 @@ static bool minimal(oracle *o)
     return good && !o->failed;
 }
 
+/* UMoE: z_e = softmax(q_e K^T) x. */
+static bool pre_mixing(oracle *o)
+{
+    const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *x = input(o, "x");
+    const uint64_t heads = q->shape[1], nq = q->shape[2], n = x->shape[1], width = x->shape[2], rows_all = q->shape[0] * heads * nq;
+    const double scale = scale_of(o, q->shape[3]);
+    query one;
+    bool good = query_make(&one, n, width) && room(o, rows_all * width, rows_all);
+    for (uint64_t at = 0; at < rows_all && good; at++) {
+        const uint64_t b = at / (heads * nq);
+        for (uint64_t j = 0; j < n; j++) {
+            one.v[j] = x->data + (b * n + j) * width;
+            one.seen[j] = maybe_causal(o, 0, (int64_t)(at % nq + n - nq), (int64_t)j);
+            one.s[j] = product(o, q->data + at * q->shape[3], row4(k, b, 0, j), q->shape[3], scale);
+        }
+        one.out = o->to->out + at * width;
+        one.lse = o->to->lse + at;
+        softmax(o, &one);
+    }
+    query_free(&one);
+    return good && !o->failed;
+}
+
 /* Token t, head h: keys are the layers l. */
 static bool shortcuts(oracle *o)
 {
@@ -519,6 +542,23 @@ static bool natten(oracle *o)
 {
     return rows(o, natten_sees, softmax, 0);
 }
+/* FreeSwim: windows pushed inward are neighbourhoods; the other branch sees all. */
+static bool inward_sees(oracle *o, uint64_t kv, int64_t p, int64_t j)
+{
+    (void)kv;
+    if (whole(o, "full"))
+        return true;
+    rapt_grid g = {.rank = 1};
+    for (const char *at = text_of(o, "grid"); *at; at++)
+        g.rank += *at == ',';
+    axes_of(o, "grid", g.rank, g.size);
+    axes_of(o, "kernel_size", g.rank, g.kernel_size);
+    return rapt_check_grid_sees(&g, (uint64_t)p, (uint64_t)j);
+}
+static bool inward(oracle *o)
+{
+    return rows(o, inward_sees, softmax, 0);
+}
 static bool gna(oracle *o)
 {
     return rows(o, gna_sees, softmax, 0);
@@ -553,6 +593,8 @@ static const oracle_entry oracles[] = {
     {"Gated Attention (post-SDPA sigmoid gate)", gated_attention},
     {"iFormer (mobile modulation attention)", gated_alone},
     {"Skim-Attention", plain},
+    {"UMoE (pre-mixing attention)", pre_mixing},
+    {"FreeSwim (inward sliding window)", inward},
     {"Clipped softmax / gated attention (Quantizable Transformers)", quantizable},
     {"FLARE", flare},
     {"Faster Neighborhood Attention (FNA / NATTEN)", natten},

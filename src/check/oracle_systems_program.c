@@ -251,6 +251,65 @@ static bool neural(oracle *o)
     return good && !o->failed;
 }
 
+/* MixFormer, section 3.1, asymmetric: the target's queries see the target alone. */
+static bool target_alone(oracle *o, place at)
+{
+    const uint64_t target = (uint64_t)whole(o, "target");
+    return at.i >= target || at.j < target;
+}
+static bool mixformer(oracle *o)
+{
+    return one_attention(o, target_alone, NULL);
+}
+
+/* Luong, section 3: softmax over all, or over p - D .. p + D and then times exp(-(s - p)^2 / (2 (D / 2)^2)); scores q k, or
+ * w tanh(W [q; k]) with a = W_q q, c = W_k k. */
+static bool around(oracle *o, place at)
+{
+    const rapt_check_array *p = input(o, "p");
+    return fabs((double)at.j - p->data[at.b * p->shape[1] + at.i]) <= (double)whole(o, "D");
+}
+static double additive(oracle *o, place at, double score)
+{
+    const rapt_check_array *a = input(o, "a"), *c = input(o, "c"), *w = input(o, "w");
+    double sum = 0;
+    (void)score;
+    for (uint64_t e = 0; e < a->shape[3]; e++)
+        sum = r(o, sum + r(o, w->data[at.h * a->shape[3] + e] * r(o, tanh(r(o, row4(a, at.b, at.h, at.i)[e] + row4(c, at.b, at.h, at.j)[e])))));
+    return sum;
+}
+static bool luong(oracle *o)
+{
+    const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *v = input(o, "v");
+    bool local = false, adds = false;
+    for (uint32_t n = 0; n < o->p->input_count; n++) {
+        local |= strcmp(o->p->inputs[n].name, "p") == 0;
+        adds |= strcmp(o->p->inputs[n].name, "a") == 0;
+    }
+    if (!one_attention(o, local ? around : NULL, adds ? additive : NULL) || !local)
+        return !o->failed;
+    const uint64_t nq = q->shape[2], dv = v->shape[3];
+    const double scale = scale_of(o, q->shape[3]), sigma = (double)whole(o, "D") / 2;
+    for (uint64_t at = 0; at < q->shape[0] * q->shape[1] * nq; at++) {
+        place p = {at / (q->shape[1] * nq), at / nq % q->shape[1], at % nq, 0};
+        double *out = o->to->out + at * dv;
+        for (uint64_t e = 0; e < dv; e++)
+            out[e] = 0;
+        for (p.j = 0; p.j < k->shape[2]; p.j++) {
+            if (!around(o, p))
+                continue;
+            const double apart = (double)p.j - input(o, "p")->data[p.b * nq + p.i],
+                         s = product(o, row4(q, p.b, p.h, p.i), row4(k, p.b, p.h, p.j), q->shape[3], scale);
+            const double w = weight(o, r(o, r(o, exp(r(o, s - o->to->lse[at]))) * r(o, exp(-apart * apart / (2 * sigma * sigma)))));
+            for (uint64_t e = 0; e < dv; e++)
+                out[e] = r(o, out[e] + r(o, w * row4(v, p.b, p.h, p.j)[e]));
+        }
+        for (uint64_t e = 0; e < dv; e++)
+            out[e] = stored(o, out[e]);
+    }
+    return true;
+}
+
 /* VAR, section 4: alpha of the sinks times p; what is freed goes to the other image keys in proportion. 1: sink, 2: image. */
 static bool redistribute(oracle *o)
 {
@@ -371,6 +430,8 @@ static const oracle_entry entries[] = {
     {"EMA-VFI (inter-frame attention)", inter_frame},
     {"Twins-SVT (LSA + GSA)", twins},
     {"Flux Attention", by_layer},
+    {"MixFormer (mixed attention)", mixformer},
+    {"Luong global/local attention", luong},
     {"HaloNet", halo},
     {"Neural Attention (FFN scores)", neural},
     {"VAR (visual attention redistribution)", redistribute},

@@ -137,3 +137,20 @@ bool rapt_system_depth(rapt_system_builder *b)
     t.out = rapt_system_axes(out, (const int[]){0, 1, -1, 2});
     return one_call(b, &t, 0, &step);
 }
+
+/* UMoE: each expert mixes the inputs before its network: their queries share keys, and the values are the inputs themselves. */
+bool rapt_system_pre_mixing(rapt_system_builder *b)
+{
+    rapt_system_qkv t = {.has_lse = false};
+    rapt_system_view x;
+    rapt_system_step *step;
+    if (!rapt_system_in(b, "q", 4, &t.q))
+        return false;
+    const uint64_t *q = t.q.tensor.size;
+    if (!rapt_system_in_sized(b, "k", 4, (const uint64_t[]){q[0], 1, 0, q[3]}, &t.k) ||
+        !rapt_system_in_sized(b, "x", 3, (const uint64_t[]){q[0], t.k.tensor.size[2], 0}, &x))
+        return false;
+    t.v = rapt_system_axes(x, (const int[]){0, -1, 1, 2});
+    return rapt_system_new(b, RAPT_SYSTEM_OUT, "out", b->dtype, 4, (const uint64_t[]){q[0], RAPT_MAX(q[1], 1), q[2], x.tensor.size[2]}, &t.out) &&
+           one_call(b, &t, 0, &step);
+}

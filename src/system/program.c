@@ -450,3 +450,72 @@ bool rapt_system_by_layer(rapt_system_builder *b)
     rapt_system_step *s = rapt_system_step_add(b, "causal attention, or a part of it", &d, t.q, t.k, t.v, t.out, t.has_lse ? &t.lse : NULL);
     return s != NULL && add_buffer(b, s, 0, "router", &router);
 }
+
+/* Luong: a score of two layers where it is given so. */
+static const char additive_score[] = STRIDES
+    "float score_mod(float score, uint b, uint h, uint q, uint k)\n"
+    "{\n"
+    "    uint hidden = uint(user_f(0)), mine = b * stride(1) + h * stride(3) + q * stride(5),\n"
+    "         other = b * stride(7) + h * stride(9) + k * stride(11), line = h * stride(13);\n"
+    "    float sum = 0.0;\n"
+    "    for (uint i = 0u; i < 1024u && i < hidden; i++)\n"
+    "        sum += w(line + i) * tanh(a(mine + i) + c(other + i));\n"
+    "    return sum;\n"
+    "}\n";
+/* Its windows: whole numbers of tokens around a place of each query's own. */
+static const char around_mask[] = STRIDES "bool mask_mod(uint b, uint h, uint q, uint k)\n"
+                                          "{\n"
+                                          "    return abs(float(k) - p(b * stride(1) + q)) <= user_f(0);\n"
+                                          "}\n";
+/* What is left of the softmax over the window, by its log-sum-exp, times a Gaussian of D / 2. */
+static const char gaussian_score[] = STRIDES
+    "float score_mod(float score, uint b, uint h, uint q, uint k)\n"
+    "{\n"
+    "    float apart = (float(k) - p(b * stride(1) + q)) / (0.5 * user_f(0));\n"
+    "    return exp(score - sums(b * stride(3) + h * stride(5) + q) - 0.5 * apart * apart);\n"
+    "}\n";
+
+bool rapt_system_luong(rapt_system_builder *b)
+{
+    rapt_system_qkv t;
+    rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT;
+    rapt_system_view a, c, w, p, unused, sums;
+    int64_t half = 0;
+    if (!rapt_system_qkv_take(b, &t) || !rapt_system_common(b, &d) || !rapt_system_integer(b, "D", 1, 1 << 23, &half))
+        return false;
+    const uint64_t *s = t.out.tensor.size, nk = t.k.tensor.size[2];
+    const bool local = rapt_system_given(b, "p"), additive = rapt_system_given(b, "a");
+    if (s[1] != t.k.tensor.size[1] || (local && additive))
+        return rapt_system_refuse(b, "%s", local && additive ? "a window goes with the dot and the general score"
+                                                              : "as many query heads as kv heads are needed");
+    if (additive) {
+        if (!rapt_system_in_f32(b, "a", 4, (const uint64_t[]){s[0], s[1], s[2], 0}, &a))
+            return false;
+        const uint64_t hidden = a.tensor.size[3];
+        if (hidden == 0 || hidden > 1024)
+            return rapt_system_refuse(b, "%llu hidden units; 1 to 1024 are needed", (unsigned long long)hidden);
+        if (!rapt_system_in_f32(b, "c", 4, (const uint64_t[]){s[0], s[1], nk, hidden}, &c) ||
+            !rapt_system_in_f32(b, "w", 2, (const uint64_t[]){s[1], hidden}, &w) || !set_strides(b, &d, 1, &a.tensor, 3) ||
+            !set_strides(b, &d, 7, &c.tensor, 3) || !set_strides(b, &d, 13, &w.tensor, 1))
+            return false;
+        d.user_constants[0] = (float)hidden;
+        d.score_mod[0] = additive_score;
+        rapt_system_step *step = rapt_system_step_add(b, "attention with additive scores", &d, t.q, t.k, t.v, t.out, NULL);
+        return step != NULL && add_buffer(b, step, 0, "a", &a) && add_buffer(b, step, 1, "c", &c) && add_buffer(b, step, 2, "w", &w);
+    }
+    if (!local)
+        return rapt_system_step_add(b, "attention", &d, t.q, t.k, t.v, t.out, NULL);
+    if (!rapt_system_in_f32(b, "p", 2, (const uint64_t[]){s[0], s[2]}, &p) || !set_strides(b, &d, 1, &p.tensor, 1) ||
+        !rapt_system_new(b, RAPT_SYSTEM_BETWEEN, "before", b->dtype, 4, s, &unused) ||
+        !rapt_system_new(b, RAPT_SYSTEM_BETWEEN, "sums", RAPT_F32, 3, s, &sums) || !set_strides(b, &d, 3, &sums.tensor, 2))
+        return false;
+    d.user_constants[0] = (float)half;
+    d.mask_mod[0] = around_mask;
+    rapt_system_step *step = rapt_system_step_add(b, "sums over the windows", &d, t.q, t.k, t.v, unused, &sums);
+    if (step == NULL || !add_buffer(b, step, 0, "p", &p))
+        return false;
+    d.score_mod[0] = gaussian_score;
+    d.link = RAPT_LINK_NONE;
+    step = rapt_system_step_add(b, "weights times Gaussians", &d, t.q, t.k, t.v, t.out, NULL);
+    return step != NULL && add_buffer(b, step, 0, "p", &p) && add_buffer(b, step, 1, "sums", &sums);
+}

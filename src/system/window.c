@@ -211,3 +211,31 @@ bool rapt_system_windows_or_all(rapt_system_builder *b)
     int64_t local = 1;
     return rapt_system_integer(b, "local", 0, 1, &local) && (local ? rapt_system_windows(b) : rapt_system_dense(b));
 }
+
+/* FreeSwim: a branch with windows of the trained extent, pushed inward at borders, and one that sees all. */
+bool rapt_system_inward_windows(rapt_system_builder *b)
+{
+    int64_t full = 0;
+    return rapt_system_integer(b, "full", 0, 1, &full) && (full ? rapt_system_dense(b) : rapt_system_neighborhood(b));
+}
+
+/* MixFormer: the target sees itself, the search region both. */
+bool rapt_system_target_and_search(rapt_system_builder *b)
+{
+    rapt_system_qkv t;
+    rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT;
+    int64_t target = 0;
+    if (!rapt_system_qkv_take(b, &t) || !rapt_system_common(b, &d))
+        return false;
+    const uint64_t n = t.q.tensor.size[2];
+    if (n != t.k.tensor.size[2] || n > MOST)
+        return rapt_system_refuse(b, "%llu queries and %llu keys; as many of both are needed", (unsigned long long)n,
+                                  (unsigned long long)t.k.tensor.size[2]);
+    if (!rapt_system_integer(b, "target", 1, (int64_t)n - 1, &target))
+        return false;
+    const uint64_t first = (uint64_t)target;
+    return rapt_system_step_add(b, "the target over itself", &d, rapt_system_part(t.q, 2, 0, first), rapt_system_part(t.k, 2, 0, first),
+                                rapt_system_part(t.v, 2, 0, first), rapt_system_part(t.out, 2, 0, first), NULL) &&
+           rapt_system_step_add(b, "the search region over both", &d, rapt_system_part(t.q, 2, first, n - first), t.k, t.v,
+                                rapt_system_part(t.out, 2, first, n - first), NULL);
+}
