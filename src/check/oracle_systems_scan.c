@@ -421,6 +421,53 @@ static bool mega(oracle *o)
                                             : mega_update(o);
 }
 
+/* SeqBoat, section 3 and the authors' local attention: the chosen tokens alone, each within `window` of the
+ * chosen. */
+static bool seqboat(oracle *o)
+{
+    if (strcmp(text_of(o, "part"), "average") == 0)
+        return mega_average(o);
+    const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *v = input(o, "v"), *p = input(o, "p"),
+                           *gate = input(o, "r");
+    const uint64_t n = q->shape[1], d = q->shape[2], d_v = v->shape[2];
+    const int64_t window = whole(o, "window"), causal = whole(o, "causal");
+    const bool by_laplace = strcmp(text_of(o, "link"), "laplace") == 0;
+    const double tau = by_laplace ? (double)(causal ? window : 2 * window) : sqrt((double)d);
+    double lse;
+    query one;
+    const bool good = query_make(&one, n, d_v) && room(o, v->count, 0);
+    for (uint64_t at = 0; at < q->shape[0] * n && good; at++) {
+        const uint64_t b = at / n;
+        double *out = o->to->out + at * d_v;
+        int64_t place = 0; /* of the key less that of the query, among the chosen */
+        for (uint64_t j = b * n; j < at; j++)
+            place -= p->data[j] >= 0.5;
+        for (uint64_t j = 0; j < n; j++) {
+            const bool chosen = p->data[b * n + j] >= 0.5;
+            one.seen[j] = chosen && place >= -window && place <= (causal ? 0 : window);
+            one.s[j] = product(o, q->data + at * d, k->data + (b * n + j) * d, d, 1 / tau);
+            one.v[j] = v->data + (b * n + j) * d_v;
+            place += chosen;
+        }
+        one.out = out;
+        one.lse = &lse;
+        if (!by_laplace)
+            softmax(o, &one);
+        for (uint64_t e = 0; e < d_v; e++) {
+            double sum = 0;
+            for (uint64_t j = 0; j < n && by_laplace; j++)
+                if (one.seen[j])
+                    sum = r(o, sum + r(o, weight(o, laplace(o, one.s[j])) * one.v[j][e]));
+            out[e] = p->data[at] >= 0.5
+                         ? stored(o, r(o, p->data[at] * (by_laplace ? stored(o, sum) : out[e])))
+                         : 0;
+            out[e] = stored(o, r(o, out[e] * silu(o, gate->data[at * d_v + e])));
+        }
+    }
+    query_free(&one);
+    return good && !o->failed;
+}
+
 /* ---- convolutions ---- */
 
 /* SiLU(x) / |SiLU(x)| of a row. */
@@ -530,6 +577,7 @@ static const oracle_entry entries[] = {
     {"Mamba (selective scan)", mamba},
     {"S4D", s4d},
     {"Mega", mega},
+    {"SeqBoat (SMA)", seqboat},
     {"Zamba", mamba_or_attention},
     {"MambaFormer (ICL study)", mamba_or_attention},
     {"SambaY / GMU (Phi4-mini-Flash)", samba_y},

@@ -10,7 +10,7 @@ static rapt_system_view one_head(rapt_system_view view)
 }
 
 /* x' = sum over j of eta_j h_j, h_j,t = alpha_j beta_j x_t + (1 - alpha_j delta_j) h_j,t-1. */
-static bool moving_average(rapt_system_builder *b)
+bool rapt_system_moving_average(rapt_system_builder *b)
 {
     rapt_system_view x, keep, in, read, out;
     if (!rapt_system_in(b, "x", 3, &x) || !rapt_system_in_f32(b, "keep", 2, (const uint64_t[]){x.tensor.size[2], 0}, &keep))
@@ -143,7 +143,7 @@ bool rapt_system_mega(rapt_system_builder *b)
 {
     const char *part = rapt_system_text(b, "part");
     part = part != NULL ? part : "";
-    return strcmp(part, "average") == 0     ? moving_average(b)
+    return strcmp(part, "average") == 0     ? rapt_system_moving_average(b)
            : strcmp(part, "attention") == 0 ? gated_attention(b)
            : strcmp(part, "update") == 0    ? update(b)
                                             : rapt_system_refuse(b, "part is '%.40s'; average, attention or update is needed", part);

@@ -175,6 +175,8 @@ bool rapt_system_conf_hyena(rapt_system_builder *b);
 bool rapt_system_selective_hybrid(rapt_system_builder *b);
 bool rapt_system_gated_memory(rapt_system_builder *b);
 bool rapt_system_mega(rapt_system_builder *b);
+bool rapt_system_moving_average(rapt_system_builder *b); /* Mega's */
+bool rapt_system_seqboat(rapt_system_builder *b);
 bool rapt_system_dual(rapt_system_builder *b);
 bool rapt_system_two_ways(rapt_system_builder *b);
 bool rapt_system_cross_scan(rapt_system_builder *b);
