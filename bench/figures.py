@@ -233,7 +233,7 @@ def main():
     ap.add_argument("--long", action="store_true", help="also the peers' cases that compile for minutes")
     ap.add_argument("--tile", default="tile-r8-f32-d64",
                     help="shared-memory row to force (default: the one that plan prefers on software devices)")
-    ap.add_argument("--subgroup", default="tile-sg-f32-d64", help="subgroup row to force")
+    ap.add_argument("--subgroup", default="tile-sg-r8-f32-d64", help="subgroup row to force")
     ap.add_argument("--json", type=pathlib.Path, help="write the lines as JSON too")
     args = ap.parse_args()
     if not (args.build / "bench" / "peers").exists():
