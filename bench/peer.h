@@ -37,5 +37,8 @@ extern const rapt_peer_kind rapt_peer_rapt_naive; // likewise
 extern const rapt_peer_kind rapt_peer_ggml_vulkan;
 extern const rapt_peer_kind rapt_peer_ggml_vulkan_sleep; // its host thread waiting, not polling a fence
 extern const rapt_peer_kind rapt_peer_ggml_cpu;          // one thread per CPU
+extern const rapt_peer_kind rapt_peer_ncnn_vulkan;
+extern const rapt_peer_kind rapt_peer_ncnn_cpu;
+extern const rapt_peer_kind rapt_peer_aule;
 
 #endif

@@ -13,6 +13,7 @@ static const rapt_peer_kind *const kinds[] = {
     &rapt_peer_rapt,        &rapt_peer_rapt_naive,
 #endif
     &rapt_peer_ggml_vulkan, &rapt_peer_ggml_vulkan_sleep, &rapt_peer_ggml_cpu,
+    &rapt_peer_ncnn_vulkan, &rapt_peer_ncnn_cpu,         &rapt_peer_aule,
 };
 
 enum { GOOD = 0, WRONG = 1, BAD_INPUT = 2, NO_DEVICE = 3 };
@@ -39,6 +40,7 @@ static const char help[] =
     "  --seed N          of the random inputs (default 1)\n"
     "  --library PATH    ggml's library or its folder (default: $RAPT_BENCH_GGML, else the system's)\n"
     "  --device TEXT     part of the Vulkan device's name\n"
+    "                    (ncnn and aule are packages of $RAPT_BENCH_PYTHON, else of python3 on PATH)\n"
     "  --json            one JSON object on standard output instead of the table\n"
     "  --verbose         progress and the libraries' own messages on standard error\n"
     "\n"
