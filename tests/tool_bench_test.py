@@ -19,6 +19,31 @@ from tool_test import BAD_INPUT, FAILED, GOOD, NO_DEVICE, REFUSED, has_device, r
 TINY = "B1H2D64N64f32,B1H1D64Q1N100f32"
 BENCH = ("bench", "--gauges", "none", "--samples", "6")  # no device suite: the roofline alone
 
+# Speaks as bench/peer_python.py does, with an attention of its own.
+PYTHON_PEER = """
+import math, struct, sys
+kind, source, out = sys.argv[2], sys.stdin.buffer, sys.stdout.buffer
+def say(data):
+    out.write(data)
+    out.flush()
+say(f"ok fake {kind}\\n".encode())
+while words := source.readline().decode().split():
+    if words[0] == "prepare":
+        d, n = int(words[5]), int(words[7])
+        q, k, v = ([struct.unpack(f"{d}f", source.read(4 * d)) for _ in range(n)] for _ in range(3))
+        o = []
+        for row in q:
+            w = [math.exp(sum(a * b for a, b in zip(row, key)) / math.sqrt(d)) for key in k]
+            o += [sum(x * value[i] for x, value in zip(w, v)) / sum(w) for i in range(d)]
+    if words[0] == "run" and kind == "aule":
+        sys.exit(0)
+    if words[0] == "read":
+        o[0] += kind == "ncnn-cpu"
+        say(f"ok {4 * len(o)}\\n".encode() + struct.pack(f"{len(o)}f", *o))
+    else:
+        say(b"ok\\n")
+"""
+
 
 def recorded(count, dtype, nq, nk, heads=2, d=32, causal=False, **more):
     """A line of a recording: BNHD in memory, as models have it."""
@@ -144,6 +169,26 @@ class Bench(tool_test.Case):
         missing = {one["backend"] for one in peers["results"]["missing"]}
         self.assertEqual(there & missing, set())
         self.assertIn("ggml-cpu", there | missing)
+
+    @unittest.skipIf(os.name == "nt", "peers in Python need POSIX pipes")
+    def test_peers_in_python(self):
+        """What stands for an interpreter with ncnn and aule: right, wrong, and ending in the midst of it."""
+        python = self.path("python")
+        Path(python).write_text(f"#!{sys.executable}\n{PYTHON_PEER}")
+        os.chmod(python, 0o755)
+        path = self.path("peers.json")
+        r = run("bench", "peers", "--case", "B1H1D4N3f32", "--samples", "6", "--json", path, env={"RAPT_BENCH_PYTHON": python})
+        if r.returncode in (BAD_INPUT, NO_DEVICE):
+            self.skipTest("built without peers, or none that can be opened on this driver")
+        self.assertEqual(r.returncode, FAILED, r.stdout + r.stderr)
+        results = json.loads(Path(path).read_text())["peers"]["results"]
+        found = {one["backend"]: one for group in results["groups"] for one in group["results"]}
+        self.assertTrue(found["ncnn-vulkan"]["ok"], found["ncnn-vulkan"])
+        self.assertEqual(found["ncnn-vulkan"]["peer"], "fake ncnn-vulkan")
+        self.assertGreater(found["ncnn-vulkan"]["ms"]["median"], 0)
+        self.assertFalse(found["ncnn-cpu"]["ok"])
+        self.assertIn("wrong", found["ncnn-cpu"]["error"])
+        self.assertIn("process has ended", found["aule"]["error"])
 
     def test_json_on_standard_output(self):
         r = run(*BENCH, "--case", "B1H2D64N64f32", "--json", "-")
