@@ -227,6 +227,7 @@ extern const oracle_family rapt_oracles_routed;
 extern const oracle_family rapt_oracles_gathered;
 extern const oracle_family rapt_oracles_merged;
 extern const oracle_family rapt_oracles_mixture;
+extern const oracle_family rapt_oracles_multi_token;
 extern const oracle_family rapt_oracles_state;
 extern const oracle_family rapt_oracles_scan;
 extern const oracle_family rapt_oracles_convolved;

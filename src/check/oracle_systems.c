@@ -610,6 +610,7 @@ static const oracle_family *const families[] = {
     &rapt_oracles_gathered,
     &rapt_oracles_merged,
     &rapt_oracles_mixture,
+    &rapt_oracles_multi_token,
     &rapt_oracles_state,
     &rapt_oracles_scan,
     &rapt_oracles_convolved,
