@@ -247,6 +247,52 @@ class WithDevice(tool_test.Case):
                        head[h * 24 : h * 24 + 24] + tail[h * 30 : h * 30 + 30], 2e-6)  # fmt: skip
         self.close(read_npy(end)[2], read_npy(last)[2], 2e-6)
 
+    def test_states_of_scans_are_handed_on(self):
+        rng = random.Random(41)
+        n, cut = 9, 4
+        # shapes with N for the tokens; values: of a usual number
+        share = lambda x: 1 / (1 + math.exp(-x))
+        systems = {
+            "Aaren": ({"q": (2, 4), "k": (1, 2, "N", 4), "v": (1, 2, "N", 3)}, {"state": (1, 2, 3, 3)}),
+            "minGRU": ({"x": (2, "N", 5), "keep": (2, "N", 5)}, {"state": (2, 5)}),
+            "Mamba (selective scan)": ({"x": (1, "N", 5), "dt": (1, "N", 5), "a": (5, 2), "b": (1, "N", 2), "c": (1, "N", 2), "skip": (5,)},
+                                       {"state": (1, 5, 2)}),
+            "JetBlock": ({"q": (1, 2, "N", 4), "k": (1, 2, "N", 4), "v": (1, 2, "N", 6), "alpha": (1, 2, "N"), "beta": (1, 2, "N"),
+                          "kernels": (1, 2, "N", 24), "gate": (1, 2, "N", 6), "norm": (6,)}, {"state": (1, 2, 4, 6), "tokens": (1, 2, 6, 3)}),
+        }  # fmt: skip
+
+        def part(shape, values, first, last):
+            """The tokens [first, last) of an array, and its shape then."""
+            if "N" not in shape:
+                return shape, values
+            at = shape.index("N")
+            inner, outer = math.prod(shape[at + 1:]), math.prod(shape[:at])
+            kept = [x for i in range(outer) for x in values[(i * n + first) * inner:(i * n + last) * inner]]
+            return (*shape[:at], last - first, *shape[at + 1:]), kept
+
+        for name, (shapes, states) in systems.items():
+            values = {}
+            for key, shape in shapes.items():
+                usual = [rng.gauss(0, 1) for _ in range(math.prod(n if s == "N" else s for s in shape))]
+                values[key] = [share(x) if key in ("keep", "alpha", "beta") else -share(x) if key == "a" else x for x in usual]
+
+            def go(first, last, begin):
+                tensors = {key: Tensor(*part(shapes[key], values[key], first, last)) for key in shapes}
+                results, _ = self.system(name, {**tensors, **begin}, outputs=("out", *(f"{s}_out" for s in states)))
+                for (shape, _), wanted in zip(results[1:], states.values()):
+                    self.assertEqual(shape, wanted, name)
+                return results[0], {s: Tensor(*r) for s, r in zip(states, results[1:])}
+
+            out, end = go(0, n, {})
+            head, middle = go(0, cut, {})
+            tail, last = go(cut, n, middle)
+            shape = [*out[0]]
+            shape[-2] = "N"
+            for (first, stop), got in (((0, cut), head), ((cut, n), tail)):
+                self.close(part(tuple(shape), out[1], first, stop)[1], got[1], 4e-6)
+            for key in states:
+                self.close(end[key].values, last[key].values, 4e-6)
+
     def test_refused(self):
         q, k, v = self.random(36, 1, 1, 1, 4, 4, 600)
         arguments = [w for n, t in (("q", q), ("k", k), ("v", v)) for w in ("--in", f"{n}=" + self.tensor(f"{n}.npy", t))]

@@ -503,7 +503,8 @@ static bool jet_block(oracle *o)
     const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *v = input(o, "v"),
                            *alpha = input(o, "alpha"), *beta = input(o, "beta"), *taps = input(o, "kernels"),
                            *gate = input(o, "gate"), *norm = input(o, "norm"),
-                           *begin = given(o, "state") ? input(o, "state") : NULL;
+                           *begin = given(o, "state") ? input(o, "state") : NULL,
+                           *before = given(o, "tokens") ? input(o, "tokens") : NULL;
     const uint64_t n = q->shape[2], d = q->shape[3], d_v = v->shape[3], lines = q->shape[0] * q->shape[1];
     const double scale = scale_of(o, d), eps = strtod(text_of(o, "eps"), NULL);
     double *state = malloc((size_t)(d * d_v + 2 * d + d_v + 1) * sizeof *state), *q_unit = state + d * d_v,
@@ -519,10 +520,12 @@ static bool jet_block(oracle *o)
             unit_row(o, k->data + token * d, d, k_unit);
             for (uint64_t e = 0; e < d_v; e++) {
                 double sum = 0;
-                for (uint64_t j = 0; j < 4; j++)
-                    if (t + j >= 3)
-                        sum = r(o, sum + r(o, taps->data[(token * d_v + e) * 4 + j] *
-                                                  v->data[(token + j - 3) * d_v + e]));
+                for (uint64_t j = 0; j < 4; j++) {
+                    const double x = t + j >= 3 ? v->data[(token + j - 3) * d_v + e]
+                                     : before   ? before->data[(line * d_v + e) * 3 + t + j]
+                                                : 0;
+                    sum = r(o, sum + r(o, taps->data[(token * d_v + e) * 4 + j] * x));
+                }
                 convolved[e] = stored(o, silu(o, sum));
             }
             delta_step(o, state, d, d_v, q_unit, k_unit, convolved, alpha->data[token], beta->data[token],

@@ -75,12 +75,12 @@ bool rapt_system_min_gru(rapt_system_builder *b)
     rapt_system_view x, keep, state, state_out, out;
     if (!rapt_system_in(b, "x", 3, &x))
         return false;
-    const uint64_t *size = x.tensor.size, states[4] = {size[0], 1, size[2], 1};
+    const uint64_t *size = x.tensor.size, states[2] = {size[0], size[2]};
     const bool has_state = rapt_system_given(b, "state"), wants = rapt_system_wants(b, "state_out");
     if (!rapt_system_in_f32(b, "keep", 3, size, &keep) ||
-        (has_state && !rapt_system_in_f32(b, "state", 2, (const uint64_t[]){size[0], size[2]}, &state)) ||
+        (has_state && !rapt_system_in_f32(b, "state", 2, states, &state)) ||
         !rapt_system_new(b, RAPT_SYSTEM_OUT, "out", b->dtype, 3, size, &out) ||
-        (wants && !rapt_system_new(b, RAPT_SYSTEM_OUT, "state_out", RAPT_F32, 4, states, &state_out)))
+        (wants && !rapt_system_new(b, RAPT_SYSTEM_OUT, "state_out", RAPT_F32, 2, states, &state_out)))
         return false;
     const rapt_scan_desc scan = {
         .struct_size = sizeof scan, .op = RAPT_SCAN_LINEAR, .flags = RAPT_SCAN_BLEND};
@@ -90,12 +90,15 @@ bool rapt_system_min_gru(rapt_system_builder *b)
         return false;
     const rapt_system_view a = one_head(keep);
     rapt_system_give(&s->scan.a, &s->a, &a);
+    static const int by_channel[] = {0, -1, 1, -1};
     if (has_state) {
-        const rapt_system_view begin = rapt_system_ranked(state, 4, (const int[]){0, -1, 1, -1});
+        const rapt_system_view begin = rapt_system_ranked(state, 4, by_channel);
         rapt_system_give(&s->scan.state_in, &s->state_in, &begin);
     }
-    if (wants)
-        rapt_system_give(&s->scan.state_out, &s->state_out, &state_out);
+    if (wants) {
+        const rapt_system_view end = rapt_system_ranked(state_out, 4, by_channel);
+        rapt_system_give(&s->scan.state_out, &s->state_out, &end);
+    }
     return true;
 }
 
@@ -150,20 +153,21 @@ bool rapt_system_mamba(rapt_system_builder *b)
     rapt_system_view state, state_out, out;
     if (!take_selective(b, &t))
         return false;
-    const uint64_t *size = t.x.tensor.size, states[4] = {size[0], 1, size[2], t.a.tensor.size[1]};
+    const uint64_t *size = t.x.tensor.size, states[3] = {size[0], size[2], t.a.tensor.size[1]};
     const bool has_state = rapt_system_given(b, "state"), wants = rapt_system_wants(b, "state_out");
-    if ((has_state &&
-         !rapt_system_in_f32(b, "state", 3, (const uint64_t[]){size[0], size[2], states[3]}, &state)) ||
+    if ((has_state && !rapt_system_in_f32(b, "state", 3, states, &state)) ||
         !rapt_system_new(b, RAPT_SYSTEM_OUT, "out", b->dtype, 3, size, &out) ||
-        (wants && !rapt_system_new(b, RAPT_SYSTEM_OUT, "state_out", RAPT_F32, 4, states, &state_out)))
+        (wants && !rapt_system_new(b, RAPT_SYSTEM_OUT, "state_out", RAPT_F32, 3, states, &state_out)))
         return false;
     rapt_system_step *s = add_selective(b, &t, out);
     if (s != NULL && has_state) {
         const rapt_system_view begin = rapt_system_ranked(state, 4, (const int[]){0, -1, 1, 2});
         rapt_system_give(&s->scan.state_in, &s->state_in, &begin);
     }
-    if (s != NULL && wants)
-        rapt_system_give(&s->scan.state_out, &s->state_out, &state_out);
+    if (s != NULL && wants) {
+        const rapt_system_view end = rapt_system_ranked(state_out, 4, (const int[]){0, -1, 1, 2});
+        rapt_system_give(&s->scan.state_out, &s->state_out, &end);
+    }
     return s != NULL;
 }
 
@@ -490,73 +494,116 @@ static bool add_unit(rapt_system_builder *b, const char *what, rapt_system_view 
     return true;
 }
 
-/* JetBlock: the gated delta rule, on values behind a convolution whose taps the tokens made. */
-bool rapt_system_jet_block(rapt_system_builder *b)
+/* What JetBlock takes, and what lies between its steps. */
+typedef struct jet_block {
+    rapt_system_view q, k, v, alpha, beta, kernels, gate, norm;
+    rapt_system_view state[2],
+        tokens[2];         /* to begin with, and at the end: of the delta rule, and of the convolution */
+    bool has[2], wants[2]; /* states, and tokens, of either kind */
+    rapt_system_view activated, unit[2], convolved, mixed, out;
+    float scale, epsilon;
+    uint32_t chunk;
+} jet_block;
+
+static bool take_jet(rapt_system_builder *b, jet_block *t)
 {
-    rapt_system_view q, k, v, alpha, beta, kernels, gate, norm, state, activated, unit[2], convolved, mixed,
-        out, state_out;
     rapt_attention_desc common = RAPT_ATTENTION_DESC_INIT;
     int64_t chunk = 0;
-    float epsilon = 0;
-    if (!rapt_system_in(b, "q", 4, &q) || !rapt_system_in_sized(b, "k", 4, q.tensor.size, &k))
+    if (!rapt_system_in(b, "q", 4, &t->q) || !rapt_system_in_sized(b, "k", 4, t->q.tensor.size, &t->k))
         return false;
-    const uint64_t *size = q.tensor.size;
-    if (!rapt_system_in_sized(b, "v", 4, (const uint64_t[]){size[0], size[1], size[2], 0}, &v) ||
+    const uint64_t *size = t->q.tensor.size;
+    if (!rapt_system_in_sized(b, "v", 4, (const uint64_t[]){size[0], size[1], size[2], 0}, &t->v) ||
         !rapt_system_common(b, &common) || !rapt_system_integer(b, "chunk", 1, 1024, &chunk) ||
-        !rapt_system_number(b, "eps", &epsilon))
+        !rapt_system_number(b, "eps", &t->epsilon))
         return false;
-    const uint64_t d_v = v.tensor.size[3], states[4] = {size[0], size[1], size[3], d_v};
+    const uint64_t d_v = t->v.tensor.size[3];
     for (unsigned axis = 0; axis < 4; axis++)
-        if (k.tensor.size[axis] != size[axis] || (axis < 3 && v.tensor.size[axis] != size[axis]) ||
+        if (t->k.tensor.size[axis] != size[axis] || (axis < 3 && t->v.tensor.size[axis] != size[axis]) ||
             size[3] == 0 || d_v == 0 || d_v > 1u << 20)
             return rapt_system_refuse(
                 b, "q, k and v must agree in batch, heads, tokens and d, and have channels, at most 2^20");
-    const bool has_state = rapt_system_given(b, "state"), wants = rapt_system_wants(b, "state_out");
-    if (!rapt_system_in_f32(b, "alpha", 3, size, &alpha) || !rapt_system_in_f32(b, "beta", 3, size, &beta) ||
-        !rapt_system_in_f32(b, "kernels", 4, (const uint64_t[]){size[0], size[1], size[2], 4 * d_v},
-                            &kernels) ||
-        !rapt_system_in_sized(b, "gate", 4, v.tensor.size, &gate) ||
-        !rapt_system_in_f32(b, "norm", 1, &d_v, &norm) ||
-        (has_state && !rapt_system_in_f32(b, "state", 4, states, &state)) ||
-        !between(b, "activated", b->dtype, 4, size, &activated) ||
-        !between(b, "unit_q", b->dtype, 4, size, &unit[0]) ||
-        !between(b, "unit_k", b->dtype, 4, size, &unit[1]) ||
-        !between(b, "convolved", b->dtype, 4, v.tensor.size, &convolved) ||
-        !between(b, "mixed", b->dtype, 4, v.tensor.size, &mixed) ||
-        !rapt_system_new(b, RAPT_SYSTEM_OUT, "out", b->dtype, 4, v.tensor.size, &out) ||
-        (wants && !rapt_system_new(b, RAPT_SYSTEM_OUT, "state_out", RAPT_F32, 4, states, &state_out)) ||
-        !add_unit(b, "q of unit length", q, activated, unit[0]) ||
-        !add_unit(b, "k of unit length", k, activated, unit[1]))
-        return false;
+    t->chunk = (uint32_t)chunk;
+    t->scale = common.flags & RAPT_ATTENTION_SCALE ? common.scale : 1 / sqrtf((float)size[3]);
+    const uint64_t taps[4] = {size[0], size[1], size[2], 4 * d_v};
+    return rapt_system_in_f32(b, "alpha", 3, size, &t->alpha) &&
+           rapt_system_in_f32(b, "beta", 3, size, &t->beta) &&
+           rapt_system_in_f32(b, "kernels", 4, taps, &t->kernels) &&
+           rapt_system_in_sized(b, "gate", 4, t->v.tensor.size, &t->gate) &&
+           rapt_system_in_f32(b, "norm", 1, &d_v, &t->norm);
+}
+
+/* States where they are given or wanted, and all that is written. */
+static bool make_jet(rapt_system_builder *b, jet_block *t)
+{
+    static const char *const in[] = {"state", "tokens"}, *const to[] = {"state_out", "tokens_out"};
+    const uint64_t *size = t->q.tensor.size, *wide = t->v.tensor.size;
+    const uint64_t sizes[2][4] = {{size[0], size[1], size[3], wide[3]}, {size[0], size[1], wide[3], 3}};
+    for (int n = 0; n < 2; n++) {
+        rapt_system_view *const views = n ? t->tokens : t->state;
+        t->has[n] = rapt_system_given(b, in[n]);
+        t->wants[n] = rapt_system_wants(b, to[n]);
+        if ((t->has[n] && !rapt_system_in_f32(b, in[n], 4, sizes[n], &views[0])) ||
+            (t->wants[n] && !rapt_system_new(b, RAPT_SYSTEM_OUT, to[n], RAPT_F32, 4, sizes[n], &views[1])))
+            return false;
+    }
+    return between(b, "activated", b->dtype, 4, size, &t->activated) &&
+           between(b, "unit_q", b->dtype, 4, size, &t->unit[0]) &&
+           between(b, "unit_k", b->dtype, 4, size, &t->unit[1]) &&
+           between(b, "convolved", b->dtype, 4, wide, &t->convolved) &&
+           between(b, "mixed", b->dtype, 4, wide, &t->mixed) &&
+           rapt_system_new(b, RAPT_SYSTEM_OUT, "out", b->dtype, 4, wide, &t->out);
+}
+
+static bool convolve_jet(rapt_system_builder *b, const jet_block *t)
+{
     const rapt_scan_desc conv = {.struct_size = sizeof conv, .op = RAPT_SCAN_CONV, .act = RAPT_SCAN_ACT_SILU};
     rapt_system_step *s =
-        rapt_system_scan_step_add(b, "convolution of v by generated taps", &conv, v, convolved);
+        rapt_system_scan_step_add(b, "convolution of v by generated taps", &conv, t->v, t->convolved);
     if (s == NULL)
         return false;
-    rapt_system_give(&s->scan.weight, &s->weight, &kernels);
+    rapt_system_give(&s->scan.weight, &s->weight, &t->kernels);
+    if (t->has[1])
+        rapt_system_give(&s->scan.state_in, &s->state_in, &t->tokens[0]);
+    if (t->wants[1])
+        rapt_system_give(&s->scan.state_out, &s->state_out, &t->tokens[1]);
+    return true;
+}
+
+static bool mix_jet(rapt_system_builder *b, const jet_block *t)
+{
     rapt_linear_desc linear = RAPT_LINEAR_DESC_INIT;
     linear.rule = RAPT_LINEAR_DELTA;
-    linear.chunk = (uint32_t)chunk;
+    linear.chunk = t->chunk;
     linear.flags = RAPT_LINEAR_SCALE;
-    linear.scale = common.flags & RAPT_ATTENTION_SCALE ? common.scale : 1 / sqrtf((float)size[3]);
-    s = rapt_system_linear_step_add(b, "gated delta rule", &linear);
+    linear.scale = t->scale;
+    rapt_system_step *s = rapt_system_linear_step_add(b, "gated delta rule", &linear);
     if (s == NULL)
         return false;
-    rapt_system_give(&s->linear.q, &s->q, &unit[0]);
-    rapt_system_give(&s->linear.k, &s->k, &unit[1]);
-    rapt_system_give(&s->linear.v, &s->v, &convolved);
-    rapt_system_give(&s->linear.out, &s->out, &mixed);
-    rapt_system_give(&s->linear.decay, &s->decay, &alpha);
-    rapt_system_give(&s->linear.beta, &s->beta, &beta);
-    if (has_state)
-        rapt_system_give(&s->linear.state_in, &s->state_in, &state);
-    if (wants)
-        rapt_system_give(&s->linear.state_out, &s->state_out, &state_out);
-    if (!add_norm(b, "gated norm", mixed, norm, epsilon, out))
+    rapt_system_give(&s->linear.q, &s->q, &t->unit[0]);
+    rapt_system_give(&s->linear.k, &s->k, &t->unit[1]);
+    rapt_system_give(&s->linear.v, &s->v, &t->convolved);
+    rapt_system_give(&s->linear.out, &s->out, &t->mixed);
+    rapt_system_give(&s->linear.decay, &s->decay, &t->alpha);
+    rapt_system_give(&s->linear.beta, &s->beta, &t->beta);
+    if (t->has[0])
+        rapt_system_give(&s->linear.state_in, &s->state_in, &t->state[0]);
+    if (t->wants[0])
+        rapt_system_give(&s->linear.state_out, &s->state_out, &t->state[1]);
+    return true;
+}
+
+/* JetBlock: the gated delta rule, on values behind a convolution whose taps the tokens made. */
+bool rapt_system_jet_block(rapt_system_builder *b)
+{
+    jet_block t = {0};
+    if (!take_jet(b, &t) || !make_jet(b, &t) ||
+        !add_unit(b, "q of unit length", t.q, t.activated, t.unit[0]) ||
+        !add_unit(b, "k of unit length", t.k, t.activated, t.unit[1]) || !convolve_jet(b, &t) ||
+        !mix_jet(b, &t) || !add_norm(b, "gated norm", t.mixed, t.norm, t.epsilon, t.out))
         return false;
-    s = &b->recipe->steps[b->recipe->step_count - 1];
+    rapt_system_step *s = &b->recipe->steps[b->recipe->step_count - 1];
     s->combine.gate_kind = RAPT_GATE_SILU;
-    rapt_system_give(&s->combine.gate, &s->gate, &gate);
+    rapt_system_give(&s->combine.gate, &s->gate, &t.gate);
     return true;
 }
 
