@@ -185,6 +185,166 @@ static void test_cases(void **state)
     rig_close(&the_rig);
 }
 
+/* ---- caches ---- */
+
+/* A cache of pages in device memory, and what it must hold. */
+typedef struct cache {
+    rapt_tensor tensor; /* (pages, HEADS, page_size, dim) */
+    uint64_t dim;
+    uint8_t *model;
+    rapt_buffer *buffer;
+} cache;
+enum { HEADS = 2, SEQUENCES = 2 };
+
+static cache cache_make(rapt_dtype dtype, uint64_t pages, uint64_t page_size, uint64_t dim, uint64_t gap)
+{
+    cache c = {.tensor = rapt_tensor_bhnd(dtype, pages, HEADS, page_size, dim + gap), .dim = dim};
+    c.tensor.size[3] = dim;
+    const uint64_t bytes = (rapt_tensor_bytes(&c.tensor) + 3) / 4 * 4;
+    c.model = malloc(bytes);
+    assert_non_null(c.model);
+    memset(c.model, 0xff, bytes); /* NaN */
+    c.buffer = upload(c.model, bytes);
+    return c;
+}
+
+static void cache_free(cache *c)
+{
+    rapt_buffer_destroy(&c->buffer);
+    free(c->model);
+}
+
+/* Rows of SEQUENCES sequences into slots (SEQUENCES, count), on the device and in the model. Returns the rows. */
+static void *cache_place(cache *c, const int32_t *slots, uint64_t count, uint64_t seed, float slice_ms)
+{
+    const uint64_t element = rapt_dtype_size(c->tensor.dtype);
+    rapt_rows_desc d = RAPT_ROWS_DESC_INIT;
+    rapt_rows_args args = RAPT_ROWS_ARGS_INIT;
+    d.kind = RAPT_ROWS_PLACE;
+    d.x = rapt_tensor_bhnd(c->tensor.dtype, SEQUENCES, HEADS, count, c->dim);
+    d.list = numbers_of(RAPT_I32, SEQUENCES, 1, count);
+    d.out = c->tensor;
+    d.slice_ms = slice_ms;
+    uint8_t *rows = rig_numbers(c->tensor.dtype, SEQUENCES * HEADS * count * c->dim, seed);
+    args.x.buffer = upload(rows, rapt_tensor_bytes(&d.x));
+    args.list.buffer = upload(slots, SEQUENCES * count * sizeof *slots);
+    args.out.buffer = c->buffer;
+    RIG_OK(rapt_rows_run(the_rig.device, &d, &args, error));
+    rapt_buffer_destroy(&args.x.buffer);
+    rapt_buffer_destroy(&args.list.buffer);
+    const int64_t page = (int64_t)c->tensor.size[2], total = page * (int64_t)c->tensor.size[0];
+    for (uint64_t i = 0; i < SEQUENCES * HEADS * count; i++) {
+        const int64_t slot = slots[i / (HEADS * count) * count + i % count], head = (int64_t)(i / count % HEADS);
+        const int64_t at = slot / page * c->tensor.stride[0] + head * c->tensor.stride[1] + slot % page * c->tensor.stride[2];
+        if (slot >= 0 && slot < total)
+            memcpy(c->model + (uint64_t)at * element, rows + i * c->dim * element, c->dim * element);
+    }
+    return rows;
+}
+
+static void cache_check(const cache *c, const char *what)
+{
+    const uint64_t bytes = rapt_tensor_bytes(&c->tensor);
+    uint8_t *got = malloc(bytes);
+    assert_non_null(got);
+    RIG_OK(rapt_buffer_download(c->buffer, 0, got, bytes, error));
+    for (uint64_t i = 0; i < bytes; i++)
+        if (got[i] != c->model[i])
+            fail_msg("%s: byte %llu of %llu is %02x, not %02x", what, (unsigned long long)i, (unsigned long long)bytes, got[i],
+                     c->model[i]);
+    free(got);
+}
+
+/* Appends of random lengths through a block table of scattered pages, or into a ring behind sinks: the whole cache, bit by bit. */
+static void grow(rapt_dtype dtype, uint64_t page_size, uint64_t dim, uint64_t gap, bool ring, float slice_ms)
+{
+    enum { CAPACITY = 36, SINKS = 3 };
+    const uint64_t pages = CAPACITY / page_size;
+    cache c = cache_make(dtype, SEQUENCES * pages, page_size, dim, gap);
+    uint64_t length[SEQUENCES] = {0};
+    rapt_random random = {.state = 3 + page_size};
+    for (uint64_t call = 0; call < 8; call++) {
+        int32_t slots[SEQUENCES * 6];
+        const uint64_t count = 1 + rapt_random_below(&random, 6);
+        for (uint64_t i = 0; i < SEQUENCES * count; i++) {
+            const uint64_t s = i / count;
+            uint64_t place = length[s]++;
+            if (ring && place >= CAPACITY / 2)
+                place = SINKS + (place - SINKS) % (CAPACITY / 2 - SINKS);
+            const uint64_t page = (place / page_size * 5 + 2) % pages * SEQUENCES + s; /* the table */
+            const bool none = place >= CAPACITY || rapt_random_below(&random, 9) == 0;
+            slots[i] = none ? (i % 2 ? -1 : INT32_MAX) : (int32_t)(page * page_size + place % page_size);
+        }
+        free(cache_place(&c, slots, count, call + 20, slice_ms));
+    }
+    cache_check(&c, ring ? "ring" : "pages");
+    cache_free(&c);
+}
+
+static void test_caches_grow(void **state)
+{
+    (void)state;
+    rig_open(&the_rig, &(rig_options){.validation = true});
+    grow(RAPT_F32, 4, 16, 0, false, 0);
+    grow(RAPT_F16, 4, 16, 0, false, 0);
+    grow(RAPT_F16, 3, 7, 2, false, 0);
+    grow(RAPT_BF16, 36, 5, 0, false, 0); /* a page for each sequence: no table */
+    grow(RAPT_F32, 36, 9, 0, true, 0);
+    grow(RAPT_F32, 6, 8, 0, true, 0.0001f);
+    if (atomic_load(&the_rig.runtime->validation_messages) != 0)
+        fail_msg("validation: %.400s", strstr(the_rig.log, "validation: "));
+    rig_close(&the_rig);
+}
+
+/* Decoding reads the pages that were written: as attention over the same rows one behind the other. */
+static void test_decode_from_what_was_placed(void **state)
+{
+    (void)state;
+    enum { PAGE = 4, PAGES = 3, DIM = 16, N = PAGE * PAGES, COUNT = SEQUENCES * HEADS * N * DIM, OUT = SEQUENCES * HEADS * DIM };
+    static const int32_t table[SEQUENCES * PAGES] = {4, 0, 2, 1, 5, 3};
+    int32_t slots[SEQUENCES * N];
+    float paged[OUT], plain[OUT];
+    rig_open(&the_rig, NULL);
+    for (int i = 0; i < SEQUENCES * N; i++)
+        slots[i] = table[i / N * PAGES + i % N / PAGE] * PAGE + i % PAGE;
+    cache k = cache_make(RAPT_F32, SEQUENCES * PAGES, PAGE, DIM, 0), v = cache_make(RAPT_F32, SEQUENCES * PAGES, PAGE, DIM, 0);
+    void *keys = cache_place(&k, slots, N, 1, 0), *values = cache_place(&v, slots, N, 2, 0), *q = rig_numbers(RAPT_F32, OUT, 3);
+    rapt_attention_desc d = rig_desc(RAPT_F32, SEQUENCES, HEADS, HEADS, 1, N, DIM, false);
+    rig_call one = {.desc = d, .q = q, .k = keys, .v = values, .out = plain};
+    rig_run(the_rig.device, &one);
+    d.k = k.tensor;
+    d.v = v.tensor;
+    d.block_table = (rapt_tensor){.dtype = RAPT_I32, .rank = 2, .size = {SEQUENCES, PAGES}, .stride = {PAGES, 1}};
+    d.page_size = PAGE;
+    rapt_attention_args args = RAPT_ATTENTION_ARGS_INIT;
+    rapt_plan *plan = NULL;
+    rapt_binding *binding = NULL;
+    args.q.buffer = upload(q, sizeof paged);
+    args.out.buffer = upload(paged, sizeof paged);
+    args.block_table.buffer = upload(table, sizeof table);
+    args.k.buffer = k.buffer;
+    args.v.buffer = v.buffer;
+    RIG_OK(rapt_attention_plan(the_rig.device, &d, &plan, error));
+    RIG_OK(rapt_plan_prepare(plan, error));
+    RIG_OK(rapt_attention_bind(plan, &args, &binding, error));
+    RIG_OK(rapt_submit(binding, error));
+    RIG_OK(rapt_wait(binding, UINT64_MAX, error));
+    RIG_OK(rapt_buffer_download(args.out.buffer, 0, paged, sizeof paged, error));
+    for (int i = 0; i < OUT; i++)
+        assert_true(fabsf(paged[i] - plain[i]) <= 1e-5f * (1 + fabsf(plain[i])));
+    rapt_binding_destroy(&binding);
+    rapt_plan_destroy(&plan);
+    rapt_buffer *buffers[] = {args.q.buffer, args.out.buffer, args.block_table.buffer};
+    for (size_t n = 0; n < RAPT_COUNT(buffers); n++)
+        rapt_buffer_destroy(&buffers[n]);
+    cache_free(&k);
+    cache_free(&v);
+    free(keys);
+    free(values);
+    free(q);
+    rig_close(&the_rig);
+}
+
 /* Entries that are no rows give zeros, whatever they are, and reach nothing. */
 static void test_bad_entries(void **state)
 {
@@ -216,7 +376,7 @@ static void test_refusals(void **state)
         RIG_FAILS(rapt_rows_plan_for_caps(&caps, &d, &plan, error), RAPT_ERROR_INVALID, part);               \
         assert_null(plan);                                                                                   \
     } while (0)
-    REFUSED(d.kind = RAPT_ROWS_KIND_COUNT, "kind is 3");
+    REFUSED(d.kind = RAPT_ROWS_KIND_COUNT, "kind is 4");
     REFUSED(d.x.dtype = RAPT_I32, "x: dtype i32");
     REFUSED(d.out.dtype = RAPT_F16, "out is f16, must be f32");
     REFUSED(d.list.dtype = RAPT_F32, "list is f32, must be i32");
@@ -225,6 +385,9 @@ static void test_refusals(void **state)
     REFUSED(d.runs = 4, "6 entries are no 4 runs");
     REFUSED((d.kind = RAPT_ROWS_GATHER, d.runs = 2), "runs goes with scattering");
     REFUSED(d.out.stride[2] = 0, "out: stride 0 of axis 2");
+    REFUSED((d.kind = RAPT_ROWS_PLACE, d.runs = 2), "placing goes without runs and weight");
+    REFUSED(d.kind = RAPT_ROWS_PLACE, "out: 4 heads, must be 2");
+    REFUSED((d.kind = RAPT_ROWS_PLACE, d.out.size[0] = 1 << 29), "at most 536870912 slots");
     put_away(&a);
     rig_close(&the_rig);
 }
@@ -232,6 +395,7 @@ static void test_refusals(void **state)
 int main(void)
 {
     struct CMUnitTest tests[] = {cmocka_unit_test(test_cases), cmocka_unit_test(test_bad_entries),
+                                 cmocka_unit_test(test_caches_grow), cmocka_unit_test(test_decode_from_what_was_placed),
                                  cmocka_unit_test(test_refusals)};
     return RIG_RUN("rows", tests);
 }

@@ -1,5 +1,5 @@
-/* Rows by index as an operator: gathering rows that a list names, and putting them back. What routing's lists are for. Part of rapt
- * (MIT licence). */
+/* Rows by index as an operator: gathering rows that a list names, and putting them back, which is what routing's lists are for; placing
+ * new rows in a cache. Part of rapt (MIT licence). */
 #ifndef RAPT_ROWS_H
 #define RAPT_ROWS_H
 
@@ -13,6 +13,7 @@ typedef enum rapt_rows_kind {
     RAPT_ROWS_GATHER = 0,   /* out row i is x row list[i] */
     RAPT_ROWS_SCATTER,      /* out row list[i] is x row i; the sum where several runs name it */
     RAPT_ROWS_SCATTER_MEAN, /* .. the mean */
+    RAPT_ROWS_PLACE,        /* x row i is written to slot list[i] of a cache, and nothing else is: new keys or values behind old ones */
     RAPT_ROWS_KIND_COUNT
 } rapt_rows_kind;
 
@@ -21,6 +22,12 @@ typedef enum rapt_rows_kind {
  *         gathered, it gives zeros
  * weight  (batch, heads, n) float32; absent: 1. Rows are multiplied by the weight of the row that they come from or go to
  * out     (batch, heads, m or n, d)  of the dtype of x; scattered: rows that no entry names are 0
+ *
+ * Placing: out is a cache (pages, heads, page_size, d) with the heads of x, any strides; slot s is place s % page_size of page
+ * s / page_size, and list, (batch or 1, heads or a divisor, m), has slots, each at most once; -1 or what is no slot: the row is left
+ * out. This is how caches grow, in whatever form attention reads them: pages of a pool with a block table (slot = page page_size +
+ * place), a tensor with room for nk keys for each batch entry (pages are batch entries, page_size nk), or a ring (slot = position
+ * modulo its size; sinks before it). The window of a head over all pages must fit one binding. No weight.
  *
  * Scattering looks a row up in the list, which is therefore made of `runs` runs of m / runs entries, each rising up to its first
  * entry below 0, as rapt_route_desc.list is: no order of writing decides anything. Heads are those of out; each other tensor may

@@ -1,9 +1,9 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
-// Rows by index: gathers those that a list names, or puts them back where it says. Each row of the output looks up where it comes
-// from, in rising runs of the list by halving, so that no two invocations write one element.
+// Rows by index: gathers those that a list names, puts them back where it says, or places them in a cache. Each row of the output looks up where it comes
+// from, in rising runs of the list by halving, so that no two invocations write one element; of a cache, the list has each slot once.
 //
-// An invocation makes four elements of one row. x: rows times vectors of this dispatch, z: (batch, head) of the output.
+// An invocation makes four elements of one row. x: rows times vectors of this dispatch, z: (batch, head) of the output, placing: of x.
 #include "common/rows_params.h"
 #include "common/io.glsl"
 #if DTYPE == DTYPE_F32
@@ -21,7 +21,7 @@ layout(constant_id = 2) const uint WEIGHTED = 0;
 #define ALIGNED (ALIGNED_ != 0u)
 RAPT_DECLARE_ROWS_PARAMS
 
-const uint KIND_GATHER = 0u, KIND_MEAN = 2u;
+const uint KIND_GATHER = 0u, KIND_MEAN = 2u, KIND_PLACE = 3u;
 
 layout(std430, set = 0, binding = RAPT_BIND_ROWS) readonly buffer RowElements { WORD1 x_words1[]; };
 layout(std430, set = 0, binding = RAPT_BIND_ROWS) readonly buffer RowVectors { WORD4 x_words4[]; };
@@ -66,6 +66,14 @@ void main()
     const uint x_at = pc.base[RAPT_BIND_ROWS - 1u] + batch * p.x_stride_b + head * p.heads_x / p.heads * p.x_stride_h + d;
     const uint list_at = pc.base[RAPT_BIND_ROW_LIST - 1u] + batch * p.list_stride_b +
                          head * p.heads_list / p.heads * p.list_stride_h;
+    if (KIND == KIND_PLACE) {
+        const int slot = list[list_at + row * p.list_stride_s];
+        if (slot >= 0 && slot < int(p.n))
+            store_out4(pc.base[RAPT_BIND_OUT - 1u] + uint(slot) / p.run * p.out_stride_b + head * p.out_stride_h +
+                           uint(slot) % p.run * p.out_stride_s + d,
+                       load_vector(x_at + row * p.x_stride_s, count), count);
+        return;
+    }
     vec4 x = vec4(0.0);
     uint numbered = row; // the row that has a weight
     if (KIND == KIND_GATHER) {

@@ -88,6 +88,9 @@ typedef struct rows_case {
 
 /* Two runs that rise; -1 ends the first, and both name row 4. */
 static const int32_t entries[M] = {0, 4, 12, -1, 2, 4, 5, 11};
+/* Of a cache of PAGES pages of 3 slots, 4 rows apart: one entry names none, one is beyond the last. */
+enum { PAGES = 3, PAGE = 3, PAGE_ROWS = 4 };
+static const int32_t slots_of_rows[M] = {0, 4, 8, -1, 2, 7, 5, PAGES * PAGE};
 static const float weights[N] = {1, 2, 0.5f, 3, -1, 0.25f, 1, 1, 2, 1, 1, -2, 4};
 
 static rapt_tensor rows_of(rapt_dtype dtype, uint64_t rows, bool aligned)
@@ -109,10 +112,16 @@ static void make_case(const rapt_plan *plan, rows_case *c)
     c->desc.kind = (rapt_rows_kind)p->kind;
     c->desc.x = rows_of(p->dtype, gathers ? N : M, plan->aligned);
     c->desc.out = rows_of(p->dtype, gathers ? M : N, plan->aligned);
+    if (p->kind == RAPT_ROWS_PLACE) {
+        rapt_tensor *t = &c->desc.out;
+        t->size[0] = PAGES;
+        t->size[2] = PAGE;
+        t->stride[0] = t->stride[1] = PAGE_ROWS * t->stride[2];
+    }
     c->desc.list = (rapt_tensor){.dtype = RAPT_I32, .rank = 3, .size = {1, 1, M}, .stride = {M, M, 1}, .align = 4};
     if (p->tensor[RAPT_M_WEIGHT].present)
         c->desc.weight = (rapt_tensor){.dtype = RAPT_F32, .rank = 3, .size = {1, 1, N}, .stride = {N, N, 1}, .align = 4};
-    c->desc.runs = gathers ? 1 : RUNS;
+    c->desc.runs = gathers || p->kind == RAPT_ROWS_PLACE ? 1 : RUNS;
     uint32_t seed = 5;
     memset(c->x, 0xff, sizeof c->x); /* NaN between the rows */
     for (uint64_t row = 0; row < c->desc.x.size[2]; row++)
@@ -142,14 +151,24 @@ static double expected(const rows_case *c, uint64_t row, uint64_t e)
     return sum * (weighted ? (double)weights[row] : 1);
 }
 
+/* What row `row` of the cache's memory must hold; NaN: what was there. */
+static double placed(const rows_case *c, uint64_t row, uint64_t e)
+{
+    for (uint64_t i = 0; i < M && row % PAGE_ROWS < PAGE; i++)
+        if (slots_of_rows[i] == (int32_t)(row / PAGE_ROWS * PAGE + row % PAGE_ROWS))
+            return x_of(c, i, e);
+    return (double)NAN;
+}
+
 static bool is_right(const rows_case *c)
 {
     const rapt_tensor *t = &c->desc.out;
-    for (uint64_t row = 0; row < t->size[2]; row++)
+    const bool places = c->desc.kind == RAPT_ROWS_PLACE;
+    for (uint64_t row = 0; row < (places ? PAGES * PAGE_ROWS : t->size[2]); row++)
         for (uint64_t e = 0; e < D; e++) {
             const double got = rapt_number_get(c->out + (row * (uint64_t)t->stride[2] + e) * rapt_dtype_size(t->dtype), t->dtype);
-            const double want = expected(c, row, e);
-            if (!(fabs(got - want) <= 0x1p-8 * fabs(want)))
+            const double want = places ? placed(c, row, e) : expected(c, row, e);
+            if (isnan(want) ? !isnan(got) : !(fabs(got - want) <= 0x1p-8 * fabs(want)))
                 return false;
         }
     return true;
@@ -167,7 +186,7 @@ static rapt_status run_case(rows_case *c, rapt_plan *small, rapt_error *error)
     memset(c->out, 0xff, sizeof c->out);
     rapt_status status = give(device, &c->x_buffer, c->x, sizeof c->x, error);
     if (status == RAPT_OK)
-        status = give(device, &c->list_buffer, entries, sizeof entries, error);
+        status = give(device, &c->list_buffer, c->desc.kind == RAPT_ROWS_PLACE ? slots_of_rows : entries, sizeof entries, error);
     if (status == RAPT_OK)
         status = give(device, &c->weight_buffer, weights, sizeof weights, error);
     if (status == RAPT_OK)

@@ -12,7 +12,7 @@ typedef struct shape {
     const char *name, *text;
     rapt_dtype dtype;
     uint32_t rank;
-    uint64_t rows;
+    uint64_t rows, batch;
     bool shares_batch, shares_heads;
 } shape;
 
@@ -23,9 +23,9 @@ static rapt_status take(rapt_rows_problem *p, unsigned which, const rapt_tensor 
                          rapt_dtype_name(s->dtype));
     if (t->rank != s->rank)
         return rapt_fail(error, RAPT_ERROR_INVALID, "%s: rank %u, must be %u: %s", s->name, t->rank, s->rank, s->text);
-    if (t->size[0] != p->batch && !(s->shares_batch && t->size[0] == 1))
+    if (t->size[0] != s->batch && !(s->shares_batch && t->size[0] == 1))
         return rapt_fail(error, RAPT_ERROR_INVALID, "%s: batch %llu, must be %llu: %s", s->name, (unsigned long long)t->size[0],
-                         (unsigned long long)p->batch, s->text);
+                         (unsigned long long)s->batch, s->text);
     if (t->size[1] != p->heads && !(s->shares_heads && t->size[1] > 0 && p->heads % t->size[1] == 0))
         return rapt_fail(error, RAPT_ERROR_INVALID, "%s: %llu heads, must be %s%llu: %s", s->name, (unsigned long long)t->size[1],
                          s->shares_heads ? "a divisor of " : "", (unsigned long long)p->heads, s->text);
@@ -76,6 +76,11 @@ static rapt_status check_members(const rapt_rows_desc *d, rapt_error *error)
                          (unsigned long long)RAPT_MAX(d->x.size[2], d->out.size[2]), MAX_ROWS);
     if (d->kind == RAPT_ROWS_GATHER && d->runs > 1)
         return rapt_fail(error, RAPT_ERROR_INVALID, "runs goes with scattering");
+    if (d->kind == RAPT_ROWS_PLACE && (d->runs > 1 || d->weight.dtype != RAPT_DTYPE_NONE))
+        return rapt_fail(error, RAPT_ERROR_INVALID, "placing goes without runs and weight");
+    if (d->kind == RAPT_ROWS_PLACE && d->out.size[2] > 0 && d->out.size[0] > MAX_ROWS / d->out.size[2])
+        return rapt_fail(error, RAPT_ERROR_INVALID, "%llu pages of %llu slots, at most %llu slots", (unsigned long long)d->out.size[0],
+                         (unsigned long long)d->out.size[2], MAX_ROWS);
     if (d->runs > 1 && d->list.size[2] % d->runs != 0)
         return rapt_fail(error, RAPT_ERROR_INVALID, "%llu entries are no %llu runs", (unsigned long long)d->list.size[2],
                          (unsigned long long)d->runs);
@@ -95,22 +100,25 @@ rapt_status rapt_rows_problem_make(const rapt_rows_desc *d, rapt_rows_problem *p
     rapt_status status = check_members(d, error);
     if (status != RAPT_OK)
         return status;
-    const bool gathers = d->kind == RAPT_ROWS_GATHER;
+    const bool gathers = d->kind == RAPT_ROWS_GATHER, places = d->kind == RAPT_ROWS_PLACE;
+    const rapt_tensor *by = places ? &d->x : &d->out; /* whose batch, heads and rows are gone through */
     p->dtype = d->x.dtype;
     p->kind = d->kind;
     p->head_dim = (uint32_t)d->out.size[3];
-    p->batch = d->out.size[0];
-    p->heads = d->out.size[1];
-    p->rows = d->out.size[2];
-    p->n = gathers ? d->x.size[2] : d->out.size[2];
+    p->batch = by->size[0];
+    p->heads = by->size[1];
+    p->rows = by->size[2];
+    p->n = gathers ? d->x.size[2] : places ? d->out.size[0] * d->out.size[2] : d->out.size[2];
     p->runs = RAPT_MAX(d->runs, 1);
-    p->run = d->list.size[2] / p->runs;
+    p->run = places ? d->out.size[2] : d->list.size[2] / p->runs;
     p->slice_ms = d->slice_ms > 0.0f ? d->slice_ms : 50.0f;
     const uint64_t m = gathers ? p->rows : d->x.size[2];
-    const shape x = {"x", gathers ? "(batch, heads, n, d)" : "(batch, heads, m, d)", p->dtype, 4, gathers ? p->n : m, false, true};
-    const shape list = {"list", "(batch, heads, m)", RAPT_I32, 3, m, true, true};
-    const shape weight = {"weight", "(batch, heads, n)", RAPT_F32, 3, p->n, true, true};
-    const shape out = {"out", gathers ? "(batch, heads, m, d)" : "(batch, heads, n, d)", p->dtype, 4, p->rows, false, false};
+    const char *const out_text = gathers ? "(batch, heads, m, d)" : places ? "(pages, heads, page_size, d)" : "(batch, heads, n, d)";
+    const shape x = {"x",      gathers ? "(batch, heads, n, d)" : "(batch, heads, m, d)", p->dtype, 4, gathers ? p->n : m,
+                     p->batch, false, !places};
+    const shape list = {"list", "(batch, heads, m)", RAPT_I32, 3, m, p->batch, true, true};
+    const shape weight = {"weight", "(batch, heads, n)", RAPT_F32, 3, p->n, p->batch, true, true};
+    const shape out = {"out", out_text, p->dtype, 4, d->out.size[2], d->out.size[0], false, false};
     status = take(p, RAPT_M_X, &d->x, &x, error);
     if (status == RAPT_OK)
         status = take(p, RAPT_M_LIST, &d->list, &list, error);
@@ -120,7 +128,7 @@ rapt_status rapt_rows_problem_make(const rapt_rows_desc *d, rapt_rows_problem *p
         status = take(p, RAPT_M_OUT, &d->out, &out, error);
     if (status != RAPT_OK)
         return status;
-    p->bytes_written = p->tensor[RAPT_M_OUT].bytes;
+    p->bytes_written = p->tensor[places ? RAPT_M_X : RAPT_M_OUT].bytes;
     p->bytes_read = p->bytes_written;
     p->flops = p->bytes_written / p->tensor[RAPT_M_OUT].element;
     return RAPT_OK;

@@ -23,8 +23,8 @@ typedef struct rapt_rows_problem {
     rapt_dtype dtype;
     uint32_t kind, head_dim;
     uint64_t batch, heads;
-    uint64_t n, rows; /* what entries number; rows of out */
-    uint64_t runs, run;
+    uint64_t n, rows; /* what entries number; rows of out, placing: of x */
+    uint64_t runs, run; /* placing: run is a page's slots */
     rapt_rows_tensor tensor[RAPT_M_COUNT];
     float slice_ms;
     uint64_t flops, bytes_read, bytes_written;

@@ -99,7 +99,13 @@ static rapt_window window_of(const rapt_rows_problem *p, int tensor, const part 
     const rapt_rows_tensor *t = &p->tensor[tensor];
     const uint64_t b0 = x->bh0 / p->heads, b1 = (x->bh1 - 1) / p->heads;
     uint64_t h0 = b0 == b1 ? x->bh0 % p->heads : 0, h1 = b0 == b1 ? (x->bh1 - 1) % p->heads : p->heads - 1;
-    const bool by_row = tensor == RAPT_M_OUT || (tensor == RAPT_M_LIST && p->kind == RAPT_ROWS_GATHER);
+    if (tensor == RAPT_M_OUT && p->kind == RAPT_ROWS_PLACE) { /* the slots of these heads */
+        if (t->bytes == 0)
+            return (rapt_window){0, 0};
+        const uint64_t slots = (p->n / p->run - 1) * t->stride[0] + (p->run - 1) * t->stride[2] + t->inner;
+        return (rapt_window){h0 * t->stride[1] * t->element, ((h1 - h0) * t->stride[1] + slots) * t->element};
+    }
+    const bool by_row = p->kind == RAPT_ROWS_PLACE || tensor == RAPT_M_OUT || (tensor == RAPT_M_LIST && p->kind == RAPT_ROWS_GATHER);
     const uint64_t r0 = by_row ? x->r0 : 0, r1 = by_row ? x->r1 : t->rows;
     if (t->bytes == 0 || r1 <= r0)
         return (rapt_window){0, 0};
@@ -246,7 +252,7 @@ rapt_status rapt_rows_plan_make(rapt_plan *plan, const rapt_rows_problem *proble
 
 static const char *kind_name(const rapt_rows_problem *p)
 {
-    static const char *const names[] = {"gathered", "scattered", "scattered by means"};
+    static const char *const names[] = {"gathered", "scattered", "scattered by means", "placed"};
     return names[p->kind];
 }
 
