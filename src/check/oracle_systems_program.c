@@ -310,6 +310,73 @@ static bool luong(oracle *o)
     return true;
 }
 
+/* TAPA: s_ij = (q_i k_j scale) cos(phase |i - j|^alpha), phase = q_i W k_j with q_i W given. */
+static double with_phase(oracle *o, place at, double score)
+{
+    const rapt_check_array *q = input(o, "q_phase"), *k = input(o, "k");
+    const double alpha = strtod(text_of(o, "alpha"), NULL),
+                 apart = fabs((double)at.i + (double)k->shape[2] - (double)q->shape[2] - (double)at.j), before = o->to->score,
+                 phase = product(o, row4(q, at.b, at.h, at.i), row4(k, at.b, at.h * k->shape[1] / q->shape[1], at.j), q->shape[3], 1);
+    const double angle = r(o, phase * r(o, pow(apart, alpha)));
+    o->to->score = fmax(before, fabs(score) * (1 + fabs(angle))); /* an error of the angle counts with the score */
+    return r(o, score * r(o, cos(angle)));
+}
+static bool before_or_at(oracle *o, place at)
+{
+    return whole(o, "causal") == 0 || at.j + input(o, "q")->shape[2] <= at.i + input(o, "k")->shape[2];
+}
+static bool tapa(oracle *o)
+{
+    return one_attention(o, before_or_at, with_phase);
+}
+
+/* RCMHA: causal depthwise convolutions along the tokens, then s_ij = ((q_i + u) k_j + (q_i + w) r_(i-j)) scale. */
+static double *convolved_tokens(oracle *o, const char *name, const char *kernel_name)
+{
+    const rapt_check_array *x = input(o, name), *kernel = input(o, kernel_name);
+    const uint64_t n = x->shape[2], d = x->shape[3], taps = kernel->shape[2];
+    double *out = calloc((size_t)x->count + 1, sizeof *out);
+    for (uint64_t at = 0; at < x->count && out && !o->failed; at++) {
+        const uint64_t e = at % d, i = at / d % n, h = at / (n * d) % x->shape[1];
+        double sum = 0;
+        for (uint64_t t = 0; t < taps && t <= i; t++)
+            sum = r(o, sum + r(o, kernel->data[(h * d + e) * taps + taps - 1 - t] * x->data[at - t * d]));
+        out[at] = stored(o, sum);
+    }
+    return out;
+}
+static bool rcmha(oracle *o)
+{
+    const rapt_check_array *in = input(o, "q"), *values = input(o, "v"), *u = input(o, "u"), *w = input(o, "w"), *places = input(o, "r");
+    const uint64_t heads = in->shape[1], n = in->shape[2], d = in->shape[3], dv = values->shape[3], rows_all = in->shape[0] * heads * n;
+    const double scale = scale_of(o, d);
+    double *q = convolved_tokens(o, "q", "kernel_q"), *k = convolved_tokens(o, "k", "kernel_k"), *v = convolved_tokens(o, "v", "kernel_v"),
+           *sum = malloc((size_t)(2 * d + 1) * sizeof *sum), unused;
+    query one;
+    const bool good = query_make(&one, n, dv) && q && k && v && sum && room(o, rows_all * dv, 0);
+    for (uint64_t at = 0; at < rows_all && good; at++) {
+        const uint64_t h = at / n % heads, i = at % n, first = at - i;
+        for (uint64_t e = 0; e < d; e++) {
+            sum[e] = stored(o, r(o, q[at * d + e] + u->data[h * d + e]));
+            sum[d + e] = stored(o, r(o, q[at * d + e] + w->data[h * d + e]));
+        }
+        for (uint64_t j = 0; j < n; j++) {
+            one.seen[j] = whole(o, "causal") == 0 || j <= i;
+            one.s[j] = r(o, product(o, sum, k + (first + j) * d, d, scale) + product(o, sum + d, places->data + (i + n - 1 - j) * d, d, scale));
+            one.v[j] = v + (first + j) * dv;
+        }
+        one.out = o->to->out + at * dv;
+        one.lse = &unused;
+        softmax(o, &one);
+    }
+    query_free(&one);
+    free(q);
+    free(k);
+    free(v);
+    free(sum);
+    return good && !o->failed;
+}
+
 /* VAR, section 4: alpha of the sinks times p; what is freed goes to the other image keys in proportion. 1: sink, 2: image. */
 static bool redistribute(oracle *o)
 {
@@ -432,6 +499,8 @@ static const oracle_entry entries[] = {
     {"Flux Attention", by_layer},
     {"MixFormer (mixed attention)", mixformer},
     {"Luong global/local attention", luong},
+    {"TAPA", tapa},
+    {"RCMHA", rcmha},
     {"HaloNet", halo},
     {"Neural Attention (FFN scores)", neural},
     {"VAR (visual attention redistribution)", redistribute},

@@ -1,6 +1,7 @@
 /* Systems whose scores or masks are a few lines of GLSL: the app's own, or the paper's. */
 #include "system/system.h"
 
+#include <math.h>
 #include <string.h>
 
 /* A buffer of a step's code: what it is called, and which input it is. */
@@ -518,4 +519,111 @@ bool rapt_system_luong(rapt_system_builder *b)
     d.link = RAPT_LINK_NONE;
     step = rapt_system_step_add(b, "weights times Gaussians", &d, t.q, t.k, t.v, t.out, NULL);
     return step != NULL && add_buffer(b, step, 0, "p", &p) && add_buffer(b, step, 1, "sums", &sums);
+}
+
+/* ---- scores of two products: the second is held, nq x nk numbers a head, as routing's scores of single keys ---- */
+
+static bool add_products(rapt_system_builder *b, const char *what, rapt_system_view q, rapt_system_view k, float scale, rapt_system_view *out)
+{
+    rapt_route_desc d = RAPT_ROUTE_DESC_INIT;
+    const uint64_t *s = q.tensor.size, shape[4] = {s[0], s[1], s[2], k.tensor.size[2]};
+    if (!rapt_system_new(b, RAPT_SYSTEM_BETWEEN, "products", RAPT_F32, 4, shape, out))
+        return false;
+    d.q = q.tensor;
+    d.k = k.tensor;
+    d.scores = out->tensor;
+    d.block_q = d.block_k = d.top_k = 1;
+    d.flags = RAPT_ROUTE_SCALE;
+    d.scale = scale;
+    rapt_system_step *step = rapt_system_route_step_add(b, what, &d);
+    if (step == NULL)
+        return false;
+    step->q = q.at;
+    step->k = k.at;
+    step->scores = out->at;
+    return true;
+}
+
+/* TAPA: the score of content times the cosine of a phase that grows with the distance. */
+static const char phase_score[] = STRIDES
+    "float score_mod(float score, uint b, uint h, uint q, uint k)\n"
+    "{\n"
+    "    float apart = abs(float(q) + user_f(1) - float(k));\n"
+    "    float phase = products(b * stride(2) + h * stride(4) + q * stride(6) + k);\n"
+    "    return score * cos(phase * (apart > 0.0 ? pow(apart, user_f(0)) : 0.0));\n"
+    "}\n";
+
+bool rapt_system_phases(rapt_system_builder *b)
+{
+    rapt_system_qkv t;
+    rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT;
+    rapt_system_view turned, products;
+    if (!rapt_system_qkv_take(b, &t) || !rapt_system_common(b, &d) || !rapt_system_number(b, "alpha", &d.user_constants[0]))
+        return false;
+    const uint64_t *s = t.q.tensor.size, kv = t.k.tensor.size[1], nk = t.k.tensor.size[2];
+    if (kv == 0 || s[1] % kv != 0 || s[2] > nk || nk > (1 << 23) || !(d.user_constants[0] > 0))
+        return rapt_system_refuse(b, "kv heads that divide the query heads, no more queries than keys, up to 2^23, and a positive alpha are needed");
+    if (!rapt_system_in_sized(b, "q_phase", 4, s, &turned) || !add_products(b, "phases", turned, t.k, 1, &products) ||
+        !set_strides(b, &d, 2, &products.tensor, 3))
+        return false;
+    d.user_constants[1] = (float)(nk - s[2]);
+    d.score_mod[0] = phase_score;
+    rapt_system_step *step = rapt_system_step_add(b, "attention with phases", &d, t.q, t.k, t.v, t.out, t.has_lse ? &t.lse : NULL);
+    return step != NULL && add_buffer(b, step, 0, "products", &products);
+}
+
+/* RCMHA: content and positions, (q + u) k + (q + w) r, behind depthwise convolutions of q, k and v along the tokens. */
+static const char relative_score[] = STRIDES
+    "float score_mod(float score, uint b, uint h, uint q, uint k)\n"
+    "{\n"
+    "    uint places = uint(user_f(0)); // i - j + n - 1 is r's row\n"
+    "    return score + products(b * stride(1) + h * stride(3) + q * stride(5) + q + places - 1u - k);\n"
+    "}\n";
+
+bool rapt_system_convolved_relative(rapt_system_builder *b)
+{
+    static const char *const kernels[] = {"kernel_q", "kernel_k", "kernel_v"}, *const convolved[] = {"q_convolved", "k_convolved", "v_convolved"},
+                            *const vectors[] = {"u", "w"}, *const sums[] = {"q_content", "q_position"};
+    rapt_system_qkv t;
+    rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT;
+    rapt_system_view *const in[3] = {&t.q, &t.k, &t.v}, added[2], r, products;
+    if (!rapt_system_qkv_take(b, &t) || !rapt_system_common(b, &d))
+        return false;
+    const uint64_t *s = t.q.tensor.size, heads = s[1], n = s[2], dim = s[3];
+    if (heads == 0 || heads != t.k.tensor.size[1] || n == 0 || n != t.k.tensor.size[2] || n > (1 << 22) || dim == 0)
+        return rapt_system_refuse(b, "as many queries as keys, up to 2^22, and as many query heads as kv heads are needed");
+    for (int i = 0; i < 3; i++) {
+        rapt_scan_desc conv = RAPT_SCAN_DESC_INIT;
+        rapt_system_view kernel, to;
+        if (!rapt_system_in_f32(b, kernels[i], 3, (const uint64_t[]){heads, in[i]->tensor.size[3], 0}, &kernel) ||
+            !rapt_system_new(b, RAPT_SYSTEM_BETWEEN, convolved[i], b->dtype, 4, in[i]->tensor.size, &to))
+            return false;
+        conv.op = RAPT_SCAN_CONV;
+        rapt_system_step *step = rapt_system_scan_step_add(b, convolved[i], &conv, *in[i], to);
+        if (step == NULL)
+            return false;
+        rapt_system_give(&step->scan.weight, &step->weight, &kernel);
+        *in[i] = to;
+    }
+    for (int i = 0; i < 2; i++) {
+        rapt_system_view v;
+        if (!rapt_system_in_sized(b, vectors[i], 2, (const uint64_t[]){heads, dim}, &v) ||
+            !rapt_system_new(b, RAPT_SYSTEM_BETWEEN, sums[i], b->dtype, 4, t.q.tensor.size, &added[i]))
+            return false;
+        const rapt_system_term terms[] = {{t.q, 1, NULL}, {rapt_system_axes(v, (const int[]){-1, 0, -1, 1}), 1, NULL}};
+        if (!rapt_system_combine_step_add(b, sums[i], added[i], terms, 2))
+            return false;
+    }
+    if (!rapt_system_in_sized(b, "r", 2, (const uint64_t[]){2 * n - 1, dim}, &r))
+        return false;
+    r = rapt_system_axes(r, (const int[]){-1, -1, 0, 1}); /* for every batch entry and head */
+    r.tensor.size[0] = s[0];
+    r.tensor.size[1] = heads;
+    const float scale = d.flags & RAPT_ATTENTION_SCALE ? d.scale : 1 / sqrtf((float)dim);
+    if (!add_products(b, "products with positions", added[1], r, scale, &products) || !set_strides(b, &d, 1, &products.tensor, 3))
+        return false;
+    d.user_constants[0] = (float)n;
+    d.score_mod[0] = relative_score;
+    rapt_system_step *step = rapt_system_step_add(b, "attention to content and positions", &d, added[0], t.k, t.v, t.out, NULL);
+    return step != NULL && add_buffer(b, step, 0, "products", &products);
 }

@@ -207,6 +207,8 @@ bool rapt_system_embedded_heads(rapt_system_builder *b);
 bool rapt_system_forward_cross(rapt_system_builder *b);
 bool rapt_system_slices(rapt_system_builder *b);
 bool rapt_system_flex(rapt_system_builder *b);
+bool rapt_system_phases(rapt_system_builder *b);
+bool rapt_system_convolved_relative(rapt_system_builder *b);
 bool rapt_system_multi_token(rapt_system_builder *b);
 bool rapt_system_inward_windows(rapt_system_builder *b);
 bool rapt_system_target_and_search(rapt_system_builder *b);
