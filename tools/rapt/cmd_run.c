@@ -428,6 +428,8 @@ int tool_run(int argc, char **argv)
         return tool_run_route(argc - 1, argv + 1);
     if (argc > 1 && strcmp(argv[1], "merge") == 0)
         return tool_run_merge(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "rows") == 0)
+        return tool_run_rows(argc - 1, argv + 1);
     if (argc > 1 && strcmp(argv[1], "scan") == 0)
         return tool_run_scan(argc - 1, argv + 1);
     o.problem.grid.used = argc > 1 && strcmp(argv[1], "neighborhood") == 0;
@@ -437,10 +439,10 @@ int tool_run(int argc, char **argv)
         return code;
     if (count == 0)
         return tool_error(TOOL_BAD_INPUT,
-                          "which operator? rapt run attention .., decode .., neighborhood .., linear .., merge .., route .., scan .., or system NAME ..");
+                          "which operator? rapt run attention .., decode .., neighborhood .., linear .., merge .., route .., rows .., scan .., or system NAME ..");
     if (chosen == &usage && strcmp(words[0], "attention") != 0)
         return tool_error(TOOL_BAD_INPUT,
-                          "unknown operator '%.60s'; attention, decode, neighborhood, linear, merge, route, scan, or system NAME, is what there is",
+                          "unknown operator '%.60s'; attention, decode, neighborhood, linear, merge, route, rows, scan, or system NAME, is what there is",
                           words[0]);
     if (!o.out)
         return tool_error(TOOL_BAD_INPUT, "--out FILE is missing");
