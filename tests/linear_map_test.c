@@ -29,6 +29,7 @@ static const lin cases[] = {
     {"taylor2-varlen", RAPT_F32, .heads = 2, .n = 60, SMALL, CHU, TAYLOR, .normalize = true, .sequences = 4,
      .length = {9, 0, 50, 1}, .state_in = true, .state_out = true},
     {"poly-1", RAPT_F32, .heads = 2, .n = 30, D(12, 16), CHU, .feature = RAPT_PHI_POLY, .power = 1},
+    {"poly-1-blocks", RAPT_F32, .heads = 1, .n = 20, D(130, 16), CHU, .feature = RAPT_PHI_POLY, .power = 1},
     {"fastmax", RAPT_F32, .heads = 2, .n = 30, D(8, 16), CHU, .feature = RAPT_PHI_POLY, .standardize = true,
      .normalize = true},
     {"focused", RAPT_F32, .heads = 2, .n = 30, D(24, 16), CHU, .feature = RAPT_PHI_FOCUSED, .normalize = true},

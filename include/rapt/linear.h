@@ -80,8 +80,8 @@ typedef enum rapt_linear_flags {
  *
  * Maps of products (taylor2, poly) make 1 + d_k + d_k (d_k + 1) / 2 features of d_k: 1, x_i, and x_i x_j for i <= j (those
  * of i = j over sqrt(2)). States have a row for each: rapt_linear_state_rows, which is up to a multiple of 4, for more
- * than 256 features of equal blocks of at most 256; rows past the features are 0. They go with rule none, and with rule
- * delta up to 256 features; not with gate.
+ * than 128 features of equal blocks of at most 128; rows past the features are 0. They go with rule none, and with rule
+ * delta up to 128 features; not with gate.
  * Sums are float32. Decays are multiplied up as they come, never divided or exponentiated: 0, and logarithms
  * of -80 and below, are as good as any. Where a normaliser is 0 the output is 0.
  *

@@ -49,6 +49,9 @@
 #define RAPT_MAP_NORMALIZE_KEYS 4u /* or what rows of the state are divided by */
 #define RAPT_MAP_LINEAR 8u         /* maps of order 1: without products of two features */
 #define RAPT_MAP_BETA 16u          /* v is multiplied by beta, as the column of ones is not */
+/* Tokens of a workgroup of rows that map, at most 64, and floats that it shares: as many rows of `width` as fit, a one behind each. */
+#define RAPT_MAP_FLOATS 2056u
+#define RAPT_MAP_TOKENS(width) (RAPT_MAP_FLOATS / ((width) + 1u) < 64u ? RAPT_MAP_FLOATS / ((width) + 1u) : 64u)
 /* LinearPush.flags of rows that finish: the first and the last block of features. */
 #define RAPT_FINISH_FIRST 1u
 #define RAPT_FINISH_LAST 2u

@@ -3,7 +3,7 @@
 // Features of q and k ahead of linear attention, in single precision, a block of them at a time; and v (a, b) beside them,
 // where its type is another or a column of ones is to stand behind it.
 //
-// A workgroup has TOKENS rows of one head, in shared memory: it scales and standardises them, takes what sums over them
+// A workgroup has up to 64 rows of one head, in shared memory: it scales and standardises them, takes what sums over them
 // the map needs, then writes pc.chunks .. + d_k - 1 of their features (zeros past the last). pc.flags: of which tensor.
 #include "common/linear_params.h"
 #include "common/io.glsl"
@@ -16,7 +16,6 @@ layout(constant_id = 2) const uint VARLEN = 0;
 #define VARLEN_BINDING 8
 #include "state/tensors.glsl"
 
-const uint TOKENS = 8u, MAX_DIM = 256u;
 const uint PHI_TAYLOR2 = 6u, PHI_POLY = 7u, PHI_FOCUSED = 8u, PHI_LOGNORMAL = 9u, PHI_COSINE = 10u, PHI_USER = 11u;
 
 layout(std430, set = 0, binding = 1) readonly buffer Source { WORD1 source_words[]; };
@@ -24,8 +23,8 @@ layout(std430, set = 0, binding = 2) readonly buffer Scales { float scales[]; };
 layout(std430, set = 0, binding = RAPT_BIND_BETA) readonly buffer Betas { float betas[]; };
 layout(std430, set = 0, binding = 4) buffer Target4 { vec4 target4[]; };
 
-shared float s_x[TOKENS * MAX_DIM];
-shared float s_factor[TOKENS]; // what the row's map multiplies by
+shared float s_x[RAPT_MAP_FLOATS]; // behind each row stands a one, the other factor of features that have but one
+shared float s_factor[64]; // what the row's map multiplies by
 
 #ifdef USER_CODE
 #define usr_tanh tanh
@@ -33,8 +32,9 @@ shared float s_factor[TOKENS]; // what the row's map multiplies by
 #endif
 
 struct Place {
-    uint source, target; // of the token at hand
-    uint heads;          // of the tensor
+    uint source, target;           // of the first token at hand
+    uint source_step, target_step; // from one to the next
+    uint heads;                    // of the tensor
 };
 
 // base: of the tensor in pc.base; strides as its source and its target have them.
@@ -43,7 +43,7 @@ struct Place {
               (s.first + token) * p.source_##name##_stride_s,                                                \
           pc.base[3] + s.batch * p.name##_stride_b + (s.h * p.heads_##X / p.heads) * p.name##_stride_h +     \
               (s.first + token) * p.name##_stride_s,                                                         \
-          p.heads_##X)
+          p.source_##name##_stride_s, p.name##_stride_s, p.heads_##X)
 Place place_of(Sequence s, uint token)
 {
     if (pc.flags == RAPT_MAP_Q)
@@ -55,6 +55,21 @@ Place place_of(Sequence s, uint token)
     if (pc.flags == RAPT_MAP_A)
         return PLACE(a, a);
     return PLACE(b, b);
+}
+
+// Invocations along rows of `width` items, a power of two of them side by side: divisions by what is not known beforehand
+// are dear on software devices.
+struct Spread {
+    uint lane, lanes; // the first item, and from one to the next
+    uint row, rows;
+};
+Spread spread(uint width)
+{
+    const uint id = gl_LocalInvocationID.x;
+    uint shift = 0u;
+    while (shift < 6u && (1u << shift) < width)
+        shift++;
+    return Spread(id & ((1u << shift) - 1u), 1u << shift, id >> shift, 64u >> shift);
 }
 
 float head_scale(uint h)
@@ -91,7 +106,8 @@ float raised(float x)
 // One row in shared memory: scaled, standardised, and the factor of maps that need sums over the row. One invocation.
 void reduce_row(uint row, uint map, bool standardize)
 {
-    const uint at = row * MAX_DIM, d = p.source_dim;
+    const uint d = p.source_dim, at = row * (d + 1u);
+    s_x[at + d] = 1.0;
     if (standardize) {
         float mean = 0.0, variance = 0.0;
         for (uint i = 0u; i < d; i++)
@@ -130,37 +146,34 @@ void reduce_row(uint row, uint map, bool standardize)
     s_factor[row] = factor;
 }
 
-// Feature `f` of 1, x_i, then x_i x_j with i <= j: those with i < j stand for two, so their products are whole and those of
-// i = j half: sum over all i, j of x_i x_j y_i y_j / 2 = (x.y)^2 / 2.
-float product_feature(uint at, uint f)
+// Feature `f` of 1, x_i, then x_i x_j with i <= j, as two factors and a number: those with i < j stand for two, so their
+// products are whole and those of i = j half: sum over all i, j of x_i x_j y_i y_j / 2 = (x.y)^2 / 2.
+struct Pair {
+    uint i, j;
+    float weight;
+};
+Pair pair_of(uint f)
 {
     const uint d = p.source_dim;
-    if (f == 0u)
-        return 1.0;
     if (f <= d)
-        return s_x[at + f - 1u];
-    const uint pair = f - 1u - d;
-    if ((p.map_flags & RAPT_MAP_LINEAR) != 0u || pair >= d * (d + 1u) / 2u)
-        return 0.0;
+        return Pair(f == 0u ? d : f - 1u, d, 1.0);
+    const uint number = f - 1u - d;
+    if ((p.map_flags & RAPT_MAP_LINEAR) != 0u || number >= d * (d + 1u) / 2u)
+        return Pair(d, d, 0.0);
     // Row i of the triangle begins at i * (2 d + 1 - i) / 2.
     const float b = float(2u * d + 1u);
-    uint i = uint(max(0.0, 0.5 * (b - sqrt(max(b * b - 8.0 * float(pair), 0.0)))));
-    while (i > 0u && i * (2u * d + 1u - i) / 2u > pair)
+    uint i = uint(max(0.0, 0.5 * (b - sqrt(max(b * b - 8.0 * float(number), 0.0)))));
+    while (i > 0u && i * (2u * d + 1u - i) / 2u > number)
         i--;
-    while ((i + 1u) * (2u * d - i) / 2u <= pair)
+    while ((i + 1u) * (2u * d - i) / 2u <= number)
         i++;
-    const uint j = i + pair - i * (2u * d + 1u - i) / 2u;
-    return s_x[at + i] * s_x[at + j] * (i == j ? 0.70710678118654752 : 1.0);
+    const uint j = i + number - i * (2u * d + 1u - i) / 2u;
+    return Pair(i, j, i == j ? 0.70710678118654752 : 1.0);
 }
 
-float feature(uint row, uint f, uint map, Sequence s, uint token)
+// Maps of one element, x being feature f of a row.
+float feature(float x, uint row, uint f, uint map, Sequence s, uint token)
 {
-    const uint at = row * MAX_DIM;
-    if (map == PHI_TAYLOR2 || map == PHI_POLY)
-        return product_feature(at, f);
-    if (f >= p.source_dim)
-        return 0.0;
-    const float x = s_x[at + f];
     if (map == PHI_ELU1)
         return x > 0.0 ? x + 1.0 : exp(min(x, 0.0));
     if (map == PHI_RELU)
@@ -178,41 +191,70 @@ float feature(uint row, uint f, uint map, Sequence s, uint token)
     return x;
 }
 
+// Four features of the rows at hand, from feature 4 v of this block on.
+void write_features(Spread w, uint v, uint map, Sequence s, uint begin, uint end, Place place)
+{
+    const uint d = p.source_dim;
+    const bool products = map == PHI_TAYLOR2 || map == PHI_POLY;
+    Pair pair[4];
+    for (uint c = 0u; c < 4u; c++)
+        pair[c] = products ? pair_of(pc.chunks + v * 4u + c) : Pair(min(pc.chunks + v * 4u + c, d), d, 1.0);
+    for (uint row = w.row; begin + row < end; row += w.rows) {
+        vec4 x;
+        for (uint c = 0u; c < 4u; c++) {
+            const uint f = pc.chunks + v * 4u + c;
+            const float y = s_x[row * (d + 1u) + pair[c].i];
+            x[c] = products            ? pair[c].weight * y * s_x[row * (d + 1u) + pair[c].j]
+                   : f < d             ? feature(y, row, f, map, s, begin + row)
+                                      : 0.0;
+        }
+        target4[(place.target + row * place.target_step) / 4u + v] = x;
+    }
+}
+
+// The same of v, a and b, with a one behind the row of v.
+void write_values(Spread w, uint v, uint width, bool is_value, uint begin, uint end, Place place)
+{
+    for (uint row = w.row; begin + row < end; row += w.rows) {
+        vec4 x;
+        for (uint c = 0u; c < 4u; c++) {
+            const uint d = v * 4u + c;
+            x[c] = d < width ? s_x[row * (width + 1u) + d] : is_value && d == width ? 1.0 : 0.0;
+        }
+        target4[(place.target + row * place.target_step) / 4u + v] = x;
+    }
+}
+
 void main()
 {
     const Sequence s = sequence_of(pc.bh0 + gl_WorkGroupID.z);
-    const uint begin = pc.token0 + gl_WorkGroupID.x * TOKENS, end = min(pc.token1, s.tokens);
     const uint lane = gl_LocalInvocationID.x;
     const bool is_value = pc.flags == RAPT_MAP_V, maps = pc.flags <= RAPT_MAP_K;
     const uint map = pc.flags == RAPT_MAP_Q ? MAP_Q : pc.flags == RAPT_MAP_K ? MAP_K : 0u;
     const uint width = is_value ? p.source_dim_v : p.source_dim;
+    const uint begin = pc.token0 + gl_WorkGroupID.x * RAPT_MAP_TOKENS(width);
+    const uint end = min(min(pc.token1, s.tokens), begin + RAPT_MAP_TOKENS(width));
+    const Place place = place_of(s, begin);
+    // Heads that share a row of the tensor write it once.
+    if (s.h > 0u && (s.h - 1u) * place.heads / p.heads == s.h * place.heads / p.heads)
+        return;
     const float scale = head_scale(s.h);
-    for (uint item = lane; item < TOKENS * width; item += 64u) {
-        const uint row = item / width, d = item - row * width, token = begin + row;
-        if (token < end)
-            s_x[row * MAX_DIM + d] = LOAD_ELEMENT(source_words, place_of(s, token).source + d) * scale * value_scale(s, token);
+    const Spread r = spread(width);
+    for (uint row = r.row; begin + row < end; row += r.rows) {
+        const float factor = scale * value_scale(s, begin + row);
+        for (uint d = r.lane; d < width; d += r.lanes)
+            s_x[row * (width + 1u) + d] = LOAD_ELEMENT(source_words, place.source + row * place.source_step + d) * factor;
     }
     barrier();
-    if (maps && lane < TOKENS && begin + lane < end)
+    if (maps && begin + lane < end)
         reduce_row(lane, map, (p.map_flags & RAPT_MAP_STANDARDIZE) != 0u);
     barrier();
-    // Heads that share a row of the tensor write it once.
-    const uint heads = place_of(s, begin).heads;
-    if (s.h > 0u && (s.h - 1u) * heads / p.heads == s.h * heads / p.heads)
-        return;
     const uint vectors = ((is_value ? p.d_v : p.d_k) + 3u) / 4u;
-    for (uint item = lane; item < TOKENS * vectors; item += 64u) {
-        const uint row = item / vectors, f = (item - row * vectors) * 4u, token = begin + row;
-        if (token >= end)
-            continue;
-        vec4 x = vec4(0.0);
-        for (uint c = 0u; c < 4u; c++) {
-            const uint d = f + c;
-            if (maps)
-                x[c] = feature(row, pc.chunks + d, map, s, token);
-            else
-                x[c] = d < width ? s_x[row * MAX_DIM + d] : is_value && d == width ? 1.0 : 0.0;
-        }
-        target4[place_of(s, token).target / 4u + f / 4u] = x;
+    const Spread w = spread(vectors);
+    for (uint v = w.lane; v < vectors; v += w.lanes) {
+        if (maps)
+            write_features(w, v, map, s, begin, end, place);
+        else
+            write_values(w, v, width, is_value, begin, end, place);
     }
 }

@@ -541,7 +541,8 @@ rapt_status rapt_probe_linear(rapt_plan *plan, rapt_error *error)
     if (status != RAPT_OK || !plan->outer.mapped)
         return status;
     p = plan->outer;
-    p.d_k = RAPT_MIN(p.d_k, 7);
+    const bool first_order = p.feature == RAPT_PHI_POLY && p.power == 1.0f;
+    p.d_k = RAPT_MIN(p.d_k, p.blocks == 1 ? 7 : first_order ? 128 : 15); /* the fewest that make more than one block too */
     p.in_place = false;
     return probe_case(plan, &p, error);
 }

@@ -42,7 +42,7 @@ static uint64_t feature_count(const rapt_linear_desc *d)
 
 uint64_t rapt_check_linear_rows(const rapt_linear_desc *d)
 {
-    const uint64_t features = feature_count(d), blocks = (features + 255) / 256, each = (features + blocks - 1) / blocks;
+    const uint64_t features = feature_count(d), blocks = (features + 127) / 128, each = (features + blocks - 1) / blocks;
     const bool products = d->feature == RAPT_PHI_TAYLOR2 || d->feature == RAPT_PHI_POLY;
     return products ? blocks * ((each + 3) / 4 * 4) : features;
 }

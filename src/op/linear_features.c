@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-#define MAX_BLOCK 256u /* features that kernels take at once */
+#define MAX_BLOCK 128u /* features of products at once: what kernels of matrix products take. Other maps make d_k of them, in one block */
 
 const char *rapt_phi_name(rapt_phi feature)
 {
@@ -28,7 +28,7 @@ static uint32_t feature_count(rapt_phi feature, float power, uint32_t d_k)
 
 static void cut_blocks(uint32_t features, bool wide, uint32_t *block, uint32_t *blocks)
 {
-    *blocks = (uint32_t)rapt_div_up(features, MAX_BLOCK);
+    *blocks = wide ? (uint32_t)rapt_div_up(features, MAX_BLOCK) : 1;
     *block = (uint32_t)rapt_div_up(features, *blocks);
     if (wide)
         *block = (uint32_t)rapt_align_up(*block, 4);

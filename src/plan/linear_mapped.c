@@ -38,6 +38,7 @@ static void make_rest(mapped *m)
     m->finishes = m->copies_v || o->blocks > 1 || o->bidirectional;
     *p = *o;
     p->dtype = RAPT_F32;
+    p->flops = o->flops / o->blocks;
     p->d_k = o->block;
     p->d_v = m->copies_v ? (uint32_t)rapt_align_up(o->d_v + column, 4) : o->d_v;
     p->feature = p->feature_k = RAPT_PHI_IDENTITY;
@@ -223,7 +224,7 @@ static rapt_status add_map(mapped *m, const rapt_linear_part *x, uint32_t tensor
     m->map.flags = tensor;
     m->map.chunks = block * m->plan->linear.d_k; /* the first feature */
     m->map.phase = m->phase;
-    m->map.groups_x = (uint32_t)rapt_div_up(x->t1 - x->t0, m->plan->pipelines[m->map.pipeline].row->rows_per_tile);
+    m->map.groups_x = (uint32_t)rapt_div_up(x->t1 - x->t0, RAPT_MAP_TOKENS(tensor == RAPT_MAP_V ? m->plan->outer.d_v : m->plan->outer.d_k));
     return rapt_linear_add_part(&m->map, x, error);
 }
 
