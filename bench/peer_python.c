@@ -1,5 +1,5 @@
-// Libraries that come as Python packages (ncnn, aule-attention), each in a process of its own that peer_python.py runs: this
-// end of the pipes. A run crosses them twice, some 0.1 ms.
+// Libraries that come as Python packages (ncnn, aule-attention), each in a process of its own that
+// peer_python.py runs: this end of the pipes. A run crosses them twice, some 0.1 ms.
 #if !defined(_WIN32)
 #define _GNU_SOURCE // posix_spawnp, environ
 #include <fcntl.h>
@@ -28,7 +28,8 @@ static rapt_bench_difference tolerance(const rapt_bench_case *c)
 
 #if defined(_WIN32)
 
-static rapt_peer *open_peer(const rapt_peer_kind *kind, const rapt_peer_options *options, rapt_bench_error *error)
+static rapt_peer *open_peer(const rapt_peer_kind *kind, const rapt_peer_options *options,
+                            rapt_bench_error *error)
 {
     (void)options;
     rapt_bench_fail(error, "%s: not on Windows", kind->name);
@@ -36,7 +37,8 @@ static rapt_peer *open_peer(const rapt_peer_kind *kind, const rapt_peer_options 
 }
 
 #define PYTHON_PEER(variable, peer_name, text)                                                               \
-    const rapt_peer_kind variable = {.name = peer_name, .what = text, .tolerance = tolerance, .open = open_peer}
+    const rapt_peer_kind variable = {                                                                        \
+        .name = peer_name, .what = text, .tolerance = tolerance, .open = open_peer}
 
 #else
 
@@ -45,7 +47,7 @@ struct rapt_peer {
     pid_t child;
     FILE *to, *from;
     int jobs; // numbers given so far
-    char text[400];
+    char text[512];
 };
 
 struct rapt_peer_job {
@@ -62,7 +64,8 @@ static bool answer(rapt_peer *peer, char *text, size_t size, rapt_bench_error *e
         return rapt_bench_fail(error, "%s: its process has ended", peer->name);
     line[strcspn(line, "\n")] = 0;
     if (strncmp(line, "ok", 2) != 0)
-        return rapt_bench_fail(error, "%s: %s", peer->name, strncmp(line, "error ", 6) == 0 ? line + 6 : line);
+        return rapt_bench_fail(error, "%s: %s", peer->name,
+                               strncmp(line, "error ", 6) == 0 ? line + 6 : line);
     if (text)
         snprintf(text, size, "%s", line[2] == ' ' ? line + 3 : "");
     return true;
@@ -106,11 +109,12 @@ static bool start(rapt_peer *peer, char *const *words, rapt_bench_error *error)
     peer->from = fdopen(out[0], "rb");
     if (failed)
         peer->child = 0;
-    return (!failed && peer->to && peer->from) ||
-           rapt_bench_fail(error, "%s: %s: %s", peer->name, words[0], failed ? strerror(failed) : "no memory");
+    return (!failed && peer->to && peer->from) || rapt_bench_fail(error, "%s: %s: %s", peer->name, words[0],
+                                                                  failed ? strerror(failed) : "no memory");
 }
 
-static rapt_peer *open_peer(const rapt_peer_kind *kind, const rapt_peer_options *options, rapt_bench_error *error)
+static rapt_peer *open_peer(const rapt_peer_kind *kind, const rapt_peer_options *options,
+                            rapt_bench_error *error)
 {
     rapt_peer *peer = calloc(1, sizeof *peer);
     char folder[1024], script[1100];
@@ -121,7 +125,8 @@ static rapt_peer *open_peer(const rapt_peer_kind *kind, const rapt_peer_options 
     }
     snprintf(script, sizeof script, "%s/peer_python.py", folder);
     const char *python = getenv("RAPT_BENCH_PYTHON");
-    char *words[] = {(char *)(python && python[0] ? python : "python3"), script, (char *)kind->name, (char *)options->device, NULL};
+    char *words[] = {(char *)(python && python[0] ? python : "python3"), script, (char *)kind->name,
+                     (char *)options->device, NULL};
     peer->name = kind->name;
     signal(SIGPIPE, SIG_IGN); // a child that has died is an error of ours, not our end
     if (!start(peer, words, error) || !answer(peer, peer->text, sizeof peer->text, error)) {
@@ -205,8 +210,16 @@ static bool read_output(rapt_peer_job *job, float *out, rapt_bench_error *error)
 
 #define PYTHON_PEER(variable, peer_name, text)                                                               \
     const rapt_peer_kind variable = {                                                                        \
-        .name = peer_name, .what = text, .tolerance = tolerance, .open = open_peer, .describe = describe,    \
-        .prepare = prepare, .run = run, .read = read_output, .release = release, .close = close_peer,        \
+        .name = peer_name,                                                                                   \
+        .what = text,                                                                                        \
+        .tolerance = tolerance,                                                                              \
+        .open = open_peer,                                                                                   \
+        .describe = describe,                                                                                \
+        .prepare = prepare,                                                                                  \
+        .run = run,                                                                                          \
+        .read = read_output,                                                                                 \
+        .release = release,                                                                                  \
+        .close = close_peer,                                                                                 \
     }
 
 #endif

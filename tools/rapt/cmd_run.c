@@ -129,20 +129,6 @@ static rapt_status bind(run *r, rapt_error *error)
     return rapt_attention_bind(r->plan, &args, &r->binding, error);
 }
 
-static rapt_status submit(run *r, double *device_ns, double *wall_ns, rapt_error *error)
-{
-    const double start = tool_now_ns();
-    rapt_status status = rapt_submit(r->binding, error);
-    if (status == RAPT_OK)
-        status = rapt_wait(r->binding, UINT64_MAX, error);
-    *wall_ns = tool_now_ns() - start;
-    rapt_timing timing = {.device_ns = -1};
-    if (status == RAPT_OK)
-        rapt_binding_timing(r->binding, &timing);
-    *device_ns = timing.device_ns;
-    return status;
-}
-
 static int write_results(run *r)
 {
     const rapt_attention_desc *d = &r->problem.desc;
@@ -179,7 +165,7 @@ static int timed(run *r)
     rapt_error error = {0};
     rapt_status status = device && wall ? RAPT_OK : RAPT_ERROR_OUT_OF_HOST_MEMORY;
     for (size_t n = 0; n < count && status == RAPT_OK; n++)
-        status = submit(r, &device[n], &wall[n], &error);
+        status = tool_submit(r->binding, &device[n], &wall[n], &error);
     if (status == RAPT_OK) {
         const tool_figures d = tool_figures_of(device, count), w = tool_figures_of(wall, count);
         const bool stamps = d.min >= 0;
@@ -269,7 +255,7 @@ static int run_attention(run *r)
     double device_ns, wall_ns;
     status = bind(r, &error);
     if (status == RAPT_OK)
-        status = submit(r, &device_ns, &wall_ns, &error);
+        status = tool_submit(r->binding, &device_ns, &wall_ns, &error);
     if (status != RAPT_OK)
         return tool_status_error(status, &error);
     code = write_results(r);

@@ -1,4 +1,5 @@
 /* rapt run linear: linear attention and its relatives on tensors from files. */
+#include "plan_run.h"
 #include "problem_options.h"
 #include "user_options.h"
 
@@ -24,22 +25,17 @@ typedef struct run_options {
 
 /* Everything that must be put away at the end. */
 typedef struct run {
+    plan_run p;
     const run_options *o;
     rapt_linear_desc d;
     tensor_file file[INPUTS];
-    tool_device device;
-    rapt_plan *plan;
-    rapt_binding *binding;
     rapt_buffer *buffer[INPUTS], *out, *state_out, *norm_out;
-    rapt_plan_info info;
-    cJSON *json;
-    int64_t repeats;
     char *map; /* GLSL of a feature map */
 } run;
 
 static void run_close(run *r)
 {
-    rapt_binding_destroy(&r->binding);
+    plan_run_unbind(&r->p);
     for (size_t n = 0; n < INPUTS; n++) {
         rapt_buffer_destroy(&r->buffer[n]);
         tensor_file_free(&r->file[n]);
@@ -47,9 +43,7 @@ static void run_close(run *r)
     rapt_buffer_destroy(&r->out);
     rapt_buffer_destroy(&r->state_out);
     rapt_buffer_destroy(&r->norm_out);
-    rapt_plan_destroy(&r->plan);
-    tool_device_close(&r->device);
-    cJSON_Delete(r->json);
+    plan_run_close(&r->p);
     free(r->map);
 }
 
@@ -288,7 +282,7 @@ static rapt_status bind(run *r, rapt_error *error)
         if (!r->o->in[n])
             continue;
         const uint64_t bytes = r->file[n].count * rapt_dtype_size(r->file[n].dtype);
-        rapt_status status = rapt_buffer_create(r->device.device, bytes ? bytes : 1, &r->buffer[n], error);
+        rapt_status status = rapt_buffer_create(r->p.device.device, bytes ? bytes : 1, &r->buffer[n], error);
         if (status == RAPT_OK && bytes)
             status = rapt_buffer_upload(r->buffer[n], 0, r->file[n].data, bytes, error);
         if (status != RAPT_OK)
@@ -307,12 +301,12 @@ static rapt_status bind(run *r, rapt_error *error)
             continue;
         const uint64_t bytes = rapt_tensor_bytes(outputs[n].tensor);
         const rapt_status status =
-            rapt_buffer_create(r->device.device, bytes ? bytes : 1, outputs[n].buffer, error);
+            rapt_buffer_create(r->p.device.device, bytes ? bytes : 1, outputs[n].buffer, error);
         if (status != RAPT_OK)
             return status;
         outputs[n].slot->buffer = *outputs[n].buffer;
     }
-    return rapt_linear_bind(r->plan, &args, &r->binding, error);
+    return rapt_linear_bind(r->p.plan, &args, &r->p.binding, error);
 }
 
 static int write_results(run *r)
@@ -325,7 +319,7 @@ static int write_results(run *r)
         (o->norm_out && !tool_save(r->norm_out, &r->d.norm_out, 3, r->d.norm_out.size, o->norm_out, &error)))
         return tool_report(&error);
     if (o->json) {
-        cJSON_AddStringToObject(r->json, "out", o->out);
+        cJSON_AddStringToObject(r->p.json, "out", o->out);
         return TOOL_GOOD;
     }
     char text[160];
@@ -336,63 +330,24 @@ static int write_results(run *r)
     return TOOL_GOOD;
 }
 
-static int report_plan(run *r)
+static bool describe_own(void *own, rapt_error *error)
 {
-    const rapt_plan_info *i = &r->info;
-    char *text =
-        r->o->explain || r->o->json ? tool_explain(r->plan, r->o->json ? RAPT_JSON : RAPT_TEXT) : NULL;
-    if (!text && (r->o->explain || r->o->json))
-        return tool_no_memory();
-    if (r->o->json) {
-        cJSON_AddItemToObject(r->json, "device", tool_caps_json(rapt_device_caps(r->device.device)));
-        cJSON_AddStringToObject(r->json, "kernel", i->kernel);
-        cJSON_AddNumberToObject(r->json, "dispatches", i->steps);
-        cJSON_AddNumberToObject(r->json, "workspace_bytes", (double)i->workspace_bytes);
-        cJSON_AddItemToObject(r->json, "explain", cJSON_Parse(text));
-    } else {
-        printf("kernel: %s, %s, workspace %" PRIu64 " bytes\n%s", i->kernel, i->precision, i->workspace_bytes,
-               text ? text : "");
-    }
-    free(text);
-    return TOOL_GOOD;
+    return describe(own, error);
 }
-
-static int run_linear(run *r)
+static rapt_status plan_own(void *own, rapt_error *error)
 {
-    rapt_error error = {0};
-    if (!describe(r, &error))
-        return tool_report(&error);
-    int code = tool_kernel_known(r->o->kernel);
-    if (code == TOOL_GOOD)
-        code = tool_device_open(&r->o->device, r->o->json, &r->device);
-    if (code != TOOL_GOOD)
-        return code;
-    rapt_status status = rapt_linear_plan(r->device.device, &r->d, &r->plan, &error);
-    if (status == RAPT_OK)
-        status = rapt_plan_prepare(r->plan, &error);
-    if (status == RAPT_OK)
-        status = rapt_plan_describe(r->plan, &r->info, &error);
-    if (status != RAPT_OK)
-        return tool_status_error(status, &error);
-    code = report_plan(r);
-    if (code != TOOL_GOOD)
-        return code;
-    double device_ns, wall_ns;
-    status = bind(r, &error);
-    if (status == RAPT_OK)
-        status = tool_submit(r->binding, &device_ns, &wall_ns, &error);
-    if (status != RAPT_OK)
-        return tool_status_error(status, &error);
-    code = write_results(r);
-    if (code == TOOL_GOOD && r->repeats > 0)
-        code = tool_timed(r->binding, r->repeats, r->json);
-    if (code == TOOL_GOOD && r->o->json) {
-        cJSON *json = r->json;
-        r->json = NULL;
-        code = tool_json_print(json, NULL);
-    }
-    return code;
+    run *r = own;
+    return rapt_linear_plan(r->p.device.device, &r->d, &r->p.plan, error);
 }
+static rapt_status bind_own(void *own, rapt_error *error)
+{
+    return bind(own, error);
+}
+static int write_own(void *own)
+{
+    return write_results(own);
+}
+static const plan_run_calls calls = {describe_own, plan_own, bind_own, write_own};
 
 static const char text[] =
     "Linear attention: a state per head instead of scores. With phi the feature map (on Q and K)\n"
@@ -497,12 +452,8 @@ int tool_run_linear(int argc, char **argv)
         for (size_t m = 0; m < n; m++)
             if (outs[n] && outs[m] && strcmp(outs[n], outs[m]) == 0)
                 return tool_error(TOOL_BAD_INPUT, "two outputs are the same file, %s", outs[n]);
-    rapt_error error = {0};
-    run r = {.o = &o, .d = RAPT_LINEAR_DESC_INIT, .info = RAPT_PLAN_INFO_INIT};
-    if (o.time && !tool_integer("--time", o.time, 1, 1000000, &r.repeats, &error))
-        return tool_report(&error);
-    r.json = o.json ? cJSON_CreateObject() : NULL;
-    code = o.json && !r.json ? tool_no_memory() : run_linear(&r);
+    run r = {.o = &o, .d = RAPT_LINEAR_DESC_INIT, .p = {.where = &o.device, .explain = o.explain, .kernel = o.kernel}};
+    code = plan_run_all(&r.p, o.time, o.json, &calls, &r);
     run_close(&r);
     return code;
 }

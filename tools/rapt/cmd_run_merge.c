@@ -1,4 +1,5 @@
 /* rapt run merge: parts of one attention, over disjoint keys, put together by their log-sum-exps. */
+#include "plan_run.h"
 #include "problem_options.h"
 
 #include <inttypes.h>
@@ -16,29 +17,22 @@ typedef struct run_options {
 /* Everything that must be put away at the end. Tensors: outputs of parts, their lses, out and lse. */
 enum { LSES = PARTS, OUT = 2 * PARTS, LSE, TENSORS };
 typedef struct run {
+    plan_run p;
     const run_options *o;
     uint32_t parts;
     rapt_combine_desc d;
     tensor_file file[OUT];
-    tool_device device;
-    rapt_plan *plan;
-    rapt_binding *binding;
     rapt_buffer *buffer[TENSORS];
-    rapt_plan_info info;
-    cJSON *json;
-    int64_t repeats;
 } run;
 
 static void run_close(run *r)
 {
-    rapt_binding_destroy(&r->binding);
+    plan_run_unbind(&r->p);
     for (size_t n = 0; n < TENSORS; n++)
         rapt_buffer_destroy(&r->buffer[n]);
     for (size_t n = 0; n < OUT; n++)
         tensor_file_free(&r->file[n]);
-    rapt_plan_destroy(&r->plan);
-    tool_device_close(&r->device);
-    cJSON_Delete(r->json);
+    plan_run_close(&r->p);
 }
 
 static rapt_tensor *tensor_of(run *r, uint32_t n)
@@ -104,7 +98,7 @@ static rapt_status bind(run *r, rapt_error *error)
         if (!tensor_of(r, n)->dtype)
             continue;
         const uint64_t bytes = rapt_tensor_bytes(tensor_of(r, n));
-        rapt_status status = rapt_buffer_create(r->device.device, bytes ? bytes : 1, &r->buffer[n], error);
+        rapt_status status = rapt_buffer_create(r->p.device.device, bytes ? bytes : 1, &r->buffer[n], error);
         if (status == RAPT_OK && n < OUT && bytes)
             status = rapt_buffer_upload(r->buffer[n], 0, r->file[n].data, bytes, error);
         if (status != RAPT_OK)
@@ -112,24 +106,7 @@ static rapt_status bind(run *r, rapt_error *error)
         rapt_slot *slot = n < LSES ? &args.x[n] : n < OUT ? &args.weight[n - LSES] : n == OUT ? &args.out : &args.lse;
         slot->buffer = r->buffer[n];
     }
-    return rapt_combine_bind(r->plan, &args, &r->binding, error);
-}
-
-static int report_plan(run *r)
-{
-    const rapt_plan_info *i = &r->info;
-    char *text = r->o->explain || r->o->json ? tool_explain(r->plan, r->o->json ? RAPT_JSON : RAPT_TEXT) : NULL;
-    if (!text && (r->o->explain || r->o->json))
-        return tool_no_memory();
-    if (r->o->json) {
-        cJSON_AddItemToObject(r->json, "device", tool_caps_json(rapt_device_caps(r->device.device)));
-        cJSON_AddStringToObject(r->json, "kernel", i->kernel);
-        cJSON_AddItemToObject(r->json, "explain", cJSON_Parse(text));
-    } else {
-        printf("kernel: %s, %s\n%s", i->kernel, i->precision, text ? text : "");
-    }
-    free(text);
-    return TOOL_GOOD;
+    return rapt_combine_bind(r->p.plan, &args, &r->p.binding, error);
 }
 
 static int write_results(run *r)
@@ -144,48 +121,32 @@ static int write_results(run *r)
         if (!tool_save(r->buffer[n], t, t->rank, t->size, paths[n - OUT], &error))
             return tool_report(&error);
         tensor_file_shape(t->rank, t->size, text, sizeof text);
-        if (r->json)
-            cJSON_AddStringToObject(r->json, n == OUT ? "out" : "lse", paths[n - OUT]);
+        if (r->p.json)
+            cJSON_AddStringToObject(r->p.json, n == OUT ? "out" : "lse", paths[n - OUT]);
         else
             printf("%s: %s, %s %s\n", n == OUT ? "out" : "lse", paths[n - OUT], rapt_dtype_name(t->dtype), text);
     }
     return TOOL_GOOD;
 }
 
-static int run_merge(run *r)
+static bool describe_own(void *own, rapt_error *error)
 {
-    rapt_error error = {0};
-    if (!describe(r, &error))
-        return tool_report(&error);
-    int code = tool_device_open(&r->o->device, r->o->json, &r->device);
-    if (code != TOOL_GOOD)
-        return code;
-    rapt_status status = rapt_combine_plan(r->device.device, &r->d, &r->plan, &error);
-    if (status == RAPT_OK)
-        status = rapt_plan_prepare(r->plan, &error);
-    if (status == RAPT_OK)
-        status = rapt_plan_describe(r->plan, &r->info, &error);
-    if (status != RAPT_OK)
-        return tool_status_error(status, &error);
-    code = report_plan(r);
-    if (code != TOOL_GOOD)
-        return code;
-    double device_ns, wall_ns;
-    status = bind(r, &error);
-    if (status == RAPT_OK)
-        status = tool_submit(r->binding, &device_ns, &wall_ns, &error);
-    if (status != RAPT_OK)
-        return tool_status_error(status, &error);
-    code = write_results(r);
-    if (code == TOOL_GOOD && r->repeats > 0)
-        code = tool_timed(r->binding, r->repeats, r->json);
-    if (code == TOOL_GOOD && r->o->json) {
-        cJSON *json = r->json;
-        r->json = NULL;
-        code = tool_json_print(json, NULL);
-    }
-    return code;
+    return describe(own, error);
 }
+static rapt_status plan_own(void *own, rapt_error *error)
+{
+    run *r = own;
+    return rapt_combine_plan(r->p.device.device, &r->d, &r->p.plan, error);
+}
+static rapt_status bind_own(void *own, rapt_error *error)
+{
+    return bind(own, error);
+}
+static int write_own(void *own)
+{
+    return write_results(own);
+}
+static const plan_run_calls calls = {describe_own, plan_own, bind_own, write_own};
 
 static const char text[] =
     "Attention over several sets of keys as if over all of them at once: each part's output\n"
@@ -221,8 +182,7 @@ int tool_run_merge(int argc, char **argv)
     int code;
     if (!tool_arguments(argc, argv, &usage, words, 0, &count, &code))
         return code;
-    rapt_error error = {0};
-    run r = {.o = &o, .d = RAPT_COMBINE_DESC_INIT, .info = RAPT_PLAN_INFO_INIT};
+    run r = {.o = &o, .d = RAPT_COMBINE_DESC_INIT, .p = {.where = &o.device, .explain = o.explain}};
     while (r.parts < PARTS && o.part[r.parts])
         r.parts++;
     if (r.parts < 2)
@@ -231,10 +191,7 @@ int tool_run_merge(int argc, char **argv)
         return tool_error(TOOL_BAD_INPUT, "--out FILE is missing");
     if (o.lse && strcmp(o.lse, o.out) == 0)
         return tool_error(TOOL_BAD_INPUT, "--out and --lse are the same file, %s", o.out);
-    if (o.time && !tool_integer("--time", o.time, 1, 1000000, &r.repeats, &error))
-        return tool_report(&error);
-    r.json = o.json ? cJSON_CreateObject() : NULL;
-    code = o.json && !r.json ? tool_no_memory() : run_merge(&r);
+    code = plan_run_all(&r.p, o.time, o.json, &calls, &r);
     run_close(&r);
     return code;
 }

@@ -1,4 +1,5 @@
 /* rapt run route: which blocks of keys tiles of queries attend to, on tensors from files. */
+#include "plan_run.h"
 #include "problem_options.h"
 
 #include <inttypes.h>
@@ -17,28 +18,21 @@ enum { Q, K, SUMMARY, SCORES, MASK, LIST, TENSORS };
 
 /* Everything that must be put away at the end. */
 typedef struct run {
+    plan_run p;
     const run_options *o;
     rapt_route_desc d;
     tensor_file file[2];
-    tool_device device;
-    rapt_plan *plan;
-    rapt_binding *binding;
     rapt_buffer *buffer[TENSORS];
-    rapt_plan_info info;
-    cJSON *json;
-    int64_t repeats;
 } run;
 
 static void run_close(run *r)
 {
-    rapt_binding_destroy(&r->binding);
+    plan_run_unbind(&r->p);
     for (size_t n = 0; n < TENSORS; n++)
         rapt_buffer_destroy(&r->buffer[n]);
     for (size_t n = 0; n < 2; n++)
         tensor_file_free(&r->file[n]);
-    rapt_plan_destroy(&r->plan);
-    tool_device_close(&r->device);
-    cJSON_Delete(r->json);
+    plan_run_close(&r->p);
 }
 
 static const char *path_of(const run *r, int n)
@@ -216,14 +210,14 @@ static rapt_status bind(run *r, rapt_error *error)
         if (!tensor_of(r, n)->dtype)
             continue;
         const uint64_t bytes = rapt_tensor_bytes(tensor_of(r, n));
-        rapt_status status = rapt_buffer_create(r->device.device, bytes ? bytes : 1, &r->buffer[n], error);
+        rapt_status status = rapt_buffer_create(r->p.device.device, bytes ? bytes : 1, &r->buffer[n], error);
         if (status == RAPT_OK && n <= K && bytes)
             status = rapt_buffer_upload(r->buffer[n], 0, r->file[n].data, bytes, error);
         if (status != RAPT_OK)
             return status;
         slots[n]->buffer = r->buffer[n];
     }
-    return rapt_route_bind(r->plan, &args, &r->binding, error);
+    return rapt_route_bind(r->p.plan, &args, &r->p.binding, error);
 }
 
 static int write_results(run *r)
@@ -239,66 +233,31 @@ static int write_results(run *r)
             return tool_report(&error);
         tensor_file_shape(4, t->size, text, sizeof text);
         if (r->o->json)
-            cJSON_AddStringToObject(r->json, names[n], path_of(r, n));
+            cJSON_AddStringToObject(r->p.json, names[n], path_of(r, n));
         else
             printf("%s: %s, %s %s\n", names[n], path_of(r, n), t->dtype == RAPT_I32 ? "int32" : "float32", text);
     }
     return TOOL_GOOD;
 }
 
-static int report_plan(run *r)
+static bool describe_own(void *own, rapt_error *error)
 {
-    const rapt_plan_info *i = &r->info;
-    char *text = r->o->explain || r->o->json ? tool_explain(r->plan, r->o->json ? RAPT_JSON : RAPT_TEXT) : NULL;
-    if (!text && (r->o->explain || r->o->json))
-        return tool_no_memory();
-    if (r->o->json) {
-        cJSON_AddItemToObject(r->json, "device", tool_caps_json(rapt_device_caps(r->device.device)));
-        cJSON_AddStringToObject(r->json, "kernel", i->kernel);
-        cJSON_AddNumberToObject(r->json, "dispatches", i->steps);
-        cJSON_AddNumberToObject(r->json, "workspace_bytes", (double)i->workspace_bytes);
-        cJSON_AddItemToObject(r->json, "explain", cJSON_Parse(text));
-    } else {
-        printf("kernel: %s, %s, workspace %" PRIu64 " bytes\n%s", i->kernel, i->precision, i->workspace_bytes, text ? text : "");
-    }
-    free(text);
-    return TOOL_GOOD;
+    return describe(own, error);
 }
-
-static int run_route(run *r)
+static rapt_status plan_own(void *own, rapt_error *error)
 {
-    rapt_error error = {0};
-    if (!describe(r, &error))
-        return tool_report(&error);
-    int code = tool_device_open(&r->o->device, r->o->json, &r->device);
-    if (code != TOOL_GOOD)
-        return code;
-    rapt_status status = rapt_route_plan(r->device.device, &r->d, &r->plan, &error);
-    if (status == RAPT_OK)
-        status = rapt_plan_prepare(r->plan, &error);
-    if (status == RAPT_OK)
-        status = rapt_plan_describe(r->plan, &r->info, &error);
-    if (status != RAPT_OK)
-        return tool_status_error(status, &error);
-    code = report_plan(r);
-    if (code != TOOL_GOOD)
-        return code;
-    double device_ns, wall_ns;
-    status = bind(r, &error);
-    if (status == RAPT_OK)
-        status = tool_submit(r->binding, &device_ns, &wall_ns, &error);
-    if (status != RAPT_OK)
-        return tool_status_error(status, &error);
-    code = write_results(r);
-    if (code == TOOL_GOOD && r->repeats > 0)
-        code = tool_timed(r->binding, r->repeats, r->json);
-    if (code == TOOL_GOOD && r->o->json) {
-        cJSON *json = r->json;
-        r->json = NULL;
-        code = tool_json_print(json, NULL);
-    }
-    return code;
+    run *r = own;
+    return rapt_route_plan(r->p.device.device, &r->d, &r->p.plan, error);
 }
+static rapt_status bind_own(void *own, rapt_error *error)
+{
+    return bind(own, error);
+}
+static int write_own(void *own)
+{
+    return write_results(own);
+}
+static const plan_run_calls calls = {describe_own, plan_own, bind_own, write_own};
 
 static const char text[] =
     "Which blocks of keys each tile of queries attends to, decided on the device: a summary\n"
@@ -373,12 +332,8 @@ int tool_run_route(int argc, char **argv)
         for (size_t m = 0; m < n; m++)
             if (outs[n] && outs[m] && strcmp(outs[n], outs[m]) == 0)
                 return tool_error(TOOL_BAD_INPUT, "two outputs are the same file, %s", outs[n]);
-    rapt_error error = {0};
-    run r = {.o = &o, .d = RAPT_ROUTE_DESC_INIT, .info = RAPT_PLAN_INFO_INIT};
-    if (o.time && !tool_integer("--time", o.time, 1, 1000000, &r.repeats, &error))
-        return tool_report(&error);
-    r.json = o.json ? cJSON_CreateObject() : NULL;
-    code = o.json && !r.json ? tool_no_memory() : run_route(&r);
+    run r = {.o = &o, .d = RAPT_ROUTE_DESC_INIT, .p = {.where = &o.device, .explain = o.explain}};
+    code = plan_run_all(&r.p, o.time, o.json, &calls, &r);
     run_close(&r);
     return code;
 }

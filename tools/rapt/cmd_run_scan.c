@@ -1,4 +1,5 @@
 /* rapt run scan, and rapt explain scan: what runs along a sequence channel by channel, on tensors from files. */
+#include "plan_run.h"
 #include "problem_options.h"
 
 #include <inttypes.h>
@@ -21,30 +22,23 @@ typedef struct run_options {
 
 /* Everything that must be put away at the end. */
 typedef struct run {
+    plan_run p;
     const run_options *o;
     rapt_scan_desc d;
     tensor_file file[INPUTS];
-    tool_device device;
-    rapt_plan *plan;
-    rapt_binding *binding;
     rapt_buffer *buffer[INPUTS], *out, *state_out;
-    rapt_plan_info info;
-    cJSON *json;
-    int64_t repeats;
 } run;
 
 static void run_close(run *r)
 {
-    rapt_binding_destroy(&r->binding);
+    plan_run_unbind(&r->p);
     for (size_t n = 0; n < INPUTS; n++) {
         rapt_buffer_destroy(&r->buffer[n]);
         tensor_file_free(&r->file[n]);
     }
     rapt_buffer_destroy(&r->out);
     rapt_buffer_destroy(&r->state_out);
-    rapt_plan_destroy(&r->plan);
-    tool_device_close(&r->device);
-    cJSON_Delete(r->json);
+    plan_run_close(&r->p);
 }
 
 /* ---- the problem ---- */
@@ -217,7 +211,7 @@ static rapt_status bind(run *r, rapt_error *error)
         if (!r->o->in[n])
             continue;
         const uint64_t bytes = r->file[n].count * rapt_dtype_size(r->file[n].dtype);
-        rapt_status status = rapt_buffer_create(r->device.device, bytes ? bytes : 1, &r->buffer[n], error);
+        rapt_status status = rapt_buffer_create(r->p.device.device, bytes ? bytes : 1, &r->buffer[n], error);
         if (status == RAPT_OK && bytes)
             status = rapt_buffer_upload(r->buffer[n], 0, r->file[n].data, bytes, error);
         if (status != RAPT_OK)
@@ -233,26 +227,12 @@ static rapt_status bind(run *r, rapt_error *error)
         if (!outputs[n].tensor->dtype)
             continue;
         const uint64_t bytes = rapt_tensor_bytes(outputs[n].tensor);
-        const rapt_status status = rapt_buffer_create(r->device.device, bytes ? bytes : 1, outputs[n].buffer, error);
+        const rapt_status status = rapt_buffer_create(r->p.device.device, bytes ? bytes : 1, outputs[n].buffer, error);
         if (status != RAPT_OK)
             return status;
         outputs[n].slot->buffer = *outputs[n].buffer;
     }
-    return rapt_scan_bind(r->plan, &args, &r->binding, error);
-}
-
-static rapt_status submit(run *r, double *device_ns, double *wall_ns, rapt_error *error)
-{
-    const double start = tool_now_ns();
-    rapt_status status = rapt_submit(r->binding, error);
-    if (status == RAPT_OK)
-        status = rapt_wait(r->binding, UINT64_MAX, error);
-    *wall_ns = tool_now_ns() - start;
-    rapt_timing timing = {.device_ns = -1};
-    if (status == RAPT_OK)
-        rapt_binding_timing(r->binding, &timing);
-    *device_ns = timing.device_ns;
-    return status;
+    return rapt_scan_bind(r->p.plan, &args, &r->p.binding, error);
 }
 
 static int write_results(run *r)
@@ -263,7 +243,7 @@ static int write_results(run *r)
         (o->state_out && !tool_save(r->state_out, &r->d.state_out, 4, r->d.state_out.size, o->state_out, &error)))
         return tool_report(&error);
     if (o->json) {
-        cJSON_AddStringToObject(r->json, "out", o->out);
+        cJSON_AddStringToObject(r->p.json, "out", o->out);
         return TOOL_GOOD;
     }
     char text[160];
@@ -274,99 +254,24 @@ static int write_results(run *r)
     return TOOL_GOOD;
 }
 
-static void report_times(const run *r, tool_figures device, tool_figures wall, size_t count)
+static bool describe_own(void *own, rapt_error *error)
 {
-    const bool stamps = device.min >= 0;
-    if (r->o->json) {
-        cJSON *t = cJSON_AddObjectToObject(r->json, "time");
-        cJSON_AddNumberToObject(t, "repeats", (double)count);
-        if (stamps)
-            tool_json_figures(t, "device", device);
-        else
-            cJSON_AddNullToObject(t, "device");
-        tool_json_figures(t, "wall", wall);
-        return;
-    }
-    char a[32], b[32], c[32];
-    const tool_figures f = stamps ? device : wall;
-    tool_duration(f.median, a);
-    tool_duration(f.min, b);
-    tool_duration(f.max, c);
-    printf("%s time: median %s, min %s, max %s (%zu runs), %.3g GB/s\n", stamps ? "device" : "wall", a, b, c, count,
-           (double)(r->info.bytes_read + r->info.bytes_written) / f.median);
+    return describe(own, error);
 }
-
-static int timed(run *r)
+static rapt_status plan_own(void *own, rapt_error *error)
 {
-    const size_t count = (size_t)r->repeats;
-    double *device = malloc(count * sizeof *device), *wall = malloc(count * sizeof *wall);
-    rapt_error error = {0};
-    rapt_status status = device && wall ? RAPT_OK : RAPT_ERROR_OUT_OF_HOST_MEMORY;
-    for (size_t n = 0; n < count && status == RAPT_OK; n++)
-        status = submit(r, &device[n], &wall[n], &error);
-    if (status == RAPT_OK)
-        report_times(r, tool_figures_of(device, count), tool_figures_of(wall, count), count);
-    free(device);
-    free(wall);
-    return status == RAPT_OK ? TOOL_GOOD : tool_status_error(status, &error);
+    run *r = own;
+    return rapt_scan_plan(r->p.device.device, &r->d, &r->p.plan, error);
 }
-
-static int report_plan(run *r)
+static rapt_status bind_own(void *own, rapt_error *error)
 {
-    const rapt_plan_info *i = &r->info;
-    char *text = r->o->explain || r->o->json ? tool_explain(r->plan, r->o->json ? RAPT_JSON : RAPT_TEXT) : NULL;
-    if (!text && (r->o->explain || r->o->json))
-        return tool_no_memory();
-    if (r->o->json) {
-        cJSON_AddItemToObject(r->json, "device", tool_caps_json(rapt_device_caps(r->device.device)));
-        cJSON_AddStringToObject(r->json, "kernel", i->kernel);
-        cJSON_AddNumberToObject(r->json, "dispatches", i->steps);
-        cJSON_AddNumberToObject(r->json, "workspace_bytes", (double)i->workspace_bytes);
-        cJSON_AddItemToObject(r->json, "explain", cJSON_Parse(text));
-    } else {
-        printf("kernel: %s, %s, workspace %" PRIu64 " bytes\n%s", i->kernel, i->precision, i->workspace_bytes,
-               text ? text : "");
-    }
-    free(text);
-    return TOOL_GOOD;
+    return bind(own, error);
 }
-
-static int run_scan(run *r)
+static int write_own(void *own)
 {
-    rapt_error error = {0};
-    if (!describe(r, &error))
-        return tool_report(&error);
-    int code = tool_kernel_known(r->o->kernel);
-    if (code == TOOL_GOOD)
-        code = tool_device_open(&r->o->device, r->o->json, &r->device);
-    if (code != TOOL_GOOD)
-        return code;
-    rapt_status status = rapt_scan_plan(r->device.device, &r->d, &r->plan, &error);
-    if (status == RAPT_OK)
-        status = rapt_plan_prepare(r->plan, &error);
-    if (status == RAPT_OK)
-        status = rapt_plan_describe(r->plan, &r->info, &error);
-    if (status != RAPT_OK)
-        return tool_status_error(status, &error);
-    code = report_plan(r);
-    if (code != TOOL_GOOD)
-        return code;
-    double device_ns, wall_ns;
-    status = bind(r, &error);
-    if (status == RAPT_OK)
-        status = submit(r, &device_ns, &wall_ns, &error);
-    if (status != RAPT_OK)
-        return tool_status_error(status, &error);
-    code = write_results(r);
-    if (code == TOOL_GOOD && r->repeats > 0)
-        code = timed(r);
-    if (code == TOOL_GOOD && r->o->json) {
-        cJSON *json = r->json;
-        r->json = NULL;
-        code = tool_json_print(json, NULL);
-    }
-    return code;
+    return write_results(own);
 }
+static const plan_run_calls calls = {describe_own, plan_own, bind_own, write_own};
 
 static const char text[] =
     "What runs along a sequence, each channel by itself; a channel is one of the d of a head:\n"
@@ -463,12 +368,8 @@ int tool_run_scan(int argc, char **argv)
         return tool_error(TOOL_BAD_INPUT, "--out FILE is missing");
     if (o.state_out && strcmp(o.state_out, o.out) == 0)
         return tool_error(TOOL_BAD_INPUT, "two outputs are the same file, %s", o.out);
-    rapt_error error = {0};
-    run r = {.o = &o, .d = RAPT_SCAN_DESC_INIT, .info = RAPT_PLAN_INFO_INIT};
-    if (o.time && !tool_integer("--time", o.time, 1, 1000000, &r.repeats, &error))
-        return tool_report(&error);
-    r.json = o.json ? cJSON_CreateObject() : NULL;
-    code = o.json && !r.json ? tool_no_memory() : run_scan(&r);
+    run r = {.o = &o, .d = RAPT_SCAN_DESC_INIT, .p = {.where = &o.device, .explain = o.explain, .kernel = o.kernel}};
+    code = plan_run_all(&r.p, o.time, o.json, &calls, &r);
     run_close(&r);
     return code;
 }
@@ -537,16 +438,16 @@ static int explain_scan(run *r)
         rapt_caps_floor(&caps);
         status = rapt_caps_mask(&caps, o->device.caps, &error);
         if (status == RAPT_OK)
-            status = rapt_scan_plan_for_caps(&caps, &r->d, &r->plan, &error);
+            status = rapt_scan_plan_for_caps(&caps, &r->d, &r->p.plan, &error);
     } else {
-        code = tool_device_open(&o->device, o->json, &r->device);
+        code = tool_device_open(&o->device, o->json, &r->p.device);
         if (code != TOOL_GOOD)
             return code;
-        status = rapt_scan_plan(r->device.device, &r->d, &r->plan, &error);
+        status = rapt_scan_plan(r->p.device.device, &r->d, &r->p.plan, &error);
     }
     if (status != RAPT_OK)
         return tool_status_error(status, &error);
-    char *text_of_plan = tool_explain(r->plan, o->json ? RAPT_JSON : RAPT_TEXT);
+    char *text_of_plan = tool_explain(r->p.plan, o->json ? RAPT_JSON : RAPT_TEXT);
     if (!text_of_plan)
         return tool_no_memory();
     printf("%s%s", text_of_plan, o->json ? "\n" : "");
@@ -582,7 +483,7 @@ int tool_explain_scan(int argc, char **argv)
         return code;
     if (!o.shape)
         return tool_error(TOOL_BAD_INPUT, "--shape B,H,N,D is missing");
-    run r = {.o = &o, .d = RAPT_SCAN_DESC_INIT, .info = RAPT_PLAN_INFO_INIT};
+    run r = {.o = &o, .d = RAPT_SCAN_DESC_INIT};
     code = explain_scan(&r);
     run_close(&r);
     return code;
