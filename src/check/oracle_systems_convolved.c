@@ -222,6 +222,22 @@ static bool agent(oracle *o)
     return good && !o->failed;
 }
 
+/* MambaOut, section 3.3: the convolution, times the other branch. */
+static bool gated_convolution(oracle *o)
+{
+    const rapt_check_array *x = input(o, "x"), *gate = input(o, "gate");
+    if (!room(o, x->count, 0))
+        return false;
+    for (uint64_t i = 0; i < x->count; i++)
+        o->to->out[i] = 0;
+    add_convolution(o, x, 7, o->to->out);
+    for (uint64_t i = 0; i < x->count; i++) {
+        o->to->out[i] = stored(o, r(o, o->to->out[i] * gate->data[i]));
+        o->to->score = fmax(o->to->score, fabs(o->to->out[i]));
+    }
+    return !o->failed;
+}
+
 /* S2AFormer: softmax(Q pool(K)^T) pool(V). */
 static bool pooled_keys(oracle *o)
 {
@@ -295,6 +311,7 @@ static bool dual(oracle *o)
 static const oracle_entry entries[] = {
     {"FLatten (Focused Linear Attention)", flatten},
     {"YOLOv12 Area Attention", area},
+    {"MambaOut (Gated CNN)", gated_convolution},
     {"Agent Attention", agent},
     {"DaViT (dual attention)", dual},
     {"S2AFormer (strip self-attention)", pooled_keys},

@@ -75,9 +75,9 @@ static bool convolve(rapt_system_builder *b, rapt_system_view x, rapt_system_vie
 {
     const rapt_scan_desc conv = {
         .struct_size = sizeof conv, .op = RAPT_SCAN_CONV2D, .flags = RAPT_SCAN_CHANNELS_LAST};
-    rapt_system_step *s = rapt_system_scan_step_add(b, "depthwise convolution of v", &conv,
-                                                    rapt_system_split(x, 1, (uint64_t)width),
-                                                    rapt_system_split(out, 1, (uint64_t)width));
+    rapt_system_step *s =
+        rapt_system_scan_step_add(b, "depthwise convolution", &conv, rapt_system_split(x, 1, (uint64_t)width),
+                                  rapt_system_split(out, 1, (uint64_t)width));
     if (s == NULL)
         return false;
     rapt_system_give(&s->scan.weight, &s->weight, &weight);
@@ -143,6 +143,32 @@ bool rapt_system_flatten(rapt_system_builder *b)
     rapt_system_view to = convolved; /* contiguous: nothing is copied */
     return rapt_system_merge(b, "v_copy", &lines) && rapt_system_merge(b, "convolved_copy", &to) &&
            convolve(b, lines, weight, NULL, width, to) && add_sum(b, "their sum", mixed, convolved, out);
+}
+
+/* MambaOut's gated convolution: a depthwise convolution, times a branch of the caller's. */
+bool rapt_system_gated_convolution(rapt_system_builder *b)
+{
+    image t = {0};
+    rapt_system_view gate, convolved;
+    if (!rapt_system_in(b, "x", 3, &t.v))
+        return false;
+    const uint64_t *size = t.v.tensor.size;
+    t.channels = size[2];
+    if (size[0] == 0 || size[1] == 0 || size[2] == 0)
+        return rapt_system_refuse(b, "x is empty");
+    if (!rapt_system_in_sized(b, "gate", 3, size, &gate) || !take_sizes(b, size[1], &t.height, &t.width) ||
+        !between(b, "convolved", 3, size, &convolved) ||
+        !rapt_system_new(b, RAPT_SYSTEM_OUT, "out", b->dtype, 3, size, &t.out) ||
+        !convolve_v(b, &t, 7, convolved))
+        return false;
+    const rapt_system_term term = {one_head(convolved), 1, NULL};
+    rapt_system_step *s = rapt_system_combine_step_add(b, "times the gate", one_head(t.out), &term, 1);
+    if (s == NULL)
+        return false;
+    const rapt_system_view lines = one_head(gate);
+    s->combine.gate_kind = RAPT_GATE_PRODUCT;
+    rapt_system_give(&s->combine.gate, &s->gate, &lines);
+    return true;
 }
 
 /* YOLOv12: attention within areas of whole rows, and a convolution of v. */

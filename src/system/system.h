@@ -182,6 +182,7 @@ bool rapt_system_two_ways(rapt_system_builder *b);
 bool rapt_system_cross_scan(rapt_system_builder *b);
 bool rapt_system_local_and_scan(rapt_system_builder *b);
 bool rapt_system_flatten(rapt_system_builder *b);
+bool rapt_system_gated_convolution(rapt_system_builder *b);
 bool rapt_system_area(rapt_system_builder *b);
 bool rapt_system_agent(rapt_system_builder *b);
 bool rapt_system_pooled_keys(rapt_system_builder *b);
