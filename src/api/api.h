@@ -24,6 +24,20 @@ rapt_status rapt_scan_plan_new(rapt_device *device, const rapt_caps *caps, const
 rapt_status rapt_rows_plan_new(rapt_device *device, const rapt_caps *caps, const rapt_rows_desc *desc,
                                const rapt_verdicts *verdicts, rapt_plan **plan, rapt_error *error);
 
+/* ---- what the public calls of all operators do alike ---- */
+
+/* The arguments of rapt_.._plan, and of rapt_.._plan_for_caps; *plan is NULL then. */
+rapt_status rapt_check_plan_device(const rapt_device *device, rapt_plan **plan, rapt_error *error);
+rapt_status rapt_check_plan_caps(const rapt_caps *caps, rapt_plan **plan, rapt_error *error);
+/* An empty plan by the device's allocator; device NULL: the default one. */
+rapt_status rapt_plan_begin(rapt_device *device, rapt_plan **plan, rapt_error *error);
+/* The arguments of rapt_.._bind: a prepared plan of `op` ("the plan is not " what), and args by its struct_size (NULL: no args), at
+ * least `size`, of this type. *binding is NULL then. */
+rapt_status rapt_check_bind(const rapt_plan *plan, rapt_op op, const char *what, const uint32_t *struct_size, size_t size,
+                            const char *type, rapt_binding **binding, rapt_error *error);
+/* The end of rapt_.._run: submits, if all went well so far, waits, and destroys both. */
+rapt_status rapt_run_once(rapt_status status, rapt_plan **plan, rapt_binding **binding, rapt_error *error);
+
 /* What an operator's tensors are bound as. */
 typedef struct rapt_named_slot {
     const char *name;

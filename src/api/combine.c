@@ -11,18 +11,15 @@
 static rapt_status plan_new(rapt_device *device, const rapt_caps *caps, const rapt_combine_desc *desc, const rapt_verdicts *verdicts, rapt_plan **out,
                             rapt_error *error)
 {
-    const rapt_allocator fallback = rapt_allocator_default(), *a = device != NULL ? &device->runtime->allocator : &fallback;
     rapt_combine_problem problem;
     *out = NULL;
     rapt_status status = rapt_combine_problem_make(desc, &problem, error);
     if (status != RAPT_OK)
         return status;
-    rapt_plan *plan = rapt_calloc(a, 1, sizeof *plan);
-    if (plan == NULL)
-        return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a plan");
-    plan->allocator = *a;
-    plan->device = device;
-    *out = plan;
+    status = rapt_plan_begin(device, out, error);
+    if (status != RAPT_OK)
+        return status;
+    rapt_plan *plan = *out;
     status = rapt_combine_plan_make(plan, &problem, caps, rapt_kernels(), verdicts, error);
     if (status != RAPT_OK)
         rapt_plan_destroy(out);
@@ -31,34 +28,25 @@ static rapt_status plan_new(rapt_device *device, const rapt_caps *caps, const ra
 
 rapt_status rapt_combine_plan(rapt_device *device, const rapt_combine_desc *desc, rapt_plan **plan, rapt_error *error)
 {
-    if (device == NULL || plan == NULL)
-        return rapt_fail(error, RAPT_ERROR_INVALID, "%s is NULL", device == NULL ? "device" : "plan");
+    rapt_status status = rapt_check_plan_device(device, plan, error);
+    if (status != RAPT_OK)
+        return status;
     const rapt_verdicts verdicts = rapt_device_verdicts(device);
     return plan_new(device, &device->caps, desc, &verdicts, plan, error);
 }
 
 rapt_status rapt_combine_plan_for_caps(const rapt_caps *caps, const rapt_combine_desc *desc, rapt_plan **plan, rapt_error *error)
 {
-    if (caps == NULL || plan == NULL)
-        return rapt_fail(error, RAPT_ERROR_INVALID, "%s is NULL", caps == NULL ? "caps" : "plan");
-    if ((unsigned)caps->device_class >= RAPT_CLASS_COUNT) /* rows are judged by it */
-        return rapt_fail(error, RAPT_ERROR_INVALID, "caps.device_class is %d, of %d classes", (int)caps->device_class,
-                         (int)RAPT_CLASS_COUNT);
-    return plan_new(NULL, caps, desc, NULL, plan, error);
+    const rapt_status status = rapt_check_plan_caps(caps, plan, error);
+    return status == RAPT_OK ? plan_new(NULL, caps, desc, NULL, plan, error) : status;
 }
 
 rapt_status rapt_combine_bind(rapt_plan *plan, const rapt_combine_args *args, rapt_binding **binding, rapt_error *error)
 {
-    if (plan == NULL || args == NULL || binding == NULL)
-        return rapt_fail(error, RAPT_ERROR_INVALID, "%s is NULL", plan == NULL ? "plan" : args == NULL ? "args" : "binding");
-    *binding = NULL;
-    if (args->struct_size < sizeof *args)
-        return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_combine_args.struct_size is %u, expected %zu", args->struct_size,
-                         sizeof *args);
-    if (plan->op != RAPT_OP_COMBINE)
-        return rapt_fail(error, RAPT_ERROR_INVALID, "the plan is not one that combines tensors");
-    if (!plan->prepared)
-        return rapt_fail(error, RAPT_ERROR_INVALID, "the plan is not prepared: call rapt_plan_prepare first");
+    rapt_status status = rapt_check_bind(plan, RAPT_OP_COMBINE, "one that combines tensors", args ? &args->struct_size : NULL, sizeof *args,
+                                         "rapt_combine_args", binding, error);
+    if (status != RAPT_OK)
+        return status;
     const rapt_combine_problem *p = &plan->combine;
     const rapt_combine_tensor *t = p->tensor;
     const rapt_named_slot slots[] = {
@@ -73,7 +61,7 @@ rapt_status rapt_combine_bind(rapt_plan *plan, const rapt_combine_args *args, ra
         {"lse", RAPT_ROLE_LSE, &args->lse, p->lse ? t[RAPT_C_NORM].bytes : 0, 4, true},
     };
     rapt_bound bound[RAPT_ROLE_COUNT] = {{NULL, 0}};
-    rapt_status status = rapt_bind_slots(plan, slots, RAPT_COUNT(slots), bound, error);
+    status = rapt_bind_slots(plan, slots, RAPT_COUNT(slots), bound, error);
     if (status == RAPT_OK)
         status = rapt_check_bound_usage(plan, bound, error);
     return status == RAPT_OK ? rapt_binding_create(plan->device, plan, bound, binding, error) : status;

@@ -8,28 +8,19 @@
 #include <stdio.h>
 #include <string.h>
 
-static const rapt_allocator *plan_allocator(const rapt_device *device, rapt_allocator *fallback)
-{
-    *fallback = rapt_allocator_default();
-    return device ? &device->runtime->allocator : fallback;
-}
-
 /* A plan that may be refused: *plan is then still there, for explain. */
 static rapt_status plan_or_refusal(rapt_device *device, const rapt_caps *caps, const rapt_attention_desc *desc,
                                    const rapt_verdicts *verdicts, rapt_plan **out, rapt_error *error)
 {
-    rapt_allocator fallback;
-    const rapt_allocator *a = plan_allocator(device, &fallback);
     rapt_problem problem;
     *out = NULL;
     rapt_status status = rapt_attention_problem(desc, &problem, error);
     if (status != RAPT_OK)
         return status;
-    rapt_plan *plan = rapt_calloc(a, 1, sizeof *plan);
-    if (plan == NULL)
-        return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a plan");
-    plan->allocator = *a;
-    plan->device = device;
+    rapt_plan *plan;
+    status = rapt_plan_begin(device, &plan, error);
+    if (status != RAPT_OK)
+        return status;
     if (desc->tile_lists == RAPT_TILE_LISTS_CHOOSE && !problem.blocks && !rapt_lists_fit(&problem, caps))
         problem.mask_tiles = false;
     const rapt_user_operands operands = {problem.varlen || problem.ragged, rapt_problem_has_extra_operand(&problem) || problem.bias,
@@ -66,19 +57,15 @@ rapt_status rapt_plan_new(rapt_device *device, const rapt_caps *caps, const rapt
 rapt_status rapt_linear_plan_new(rapt_device *device, const rapt_caps *caps, const rapt_linear_desc *desc,
                                  const rapt_verdicts *verdicts, rapt_plan **out, rapt_error *error)
 {
-    rapt_allocator fallback;
-    const rapt_allocator *a = plan_allocator(device, &fallback);
     rapt_linear_problem problem;
     *out = NULL;
     rapt_status status = rapt_linear_problem_make(desc, &problem, error);
     if (status != RAPT_OK)
         return status;
-    rapt_plan *plan = rapt_calloc(a, 1, sizeof *plan);
-    if (plan == NULL)
-        return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a plan");
-    plan->allocator = *a;
-    plan->device = device;
-    *out = plan;
+    status = rapt_plan_begin(device, out, error);
+    if (status != RAPT_OK)
+        return status;
+    rapt_plan *plan = *out;
     status = rapt_user_feature_make(&plan->allocator, desc->feature_map, &plan->user_code, error);
     if (status == RAPT_OK && plan->user_code != NULL) {
         const rapt_compiler_api *compiler;
@@ -97,19 +84,15 @@ rapt_status rapt_linear_plan_new(rapt_device *device, const rapt_caps *caps, con
 rapt_status rapt_route_plan_new(rapt_device *device, const rapt_caps *caps, const rapt_route_desc *desc,
                                 const rapt_verdicts *verdicts, rapt_plan **out, rapt_error *error)
 {
-    rapt_allocator fallback;
-    const rapt_allocator *a = plan_allocator(device, &fallback);
     rapt_route_problem problem;
     *out = NULL;
     rapt_status status = rapt_route_problem_make(desc, &problem, error);
     if (status != RAPT_OK)
         return status;
-    rapt_plan *plan = rapt_calloc(a, 1, sizeof *plan);
-    if (plan == NULL)
-        return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a plan");
-    plan->allocator = *a;
-    plan->device = device;
-    *out = plan;
+    status = rapt_plan_begin(device, out, error);
+    if (status != RAPT_OK)
+        return status;
+    rapt_plan *plan = *out;
     status = rapt_route_plan_make(plan, &problem, caps, rapt_kernels(), verdicts, error);
     if (status != RAPT_OK)
         rapt_plan_destroy(out);
@@ -119,19 +102,15 @@ rapt_status rapt_route_plan_new(rapt_device *device, const rapt_caps *caps, cons
 rapt_status rapt_scan_plan_new(rapt_device *device, const rapt_caps *caps, const rapt_scan_desc *desc,
                                const rapt_verdicts *verdicts, rapt_plan **out, rapt_error *error)
 {
-    rapt_allocator fallback;
-    const rapt_allocator *a = plan_allocator(device, &fallback);
     rapt_scan_problem problem;
     *out = NULL;
     rapt_status status = rapt_scan_problem_make(desc, &problem, error);
     if (status != RAPT_OK)
         return status;
-    rapt_plan *plan = rapt_calloc(a, 1, sizeof *plan);
-    if (plan == NULL)
-        return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a plan");
-    plan->allocator = *a;
-    plan->device = device;
-    *out = plan;
+    status = rapt_plan_begin(device, out, error);
+    if (status != RAPT_OK)
+        return status;
+    rapt_plan *plan = *out;
     status = rapt_scan_plan_make(plan, &problem, caps, rapt_kernels(), verdicts, error);
     if (status != RAPT_OK)
         rapt_plan_destroy(out);
@@ -141,19 +120,15 @@ rapt_status rapt_scan_plan_new(rapt_device *device, const rapt_caps *caps, const
 rapt_status rapt_rows_plan_new(rapt_device *device, const rapt_caps *caps, const rapt_rows_desc *desc,
                                const rapt_verdicts *verdicts, rapt_plan **out, rapt_error *error)
 {
-    rapt_allocator fallback;
-    const rapt_allocator *a = plan_allocator(device, &fallback);
     rapt_rows_problem problem;
     *out = NULL;
     rapt_status status = rapt_rows_problem_make(desc, &problem, error);
     if (status != RAPT_OK)
         return status;
-    rapt_plan *plan = rapt_calloc(a, 1, sizeof *plan);
-    if (plan == NULL)
-        return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a plan");
-    plan->allocator = *a;
-    plan->device = device;
-    *out = plan;
+    status = rapt_plan_begin(device, out, error);
+    if (status != RAPT_OK)
+        return status;
+    rapt_plan *plan = *out;
     status = rapt_rows_plan_make(plan, &problem, caps, rapt_kernels(), verdicts, error);
     if (status != RAPT_OK)
         rapt_plan_destroy(out);
@@ -163,11 +138,11 @@ rapt_status rapt_rows_plan_new(rapt_device *device, const rapt_caps *caps, const
 rapt_status rapt_attention_plan(rapt_device *device, const rapt_attention_desc *desc, rapt_plan **plan,
                                 rapt_error *error)
 {
-    if (device == NULL || plan == NULL)
-        return rapt_fail(error, RAPT_ERROR_INVALID, "%s is NULL", device == NULL ? "device" : "plan");
-    *plan = NULL;
-    rapt_verdicts verdicts = rapt_device_verdicts(device);
-    rapt_status status = rapt_plan_new(device, &device->caps, desc, &verdicts, plan, error);
+    rapt_status status = rapt_check_plan_device(device, plan, error);
+    if (status != RAPT_OK)
+        return status;
+    const rapt_verdicts verdicts = rapt_device_verdicts(device);
+    status = rapt_plan_new(device, &device->caps, desc, &verdicts, plan, error);
     if (status == RAPT_OK) {
         (*plan)->recorded = rapt_problem_is_plain(&(*plan)->problem); /* texts and vectors are the app's own */
         (*plan)->record_key = rapt_record_key(&(*plan)->problem);
@@ -178,13 +153,8 @@ rapt_status rapt_attention_plan(rapt_device *device, const rapt_attention_desc *
 rapt_status rapt_attention_plan_for_caps(const rapt_caps *caps, const rapt_attention_desc *desc, rapt_plan **plan,
                                          rapt_error *error)
 {
-    if (caps == NULL || plan == NULL)
-        return rapt_fail(error, RAPT_ERROR_INVALID, "%s is NULL", caps == NULL ? "caps" : "plan");
-    *plan = NULL;
-    if ((unsigned)caps->device_class >= RAPT_CLASS_COUNT) /* rows are judged by it */
-        return rapt_fail(error, RAPT_ERROR_INVALID, "caps.device_class is %d, of %d classes", (int)caps->device_class,
-                         (int)RAPT_CLASS_COUNT);
-    return rapt_plan_new(NULL, caps, desc, NULL, plan, error);
+    const rapt_status status = rapt_check_plan_caps(caps, plan, error);
+    return status == RAPT_OK ? rapt_plan_new(NULL, caps, desc, NULL, plan, error) : status;
 }
 
 size_t rapt_explain_refusal(rapt_device *device, const rapt_attention_desc *desc, rapt_text_format format,

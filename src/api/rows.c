@@ -9,39 +9,25 @@
 
 rapt_status rapt_rows_plan(rapt_device *device, const rapt_rows_desc *desc, rapt_plan **plan, rapt_error *error)
 {
-    if (device == NULL || plan == NULL)
-        return rapt_fail(error, RAPT_ERROR_INVALID, "%s is NULL", device == NULL ? "device" : "plan");
-    *plan = NULL;
+    rapt_status status = rapt_check_plan_device(device, plan, error);
+    if (status != RAPT_OK)
+        return status;
     const rapt_verdicts verdicts = rapt_device_verdicts(device);
     return rapt_rows_plan_new(device, &device->caps, desc, &verdicts, plan, error);
 }
 
 rapt_status rapt_rows_plan_for_caps(const rapt_caps *caps, const rapt_rows_desc *desc, rapt_plan **plan, rapt_error *error)
 {
-    if (caps == NULL || plan == NULL)
-        return rapt_fail(error, RAPT_ERROR_INVALID, "%s is NULL", caps == NULL ? "caps" : "plan");
-    *plan = NULL;
-    if ((unsigned)caps->device_class >= RAPT_CLASS_COUNT) /* rows are judged by it */
-        return rapt_fail(error, RAPT_ERROR_INVALID, "caps.device_class is %d, of %d classes", (int)caps->device_class,
-                         (int)RAPT_CLASS_COUNT);
-    return rapt_rows_plan_new(NULL, caps, desc, NULL, plan, error);
+    const rapt_status status = rapt_check_plan_caps(caps, plan, error);
+    return status == RAPT_OK ? rapt_rows_plan_new(NULL, caps, desc, NULL, plan, error) : status;
 }
 
 rapt_status rapt_rows_bind(rapt_plan *plan, const rapt_rows_args *args, rapt_binding **binding, rapt_error *error)
 {
-    if (plan == NULL || args == NULL || binding == NULL)
-        return rapt_fail(error, RAPT_ERROR_INVALID, "%s is NULL",
-                         plan == NULL   ? "plan"
-                         : args == NULL ? "args"
-                                        : "binding");
-    *binding = NULL;
-    if (args->struct_size < sizeof *args)
-        return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_rows_args.struct_size is %u, expected %zu", args->struct_size,
-                         sizeof *args);
-    if (plan->op != RAPT_OP_ROWS)
-        return rapt_fail(error, RAPT_ERROR_INVALID, "the plan is not one of rows by index");
-    if (!plan->prepared)
-        return rapt_fail(error, RAPT_ERROR_INVALID, "the plan is not prepared: call rapt_plan_prepare first");
+    rapt_status status = rapt_check_bind(plan, RAPT_OP_ROWS, "one of rows by index", args ? &args->struct_size : NULL, sizeof *args,
+                                         "rapt_rows_args", binding, error);
+    if (status != RAPT_OK)
+        return status;
     const rapt_rows_tensor *t = plan->rows.tensor;
     const rapt_named_slot slots[] = {
         {"x", RAPT_ROLE_ROWS, &args->x, t[RAPT_M_X].bytes, t[RAPT_M_X].align, false},
@@ -50,7 +36,7 @@ rapt_status rapt_rows_bind(rapt_plan *plan, const rapt_rows_args *args, rapt_bin
         {"out", RAPT_ROLE_OUT, &args->out, t[RAPT_M_OUT].bytes, t[RAPT_M_OUT].align, true},
     };
     rapt_bound bound[RAPT_ROLE_COUNT] = {{NULL, 0}};
-    rapt_status status = rapt_bind_slots(plan, slots, RAPT_COUNT(slots), bound, error);
+    status = rapt_bind_slots(plan, slots, RAPT_COUNT(slots), bound, error);
     if (status == RAPT_OK)
         status = rapt_check_bound_usage(plan, bound, error);
     return status == RAPT_OK ? rapt_binding_create(plan->device, plan, bound, binding, error) : status;
@@ -65,13 +51,7 @@ rapt_status rapt_rows_run(rapt_device *device, const rapt_rows_desc *desc, const
         status = rapt_plan_prepare(plan, error);
     if (status == RAPT_OK)
         status = rapt_rows_bind(plan, args, &binding, error);
-    if (status == RAPT_OK)
-        status = rapt_submit(binding, error);
-    if (status == RAPT_OK)
-        status = rapt_wait(binding, UINT64_MAX, error);
-    rapt_binding_destroy(&binding);
-    rapt_plan_destroy(&plan);
-    return status;
+    return rapt_run_once(status, &plan, &binding, error);
 }
 
 /* ---- the known-answer probe: numbers and weights that are exact, so that every bit must agree */

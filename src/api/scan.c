@@ -3,9 +3,9 @@
 
 rapt_status rapt_scan_plan(rapt_device *device, const rapt_scan_desc *desc, rapt_plan **plan, rapt_error *error)
 {
-    if (device == NULL || plan == NULL)
-        return rapt_fail(error, RAPT_ERROR_INVALID, "%s is NULL", device == NULL ? "device" : "plan");
-    *plan = NULL;
+    rapt_status status = rapt_check_plan_device(device, plan, error);
+    if (status != RAPT_OK)
+        return status;
     const rapt_verdicts verdicts = rapt_device_verdicts(device);
     return rapt_scan_plan_new(device, &device->caps, desc, &verdicts, plan, error);
 }
@@ -13,30 +13,16 @@ rapt_status rapt_scan_plan(rapt_device *device, const rapt_scan_desc *desc, rapt
 rapt_status rapt_scan_plan_for_caps(const rapt_caps *caps, const rapt_scan_desc *desc, rapt_plan **plan,
                                     rapt_error *error)
 {
-    if (caps == NULL || plan == NULL)
-        return rapt_fail(error, RAPT_ERROR_INVALID, "%s is NULL", caps == NULL ? "caps" : "plan");
-    *plan = NULL;
-    if ((unsigned)caps->device_class >= RAPT_CLASS_COUNT) /* rows are judged by it */
-        return rapt_fail(error, RAPT_ERROR_INVALID, "caps.device_class is %d, of %d classes", (int)caps->device_class,
-                         (int)RAPT_CLASS_COUNT);
-    return rapt_scan_plan_new(NULL, caps, desc, NULL, plan, error);
+    const rapt_status status = rapt_check_plan_caps(caps, plan, error);
+    return status == RAPT_OK ? rapt_scan_plan_new(NULL, caps, desc, NULL, plan, error) : status;
 }
 
 rapt_status rapt_scan_bind(rapt_plan *plan, const rapt_scan_args *args, rapt_binding **binding, rapt_error *error)
 {
-    if (plan == NULL || args == NULL || binding == NULL)
-        return rapt_fail(error, RAPT_ERROR_INVALID, "%s is NULL",
-                         plan == NULL   ? "plan"
-                         : args == NULL ? "args"
-                                        : "binding");
-    *binding = NULL;
-    if (args->struct_size < sizeof *args)
-        return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_scan_args.struct_size is %u, expected %zu", args->struct_size,
-                         sizeof *args);
-    if (plan->op != RAPT_OP_SCAN)
-        return rapt_fail(error, RAPT_ERROR_INVALID, "the plan is not one of a scan");
-    if (!plan->prepared)
-        return rapt_fail(error, RAPT_ERROR_INVALID, "the plan is not prepared: call rapt_plan_prepare first");
+    rapt_status status = rapt_check_bind(plan, RAPT_OP_SCAN, "one of a scan", args ? &args->struct_size : NULL, sizeof *args,
+                                         "rapt_scan_args", binding, error);
+    if (status != RAPT_OK)
+        return status;
     const rapt_scan_problem *p = &plan->scan;
     const rapt_scan_tensor *t = p->tensor;
     const bool softmax = p->op == RAPT_SCAN_SOFTMAX, recurs = rapt_scan_recurs(p);
@@ -58,7 +44,7 @@ rapt_status rapt_scan_bind(rapt_plan *plan, const rapt_scan_args *args, rapt_bin
         {"workspace", RAPT_ROLE_PART_ACC, &args->workspace, args->workspace.buffer ? plan->workspace_bytes : 0, 256, true},
     };
     rapt_bound bound[RAPT_ROLE_COUNT] = {{NULL, 0}};
-    rapt_status status = rapt_bind_slots(plan, slots, RAPT_COUNT(slots), bound, error);
+    status = rapt_bind_slots(plan, slots, RAPT_COUNT(slots), bound, error);
     if (status != RAPT_OK)
         return status;
     /* Where nothing is written, the state is read where it was given (one in the workspace finds its place there). */
@@ -79,11 +65,5 @@ rapt_status rapt_scan_run(rapt_device *device, const rapt_scan_desc *desc, const
         status = rapt_plan_prepare(plan, error);
     if (status == RAPT_OK)
         status = rapt_scan_bind(plan, args, &binding, error);
-    if (status == RAPT_OK)
-        status = rapt_submit(binding, error);
-    if (status == RAPT_OK)
-        status = rapt_wait(binding, UINT64_MAX, error);
-    rapt_binding_destroy(&binding);
-    rapt_plan_destroy(&plan);
-    return status;
+    return rapt_run_once(status, &plan, &binding, error);
 }
