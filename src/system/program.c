@@ -546,11 +546,20 @@ static bool add_products(rapt_system_builder *b, const char *what, rapt_system_v
 
 /* TAPA: the score of content times the cosine of a phase that grows with the distance. */
 static const char phase_score[] = STRIDES
+    "// More exact than a driver's has to be: the rest of whole turns, then 1 - 2 sin(x / 2)^2 by Taylor's series.\n"
+    "float cosine(float x)\n"
+    "{\n"
+    "    float turns = round(x * 0.15915494);\n"
+    "    float half_angle = 0.5 * ((x - turns * 6.28125) - turns * 0.0019353072);\n"
+    "    float y = half_angle * half_angle;\n"
+    "    float s = half_angle * (1.0 + y * (-1.6666667e-1 + y * (8.3333333e-3 + y * (-1.9841270e-4 + y * (2.7557319e-6 - y * 2.5052108e-8)))));\n"
+    "    return 1.0 - 2.0 * s * s;\n"
+    "}\n"
     "float score_mod(float score, uint b, uint h, uint q, uint k)\n"
     "{\n"
     "    float apart = abs(float(q) + user_f(1) - float(k));\n"
     "    float phase = products(b * stride(2) + h * stride(4) + q * stride(6) + k);\n"
-    "    return score * cos(phase * (apart > 0.0 ? pow(apart, user_f(0)) : 0.0));\n"
+    "    return score * cosine(phase * (apart > 0.0 ? pow(apart, user_f(0)) : 0.0));\n"
     "}\n";
 
 bool rapt_system_phases(rapt_system_builder *b)
