@@ -13,18 +13,21 @@ typedef struct quirk {
     uint32_t scores;    /* holds for rows of more than so many scores a lane: unrolled patches; 0: for all */
     bool exact;         /* holds for rows of one subgroup size only: those for software devices */
     const char *reason;
+    const char *row; /* holds for this row alone; NULL: for all */
 } quirk;
 
 static const quirk quirks[] = {
     /* Measured on 22.3.6: 10 to 60 s to compile a kernel that 25.0 compiles in one; what came out ran at 0.2
        GFLOP/s. */
     {13 /* VK_DRIVER_ID_MESA_LLVMPIPE */, 23, 1u << RAPT_FAMILY_BROADCAST | 1u << RAPT_FAMILY_DECODE, 0, false,
-     "avoided on lavapipe before Mesa 23, whose compiler takes minutes for it"},
+     "avoided on lavapipe before Mesa 23, whose compiler takes minutes for it", NULL},
     /* Measured on 22.3.6: 11 s for one that 25.0 compiles in one; the test of linear attention took more than 4 minutes. */
-    {13, 23, 1u << RAPT_FAMILY_STATE, 0, true, "avoided on lavapipe before Mesa 23, whose compiler takes long for it"},
+    {13, 23, 1u << RAPT_FAMILY_STATE, 0, true, "avoided on lavapipe before Mesa 23, whose compiler takes long for it", NULL},
+    /* There all loops of an invocation together end after 65,535 turns: one lane for a row of many blocks falls short of it. */
+    {13, 23, 1u << RAPT_FAMILY_ROUTE, 0, false, "avoided on lavapipe before Mesa 23, which ends long loops early", "route-select"},
     /* Measured with Subzero: 0.8 s for 4 scores a lane, 2.4 s for 8, 6 s for 16, minutes for 32. */
     {10 /* VK_DRIVER_ID_GOOGLE_SWIFTSHADER */, 0, 1u << RAPT_FAMILY_TILE, 8, false,
-     "avoided on SwiftShader, whose compiler takes minutes for it"},
+     "avoided on SwiftShader, whose compiler takes minutes for it", NULL},
 };
 
 /* The major version in "Mesa 22.3.6 (LLVM 15.0.6)"; 0 when there is none. */
@@ -43,7 +46,8 @@ const char *rapt_quirk(const rapt_kernel_row *row, const rapt_caps *caps)
         bool version = q->mesa_below == 0 || (major != 0 && major < q->mesa_below);
         uint64_t scores = (uint64_t)row->rows_per_tile * row->keys_per_tile / RAPT_MAX(row->local_size, 1);
         if (q->driver_id == caps->driver_id && (q->families >> row->family & 1) && version &&
-            (q->scores == 0 || scores > q->scores) && (!q->exact || row->subgroup_exact != 0))
+            (q->scores == 0 || scores > q->scores) && (!q->exact || row->subgroup_exact != 0) &&
+            (q->row == NULL || strcmp(q->row, row->name) == 0))
             return q->reason;
     }
     return NULL;
