@@ -153,9 +153,9 @@ void rapt_linear_chunk_slots(rapt_plan *plan, const rapt_linear_form_plan *form)
 {
     const rapt_linear_problem *p = &plan->linear;
     const rapt_linear_layout *layout = &plan->layout;
-    const uint64_t all = p->batch * p->heads * (layout->span / layout->chunk);
     if (!form->chunked)
         return;
+    const uint64_t all = p->batch * p->heads * (layout->span / layout->chunk);
     rapt_linear_add_slot(plan, RAPT_ROLE_CHUNKS, all * p->d_k * layout->chunk_pitch * 4);
     if (p->normalize)
         rapt_linear_add_slot(plan, RAPT_ROLE_CHUNK_NORMS, all * p->d_k * 4);
