@@ -323,7 +323,10 @@ static void test_short_of_memory(void **state)
     forget_events(s);
     /* Both alike, so that the second gets half of what is left: four entries, of which no tensor fits. */
     reopen_within(s, 300 << 10);
-    for (int i = 0; i < 4; i++) {
+    /* Again while the first, by chance, has done all before the second came to a part. */
+    for (int i = 0; i < 4 || (atomic_load(&s->events[RAPT_GROUP_SMALLER]) == 0 && i < 60); i++) {
+        if (i >= 4)
+            RIG_OK(rapt_group_set_device(s->group, 1, s->devices[1], error)); /* as if new: nothing is known of its speed */
         memset(out, 0xff, count * sizeof *out);
         RIG_OK(rapt_group_attention(s->group, &one.desc, &args, error));
         assert_memory_equal(out, expected, count * sizeof *out);
