@@ -1,5 +1,5 @@
 // Libraries that come as Python packages (ncnn, aule-attention), each in a process of its own that
-// peer_python.py runs: this end of the pipes. A run crosses them twice, some 0.1 ms.
+// peer_python.py runs: this end of the pipes. A run's time has the way there and back in it.
 #if !defined(_WIN32)
 #define _GNU_SOURCE // posix_spawnp, environ
 #include <fcntl.h>
@@ -20,6 +20,7 @@ extern char **environ;
 #include <stdlib.h>
 #include <string.h>
 
+// Sums are in float32 there too: the rounding of another order of sums; with f16, that of what is stored in between.
 static rapt_bench_difference tolerance(const rapt_bench_case *c)
 {
     return c->dtype == RAPT_BENCH_F16 ? (rapt_bench_difference){1e-2, 5e-3}
