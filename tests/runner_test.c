@@ -139,7 +139,7 @@ rapt_status rapt_plan_describe(const rapt_plan *plan, rapt_plan_info *info, rapt
     info->flops =
         d->sequences
             ? 0
-            : (uint64_t)(2 * (double)(d->q.size[3] + d->v.size[3]) * rapt_check_attention_pairs(d, &none)) +
+            : (uint64_t)(2 * (double)(d->q.size[3] + d->out.size[3]) * rapt_check_attention_pairs(d, &none)) +
                   (fake.fault == FALSE_FLOPS);
     return RAPT_OK;
 }

@@ -61,7 +61,8 @@ typedef struct rapt_grid {
 
 /* O = softmax(scale * Q K^T + mask) V
  *
- * q    (batch, q_heads,  nq, head_dim_qk)   f32, f16 or bf16; q, k and v share one dtype
+ * q    (batch, q_heads,  nq, head_dim_qk)   f32, f16 or bf16; q, k and v share one dtype, unless
+ *                                          k or v is quantised
  * k    (batch, kv_heads, nk, head_dim_qk)
  * v    (batch, kv_heads, nk, head_dim_v)
  * out  (batch, max(q_heads, kv_heads), nq, head_dim_v), of the dtype of q
@@ -90,6 +91,10 @@ typedef struct rapt_grid {
  * 0 .. nk. A batch entry of no keys gives 0 and lse -inf. What unused slots, pages and entries hold reaches no output.
  * Neither goes with packed sequences, a grid, QK-norm, rotary positions and low-rank biases: a cache holds keys as they
  * are multiplied.
+ *
+ * Keys, values or both may be quantised, in pages or not, one as the other or not: k or v is then RAPT_INT8, RAPT_INT4 or RAPT_FP8,
+ * with rows of packed words in place of head_dim elements (rapt/tensor.h), and everything else as above. They are read as the
+ * numbers that they stand for, in float32. What does not go with caches does not go with these either.
  *
  * head_dim_qk and head_dim_v: 1 to 576, independent of each other.
  *

@@ -20,7 +20,7 @@
 //
 // With GRID, rows and keys are places of boxes of a grid: hook/grid.glsl.
 //
-// LANES, ROW_LANES, ROWS (1 to 4), TEXEL_KIND, GRID and Q_TEXELS (q too comes through a texel buffer) are defines. (As a specialization constant LANES is miscompiled by
+// LANES, ROW_LANES, ROWS (1 to 4), TEXEL_KIND, GRID, QUANTISED (of TEXEL_KIND 16) and Q_TEXELS (q too comes through a texel buffer) are defines. (As a specialization constant LANES is miscompiled by
 // lavapipe 25.0.)
 #include "common/attention_params.h"
 #include "common/io.glsl"
@@ -55,6 +55,10 @@ layout(constant_id = 13) const uint LINK_ = 0;
 #ifdef GRID
 layout(constant_id = 14) const uint GRID_RANK = 2;
 #define GRID_ROWS (LANES * ROWS)
+#endif
+#ifdef QUANTISED
+layout(constant_id = 15) const uint K_FORMAT = 0; // rapt_dtype of quantised keys, of quantised values; 0: stored plainly
+layout(constant_id = 16) const uint V_FORMAT = 0;
 #endif
 #define NO_KV_BUFFERS
 #include "common/buffers.glsl"

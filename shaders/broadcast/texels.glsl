@@ -6,6 +6,7 @@
 //   8 eight 16-bit elements a texel, raw (rgba32ui)
 //   2 one 16-bit element a texel, raw (r16ui)
 //   5 four 16-bit elements a texel, raw (rg32ui)
+//   16 sixteen elements of rows of which some are quantised, from as many texels of four words as hold them (words)
 #if TEXEL_KIND == 1 || TEXEL_KIND == 4
 layout(set = 0, binding = RAPT_BIND_TEXEL_K) uniform samplerBuffer texels_k;
 layout(set = 0, binding = RAPT_BIND_TEXEL_V) uniform samplerBuffer texels_v;
@@ -35,6 +36,14 @@ struct Texel { vec4 low, high; };
 #define TEXEL_ELEMENT(t, x) ((x) < 4u ? (t).low[(x) & 3u] : (t).high[(x) & 3u])
 Texel texel_of(uvec4 u) { return Texel(unpack4(u.xy), unpack4(u.zw)); }
 bool texel_not_finite(Texel t) { return exponent_full(t.low) || exponent_full(t.high); }
+#elif TEXEL_KIND == 16
+const uint TEXEL = 16u;
+struct Texel { vec4 part[4]; };
+#define TEXEL_ELEMENT(t, x) (t).part[(x) >> 2][(x) & 3u]
+bool texel_not_finite(Texel t)
+{
+    return exponent_full(t.part[0]) || exponent_full(t.part[1]) || exponent_full(t.part[2]) || exponent_full(t.part[3]);
+}
 #elif TEXEL_KIND == 4 || TEXEL_KIND == 5
 const uint TEXEL = 4u;
 #define Texel vec4
@@ -59,6 +68,9 @@ bool texel_not_finite(Texel t) { return exponent_full(vec4(t, 0.0, 0.0, 0.0)); }
 
 // Elements d .. d + TEXEL - 1 of the row that starts at element `row`. Those from head_dim on are another row's, or
 // nobody's: K's become 0, as they would be multiplied by q's zeros; V's only reach accumulators that are never stored.
+#if TEXEL_KIND == 16
+#include "broadcast/quantised.glsl"
+#else
 Texel fetch_k(uint row, uint d)
 {
     Texel t = texel_of(texelFetch(texels_k, int((row + d) / TEXEL)));
@@ -76,3 +88,4 @@ Texel fetch_v(uint row, uint d)
 {
     return texel_of(texelFetch(texels_v, int((row + d) / TEXEL)));
 }
+#endif

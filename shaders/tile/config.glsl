@@ -18,6 +18,10 @@ layout(constant_id = 13) const uint GRID_RANK = 2;
 #endif
 layout(constant_id = 7) const uint QK_STEPS = 1; // vec4 steps in the body of the loop along q and k
 layout(constant_id = 8) const uint PV_STEPS = 1; // vec4s of weights in the body of the loop along the keys; 1, 2, 4
+#ifdef QUANTISED
+layout(constant_id = 13) const uint K_FORMAT = 0; // rapt_dtype of quantised keys, of quantised values; 0: stored plainly
+layout(constant_id = 14) const uint V_FORMAT = 0;
+#endif
 #define IS_CAUSAL is_causal
 #define IS_WINDOW is_window
 #define IS_SOFT_CAP is_soft_cap

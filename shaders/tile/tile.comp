@@ -20,6 +20,7 @@
 //   D_QK, D_V      most head_dim of q and k, and of v and out
 //   STAGE          0: q, k and v straight from memory (direct.glsl); 1: through shared memory (stage.glsl)
 //   REDUCE         0: through shared memory, no subgroup operations; 1: subgroup shuffles (reduce.glsl)
+//   QUANTISED      defined: keys or values are quantised, K_FORMAT and V_FORMAT say how; with STAGE 0
 //   GRID           defined: rows and keys are places of boxes of a grid (hook/grid.glsl)
 //   REDUCE_LOOP    defined, with REDUCE 0: in a loop that is not unrolled
 #extension GL_GOOGLE_include_directive : require
@@ -121,8 +122,8 @@ void main()
         stage_q_row[i] = units(q_row_index(w, row_head(w, row), row_query(row)));
     }
 #endif
-    k_start = units(k_head_index(w));
-    v_start = units(v_head_index(w));
+    k_start = units_k(k_head_index(w));
+    v_start = units_v(v_head_index(w));
     pages_line = page_line(w.batch);
 #ifdef GRID
     uint some_row_sees = grid.volume;

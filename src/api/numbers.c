@@ -1,6 +1,7 @@
 /* See numbers.h. */
 #include "api/numbers.h"
 
+#include <math.h>
 #include <string.h>
 
 static float half_to_float(uint16_t h)
@@ -56,4 +57,45 @@ double rapt_number_get(const uint8_t *at, rapt_dtype dtype)
     float f;
     memcpy(&f, &bits, 4);
     return f;
+}
+
+/* Where the elements of a row begin, and the word and the lowest bit of element e. */
+static uint32_t *word_of(uint8_t *row, rapt_dtype dtype, uint64_t head_dim, uint64_t e, uint32_t *shift)
+{
+    const uint32_t bits = dtype == RAPT_INT4 ? 4 : 8, per_word = 32 / bits;
+    const uint64_t scales = (head_dim + 4 * RAPT_QUANTISED_BLOCK - 1) / (4 * RAPT_QUANTISED_BLOCK) * 4;
+    *shift = (uint32_t)(e % per_word) * bits;
+    return (uint32_t *)(void *)row + scales + e / per_word;
+}
+
+void rapt_quantised_put(uint8_t *row, rapt_dtype dtype, uint64_t head_dim, uint64_t e, uint32_t *state)
+{
+    *state = *state * 1664525u + 1013904223u;
+    const uint32_t block = (uint32_t)(e / RAPT_QUANTISED_BLOCK), random = *state >> 20;
+    uint32_t shift, *word = word_of(row, dtype, head_dim, e, &shift), bits;
+    if (e % RAPT_QUANTISED_BLOCK == 0) {
+        const float unit = dtype == RAPT_INT8 ? 0x1p-7f : dtype == RAPT_INT4 ? 0x1p-3f : 0x1p-8f;
+        const float scale = block % 2 == 0 ? unit : unit / 2;
+        memcpy(row + 4 * block, &scale, 4);
+    }
+    if (dtype == RAPT_FP8)
+        bits = (random & 0x7f) == 0x7f ? random & 0x80 : random & 0xff;
+    else
+        bits = (uint32_t)((int32_t)(random % (dtype == RAPT_INT8 ? 255 : 15)) - (dtype == RAPT_INT8 ? 127 : 7));
+    const uint32_t mask = dtype == RAPT_INT4 ? 15 : 255;
+    *word = (*word & ~(mask << shift)) | (bits & mask) << shift;
+}
+
+double rapt_quantised_get(const uint8_t *row, rapt_dtype dtype, uint64_t head_dim, uint64_t e)
+{
+    uint32_t shift;
+    const uint32_t bits = *word_of((uint8_t *)row, dtype, head_dim, e, &shift) >> shift;
+    const double scale = rapt_number_get(row + 4 * (e / RAPT_QUANTISED_BLOCK), RAPT_F32);
+    if (dtype == RAPT_INT4)
+        return scale * ((int32_t)((bits & 15) ^ 8) - 8);
+    if (dtype == RAPT_INT8)
+        return scale * ((int32_t)((bits & 255) ^ 128) - 128);
+    const int exponent = (int)(bits >> 3 & 15), mantissa = (int)(bits & 7);
+    const double size = exponent > 0 ? ldexp(8 + mantissa, exponent - 10) : ldexp(mantissa, -9);
+    return (bits & 128 ? -scale : scale) * size;
 }

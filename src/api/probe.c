@@ -288,13 +288,15 @@ static void make_case(const rapt_plan *plan, unsigned shrink, probe_case *c)
                    {&d->gate, c->heads_out, tokens_q, p->head_dim_v}};
     for (size_t i = 0; i < RAPT_COUNT(tensors) - !p->gate; i++) {
         rapt_tensor *t = tensors[i].t;
-        *t = rapt_tensor_bhnd(p->dtype, 1, tensors[i].heads, tensors[i].tokens, tensors[i].dim);
+        const rapt_dtype format = t == &d->k ? p->k_format : t == &d->v ? p->v_format : RAPT_DTYPE_NONE;
+        const uint64_t width = format ? rapt_quantised_words(format, tensors[i].dim) : tensors[i].dim;
+        *t = rapt_tensor_bhnd(format ? format : p->dtype, 1, tensors[i].heads, tensors[i].tokens, width);
         /* Rows lie apart as aligned, or as unaligned, as the plan's own. */
-        uint64_t pitch = rapt_align_up(tensors[i].dim, 8) + (plan->aligned ? 0 : 1);
+        uint64_t pitch = rapt_align_up(width, 8) + (plan->aligned || format ? 0 : 1);
         t->stride[2] = (int64_t)pitch;
         t->stride[1] = (int64_t)(pitch * tensors[i].tokens);
         t->stride[0] = (int64_t)(pitch * tensors[i].tokens * tensors[i].heads);
-        t->align = plan->aligned ? 16 : 4;
+        t->align = plan->aligned || format ? 16 : 4;
     }
     make_cache(plan, c);
     d->lse = (rapt_tensor){.dtype = RAPT_F32, .rank = 3, .size = {1, c->heads_out, tokens_q},
@@ -367,6 +369,14 @@ static double additive_weight(rapt_link link, double s)
     }
 }
 
+/* Element x of the row that begins at `at`. */
+static double tensor_number(const rapt_tensor *t, uint64_t head_dim, const uint8_t *data, uint64_t at, uint64_t x)
+{
+    const uint32_t size = rapt_dtype_size(t->dtype);
+    return rapt_dtype_is_quantised(t->dtype) ? rapt_quantised_get(data + at * size, t->dtype, head_dim, x)
+                                             : rapt_number_get(data + (at + x) * size, t->dtype);
+}
+
 /* Compares one output row with the definition. Returns the worst error as a share of the tolerance; NaN counts as
  * infinite. */
 static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, uint64_t query)
@@ -374,8 +384,7 @@ static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, ui
     const probe_case *c = r->c;
     const rapt_attention_desc *d = &c->desc;
     rapt_dtype dtype = d->q.dtype;
-    uint32_t size = rapt_dtype_size(dtype);
-    uint64_t dim_qk = d->q.size[3], dim_v = d->v.size[3];
+    uint64_t dim_qk = d->q.size[3], dim_v = d->out.size[3];
     uint64_t kv = head * c->heads_kv / c->heads_out;
     uint64_t qrow = sequence * c->begin_q + query, k0 = sequence * c->begin_k;
     const double *q = r->q + (head * c->heads_q / c->heads_out * d->q.size[2] + qrow) * dim_qk;
@@ -456,7 +465,7 @@ static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, ui
         double want = 0;
         for (uint64_t j = 0; j < c->nk; j++)
             want += scores[j] != 0 || !d->page_size
-                        ? scores[j] * rapt_number_get(r->data[2] + (key_element(c, &d->v, kv, k0 + j) + x) * size, dtype)
+                        ? scores[j] * tensor_number(&d->v, dim_v, r->data[2], key_element(c, &d->v, kv, k0 + j), x)
                         : 0;
         want = visible ? want / denominator : 0;
         if (d->gate.dtype != RAPT_DTYPE_NONE)
@@ -493,16 +502,16 @@ static void take_inputs(probe_run *r)
 {
     const probe_case *c = r->c;
     const rapt_tensor *tensors[2] = {&c->desc.q, &c->desc.k};
+    const uint64_t dim = c->desc.q.size[3];
     double *x = r->q;
     for (unsigned t = 0; t < 2; t++, x = r->k)
         for (uint64_t h = 0; h < tensors[t]->size[1]; h++)
-            for (uint64_t i = 0; i < (t ? key_count(c) : tensors[t]->size[2]); i++, x += tensors[t]->size[3]) {
+            for (uint64_t i = 0; i < (t ? key_count(c) : tensors[t]->size[2]); i++, x += dim) {
                 if (t && !key_is_there(c, i))
                     continue;
-                const uint32_t size = rapt_dtype_size(tensors[t]->dtype);
-                const uint8_t *from = r->data[t] + (t ? key_element(c, tensors[t], h, i) : element(tensors[t], h, i)) * size;
-                for (uint64_t e = 0; e < tensors[t]->size[3]; e++)
-                    x[e] = rapt_number_get(from + e * size, tensors[t]->dtype);
+                const uint64_t at = t ? key_element(c, tensors[t], h, i) : element(tensors[t], h, i);
+                for (uint64_t e = 0; e < dim; e++)
+                    x[e] = tensor_number(tensors[t], dim, r->data[t], at, e);
                 turn_row(&c->desc, x, (int64_t)(t ? i % c->nk : i % c->nq + c->nk) - (t ? 0 : (int64_t)c->nq));
             }
 }
@@ -521,7 +530,7 @@ static double worst_error(const probe_run *r)
 static void take_results(probe_run *r)
 {
     const rapt_attention_desc *d = &r->c->desc;
-    uint64_t dim = d->v.size[3], tokens = d->q.size[2];
+    uint64_t dim = d->out.size[3], tokens = d->q.size[2];
     for (uint64_t h = 0; h < r->c->heads_out; h++)
         for (uint64_t i = 0; i < tokens; i++) {
             const uint8_t *o = r->data[3] + element(&d->out, h, i) * rapt_dtype_size(d->out.dtype);
@@ -537,7 +546,7 @@ static void merge_results(probe_run *r)
     const probe_case *c = r->c;
     const rapt_plan *plan = r->plan;
     const float *acc = r->parts + plan->slots[0].offset / 4, *ml = r->parts + plan->slots[1].offset / 4;
-    uint64_t dim = c->desc.v.size[3], tokens = c->desc.q.size[2], splits = plan->splits;
+    uint64_t dim = c->desc.out.size[3], tokens = c->desc.q.size[2], splits = plan->splits;
     for (uint64_t n = 0; n < result_rows(c); n++) {
         uint64_t query = n % c->nq, head = n / c->nq % c->heads_out, sequence = n / c->nq / c->heads_out;
         uint64_t row = head * tokens + sequence * c->begin_q + query;
@@ -620,6 +629,27 @@ static rapt_status make_extra_buffers(probe_run *r, rapt_device *device, rapt_at
     return status;
 }
 
+/* Numbers for q, k or v (i: 0, 1, 2). */
+static void fill_input(const probe_run *r, int i, const rapt_tensor *t, uint32_t *state)
+{
+    const probe_case *c = r->c;
+    const uint32_t size = rapt_dtype_size(t->dtype);
+    const uint64_t dim = i == 2 ? c->desc.out.size[3] : c->desc.q.size[3];
+    for (uint64_t h = 0; h < t->size[1]; h++)
+        for (uint64_t s = 0; s < (i > 0 ? key_count(c) : t->size[2]); s++) {
+            if (i > 0 && !key_is_there(c, s))
+                continue;
+            uint8_t *row = r->data[i] + (i > 0 ? key_element(c, t, h, s) : element(t, h, s)) * size;
+            if (rapt_dtype_is_quantised(t->dtype))
+                memset(row, 0, t->size[3] * size);
+            for (uint64_t x = 0; x < dim; x++)
+                if (rapt_dtype_is_quantised(t->dtype))
+                    rapt_quantised_put(row, t->dtype, dim, x, state);
+                else
+                    rapt_number_put(row + x * size, t->dtype, rapt_number_next(state) * (i == 0 ? 4.0f : 1.0f));
+        }
+}
+
 /* Host memory and inputs on the device. */
 static rapt_status run_make(probe_run *r, rapt_device *device, rapt_attention_args *args, rapt_error *error)
 {
@@ -638,11 +668,11 @@ static rapt_status run_make(probe_run *r, rapt_device *device, rapt_attention_ar
     for (int i = 0; i < 5; i++)
         enough &= (r->data[i] = rapt_calloc(a, 1, r->bytes[i])) != NULL;
     enough &= (r->parts = rapt_calloc(a, 1, RAPT_MAX(r->bytes[6], 4))) != NULL;
-    enough &= (r->out = rapt_calloc(a, result_rows(c) * c->desc.v.size[3], sizeof *r->out)) != NULL;
+    enough &= (r->out = rapt_calloc(a, result_rows(c) * c->desc.out.size[3], sizeof *r->out)) != NULL;
     enough &= (r->lse = rapt_calloc(a, result_rows(c), sizeof *r->lse)) != NULL;
     enough &= (r->scores = rapt_calloc(a, c->nk, sizeof *r->scores)) != NULL;
     enough &= (r->q = rapt_calloc(a, rows_of(&c->desc.q), c->desc.q.size[3] * sizeof *r->q)) != NULL;
-    enough &= (r->k = rapt_calloc(a, rows_of(&c->desc.k), c->desc.k.size[3] * sizeof *r->k)) != NULL;
+    enough &= (r->k = rapt_calloc(a, rows_of(&c->desc.k), c->desc.q.size[3] * sizeof *r->k)) != NULL;
     if (!enough)
         return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a probe");
     for (int i = 0; i < 7 && status == RAPT_OK; i++) {
@@ -653,13 +683,8 @@ static rapt_status run_make(probe_run *r, rapt_device *device, rapt_attention_ar
         if (status != RAPT_OK || i >= 5)
             continue;
         memset(r->data[i], 0xff, r->bytes[i]); /* NaN wherever nothing is written below */
-        uint32_t size = rapt_dtype_size(tensors[i]->dtype);
         if (i < 3)
-            for (uint64_t h = 0; h < tensors[i]->size[1]; h++)
-                for (uint64_t s = 0; s < (i > 0 ? key_count(c) : tensors[i]->size[2]); s++)
-                    for (uint64_t x = 0; x < tensors[i]->size[3] && (i == 0 || key_is_there(c, s)); x++)
-                        rapt_number_put(r->data[i] + ((i > 0 ? key_element(c, tensors[i], h, s) : element(tensors[i], h, s)) + x) * size,
-                                        tensors[i]->dtype, rapt_number_next(&state) * (i == 0 ? 4.0f : 1.0f));
+            fill_input(r, i, tensors[i], &state);
         status = rapt_buffer_upload(r->buffers[i], 0, r->data[i], r->bytes[i], error);
     }
     take_inputs(r);
@@ -697,11 +722,11 @@ static void run_free(probe_run *r, const rapt_allocator *a)
     for (int i = 0; i < 5; i++)
         rapt_free(a, r->data[i], r->bytes[i]);
     rapt_free(a, r->parts, RAPT_MAX(r->bytes[6], 4));
-    rapt_free(a, r->out, result_rows(c) * c->desc.v.size[3] * sizeof *r->out);
+    rapt_free(a, r->out, result_rows(c) * c->desc.out.size[3] * sizeof *r->out);
     rapt_free(a, r->lse, result_rows(c) * sizeof *r->lse);
     rapt_free(a, r->scores, c->nk * sizeof *r->scores);
     rapt_free(a, r->q, rows_of(&c->desc.q) * c->desc.q.size[3] * sizeof *r->q);
-    rapt_free(a, r->k, rows_of(&c->desc.k) * c->desc.k.size[3] * sizeof *r->k);
+    rapt_free(a, r->k, rows_of(&c->desc.k) * c->desc.q.size[3] * sizeof *r->k);
 }
 
 /* Runs the plan and judges. *share above 1: wrong, and then *culprit is the pipeline at fault. */

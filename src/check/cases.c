@@ -79,6 +79,9 @@ const char *const rapt_case_masks_full[] = {
 #define F16 .dtype = RAPT_F16
 #define BF16 .dtype = RAPT_BF16
 #define CAUSAL(offset) .causal = true, .causal_offset = offset
+#define INT8 .k_dtype = RAPT_INT8, .v_dtype = RAPT_INT8
+#define INT4 .k_dtype = RAPT_INT4, .v_dtype = RAPT_INT4
+#define FP8 .k_dtype = RAPT_FP8, .v_dtype = RAPT_FP8
 #define BLOCKS(which, q, k) .blocks = which, .block_q = q, .block_k = k
 #define WINDOW(left, right, sinks) .window = true, .window_left = left, .window_right = right, .sink_tokens = sinks
 
@@ -344,6 +347,29 @@ static const rapt_case named[] = {
      .layout = RAPT_LAYOUT_ODD, .groups = FULL},
     {"lengths-blocks", SHAPE(2, 2, 2, 150, 250, 64, 64), F32, BLOCKS(3, 32, 32), .ragged = true, .length_k = {250, 120},
      .groups = FULL},
+    /* quantised keys and values, in rows and in pages, each by itself */
+    {"int8-decode", SHAPE(1, 8, 2, 1, 600, 128, 128), F32, INT8, .groups = CORE},
+    {"int8-pages-f16", SHAPE(3, 8, 2, 1, 600, 128, 128), F16, INT8, .page_size = 16, .ragged = true, .length_k = {1, 577, 64},
+     .key_splits = 3, .groups = FULL},
+    {"int4-decode-f16", SHAPE(2, 4, 4, 1, 300, 64, 64), F16, INT4, .groups = QUICK},
+    {"int4-pages", SHAPE(2, 8, 2, 2, 300, 128, 64), F32, CAUSAL(0), INT4, .page_size = 32, .ragged = true, .length_k = {300, 17},
+     .groups = FULL},
+    {"fp8-decode-bf16", SHAPE(2, 4, 1, 1, 300, 128, 128), BF16, FP8, .groups = FULL},
+    {"fp8-pages", SHAPE(2, 4, 2, 3, 200, 96, 80), F32, CAUSAL(0), FP8, .page_size = 64, .layout = RAPT_LAYOUT_BNHD, .groups = FULL},
+    {"int8-int4-f16", SHAPE(1, 8, 2, 1, 500, 256, 256), F16, .k_dtype = RAPT_INT8, .v_dtype = RAPT_INT4, .groups = FULL},
+    {"f16-int4", SHAPE(2, 8, 2, 1, 300, 64, 64), F16, .v_dtype = RAPT_INT4, .page_size = 16, .groups = FULL},
+    {"fp8-bf16", SHAPE(2, 4, 4, 1, 200, 64, 64), BF16, .k_dtype = RAPT_FP8, .groups = FULL},
+    {"int8-f32", SHAPE(2, 4, 4, 1, 200, 64, 64), F32, .k_dtype = RAPT_INT8, .groups = FULL},
+    {"int8-odd", SHAPE(2, 3, 3, 2, 97, 33, 35), F32, INT8, .layout = RAPT_LAYOUT_ODD, .groups = FULL},
+    {"int4-odd-f16", SHAPE(2, 3, 1, 2, 97, 37, 41), F16, INT4, .page_size = 7, .layout = RAPT_LAYOUT_ODD, .groups = FULL},
+    {"int4-prefill-f16", SHAPE(1, 4, 2, 70, 150, 64, 64), F16, CAUSAL(0), INT4, .groups = FULL},
+    {"int8-poisoned", SHAPE(1, 4, 2, 40, 90, 64, 64), F32, CAUSAL(0), INT8, .input = RAPT_INPUT_POISONED, .groups = FULL},
+    {"fp8-all-extras", SHAPE(2, 4, 2, 3, 500, 128, 128), F16, CAUSAL(0), WINDOW(300, -1, 3), FP8, .soft_cap = 5, .sinks = 1,
+     .alibi = true, .key_bias = 3, .bias = 1, .segments = 2, .gate = true, .page_size = 16, .ragged = true,
+     .length_k = {431, 80}, .key_splits = 3, .groups = QUICK},
+    {"int8-blocks-clipped", SHAPE(2, 4, 2, 1, 300, 64, 64), F32, INT8, .link = RAPT_LINK_CLIPPED, BLOCKS(1, 1, 64), .groups = FULL},
+    {"int4-latent-bf16", SHAPE(1, 16, 1, 1, 130, 576, 512), BF16, INT4, .page_size = 16, .groups = FULL},
+    {"int8-no-keys", SHAPE(2, 3, 3, 2, 0, 8, 8), F32, INT8, .groups = FULL},
     /* nothing at all */
     {"no-queries", SHAPE(2, 3, 3, 0, 5, 8, 8), F32, .groups = QUICK},
     {"no-keys", SHAPE(2, 3, 3, 5, 0, 8, 8), F32, .groups = CORE},
@@ -687,6 +713,26 @@ static bool read_count(const char **at, char letter, uint64_t *out)
     return true;
 }
 
+/* q and the dtype of keys and values, or of keys and then of values. */
+static bool read_quantised(const char **at, rapt_case *c)
+{
+    static const struct {
+        const char *name;
+        rapt_dtype dtype;
+    } names[] = {{"int8", RAPT_INT8}, {"int4", RAPT_INT4}, {"fp8", RAPT_FP8}};
+    rapt_dtype *const to[2] = {&c->k_dtype, &c->v_dtype};
+    (*at)++;
+    for (int i = 0; i < 2; i++)
+        for (size_t n = 0; n < COUNT(names) && *to[i] == RAPT_DTYPE_NONE; n++)
+            if (strncmp(*at, names[n].name, strlen(names[n].name)) == 0) {
+                *to[i] = names[n].dtype;
+                *at += strlen(names[n].name);
+            }
+    if (c->v_dtype == RAPT_DTYPE_NONE)
+        c->v_dtype = c->k_dtype;
+    return c->k_dtype != RAPT_DTYPE_NONE;
+}
+
 bool rapt_case_parse(const char *name, rapt_case *out)
 {
     rapt_case c = {.groups = BENCH, .seed = 1};
@@ -726,6 +772,8 @@ bool rapt_case_parse(const char *name, rapt_case *out)
         c.block_q = c.block_k = 64;
         c.blocks_of = (uint32_t)blocks;
     }
+    if (c.dtype != RAPT_DTYPE_NONE && *at == 'q' && !read_quantised(&at, &c))
+        return false;
     if (c.dtype == RAPT_DTYPE_NONE || *at != 0)
         return false;
     memcpy(c.name, name, strlen(name) + 1);
@@ -746,7 +794,7 @@ static bool one_length_is_exact(const rapt_case *c, uint64_t nk)
 
 bool rapt_case_is_exact(const rapt_case *c)
 {
-    if (c->input != RAPT_INPUT_EXACT || c->page_size || c->ragged || c->soft_cap > 0 || c->gate || c->link || c->sinks || c->alibi || c->key_bias || c->bias ||
+    if (c->input != RAPT_INPUT_EXACT || c->k_dtype || c->v_dtype || c->page_size || c->ragged || c->soft_cap > 0 || c->gate || c->link || c->sinks || c->alibi || c->key_bias || c->bias ||
         c->relative || c->decay || c->rank || c->rope || c->qk_norm)
         return false;
     if (c->sequences == 0)

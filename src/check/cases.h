@@ -38,6 +38,7 @@ typedef struct rapt_case {
     uint64_t batch, q_heads, kv_heads, nq, nk;
     uint64_t d_qk, d_v;
     rapt_dtype dtype;
+    rapt_dtype k_dtype, v_dtype; /* of quantised keys and values; RAPT_DTYPE_NONE: dtype */
     bool causal, no_lse, window;
     int64_t causal_offset;
     int64_t window_left, window_right; /* -1: unbounded */
@@ -79,6 +80,7 @@ rapt_case *rapt_cases(uint32_t groups, const char *filter, size_t *count);
 /* Parses shape names such as B1H8K2D64N1024f32 or B1H32K8D128Q1N4096f16c: batch, query heads, [kv heads],
  * head_dim, [V head_dim], [queries], keys, f32|f16|bf16, [c for causal],
  * [w and the keys of a window before and after the query]: B1H8D64N4096f32cw255;
+ * [q and int8|int4|fp8, of keys and values or of keys and then of values; at the end]: B1H32K8D128Q1N4096f16qint8int4;
  * [b and n: a block mask that shows one block of 64 x 64 of every n]: B1H8D64N4096f32b8;
  * [g and the axes of a grid, k and its kernel size, [d dilation], [s stride], [c and a bit per causal axis]]:
  * B1H8D64N4096f32g64x64k7x7s4x4c1. */

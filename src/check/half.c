@@ -99,6 +99,9 @@ size_t rapt_check_dtype_size(rapt_dtype dtype)
     switch (dtype) {
     case RAPT_F32:
     case RAPT_I32:
+    case RAPT_INT8: /* of words */
+    case RAPT_INT4:
+    case RAPT_FP8:
         return 4;
     case RAPT_F16:
     case RAPT_BF16:
@@ -119,6 +122,12 @@ const char *rapt_check_dtype_name(rapt_dtype dtype)
         return "bf16";
     case RAPT_I32:
         return "i32";
+    case RAPT_INT8:
+        return "int8";
+    case RAPT_INT4:
+        return "int4";
+    case RAPT_FP8:
+        return "fp8";
     default:
         return "none";
     }

@@ -3,6 +3,7 @@
 #include "half.h"
 #include "oracle_grid.h"
 #include "oracle_place.h"
+#include "quantised.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -35,6 +36,17 @@ typedef struct row {
     int64_t segment_key;     /* the key whose segment the query shares; it may not exist */
 } row;
 
+/* The elements of one row that begins at element (or word) `at`. */
+static void load_row(const rapt_tensor *t, const void *data, int64_t at, uint64_t dim, float *to)
+{
+    if (rapt_check_is_quantised(t->dtype)) {
+        rapt_check_dequantise(t->dtype, (const uint32_t *)data + at, dim, to);
+        return;
+    }
+    for (uint64_t e = 0; e < dim; e++)
+        to[e] = rapt_check_load(data, t->dtype, at + (int64_t)e);
+}
+
 static float *gather(const rapt_tensor *t, const void *data)
 {
     const uint64_t count = t->size[0] * t->size[1] * t->size[2] * t->size[3];
@@ -43,29 +55,24 @@ static float *gather(const rapt_tensor *t, const void *data)
         return NULL;
     for (uint64_t b = 0; b < t->size[0]; b++)
         for (uint64_t h = 0; h < t->size[1]; h++)
-            for (uint64_t i = 0; i < t->size[2]; i++)
-                for (uint64_t e = 0; e < t->size[3]; e++)
-                    *at++ = rapt_check_load(data, t->dtype,
-                                            (int64_t)b * t->stride[0] + (int64_t)h * t->stride[1] +
-                                                (int64_t)i * t->stride[2] + (int64_t)e);
+            for (uint64_t i = 0; i < t->size[2]; i++, at += t->size[3])
+                load_row(t, data, (int64_t)b * t->stride[0] + (int64_t)h * t->stride[1] + (int64_t)i * t->stride[2], t->size[3], at);
     return out;
 }
 
 /* Keys or values as (batch, heads, nk, dim), from the pages of a pool; those without a page are 0. */
-static float *gather_pages(const rapt_attention_desc *d, const rapt_tensor *t, const int32_t *table, const void *data,
-                           uint8_t *missing)
+static float *gather_pages(const rapt_attention_desc *d, const rapt_tensor *t, uint64_t dim, const int32_t *table,
+                           const void *data, uint8_t *missing)
 {
-    const uint64_t batch = d->q.size[0], heads = t->size[1], nk = d->block_table.size[1] * d->page_size, dim = t->size[3];
+    const uint64_t batch = d->q.size[0], heads = t->size[1], nk = d->block_table.size[1] * d->page_size;
     float *out = calloc((size_t)(batch * heads * nk * dim + 1), sizeof *out);
     for (uint64_t b = 0; out && b < batch; b++)
         for (uint64_t j = 0; j < nk; j++) {
             const int64_t page = table[(int64_t)b * d->block_table.stride[0] + (int64_t)(j / d->page_size)];
             missing[b * nk + j] = page < 0 || page >= (int64_t)t->size[0];
             for (uint64_t h = 0; h < heads && !missing[b * nk + j]; h++)
-                for (uint64_t e = 0; e < dim; e++)
-                    out[((b * heads + h) * nk + j) * dim + e] = rapt_check_load(
-                        data, t->dtype, page * t->stride[0] + (int64_t)h * t->stride[1] +
-                                            (int64_t)(j % d->page_size) * t->stride[2] + (int64_t)e);
+                load_row(t, data, page * t->stride[0] + (int64_t)h * t->stride[1] + (int64_t)(j % d->page_size) * t->stride[2], dim,
+                         out + ((b * heads + h) * nk + j) * dim);
         }
     return out;
 }
@@ -102,10 +109,12 @@ static void problem_free(problem *p)
     free(p->missing);
 }
 
-/* The descriptor with keys and values as they are seen: without pages. */
+/* The descriptor with keys and values as they are seen: rows of head_dim elements, and without pages. */
 static rapt_attention_desc without_pages(const rapt_attention_desc *desc)
 {
     rapt_attention_desc d = *desc;
+    d.k.size[3] = desc->q.size[3];
+    d.v.size[3] = desc->out.size[3];
     if (desc->block_table.dtype == RAPT_DTYPE_NONE)
         return d;
     d.k.size[0] = d.v.size[0] = desc->q.size[0];
@@ -123,7 +132,7 @@ static bool problem_make(problem *p, const rapt_attention_desc *desc, const rapt
     if (paged && !p->missing)
         return false;
     p->q = widen(gather(&desc->q, in->q), &desc->q);
-    p->k = widen(paged ? gather_pages(desc, &stored->k, in->block_table, in->k, p->missing) : gather(&desc->k, in->k),
+    p->k = widen(paged ? gather_pages(desc, &stored->k, desc->k.size[3], in->block_table, in->k, p->missing) : gather(&desc->k, in->k),
                  &desc->k);
     if (desc->bias_u.dtype != RAPT_DTYPE_NONE) {
         p->u_factors = gather(&desc->bias_u, in->bias_u);
@@ -131,7 +140,7 @@ static bool problem_make(problem *p, const rapt_attention_desc *desc, const rapt
         if (!p->u_factors || !p->v_factors)
             return false;
     }
-    p->v = paged ? gather_pages(desc, &stored->v, in->block_table, in->v, p->missing) : gather(&desc->v, in->v);
+    p->v = paged ? gather_pages(desc, &stored->v, desc->v.size[3], in->block_table, in->v, p->missing) : gather(&desc->v, in->v);
     p->bad = calloc((size_t)(desc->k.size[0] * desc->k.size[1] * desc->k.size[2]) + 1, 1);
     p->scale = desc->flags & RAPT_ATTENTION_SCALE ? (double)desc->scale : 1 / sqrt((double)desc->q.size[3]);
     if (!p->q || !p->k || !p->v || !p->bad)

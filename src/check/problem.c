@@ -2,6 +2,7 @@
 
 #include "compare.h"
 #include "half.h"
+#include "quantised.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -26,6 +27,18 @@ static rapt_tensor tensor(rapt_dtype dtype, uint64_t b, uint64_t h, uint64_t n, 
 {
     return (rapt_tensor){
         .dtype = dtype, .rank = 4, .size = {b, h, n, d}, .stride = {stride[0], stride[1], stride[2], 1}};
+}
+
+static rapt_tensor lay_out(const rapt_case *c, uint64_t heads, uint64_t length, uint64_t dim, bool kv);
+
+/* Keys or values, of `format` where that is one. */
+static rapt_tensor lay_out_cache(const rapt_case *c, rapt_dtype format, uint64_t length, uint64_t dim)
+{
+    rapt_case as = *c;
+    if (format == RAPT_DTYPE_NONE)
+        return lay_out(c, c->kv_heads, length, dim, true);
+    as.dtype = format;
+    return lay_out(&as, c->kv_heads, length, rapt_check_row_words(format, dim), true);
 }
 
 /* A tensor of the case's layout, alone in its buffer. `kv`: broadcast applies. */
@@ -215,8 +228,8 @@ static void place_cache(rapt_check_problem *p)
     rapt_case pool = *c;
     pool.batch = c->batch * numbers + 2;
     d->page_size = c->page_size;
-    d->k = lay_out(&pool, c->kv_heads, c->page_size, c->d_qk, true);
-    d->v = lay_out(&pool, c->kv_heads, c->page_size, c->d_v, true);
+    d->k = lay_out_cache(&pool, c->k_dtype, c->page_size, c->d_qk);
+    d->v = lay_out_cache(&pool, c->v_dtype, c->page_size, c->d_v);
     place(p, RAPT_OP_K, &d->k);
     place(p, RAPT_OP_V, &d->v);
     place_extra(p, RAPT_OP_TABLE, &d->block_table, RAPT_I32, 2, (const uint64_t[]){c->batch, numbers});
@@ -285,8 +298,8 @@ static void describe(rapt_check_problem *p)
         place_packed(p);
     } else {
         d->q = lay_out(c, c->q_heads, c->nq, c->d_qk, false);
-        d->k = lay_out(c, c->kv_heads, c->nk, c->d_qk, true);
-        d->v = lay_out(c, c->kv_heads, c->nk, c->d_v, true);
+        d->k = lay_out_cache(c, c->k_dtype, c->nk, c->d_qk);
+        d->v = lay_out_cache(c, c->v_dtype, c->nk, c->d_v);
         place(p, RAPT_OP_Q, &d->q);
         place(p, RAPT_OP_K, &d->k);
         place(p, RAPT_OP_V, &d->v);
@@ -318,6 +331,12 @@ static void describe_as(rapt_check_problem *p, const rapt_attention_desc *as)
 
 /* ---- contents ---- */
 
+/* Elements of a row, whatever its words. */
+static uint64_t row_elements(const rapt_check_problem *p, int op, const rapt_tensor *t)
+{
+    return op == RAPT_OP_K ? p->c.d_qk : op == RAPT_OP_V ? p->c.d_v : t->size[3];
+}
+
 static bool make_images(rapt_check_problem *p)
 {
     for (int op = 0; op < RAPT_OP_COUNT; op++) {
@@ -335,6 +354,15 @@ static bool make_images(rapt_check_problem *p)
             words[w] = RAPT_POISON;
         o->image = words;
     }
+    const rapt_tensor *tensors[2] = {&p->desc.k, &p->desc.v};
+    for (int n = 0; n < 2; n++) {
+        const rapt_tensor *t = tensors[n];
+        if (!rapt_check_is_quantised(t->dtype))
+            continue;
+        p->numbers[n] = calloc((size_t)(t->size[0] * t->size[1] * t->size[2] * row_elements(p, RAPT_OP_K + n, t) + 1), sizeof(float));
+        if (!p->numbers[n])
+            return false;
+    }
     return true;
 }
 
@@ -346,6 +374,11 @@ static void *data(const rapt_check_problem *p, int op)
 static void put(rapt_check_problem *p, int op, const rapt_tensor *t, const uint64_t at[4], double value)
 {
     int64_t index = 0;
+    if (rapt_check_is_quantised(t->dtype)) {
+        const uint64_t row = (at[0] * t->size[1] + at[1]) * t->size[2] + at[2];
+        p->numbers[op - RAPT_OP_K][row * row_elements(p, op, t) + at[3]] = (float)value;
+        return;
+    }
     for (int axis = 0; axis < 4; axis++)
         index += (int64_t)at[axis] * t->stride[axis];
     rapt_check_store(data(p, op), t->dtype, index, (float)value);
@@ -420,7 +453,7 @@ static void fill_normal(rapt_check_problem *p, rapt_random *random)
         for (at[0] = 0; at[0] < t->size[0]; at[0]++)
             for (at[1] = 0; at[1] < t->size[1]; at[1]++)
                 for (at[2] = 0; at[2] < t->size[2]; at[2]++)
-                    for (at[3] = 0; at[3] < t->size[3]; at[3]++)
+                    for (at[3] = 0; at[3] < row_elements(p, op, t); at[3]++)
                         put(p, op, t, at, rapt_random_normal(random));
     }
 }
@@ -620,6 +653,25 @@ static void poison_unused(rapt_check_problem *p)
         }
 }
 
+/* Quantised tensors from their numbers, which become what is stored. */
+static void quantise(rapt_check_problem *p)
+{
+    const rapt_tensor *tensors[2] = {&p->desc.k, &p->desc.v};
+    for (int n = 0; n < 2; n++) {
+        const rapt_tensor *t = tensors[n];
+        const uint64_t dim = row_elements(p, RAPT_OP_K + n, t);
+        float *x = p->numbers[n];
+        for (uint64_t row = 0; x && row < t->size[0] * t->size[1] * t->size[2]; row++, x += dim) {
+            const uint64_t line = row / t->size[2];
+            const int64_t at = (int64_t)(line / t->size[1]) * t->stride[0] + (int64_t)(line % t->size[1]) * t->stride[1] +
+                               (int64_t)(row % t->size[2]) * t->stride[2];
+            uint32_t *words = (uint32_t *)data(p, RAPT_OP_K + n) + at;
+            rapt_check_quantise(t->dtype, x, dim, words);
+            rapt_check_dequantise(t->dtype, words, dim, x);
+        }
+    }
+}
+
 static void fill(rapt_check_problem *p)
 {
     rapt_random random = {p->c.seed}, more = {~p->c.seed}; /* inputs do not depend on whether there are such vectors */
@@ -635,6 +687,7 @@ static void fill(rapt_check_problem *p)
     } else if (p->c.input == RAPT_INPUT_POISONED) {
         poison_keys(p);
     }
+    quantise(p);
     for (int op = RAPT_OP_CU_Q; op <= RAPT_OP_CU_K && p->c.sequences > 0; op++) {
         int32_t *cu = data(p, op);
         cu[0] = 0;
@@ -657,10 +710,13 @@ static extent extent_of(const rapt_check_problem *p, int op, const rapt_tensor *
         for (uint64_t h = 0; h < t->size[1]; h++)
             for (uint64_t i = 0; i < t->size[2]; i++) {
                 double squares = 0;
-                for (uint64_t e = 0; e < t->size[3]; e++) {
+                const uint64_t dim = row_elements(p, op, t);
+                for (uint64_t e = 0; e < dim; e++) {
                     const int64_t at = (int64_t)b * t->stride[0] + (int64_t)h * t->stride[1] +
                                        (int64_t)i * t->stride[2] + (int64_t)e;
-                    const double x = fabs((double)rapt_check_load(data(p, op), t->dtype, at));
+                    const double x = fabs((double)(rapt_check_is_quantised(t->dtype)
+                                                       ? p->numbers[op - RAPT_OP_K][((b * t->size[1] + h) * t->size[2] + i) * dim + e]
+                                                       : rapt_check_load(data(p, op), t->dtype, at)));
                     squares += x * x;
                     if (isfinite(x) && x > largest.element)
                         largest.element = x;
@@ -806,6 +862,8 @@ void rapt_check_problem_free(rapt_check_problem *p)
     for (int op = 0; op < RAPT_OP_COUNT; op++)
         if (p->operands[op].shares == op)
             free(p->operands[op].image);
+    free(p->numbers[0]);
+    free(p->numbers[1]);
     free(p->out);
     free(p->lse);
     free(p->rows);

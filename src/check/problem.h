@@ -26,6 +26,7 @@ typedef struct rapt_check_problem {
     rapt_attention_desc desc;
     rapt_check_operand operands[RAPT_OP_COUNT];
     uint64_t rows_total, heads; /* batch * heads * nq; heads of the output */
+    float *numbers[2];          /* of quantised keys and values, (batch or pages, kv heads, keys, head_dim); what is stored, once it is */
     double *out, *lse;          /* expected; see oracle_attention.h */
     uint8_t *rows;
     bool exact; /* the output is compared for equality */

@@ -51,6 +51,7 @@ static const struct {
     [RAPT_OPERAND_TEXEL_RGBA32F] = {16, 4}, [RAPT_OPERAND_TEXEL_RGBA16F] = {8, 4},
     [RAPT_OPERAND_TEXEL_RG32UI] = {8, 4}, [RAPT_OPERAND_TEXEL_RGBA32UI] = {16, 8},
     [RAPT_OPERAND_TEXEL_R16F] = {2, 1},  [RAPT_OPERAND_TEXEL_R16UI] = {2, 1},
+    [RAPT_OPERAND_TEXEL_WORDS] = {16, 0},
 };
 
 uint32_t rapt_operand_texel_bytes(rapt_operand_kind kind)

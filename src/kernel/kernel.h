@@ -91,6 +91,7 @@ typedef enum rapt_operand_kind {
     RAPT_OPERAND_TEXEL_RGBA32UI, /* eight 16-bit elements a texel, raw bits */
     RAPT_OPERAND_TEXEL_R16F,    /* one f16 a texel */
     RAPT_OPERAND_TEXEL_R16UI,   /* one 16-bit element a texel, raw bits */
+    RAPT_OPERAND_TEXEL_WORDS,   /* 16 bytes of whatever a texel, raw bits */
 } rapt_operand_kind;
 
 typedef struct rapt_kernel_operand {
@@ -136,6 +137,8 @@ typedef enum rapt_constant_source {
     RAPT_CONST_MAP_Q,      /* rapt_phi of the pass that makes features of q, and of k */
     RAPT_CONST_MAP_K,
     RAPT_CONST_SCAN_ACT,   /* rapt_scan_act */
+    RAPT_CONST_K_FORMAT,   /* rapt_dtype of quantised keys, 0 of others; likewise of values */
+    RAPT_CONST_V_FORMAT,
 } rapt_constant_source;
 
 typedef struct rapt_kernel_constant {
@@ -160,6 +163,7 @@ enum {
     RAPT_ROW_GRID = 1 << 29, /* neighbourhoods of a grid, and nothing else */
     RAPT_ROW_BLOCKS = 1 << 28, /* block masks */
     RAPT_ROW_PAGED = 1 << 27,  /* keys in pages of any size, and batch entries with numbers of keys of their own */
+    RAPT_ROW_QUANTISED = 1 << 25, /* keys or values quantised, and nothing else */
     RAPT_ROW_PAGED_TILES = 1 << 26, /* the same, where pages hold whole tiles of keys */
     /* Rows of linear attention. What a row does in a plan: */
     RAPT_ROW_WALKS = 1024,   /* walks tokens with the state at hand: the recurrence, whole or within chunks */
@@ -261,7 +265,7 @@ bool rapt_family_has_mask_mod(rapt_family family);
 /* Whether they visit the tiles of a list alone (shaders/hook/tiles.glsl). */
 bool rapt_family_walks_lists(rapt_family family);
 const char *rapt_role_name(rapt_role role);
-/* Bytes of one texel and elements per texel of an operand kind; 0 for storage. */
+/* Bytes of one texel and elements per texel of an operand kind; 0 for storage, and where elements may have any size. */
 uint32_t rapt_operand_texel_bytes(rapt_operand_kind kind);
 uint32_t rapt_operand_texel_elements(rapt_operand_kind kind);
 

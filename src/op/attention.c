@@ -80,7 +80,7 @@ double rapt_problem_score(const rapt_problem *p, double scaled)
 
 bool rapt_problem_is_plain(const rapt_problem *p)
 {
-    return p->extras == 0 && !p->blocks && !p->paged && !p->ragged && !p->bias && !p->prepared && p->link == RAPT_LINK_SOFTMAX && !p->gate &&
+    return p->extras == 0 && !p->k_format && !p->v_format && !p->blocks && !p->paged && !p->ragged && !p->bias && !p->prepared && p->link == RAPT_LINK_SOFTMAX && !p->gate &&
            !p->score_mod && !p->mask_mod;
 }
 
@@ -166,6 +166,17 @@ rapt_status rapt_tensor_check(const rapt_tensor *t, const char *name, unsigned r
     return RAPT_OK;
 }
 
+/* Whether rows of a tensor that is quantised are as long as `head_dim` elements make them. */
+static bool check_words(const rapt_tensor *t, const char *name, uint64_t head_dim, rapt_error *error)
+{
+    const uint64_t words = rapt_quantised_words(t->dtype, head_dim);
+    if (words == 0 || words == t->size[3])
+        return true;
+    rapt_fail(error, RAPT_ERROR_INVALID, "%s has rows of %llu words, but %llu elements of %s are %llu words (rapt_quantised_words)", name,
+              (unsigned long long)t->size[3], (unsigned long long)head_dim, rapt_dtype_name(t->dtype), (unsigned long long)words);
+    return false;
+}
+
 static rapt_status check_shapes(const rapt_attention_desc *d, rapt_error *error)
 {
     const rapt_tensor *q = &d->q, *k = &d->k, *v = &d->v, *o = &d->out, *l = &d->lse;
@@ -180,10 +191,12 @@ static rapt_status check_shapes(const rapt_attention_desc *d, rapt_error *error)
     AGREE(k, "k", v, "v", 0);
     AGREE(k, "k", v, "v", 1);
     AGREE(k, "k", v, "v", 2);
-    AGREE(q, "q", k, "k", 3);
+    if (!rapt_dtype_is_quantised(k->dtype))
+        AGREE(q, "q", k, "k", 3);
     AGREE(o, "out", q, "q", 0);
     AGREE(o, "out", q, "q", 2);
-    AGREE(o, "out", v, "v", 3);
+    if (!rapt_dtype_is_quantised(v->dtype))
+        AGREE(o, "out", v, "v", 3);
     uint64_t heads_out = RAPT_MAX(q->size[1], k->size[1]);
     if (o->size[1] != heads_out)
         return rapt_fail(error, RAPT_ERROR_INVALID, "out has %llu heads, expected max(q_heads %llu, kv_heads %llu)",
@@ -217,11 +230,13 @@ static rapt_status check_shapes(const rapt_attention_desc *d, rapt_error *error)
                              (unsigned long long)q->size[2], (unsigned long long)nk);
     }
     for (int i = 0; i < 2; i++) {
-        uint32_t dim = (uint32_t)RAPT_MIN(i ? v->size[3] : q->size[3], UINT32_MAX);
+        uint32_t dim = (uint32_t)RAPT_MIN(i ? o->size[3] : q->size[3], UINT32_MAX);
         if (dim < 1 || dim > RAPT_MAX_HEAD_DIM)
             return rapt_fail(error, RAPT_ERROR_INVALID, "%s: head_dim %u, must be 1 to %u", i ? "v" : "q and k", dim,
                              RAPT_MAX_HEAD_DIM);
     }
+    if (!check_words(k, "k", q->size[3], error) || !check_words(v, "v", o->size[3], error))
+        return RAPT_ERROR_INVALID;
     if ((q->size[1] == 0) != (k->size[1] == 0))
         return rapt_fail(error, RAPT_ERROR_INVALID, "%s has no heads", q->size[1] == 0 ? "q" : "k");
     const struct {
@@ -490,8 +505,10 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
     rapt_dtype dtype = desc->q.dtype;
     if (dtype != RAPT_F32 && dtype != RAPT_F16 && dtype != RAPT_BF16)
         return rapt_fail(error, RAPT_ERROR_INVALID, "q: dtype %s, must be f32, f16 or bf16", rapt_dtype_name(dtype));
+    p->k_format = rapt_dtype_is_quantised(desc->k.dtype) ? desc->k.dtype : RAPT_DTYPE_NONE;
+    p->v_format = rapt_dtype_is_quantised(desc->v.dtype) ? desc->v.dtype : RAPT_DTYPE_NONE;
     for (unsigned i = 1; i < RAPT_T_LSE; i++)
-        if (tensors[i]->dtype != dtype)
+        if (tensors[i]->dtype != dtype && !(i == RAPT_T_K && p->k_format) && !(i == RAPT_T_V && p->v_format))
             return rapt_fail(error, RAPT_ERROR_INVALID, "q is %s but %s is %s: one dtype for all",
                              rapt_dtype_name(dtype), tensor_names[i], rapt_dtype_name(tensors[i]->dtype));
     p->lse = desc->lse.dtype != RAPT_DTYPE_NONE;
@@ -527,7 +544,7 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
         p->nk = desc->k.size[2];
     p->total_k = p->nk;
     p->head_dim_qk = (uint32_t)desc->q.size[3];
-    p->head_dim_v = (uint32_t)desc->v.size[3];
+    p->head_dim_v = (uint32_t)desc->out.size[3];
     p->bounded_q = p->bounded_k = true;
     if (desc->sequences > 0) {
         if (p->batch != 1)
@@ -635,7 +652,8 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
     uint64_t keys = sat_add(tensor_traffic(&desc->k), tensor_traffic(&desc->v));
     if (p->paged) /* what is visited, however large the pool */
         keys = sat_mul(sat_mul(sat_mul(p->batch, p->heads_kv), p->nk),
-                       (uint64_t)(p->head_dim_qk + p->head_dim_v) * rapt_dtype_size(dtype));
+                       rapt_problem_row(p, RAPT_T_K) * RAPT_T_ELEMENT(p, RAPT_T_K) +
+                           rapt_problem_row(p, RAPT_T_V) * RAPT_T_ELEMENT(p, RAPT_T_V));
     if (p->window && !p->varlen && p->nk > 0) /* those that some query sees */
         keys = (uint64_t)((double)keys * (double)visible_keys(p) / (double)p->nk);
     p->bytes_read = sat_add(sat_add(tensor_traffic(&desc->q), p->gate ? tensor_traffic(&desc->gate) : 0), keys);

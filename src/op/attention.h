@@ -7,7 +7,8 @@
 /* Tensors of a problem, in this order everywhere. */
 enum { RAPT_T_Q, RAPT_T_K, RAPT_T_V, RAPT_T_OUT, RAPT_T_LSE, RAPT_T_GATE, RAPT_T_BIAS, RAPT_T_COUNT };
 /* Bytes of an element of one of them. */
-#define RAPT_T_ELEMENT(problem, t) ((t) == RAPT_T_LSE || (t) == RAPT_T_BIAS ? 4u : rapt_dtype_size((problem)->dtype))
+#define RAPT_T_ELEMENT(problem, t)                                                                           \
+    ((t) == RAPT_T_LSE || (t) == RAPT_T_BIAS ? 4u : rapt_dtype_size(rapt_problem_dtype(problem, t)))
 
 /* Extra vectors, in the order of RAPT_PARAM_SINKS and so on, the block mask and the table of pages, which are no bits of
  * rapt_problem.extras. */
@@ -72,6 +73,7 @@ typedef struct rapt_problem {
     bool blocks;               /* there is a block mask, extra[RAPT_X_BLOCKS], and then: */
     uint32_t block_q, block_k; /* sizes of a block */
     uint64_t block_pitch;      /* blocks along the keys */
+    rapt_dtype k_format, v_format; /* of quantised keys and values; RAPT_DTYPE_NONE: they are of `dtype` */
     bool paged;                /* k and v lie in pages: their stride of batch is that of pages, and the table is
                                 * extra[RAPT_X_PAGES]; then: */
     uint32_t page_size;        /* keys */
@@ -96,6 +98,24 @@ typedef struct rapt_problem {
     /* Counts. For varlen an upper bound, since the lengths lie on the device. */
     uint64_t flops, bytes_read, bytes_written;
 } rapt_problem;
+
+/* Whether elements are packed words (rapt/tensor.h). */
+static inline bool rapt_dtype_is_quantised(rapt_dtype dtype)
+{
+    return dtype == RAPT_INT8 || dtype == RAPT_INT4 || dtype == RAPT_FP8;
+}
+/* What a tensor with the dtype of q is stored as, k and v maybe quantised; and the elements of one row of k or v. */
+static inline rapt_dtype rapt_problem_dtype(const rapt_problem *p, unsigned t)
+{
+    const rapt_dtype format = t == RAPT_T_K ? p->k_format : t == RAPT_T_V ? p->v_format : RAPT_DTYPE_NONE;
+    return format != RAPT_DTYPE_NONE ? format : p->dtype;
+}
+static inline uint64_t rapt_problem_row(const rapt_problem *p, unsigned t)
+{
+    const uint32_t head_dim = t == RAPT_T_K ? p->head_dim_qk : p->head_dim_v;
+    const uint64_t words = rapt_quantised_words(rapt_problem_dtype(p, t), head_dim);
+    return words > 0 ? words : head_dim;
+}
 
 /* "softmax", "offbyone", ..: as the tool names them. */
 const char *rapt_link_name(uint32_t link);

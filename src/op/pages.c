@@ -66,9 +66,14 @@ static rapt_status check_table(const rapt_attention_desc *d, rapt_problem *p, ra
 rapt_status rapt_problem_pages(const rapt_attention_desc *d, rapt_problem *p, rapt_error *error)
 {
     const bool paged = d->block_table.dtype != RAPT_DTYPE_NONE, ragged = d->k_lengths.dtype != RAPT_DTYPE_NONE;
-    const char *other = paged || ragged ? not_with_caches(d) : NULL;
+    const bool quantised = p->k_format || p->v_format;
+    const char *other = paged || ragged || quantised ? not_with_caches(d) : NULL;
     if (other != NULL)
-        return rapt_fail(error, RAPT_ERROR_INVALID, "%s does not go with %s", paged ? "block_table" : "k_lengths", other);
+        return rapt_fail(error, RAPT_ERROR_INVALID, "%s does not go with %s",
+                         paged    ? "block_table"
+                         : ragged ? "k_lengths"
+                                  : rapt_dtype_name(p->k_format ? p->k_format : p->v_format),
+                         other);
     if (!paged && d->page_size != 0)
         return rapt_fail(error, RAPT_ERROR_INVALID, "page_size goes with block_table");
     rapt_status status = paged ? check_table(d, p, error) : RAPT_OK;

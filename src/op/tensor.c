@@ -6,6 +6,9 @@ uint32_t rapt_dtype_size(rapt_dtype dtype)
     switch (dtype) {
     case RAPT_F32:
     case RAPT_I32:
+    case RAPT_INT8:
+    case RAPT_INT4:
+    case RAPT_FP8:
         return 4;
     case RAPT_F16:
     case RAPT_BF16:
@@ -27,10 +30,23 @@ const char *rapt_dtype_name(rapt_dtype dtype)
         return "bf16";
     case RAPT_I32:
         return "i32";
+    case RAPT_INT8:
+        return "int8";
+    case RAPT_INT4:
+        return "int4";
+    case RAPT_FP8:
+        return "fp8";
     case RAPT_DTYPE_NONE:
         return "none";
     }
     return "unknown";
+}
+
+uint64_t rapt_quantised_words(rapt_dtype dtype, uint64_t head_dim)
+{
+    if (dtype < RAPT_INT8 || dtype > RAPT_FP8 || head_dim > UINT32_MAX)
+        return 0;
+    return rapt_align_up(rapt_div_up(head_dim, RAPT_QUANTISED_BLOCK), 4) + rapt_align_up(rapt_div_up(head_dim, dtype == RAPT_INT4 ? 8 : 4), 4);
 }
 
 /* A rank-4 tensor whose memory order of the axes is `order`, outermost first. */

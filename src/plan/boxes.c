@@ -133,7 +133,7 @@ static unsigned role_spans(const rapt_launch *l, const rapt_box *b, rapt_role ro
         h0 = h0 * p->heads_kv / p->heads_out;
         h1 = h1 * p->heads_kv / p->heads_out;
         spans[2] = (span){k0, k1 - 1, p->stride[tensor][2], key_axis};
-        *inner = role == RAPT_ROLE_K ? p->head_dim_qk : p->head_dim_v;
+        *inner = rapt_problem_row(p, (unsigned)tensor);
         if (p->paged) { /* any page */
             spans[0] = (span){0, p->pages - 1, p->stride[tensor][0], -1};
             spans[1] = (span){h0, h1, p->stride[tensor][1], RAPT_AXIS_GROUP};

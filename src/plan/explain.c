@@ -73,6 +73,8 @@ static void explain_problem(const rapt_plan *plan, rapt_text *t)
     rapt_text_add(t, ", heads %llu:%llu, nq %llu, nk %llu, head_dim %u/%u%s", (unsigned long long)p->heads_q,
                   (unsigned long long)p->heads_kv, (unsigned long long)p->nq, (unsigned long long)p->nk,
                   p->head_dim_qk, p->head_dim_v, p->causal ? ", causal" : "");
+    if (p->k_format || p->v_format)
+        rapt_text_add(t, ", k %s, v %s", rapt_dtype_name(rapt_problem_dtype(p, RAPT_T_K)), rapt_dtype_name(rapt_problem_dtype(p, RAPT_T_V)));
     if (p->grid.rank > 0)
         rapt_grid_describe(&p->grid, false, t);
     if (p->causal && p->causal_offset != 0)
@@ -225,7 +227,7 @@ static void explain_attention_json(const rapt_plan *plan, rapt_text *t)
                   "\"sink_tokens\":%u,\"soft_cap\":%.9g,\"link\":\"%s\",\"gate\":%s,\"bias\":%s,\"sinks\":%s,\"alibi\":%s,\"key_bias\":%s,"
                   "\"segments\":%s,\"block_mask\":%s,\"block_q\":%u,\"block_k\":%u,\"page_size\":%u,\"pages\":%llu,\"k_lengths\":%s,\"score_mod\":%s,\"mask_mod\":%s,\"user_buffers\":%u,\"scale\":%.9g,\"lse\":%s,\"aligned\":%s"
                   ",\"qk_norm_epsilon\":%.9g,\"rope_base\":%.17g,\"rope_dim\":%u,\"rope_interleaved\":%s,\"bias_rank\":%u"
-                  ",\"relative\":%s,\"decay\":%s,\"place_width\":%u",
+                  ",\"relative\":%s,\"decay\":%s,\"place_width\":%u,\"k_dtype\":\"%s\",\"v_dtype\":\"%s\"",
                   plan->caps.masked ? "true" : "false", rapt_dtype_name(p->dtype), (unsigned long long)p->batch,
                   p->varlen ? "true" : "false", (unsigned long long)p->heads_q, (unsigned long long)p->heads_kv,
                   (unsigned long long)p->nq, (unsigned long long)p->nk, p->head_dim_qk, p->head_dim_v,
@@ -239,7 +241,7 @@ static void explain_attention_json(const rapt_plan *plan, rapt_text *t)
                   p->lse ? "true" : "false",
                   plan->aligned ? "true" : "false", (double)p->norm_epsilon, p->rope_base, p->rope_dim,
                   p->rope_interleaved ? "true" : "false", p->rank, with_extra(p, RAPT_X_RELATIVE), with_extra(p, RAPT_X_DECAY),
-                  p->place_width);
+                  p->place_width, rapt_dtype_name(rapt_problem_dtype(p, RAPT_T_K)), rapt_dtype_name(rapt_problem_dtype(p, RAPT_T_V)));
     if (p->grid.rank > 0) {
         rapt_text_add(t, ",\"grid\":{");
         rapt_grid_describe(&p->grid, true, t);

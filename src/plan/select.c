@@ -182,8 +182,8 @@ bool rapt_problem_aligned(const rapt_problem *p)
 {
     if (p->head_dim_qk % 4 != 0 || p->head_dim_v % 4 != 0)
         return false;
-    for (int t = RAPT_T_Q; t <= RAPT_T_OUT; t++)
-        if (!role_aligned(p, t, 4))
+    for (int t = RAPT_T_Q; t <= RAPT_T_OUT; t++) /* rows of words are read word by word, or by texels */
+        if (!rapt_dtype_is_quantised(rapt_problem_dtype(p, (unsigned)t)) && !role_aligned(p, t, 4))
             return false;
     return !p->gate || p->gate_by_row || role_aligned(p, RAPT_T_GATE, 4);
 }
@@ -200,7 +200,9 @@ static bool operands_accept(const rapt_kernel_row *row, const rapt_problem *p, c
         if (p->usage[tensor] != 0 && !(p->usage[tensor] & usage))
             REFUSE("needs the %s usage on the buffer of %s, which is not declared",
                    usage == RAPT_BUFFER_STORAGE ? "storage" : "uniform texel", rapt_role_name((rapt_role)op->role));
-        uint32_t elements = rapt_operand_texel_elements((rapt_operand_kind)op->kind);
+        uint32_t elements = op->kind == RAPT_OPERAND_TEXEL_WORDS
+                                ? rapt_operand_texel_bytes((rapt_operand_kind)op->kind) / RAPT_T_ELEMENT(p, tensor)
+                                : rapt_operand_texel_elements((rapt_operand_kind)op->kind);
         if (elements > 1 && !role_aligned(p, tensor, elements))
             REFUSE("needs strides and offset of %s to be multiples of %u elements",
                    rapt_role_name((rapt_role)op->role), elements);
@@ -251,6 +253,10 @@ static uint32_t constant_value(const rapt_kernel_constant *c, const rapt_problem
                (p->place_width > 0 ? RAPT_PARAM_PLACED : 0) |
                (choice->listed ? RAPT_PARAM_LISTED : 0) | (p->paged ? RAPT_PARAM_PAGED : 0) |
                (p->ragged ? RAPT_PARAM_RAGGED : 0);
+    case RAPT_CONST_K_FORMAT:
+        return p->k_format;
+    case RAPT_CONST_V_FORMAT:
+        return p->v_format;
     case RAPT_CONST_DECAY: /* of linear attention: linear.c */
     case RAPT_CONST_LOG_DECAY:
     case RAPT_CONST_BETA:
@@ -370,6 +376,11 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
         REFUSE("has no form for sinks, biases, ALiBi and segments");
     if (p->blocks && !merge && !(row->supports & RAPT_ROW_BLOCKS))
         REFUSE("has no form for block masks");
+    const bool quantised = p->k_format || p->v_format;
+    if (quantised && !merge && !(row->supports & RAPT_ROW_QUANTISED))
+        REFUSE("has no form for quantised keys and values");
+    if (!quantised && !merge && (row->supports & RAPT_ROW_QUANTISED))
+        REFUSE("is for quantised keys and values");
     if (p->paged && !merge && !(row->supports & (RAPT_ROW_PAGED | RAPT_ROW_PAGED_TILES)))
         REFUSE("has no form for keys in pages");
     if (p->paged && !merge && !(row->supports & RAPT_ROW_PAGED) && p->page_size % row->keys_per_tile != 0)

@@ -16,6 +16,7 @@ VkFormat rapt_texel_format(rapt_operand_kind kind)
     case RAPT_OPERAND_TEXEL_RG32UI:
         return VK_FORMAT_R32G32_UINT;
     case RAPT_OPERAND_TEXEL_RGBA32UI:
+    case RAPT_OPERAND_TEXEL_WORDS:
         return VK_FORMAT_R32G32B32A32_UINT;
     case RAPT_OPERAND_TEXEL_R16F:
         return VK_FORMAT_R16_SFLOAT;
