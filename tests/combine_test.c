@@ -51,11 +51,15 @@ static void describe(problem *p, rapt_random *random)
     d->weights = (rapt_combine_weights)below(random, RAPT_COMBINE_WEIGHTS_COUNT);
     const uint64_t terms = d->weights == RAPT_COMBINE_TOP ? 1 : 1 + below(random, RAPT_COMBINE_TERMS);
     d->out = random_tensor(random, dtype, size, 4, false, odd);
+    const rapt_dtype from = below(random, 2) ? dtype : RAPT_F32;
+    d->act = (rapt_combine_act)below(random, RAPT_COMBINE_ACT_COUNT);
+    const bool positive = d->act >= RAPT_COMBINE_ACT_LOG; /* what it is taken of */
+    d->offset = positive ? 6 : below(random, 2) ? 0 : (float)rapt_random_normal(random);
     for (uint64_t t = 0; t < terms; t++) {
-        d->x[t] = random_tensor(random, dtype, size, 4, true, odd);
+        d->x[t] = random_tensor(random, from, size, 4, true, odd);
         if (d->weights == RAPT_COMBINE_SOFTMAX || below(random, 2))
             d->weight[t] = random_tensor(random, RAPT_F32, size, 3, true, odd);
-        d->factor[t] = (float)rapt_random_normal(random);
+        d->factor[t] = (float)rapt_random_normal(random) * (positive ? 0.05f : 1);
     }
     if (d->weights == RAPT_COMBINE_TOP) {
         d->weight[0] = random_tensor(random, RAPT_F32, size, 3, false, odd);
@@ -63,14 +67,14 @@ static void describe(problem *p, rapt_random *random)
         d->top_normalise = (uint32_t)below(random, 2);
     }
     d->out_factor = below(random, 2) ? 1 : 0.75f;
-    d->norm = (uint32_t)below(random, 2);
+    d->norm = positive ? 0 : (uint32_t)below(random, 2);
     d->norm_epsilon = d->norm ? 1e-3f : 0;
     if (d->norm && below(random, 2)) {
         const uint64_t shape[2] = {below(random, 2) ? 1 : size[1], size[3]};
         d->norm_weight = random_tensor(random, RAPT_F32, shape, 2, false, false);
     }
     if (terms < RAPT_COMBINE_TERMS && below(random, 2)) {
-        d->gate = random_tensor(random, dtype, size, 4, false, odd);
+        d->gate = random_tensor(random, from, size, 4, false, odd);
         d->gate_kind = (rapt_gate_kind)below(random, RAPT_GATE_KIND_COUNT);
     }
     if (!d->norm && d->weights == RAPT_COMBINE_SOFTMAX)
@@ -151,6 +155,7 @@ static void compare(const problem *p, uint64_t seed)
                     error = fmax(error, rapt_check_distance(plain[e], want[e]));
                     size = fmax(size, fabs(want[e]));
                 }
+                size *= d->act != RAPT_COMBINE_ACT_NONE ? 4 : 1; /* drivers' functions may be off by 3 + 2 |x| units */
                 for (uint64_t e = 0; e < d->out.size[3]; e++) {
                     const int64_t at = (int64_t)row[0] * d->out.stride[0] + (int64_t)row[1] * d->out.stride[1] +
                                        (int64_t)row[2] * d->out.stride[2] + (int64_t)e;
@@ -243,6 +248,10 @@ static void test_mistakes(void **state)
     WRONG("top is 4, must be 1 to 3", d.weights = RAPT_COMBINE_TOP, d.x[1].dtype = d.weight[1].dtype = RAPT_DTYPE_NONE, d.top = 4);
     WRONG("lse goes with", d.lse = weight);
     WRONG("slice_ms", d.slice_ms = -1);
+    WRONG("act is 8, of 8", d.act = RAPT_COMBINE_ACT_COUNT);
+    WRONG("offset is inf", d.offset = INFINITY);
+    WRONG("gate is f16", d.out.dtype = RAPT_F16, d.gate = d.out);
+    WRONG("x[0] is f16", d.x[0].dtype = RAPT_F16);
 #undef WRONG
     rapt_binding *binding;
     rapt_combine_args args = RAPT_COMBINE_ARGS_INIT;

@@ -55,8 +55,8 @@ RAPT_API rapt_status rapt_system_find(const char *name, uint32_t *index, rapt_er
 /* ---- Recipes: a system as steps of attention
  * --------------------------------------------------------------------- */
 
-#define RAPT_SYSTEM_TENSORS 20
-#define RAPT_SYSTEM_STEPS 64
+#define RAPT_SYSTEM_TENSORS 32
+#define RAPT_SYSTEM_STEPS 96
 #define RAPT_SYSTEM_HEADS 256 /* that a parameter can have a number for */
 
 typedef struct rapt_system_input {
@@ -126,7 +126,7 @@ typedef struct rapt_system_step {
 } rapt_system_step;
 
 /* Steps run in order, each after the one before it has ended: rapt_system_step_plan, rapt_plan_prepare,
- * rapt_system_step_bind, rapt_submit and rapt_wait. Together they write every element of every output. Half a megabyte: too large
+ * rapt_system_step_bind, rapt_submit and rapt_wait. Together they write every element of every output. Nearly a megabyte: too large
  * for stacks. Thread-safety: plain data. */
 typedef struct rapt_system_recipe {
     uint32_t struct_size;

@@ -23,6 +23,7 @@
 #define RAPT_COMBINE_IS_PRODUCT 1024u /* of the gate */
 #define RAPT_COMBINE_IS_TOP 2048u
 #define RAPT_COMBINE_TOP_NORMALISED 4096u
+#define RAPT_COMBINE_ACT_SHIFT 16 /* a rapt_combine_act from this bit on */
 
 #ifdef VULKAN
 #define RAPT_UVEC4(name) uvec4 name
@@ -41,7 +42,7 @@
     RAPT_FLOAT epsilon;                                                                                      \
     RAPT_FLOAT out_factor;                                                                                   \
     RAPT_UINT top;                                                                                           \
-    RAPT_VEC4(factor); /* of terms */                                                                        \
+    RAPT_VEC4(factor); /* of terms, and the offset */                                                        \
     RAPT_UVEC4(stride_x0); /* of batch, heads, n; 0 where all have the same */                               \
     RAPT_UVEC4(stride_x1);                                                                                   \
     RAPT_UVEC4(stride_x2); /* or the gate's */                                                               \

@@ -1,7 +1,7 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
-// Tensors put together row by row (include/rapt/combine.h): up to three terms with weights, a norm over the row, a gate.
+// Tensors put together row by row (include/rapt/combine.h): up to three terms with weights, a norm over the row, a function, a gate.
 //
 // A workgroup serves ROWS rows, LANES invocations each; a lane owns every LANES-th four elements of its row. With a norm a row is
 // summed up twice rather than kept: its terms are still in the cache.
@@ -24,18 +24,31 @@ RAPT_DECLARE_COMBINE_PARAMS
 #define LOAD_ELEMENT(words, index) unpack1(words[(index) >> 1], index)
 #endif
 
+// Terms have the output's type, or are float32.
+#ifdef FROM_F32
+#define TERM1 float
+#define TERM4 vec4
+#define LOAD_TERM1(words, index) words[index]
+#define UNPACK_TERM4(word) (word)
+#else
+#define TERM1 WORD1
+#define TERM4 WORD4
+#define LOAD_TERM1(words, index) LOAD_ELEMENT(words, index)
+#define UNPACK_TERM4(word) unpack4(word)
+#endif
+
 // A term, or the gate: elements [index, index + count), zeros after them.
 #define DECLARE_TERM(name, number)                                                                                      \
-    layout(std430, set = 0, binding = RAPT_BIND_TERM + number) readonly buffer Elements##number { WORD1 words1_##number[]; }; \
-    layout(std430, set = 0, binding = RAPT_BIND_TERM + number) readonly buffer Vectors##number { WORD4 words4_##number[]; }; \
+    layout(std430, set = 0, binding = RAPT_BIND_TERM + number) readonly buffer Elements##number { TERM1 words1_##number[]; }; \
+    layout(std430, set = 0, binding = RAPT_BIND_TERM + number) readonly buffer Vectors##number { TERM4 words4_##number[]; }; \
     vec4 name(uint index, uint count)                                                                                   \
     {                                                                                                                   \
         if (ALIGNED)                                                                                                    \
-            return unpack4(words4_##number[index >> 2]);                                                                \
-        vec4 x = vec4(LOAD_ELEMENT(words1_##number, index), 0.0, 0.0, 0.0);                                             \
-        if (count > 1u) x.y = LOAD_ELEMENT(words1_##number, index + 1u);                                                \
-        if (count > 2u) x.z = LOAD_ELEMENT(words1_##number, index + 2u);                                                \
-        if (count > 3u) x.w = LOAD_ELEMENT(words1_##number, index + 3u);                                                \
+            return UNPACK_TERM4(words4_##number[index >> 2]);                                                           \
+        vec4 x = vec4(LOAD_TERM1(words1_##number, index), 0.0, 0.0, 0.0);                                               \
+        if (count > 1u) x.y = LOAD_TERM1(words1_##number, index + 1u);                                                  \
+        if (count > 2u) x.z = LOAD_TERM1(words1_##number, index + 2u);                                                  \
+        if (count > 3u) x.w = LOAD_TERM1(words1_##number, index + 3u);                                                  \
         return x;                                                                                                       \
     }
 DECLARE_TERM(load_term0, 0)
@@ -133,6 +146,21 @@ vec4 row_sum(uvec3 from, vec3 w, uint d)
     return y;
 }
 
+// rapt_combine_act.
+vec4 act(vec4 y)
+{
+    switch (p.flags >> RAPT_COMBINE_ACT_SHIFT) {
+    case 1u: return 1.0 / (1.0 + exp(-y));
+    case 2u: return y / (1.0 + exp(-y));
+    case 3u: return tanh(clamp(y, -10.0, 10.0)); // beyond them it is 1, and may overflow
+    case 4u: return mix(exp(y), vec4(0.0), equal(y, vec4(NEG_INF))); // exp(-inf) need not be 0, log(0) not -inf
+    case 5u: return mix(log(y), vec4(NEG_INF), equal(y, vec4(0.0)));
+    case 6u: return sqrt(y);
+    case 7u: return 1.0 / y;
+    }
+    return y;
+}
+
 void main()
 {
     uint lane = gl_LocalInvocationID.x % LANES, local = gl_WorkGroupID.x * ROWS + gl_LocalInvocationID.x / LANES;
@@ -165,6 +193,7 @@ void main()
             for (uint i = 0u; i < count; i++)
                 y[i] *= norm_or_lse[norm + i];
         }
+        y = act(y + p.factor.w);
         if (has(RAPT_COMBINE_HAS_GATE)) {
             vec4 gate = load_term2(from.z + d, count);
             vec4 times = gate;

@@ -93,6 +93,9 @@ static void make_probe(const rapt_plan *plan, probe *r)
     d->out.stride[0] = pitch * N * HEADS;
     d->out.align = plan->aligned ? 16 : 4;
     d->x[0] = d->x[1] = d->gate = d->out;
+    d->x[0].dtype = d->x[1].dtype = d->gate.dtype = plan->combine.from;
+    d->act = RAPT_COMBINE_ACT_TANH;
+    d->offset = 0.25f;
     d->weight[0] = d->weight[1] =
         (rapt_tensor){.dtype = RAPT_F32, .rank = 3, .size = {BATCH, HEADS, N}, .stride = {HEADS * N, N, 1}};
     d->weights = RAPT_COMBINE_SOFTMAX;
@@ -127,7 +130,7 @@ static double expected(const probe *r, uint64_t row, uint64_t e)
         y = i == e ? sum : y;
     }
     y *= r->number[NORM][row / N % HEADS * D + e] / sqrt(squares / D + (double)d->norm_epsilon);
-    return y * (double)d->out_factor * gate / (1 + exp(-gate));
+    return tanh(y * (double)d->out_factor + (double)d->offset) * gate / (1 + exp(-gate));
 }
 
 /* Uploads, runs, and compares: *share above 1 is wrong. */

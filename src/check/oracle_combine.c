@@ -18,6 +18,20 @@ static int64_t row_at(const rapt_tensor *t, const uint64_t row[3])
     return at;
 }
 
+static double act(rapt_combine_act kind, double y)
+{
+    switch (kind) {
+    case RAPT_COMBINE_ACT_SIGMOID: return 1 / (1 + exp(-y));
+    case RAPT_COMBINE_ACT_SILU: return y / (1 + exp(-y));
+    case RAPT_COMBINE_ACT_TANH: return tanh(y);
+    case RAPT_COMBINE_ACT_EXP: return exp(y);
+    case RAPT_COMBINE_ACT_LOG: return log(y);
+    case RAPT_COMBINE_ACT_SQRT: return sqrt(y);
+    case RAPT_COMBINE_ACT_RECIPROCAL: return 1 / y;
+    default: return y;
+    }
+}
+
 /* The weight of a row's head among all heads, where it is one of the largest. */
 static double top_weight(const rapt_combine_desc *d, const float *weight, const uint64_t row[3], bool single)
 {
@@ -92,6 +106,7 @@ void rapt_check_combine_row(const rapt_combine_desc *d, const rapt_check_combine
         if (d->norm_weight.dtype != RAPT_DTYPE_NONE)
             out[e] = r(single, out[e] * (double)in->norm_weight[(d->norm_weight.size[0] > 1 ? (int64_t)row[1] * d->norm_weight.stride[0] : 0) +
                                                                (int64_t)e]);
+        out[e] = r(single, act(d->act, r(single, out[e] + (double)d->offset)));
         if (d->gate.dtype != RAPT_DTYPE_NONE) {
             const double g = (double)rapt_check_load(in->gate, d->gate.dtype, row_at(&d->gate, row) + (int64_t)e);
             const double times = d->gate_kind == RAPT_GATE_PRODUCT ? g : (d->gate_kind == RAPT_GATE_SILU ? g : 1) / r(single, 1 + r(single, exp(-g)));

@@ -608,6 +608,7 @@ static const oracle_family *const families[] = {
     &here,
     &rapt_oracles_routed,
     &rapt_oracles_gathered,
+    &rapt_oracles_hierarchy,
     &rapt_oracles_merged,
     &rapt_oracles_mixture,
     &rapt_oracles_multi_token,

@@ -27,10 +27,11 @@ static uint32_t numbers(const char *text, uint64_t *out, uint32_t capacity)
 
 static bool fill(rapt_check_array *a, const char *about, const char *value, rapt_dtype dtype, rapt_random *random)
 {
-    static const char single[] = "float32", below[] = "int32 below ", share[] = "float32 in (0, 1)",
-                      negative[] = "float32, negative", positive[] = "float32, positive";
+    static const char single[] = "float32", below[] = "int32 below ", rising[] = "int32 rising below ", share[] = "float32 in (0, 1)",
+                      negative[] = "float32, negative", positive[] = "float32, positive", above[] = "positive ";
     const bool is_negative = strncmp(about, negative, sizeof negative - 1) == 0;
-    const bool is_share = is_negative || strncmp(about, share, sizeof share - 1) == 0 || strncmp(about, positive, sizeof positive - 1) == 0;
+    const bool is_share = is_negative || strncmp(about, share, sizeof share - 1) == 0 || strncmp(about, positive, sizeof positive - 1) == 0 ||
+                          strncmp(about, above, sizeof above - 1) == 0;
     uint64_t list[16];
     const uint32_t count = numbers(value, list, 16);
     a->count = 1;
@@ -46,15 +47,17 @@ static bool fill(rapt_check_array *a, const char *about, const char *value, rapt
     if (count == 0 || count > 4)
         return false;
     a->rank = count;
-    if (strncmp(about, below, sizeof below - 1) == 0) {
-        const uint64_t end = strtoull(about + sizeof below - 1, NULL, 10);
+    const bool rises = strncmp(about, rising, sizeof rising - 1) == 0;
+    if (rises || strncmp(about, below, sizeof below - 1) == 0) {
+        const uint64_t end = strtoull(about + (rises ? sizeof rising : sizeof below) - 1, NULL, 10), row = list[count - 1],
+                       step = rises && row > 0 ? end / row : end;
         a->dtype = RAPT_I32;
         for (uint32_t n = 0; n < count; n++)
             a->count *= a->shape[n] = list[n];
         a->bounds = a->count < (1u << 24) ? malloc((size_t)(a->count + 1) * sizeof *a->bounds) : NULL;
         for (uint64_t n = 0; n < a->count && a->bounds; n++)
-            a->bounds[n] = (int32_t)rapt_random_below(random, end);
-        return end > 0 && a->bounds;
+            a->bounds[n] = (int32_t)(rapt_random_below(random, step) + (rises ? n % row * step : 0));
+        return step > 0 && a->bounds;
     }
     a->dtype = strncmp(about, single, sizeof single - 1) == 0 ? RAPT_F32 : dtype;
     for (uint32_t n = 0; n < count; n++) {

@@ -73,7 +73,7 @@ static rapt_status take_terms(const rapt_combine_desc *d, rapt_combine_problem *
             continue;
         p->terms++;
         p->factor[t] = d->factor[t];
-        rapt_status status = take(&d->x[t], names[t], p->dtype, shape, 4, true, &p->tensor[RAPT_C_X0 + t], error);
+        rapt_status status = take(&d->x[t], names[t], p->from, shape, 4, true, &p->tensor[RAPT_C_X0 + t], error);
         if (status == RAPT_OK && weighed)
             status = take(&d->weight[t], names[3 + t], RAPT_F32, shape, 3, true, &p->tensor[RAPT_C_W0 + t], error);
         if (status != RAPT_OK)
@@ -114,7 +114,7 @@ static rapt_status take_finish(const rapt_combine_desc *d, rapt_combine_problem 
         if ((unsigned)d->gate_kind >= RAPT_GATE_KIND_COUNT)
             return rapt_fail(error, RAPT_ERROR_INVALID, "gate_kind is %u, of %u", (unsigned)d->gate_kind, RAPT_GATE_KIND_COUNT);
         p->gate_kind = d->gate_kind;
-        status = take(&d->gate, "gate", p->dtype, shape, 4, false, &p->tensor[RAPT_C_X2], error);
+        status = take(&d->gate, "gate", p->from, shape, 4, false, &p->tensor[RAPT_C_X2], error);
     }
     p->lse = is_there(&d->lse);
     if (status == RAPT_OK && p->lse) {
@@ -140,7 +140,13 @@ rapt_status rapt_combine_problem_make(const rapt_combine_desc *d, rapt_combine_p
     if (!isfinite(d->out_factor) || d->slice_ms < 0.0f || !isfinite(d->slice_ms))
         return rapt_fail(error, RAPT_ERROR_INVALID, "out_factor %g and slice_ms %g: must be finite, the last at least 0",
                          (double)d->out_factor, (double)d->slice_ms);
+    if ((unsigned)d->act >= RAPT_COMBINE_ACT_COUNT || !isfinite(d->offset))
+        return rapt_fail(error, RAPT_ERROR_INVALID, "act is %u, of %u; offset is %g, must be finite", (unsigned)d->act, RAPT_COMBINE_ACT_COUNT,
+                         (double)d->offset);
     p->dtype = out->dtype;
+    p->from = d->x[0].dtype == RAPT_F32 ? RAPT_F32 : out->dtype;
+    p->act = d->act;
+    p->offset = d->offset;
     p->weights = d->weights;
     p->out_factor = d->out_factor;
     p->slice_ms = d->slice_ms > 0.0f ? d->slice_ms : 50.0f;

@@ -19,13 +19,13 @@ typedef struct rapt_combine_tensor {
 
 /* A validated problem: every default filled in, every irrelevant member zero. */
 typedef struct rapt_combine_problem {
-    rapt_dtype dtype;
+    rapt_dtype dtype, from; /* of out; of terms and gate */
     uint64_t batch, heads, n, d;
     rapt_combine_tensor tensor[RAPT_C_COUNT];
     uint32_t terms, weights; /* rapt_combine_weights */
-    uint32_t gate_kind, top; /* rapt_gate_kind; of RAPT_COMBINE_TOP */
+    uint32_t gate_kind, top, act; /* rapt_gate_kind; of RAPT_COMBINE_TOP; rapt_combine_act */
     bool norm, gate, lse, top_normalise, empty;
-    float factor[RAPT_COMBINE_TERMS], out_factor, epsilon, slice_ms;
+    float factor[RAPT_COMBINE_TERMS], out_factor, offset, epsilon, slice_ms;
     uint64_t flops, bytes_read, bytes_written;
 } rapt_combine_problem;
 

@@ -107,12 +107,13 @@ static void fill_params(rapt_plan *plan)
                  (p->gate ? RAPT_COMBINE_HAS_GATE : 0) | (p->gate && p->gate_kind == RAPT_GATE_SILU ? RAPT_COMBINE_IS_SILU : 0) |
                  (p->gate && p->gate_kind == RAPT_GATE_PRODUCT ? RAPT_COMBINE_IS_PRODUCT : 0) |
                  (p->weights == RAPT_COMBINE_TOP ? RAPT_COMBINE_IS_TOP : 0) | (p->top_normalise ? RAPT_COMBINE_TOP_NORMALISED : 0) |
-                 (p->lse ? RAPT_COMBINE_HAS_LSE : 0),
+                 (p->lse ? RAPT_COMBINE_HAS_LSE : 0) | p->act << RAPT_COMBINE_ACT_SHIFT,
         .terms = p->terms,
         .epsilon = p->epsilon,
         .out_factor = p->out_factor,
         .top = p->top,
     };
+    params.factor[RAPT_COMBINE_TERMS] = p->offset;
     uint32_t *const strides[RAPT_C_COUNT] = {params.stride_x0, params.stride_x1, params.stride_x2,   params.stride_w0,
                                              params.stride_w1, params.stride_w2, params.stride_norm, params.stride_out};
     for (unsigned t = 0; t < RAPT_COMBINE_TERMS; t++) {
@@ -141,7 +142,7 @@ static bool is_aligned(const rapt_combine_problem *p)
     return p->d % 4 == 0;
 }
 
-/* The row that stores this type. */
+/* The row that reads and stores these types. */
 static rapt_status select_row(rapt_plan *plan, const rapt_kernel_table *table, const rapt_verdicts *verdicts, rapt_error *error)
 {
     const rapt_combine_problem *p = &plan->combine;
@@ -149,7 +150,7 @@ static rapt_status select_row(rapt_plan *plan, const rapt_kernel_table *table, c
     for (uint32_t i = 0; i < table->row_count; i++) {
         const rapt_kernel_row *row = &table->rows[i];
         if (row->family != RAPT_FAMILY_MAP || row->operand_count == 0 || row->operands[0].role != RAPT_ROLE_TERM_0 ||
-            !(row->dtypes >> p->dtype & 1))
+            row->dtypes != (1u << p->dtype | 1u << p->from))
             continue;
         rapt_candidate *c = &plan->candidates[i];
         char blocked[sizeof c->reason - 24];
@@ -232,10 +233,12 @@ void rapt_combine_explain_problem(const rapt_plan *plan, rapt_text *t)
 {
     static const char *const weights[] = {"plain", "sigmoid", "softmax", "top"};
     static const char *const gates[] = {", sigmoid gate", ", SiLU gate", ", product"};
+    static const char *const acts[RAPT_COMBINE_ACT_COUNT] = {"", ", sigmoid", ", SiLU", ", tanh", ", exp", ", log", ", sqrt", ", reciprocal"};
     const rapt_combine_problem *p = &plan->combine;
-    rapt_text_add(t, "combine %s, %u term%s with %s weights, batch %llu, heads %llu, n %llu, d %llu%s%s%s%s\n",
-                  rapt_dtype_name(p->dtype), p->terms, p->terms == 1 ? "" : "s", weights[p->weights], (unsigned long long)p->batch,
-                  (unsigned long long)p->heads, (unsigned long long)p->n, (unsigned long long)p->d, p->norm ? ", norm" : "",
+    rapt_text_add(t, "combine %s%s, %u term%s with %s weights, batch %llu, heads %llu, n %llu, d %llu%s%s%s%s%s\n",
+                  rapt_dtype_name(p->dtype), p->from != p->dtype ? " from f32" : "", p->terms, p->terms == 1 ? "" : "s",
+                  weights[p->weights], (unsigned long long)p->batch,
+                  (unsigned long long)p->heads, (unsigned long long)p->n, (unsigned long long)p->d, p->norm ? ", norm" : "", acts[p->act],
                   p->gate ? gates[p->gate_kind] : "", p->lse ? ", lse" : "",
                   plan->aligned ? "" : ", unaligned");
 }
@@ -245,8 +248,9 @@ void rapt_combine_explain_problem_json(const rapt_plan *plan, rapt_text *t)
     const rapt_combine_problem *p = &plan->combine;
     rapt_text_add(t,
                   "{\"op\":\"combine\",\"dtype\":\"%s\",\"terms\":%u,\"weights\":%u,\"batch\":%llu,\"heads\":%llu,\"n\":%llu,\"d\":%llu,"
-                  "\"norm\":%s,\"gate\":%s,\"gate_kind\":%u,\"top\":%u,\"lse\":%s,\"aligned\":%s}",
+                  "\"norm\":%s,\"gate\":%s,\"gate_kind\":%u,\"top\":%u,\"lse\":%s,\"aligned\":%s,\"from\":\"%s\",\"act\":%u}",
                   rapt_dtype_name(p->dtype), p->terms, p->weights, (unsigned long long)p->batch, (unsigned long long)p->heads,
                   (unsigned long long)p->n, (unsigned long long)p->d, p->norm ? "true" : "false", p->gate ? "true" : "false",
-                  p->gate_kind, p->top, p->lse ? "true" : "false", plan->aligned ? "true" : "false");
+                  p->gate_kind, p->top, p->lse ? "true" : "false", plan->aligned ? "true" : "false",
+                  rapt_dtype_name(p->from), p->act);
 }

@@ -115,6 +115,32 @@ static inline void rapt_system_give(rapt_tensor *tensor, rapt_system_operand *at
 }
 /* Batch and heads of a view of rank 4 as one axis: of what lies evenly, else of a copy of this name, which a step makes. */
 bool rapt_system_merge(rapt_system_builder *b, const char *name, rapt_system_view *view);
+/* ---- small sums, in arithmetic.c. Lines are float32 numbers of rows, (batch, heads, n, 1). */
+
+/* A new contiguous tensor between steps. */
+static inline bool rapt_system_between(rapt_system_builder *b, const char *name, rapt_dtype dtype, uint32_t rank,
+                                       const uint64_t *shape, rapt_system_view *view)
+{
+    return rapt_system_new(b, RAPT_SYSTEM_BETWEEN, name, dtype, rank, shape, view);
+}
+/* `x`, of rank 4, in single precision: itself, or a copy of this name that a step makes. */
+bool rapt_system_single(rapt_system_builder *b, const char *name, rapt_system_view x, rapt_system_view *to);
+/* out = act(factor x + offset). */
+bool rapt_system_map(rapt_system_builder *b, const char *what, rapt_system_view out, rapt_system_view x, float factor, float offset,
+                     rapt_combine_act act);
+/* out = act(factor * line * x), each row of x times its number. */
+bool rapt_system_weigh(rapt_system_builder *b, const char *what, rapt_system_view out, rapt_system_view x, rapt_system_view line,
+                       float factor, rapt_combine_act act);
+/* Every number of a line is `value`; any: what is read, and of no account. */
+bool rapt_system_fill(rapt_system_builder *b, const char *what, rapt_system_view line, rapt_system_view any, float value);
+/* A line as the weights of a term. */
+rapt_system_view rapt_system_weights(rapt_system_view line);
+/* `count` lines for (batch, heads, n), in one tensor: line l is rapt_system_line(lines, l). */
+bool rapt_system_lines(rapt_system_builder *b, const char *name, uint64_t count, const uint64_t rows[3], rapt_system_view *lines);
+rapt_system_view rapt_system_line(rapt_system_view lines, uint64_t line);
+/* The operands of a step of linear attention. */
+void rapt_system_linear_give(rapt_system_step *s, rapt_system_view q, rapt_system_view k, rapt_system_view v, rapt_system_view out);
+
 /* q, k and v of rank 4, out and, if wanted, lse: what most systems have. Checks the shapes against each
  * other. */
 typedef struct rapt_system_qkv {
@@ -234,5 +260,10 @@ bool rapt_system_skipped(rapt_system_builder *b);
 bool rapt_system_combiner(rapt_system_builder *b);
 bool rapt_system_replaced(rapt_system_builder *b);
 bool rapt_system_weighed_heads(rapt_system_builder *b);
+bool rapt_system_flow(rapt_system_builder *b);
+bool rapt_system_slots(rapt_system_builder *b);
+bool rapt_system_log_linear(rapt_system_builder *b);
+bool rapt_system_surgery(rapt_system_builder *b);
+bool rapt_system_two_kinds_of_chunks(rapt_system_builder *b);
 
 #endif
