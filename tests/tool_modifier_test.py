@@ -122,6 +122,31 @@ class Modifiers(tool_test.Case):
                                                        enumerate(softmax(scores(q, k, b, h, i, 8**-0.5)))])  # fmt: skip
         self.close(self.out(q, k, v, *option), want)
 
+    def test_margins(self):
+        """Column sums over queries, by query head and by kv head, and row maxima; the LSE is not asked for."""
+        q, k, v = self.draw(8, 4, 2, 6, 9)
+        names = [self.path(n) for n in ("o.npy", "c.npy", "m.npy")]
+        base = ["run", "attention", *self.inputs(q, k, v), "--out", names[0], "--col-sums", names[1], "--row-max", names[2], "--causal"]
+        sums, maxima = [[0.0] * 9 for _ in range(2 * 4)], []
+        for b in range(2):
+            for h in range(4):
+                for i in range(6):
+                    s = scores(q, k, b, h, i, 8**-0.5)[: i + 4]
+                    maxima.append(max(s))
+                    for j, w in enumerate(softmax(s)):
+                        sums[b * 4 + h][j] += w
+        self.assertEqual(run(*base).returncode, GOOD)
+        descr, shape, got = read_npy(names[1])
+        self.assertEqual((descr, shape), ("<f4", (2, 4, 9)))
+        self.close(got, sum(sums, []))
+        self.assertEqual(read_npy(names[2])[1], (2, 4, 6))
+        self.close(read_npy(names[2])[2], maxima)
+        self.assertEqual(run(*base, "--by-kv-head").returncode, GOOD)
+        self.assertEqual(read_npy(names[1])[1], (2, 2, 9))
+        self.close(read_npy(names[1])[2], [x + y for n in range(0, 8, 2) for x, y in zip(sums[n], sums[n + 1])])
+        self.fails(BAD_INPUT, "same file", *base, "--lse", names[2])
+        self.fails(BAD_INPUT, "--col-sums", *base[:8], "--out", names[0], "--by-kv-head")
+
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or sys.argv[1].startswith("-"):

@@ -71,8 +71,8 @@ typedef struct rapt_grid {
  *
  * Scores and sums are float32. Query head h reads kv head floor(h * kv_heads / q_heads); with fewer query heads than
  * kv heads, output head g is query head floor(g * q_heads / kv_heads) against kv head g. A row that sees no key gives 0
- * and lse -inf. What a masked key holds, NaN and Inf included, reaches no output. out and lse must not overlap
- * each other or an input.
+ * and lse -inf. What a masked key holds, NaN and Inf included, reaches no output. out, lse, col_sums and
+ * row_max must not overlap each other or an input.
  *
  * Packed sequences of different lengths (varlen): set `sequences`. The batch is then 1, the sequence axes are packed,
  * and cu_seqlens_q and cu_seqlens_k (int32, sequences + 1 entries, rising from 0 to the packed length) are bound on
@@ -224,6 +224,15 @@ typedef struct rapt_attention_desc {
     uint32_t page_size;         /* keys of a page, 1 to 2^29, with block_table. Any size; some kernels take multiples of their
                                  * own tile of keys only: 16, 32, 64 suit all */
     rapt_tensor k_lengths;      /* (batch) int32: how many keys each batch entry has */
+    /* More outputs, each in a pass of its own that makes the scores again, after out and lse. float32, rank 3, any strides; absent
+     * while their dtype is RAPT_DTYPE_NONE. Not with a grid or quantised keys. */
+    rapt_tensor col_sums; /* (batch, kv_heads or max(q_heads, kv_heads), nk): what all queries give a key, the sum of its weights
+                           * (those that multiply v) over the queries that see it; with kv_heads also over the output heads that
+                           * read it. Accumulated attention, by which caches evict (H2O, arXiv:2306.14048). 0 for a key that nobody
+                           * sees. With packed sequences (1, .., the packed length), and keys outside every sequence are not written */
+    rapt_tensor row_max;  /* like lse: the largest score of the keys that the query sees, sinks aside; -inf where it sees none. The
+                           * partial result (m, l, acc) of other libraries is then (row_max, exp(lse - row_max),
+                           * out * exp(lse - row_max)); rapt/combine.h merges (lse, out) as they are */
 } rapt_attention_desc;
 #define RAPT_ATTENTION_DESC_INIT {.struct_size = sizeof(rapt_attention_desc)}
 
@@ -238,6 +247,7 @@ typedef struct rapt_attention_args {
     rapt_slot sinks, alibi, key_bias, segments; /* those that the descriptor has; each at a multiple of 4 bytes */
     rapt_slot gate, bias, bias_u, bias_v;
     rapt_slot block_mask, relative, decay, block_table, k_lengths; /* at multiples of 4 bytes */
+    rapt_slot col_sums, row_max;
 } rapt_attention_args;
 #define RAPT_ATTENTION_ARGS_INIT {.struct_size = sizeof(rapt_attention_args)}
 

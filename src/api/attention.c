@@ -92,7 +92,7 @@ rapt_status rapt_attention_bind(rapt_plan *plan, const rapt_attention_args *args
                                       : (rapt_source){.bytes = p->bytes[RAPT_T_Q], .align = p->align[RAPT_T_Q]};
     const rapt_source k = p->prepared ? p->source[1]
                                       : (rapt_source){.bytes = p->bytes[RAPT_T_K], .align = p->align[RAPT_T_K]};
-    const rapt_named_slot slots[12 + RAPT_X_COUNT + RAPT_USER_BUFFERS] = {
+    const rapt_named_slot slots[14 + RAPT_X_COUNT + RAPT_USER_BUFFERS] = {
         {"q", p->prepared ? RAPT_ROLE_SOURCE_Q : RAPT_ROLE_Q, &args->q, q.bytes, q.align, false},
         {"k", p->prepared ? RAPT_ROLE_SOURCE_K : RAPT_ROLE_K, &args->k, k.bytes, k.align, false},
         {"bias_u", RAPT_ROLE_FACTOR_Q, &args->bias_u, p->factor[0].bytes, p->factor[0].align, false},
@@ -103,6 +103,8 @@ rapt_status rapt_attention_bind(rapt_plan *plan, const rapt_attention_args *args
          p->ragged ? p->batch * 4 : cu_bytes, 4, false},
         {"out", RAPT_ROLE_OUT, &args->out, p->bytes[RAPT_T_OUT], p->align[RAPT_T_OUT], true},
         {"lse", RAPT_ROLE_LSE, &args->lse, p->lse && !p->lse_hidden ? p->bytes[RAPT_T_LSE] : 0, p->align[RAPT_T_LSE], true},
+        {"col_sums", RAPT_ROLE_COL_SUMS, &args->col_sums, p->bytes[RAPT_T_COL_SUMS], p->align[RAPT_T_COL_SUMS], true},
+        {"row_max", RAPT_ROLE_ROW_MAX, &args->row_max, p->bytes[RAPT_T_ROW_MAX], p->align[RAPT_T_ROW_MAX], true},
         {"sinks", RAPT_ROLE_SINKS, &args->sinks, p->extra[RAPT_X_SINKS].bytes, 4, false},
         {"alibi", RAPT_ROLE_ALIBI, &args->alibi, p->extra[RAPT_X_ALIBI].bytes, 4, false},
         {"key_bias", RAPT_ROLE_KEY_BIAS, &args->key_bias, p->extra[RAPT_X_KEY_BIAS].bytes, 4, false},

@@ -534,6 +534,8 @@ static rapt_status sharing_make(sharing *s, const rapt_attention_desc *desc, con
     rapt_status status = rapt_attention_problem(desc, problem, error);
     if (status == RAPT_OK && (desc->block_table.dtype != RAPT_DTYPE_NONE || desc->k_lengths.dtype != RAPT_DTYPE_NONE))
         status = rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "a group of devices takes neither block_table nor k_lengths");
+    if (status == RAPT_OK && (problem->col_sums || problem->row_max))
+        status = rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "a group of devices gives neither col_sums nor row_max");
     if (status == RAPT_OK)
         status = copy_desc(s, desc, error);
     if (status == RAPT_OK)

@@ -224,7 +224,7 @@ static void make_case(const rapt_plan *plan, unsigned shrink, probe_case *c)
     const rapt_kernel_row *row = plan->pipelines[0].row;
     memset(c, 0, sizeof *c);
     c->heads_kv = plan->group > 1 ? 1 : 2;
-    c->heads_q = c->heads_out = plan->group > 1 ? plan->group : 2;
+    c->heads_q = c->heads_out = plan->group > 1 ? plan->group : p->col_sums_by_kv ? 3 : 2; /* 3 to 2: never packed */
     c->sequences = p->varlen ? 2 : 1;
     c->nq = row->rows_per_tile + 3ull;
     if (plan->group > 1 || row->nq_max != 0)
@@ -301,6 +301,12 @@ static void make_case(const rapt_plan *plan, unsigned shrink, probe_case *c)
     make_cache(plan, c);
     d->lse = (rapt_tensor){.dtype = RAPT_F32, .rank = 3, .size = {1, c->heads_out, tokens_q},
                            .stride = {(int64_t)(c->heads_out * tokens_q), (int64_t)tokens_q, 1}};
+    if (p->row_max)
+        d->row_max = d->lse;
+    if (p->col_sums) {
+        const uint64_t heads = p->col_sums_by_kv ? c->heads_kv : c->heads_out;
+        d->col_sums = (rapt_tensor){.dtype = RAPT_F32, .rank = 3, .size = {1, heads, tokens_k}, .stride = {0, (int64_t)tokens_k, 1}};
+    }
     d->sequences = p->varlen ? (uint32_t)c->sequences : 0;
     d->max_seqlen_q = p->varlen ? c->nq : 0;
     d->max_seqlen_k = p->varlen ? c->nk : 0;
@@ -328,6 +334,10 @@ typedef struct probe_run {
     const rapt_plan *plan;
     rapt_buffer *buffers[7]; /* q, k, v, out, lse, cu_seqlens, workspace */
     rapt_buffer *extras[RAPT_X_COUNT], *gate, *bias, *factors[2], *lengths;
+    rapt_buffer *margins[2]; /* row_max, col_sums; NULL where they are not wanted */
+    float *margin[2];        /* what they came to hold */
+    double *sums;            /* and what col_sums are to be; NaN: not known */
+    double row_max_error;    /* the worst, as a share of the tolerance */
     uint64_t bytes[7];
     uint8_t *data[5];
     double *q, *k;     /* as attention sees them: (head, token, element) without gaps */
@@ -377,9 +387,51 @@ static double tensor_number(const rapt_tensor *t, uint64_t head_dim, const uint8
                                              : rapt_number_get(data + (at + x) * size, t->dtype);
 }
 
+/* Where col_sums has a key of an output head, which reads kv head `kv`. */
+static uint64_t column(const probe_run *r, uint64_t kv, uint64_t head, uint64_t key)
+{
+    const rapt_tensor *t = &r->c->desc.col_sums;
+    return (r->plan->problem.col_sums_by_kv ? kv : head) * t->size[2] + key;
+}
+
+/* A row that is not judged: what it adds to its columns is not known. */
+static double skip_row(probe_run *r, uint64_t kv, uint64_t head, uint64_t first_key)
+{
+    for (uint64_t j = 0; j < r->c->nk && r->sums != NULL; j++)
+        r->sums[column(r, kv, head, first_key + j)] = NAN;
+    return 0;
+}
+
+static double margin_error(double got, double want)
+{
+    const double error = isinf(want) ? (got == want ? 0 : INFINITY) : fabs(got - want) / (0x1p-12 * (1 + fabs(want)));
+    return error == error ? error : INFINITY;
+}
+
+/* Judges the row's largest score, of r->scores. */
+static void note_row_max(probe_run *r, uint64_t head, uint64_t qrow)
+{
+    double largest = -INFINITY;
+    for (uint64_t j = 0; j < r->c->nk; j++)
+        largest = fmax(largest, r->scores[j]);
+    if (r->margin[0] != NULL)
+        r->row_max_error = fmax(r->row_max_error, margin_error((double)r->margin[0][head * r->c->desc.q.size[2] + qrow], largest));
+}
+
+static double col_sums_error(const probe_run *r)
+{
+    const rapt_tensor *t = &r->c->desc.col_sums;
+    double worst = 0;
+    for (uint64_t h = 0; h < t->size[1] && r->sums != NULL; h++)
+        for (uint64_t j = 0; j < key_count(r->c); j++)
+            if (r->sums[h * t->size[2] + j] == r->sums[h * t->size[2] + j])
+                worst = fmax(worst, margin_error((double)r->margin[1][h * t->size[2] + j], r->sums[h * t->size[2] + j]));
+    return worst;
+}
+
 /* Compares one output row with the definition. Returns the worst error as a share of the tolerance; NaN counts as
  * infinite. */
-static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, uint64_t query)
+static double row_error(probe_run *r, uint64_t sequence, uint64_t head, uint64_t query)
 {
     const probe_case *c = r->c;
     const rapt_attention_desc *d = &c->desc;
@@ -431,9 +483,10 @@ static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, ui
         if (d->score_mod[0] != NULL)
             scores[j] = probe_score(scores[j], sequence, head, query, j);
         if (is_signed && fabs(scores[j]) < 1e-4) /* its sign, and so the row, is a matter of rounding */
-            return 0;
+            return skip_row(r, kv, head, k0);
         max = fmax(max, is_signed && !isinf(scores[j]) ? fabs(scores[j]) : scores[j]);
     }
+    note_row_max(r, head, qrow);
     if (additive)
         max = 0; /* and the denominator is 1 */
     for (uint64_t j = 0; j < c->nk; j++) {
@@ -457,6 +510,8 @@ static double row_error(const probe_run *r, uint64_t sequence, uint64_t head, ui
     for (uint64_t j = 0; j < c->nk && d->decay.dtype != RAPT_DTYPE_NONE; j++)
         scores[j] *= pow((double)extra_number(RAPT_X_DECAY, head_q),
                          (double)rapt_problem_distance(&r->plan->problem, place, (int64_t)j));
+    for (uint64_t j = 0; j < c->nk && r->sums != NULL && visible; j++)
+        r->sums[column(r, kv, head, k0 + j)] += scores[j] / denominator;
     /* f16 matrices round the weights to 11 bits; storage rounds the output, with a gate twice. */
     double unit = dtype == RAPT_BF16 ? 0x1p-8 : dtype == RAPT_F16 ? 0x1p-10 : 0x1p-15;
     unit *= d->gate.dtype != RAPT_DTYPE_NONE ? 2 : 1;
@@ -516,9 +571,12 @@ static void take_inputs(probe_run *r)
             }
 }
 
-static double worst_error(const probe_run *r)
+static double worst_error(probe_run *r)
 {
     double worst = 0;
+    if (r->sums != NULL)
+        memset(r->sums, 0, rapt_tensor_bytes(&r->c->desc.col_sums) * 2);
+    r->row_max_error = 0;
     for (uint64_t s = 0; s < r->c->sequences; s++)
         for (uint64_t h = 0; h < r->c->heads_out; h++)
             for (uint64_t i = 0; i < r->c->nq; i++)
@@ -650,6 +708,28 @@ static void fill_input(const probe_run *r, int i, const rapt_tensor *t, uint32_t
         }
 }
 
+/* Row maxima and column sums. */
+static rapt_status make_margins(probe_run *r, rapt_device *device, rapt_attention_args *args, rapt_error *error)
+{
+    const rapt_allocator *a = &device->runtime->allocator;
+    const rapt_tensor *tensors[2] = {&r->c->desc.row_max, &r->c->desc.col_sums};
+    rapt_slot *slots[2] = {&args->row_max, &args->col_sums};
+    rapt_status status = RAPT_OK;
+    for (unsigned i = 0; i < 2 && status == RAPT_OK; i++) {
+        const uint64_t bytes = rapt_tensor_bytes(tensors[i]);
+        if (bytes == 0)
+            continue;
+        r->margin[i] = rapt_calloc(a, 1, bytes);
+        if (i == 1)
+            r->sums = rapt_calloc(a, 2, bytes);
+        if (r->margin[i] == NULL || (i == 1 && r->sums == NULL))
+            return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a probe");
+        status = rapt_buffer_create(device, bytes, &r->margins[i], error);
+        slots[i]->buffer = r->margins[i];
+    }
+    return status;
+}
+
 /* Host memory and inputs on the device. */
 static rapt_status run_make(probe_run *r, rapt_device *device, rapt_attention_args *args, rapt_error *error)
 {
@@ -699,7 +779,7 @@ static rapt_status run_make(probe_run *r, rapt_device *device, rapt_attention_ar
     if (status == RAPT_OK && r->plan->problem.ragged)
         status = rapt_buffer_upload(r->lengths, 0, &keys, sizeof keys, error);
     args->k_lengths.buffer = r->lengths;
-    return status;
+    return status == RAPT_OK ? make_margins(r, device, args, error) : status;
 }
 
 static void run_free(probe_run *r, const rapt_allocator *a)
@@ -718,7 +798,12 @@ static void run_free(probe_run *r, const rapt_allocator *a)
         rapt_buffer_destroy(&r->lengths);
         for (unsigned i = 0; i < RAPT_COUNT(r->factors); i++)
             rapt_buffer_destroy(&r->factors[i]);
+        for (unsigned i = 0; i < RAPT_COUNT(r->margins); i++)
+            rapt_buffer_destroy(&r->margins[i]);
     }
+    rapt_free(a, r->margin[0], rapt_tensor_bytes(&c->desc.row_max));
+    rapt_free(a, r->margin[1], rapt_tensor_bytes(&c->desc.col_sums));
+    rapt_free(a, r->sums, rapt_tensor_bytes(&c->desc.col_sums) * 2);
     for (int i = 0; i < 5; i++)
         rapt_free(a, r->data[i], r->bytes[i]);
     rapt_free(a, r->parts, RAPT_MAX(r->bytes[6], 4));
@@ -744,11 +829,21 @@ static rapt_status run_case(probe_run *r, rapt_device *device, double *share, ui
         status = rapt_probe_wait(device, r->binding, error);
     for (int i = 3; i < 5 && status == RAPT_OK; i++)
         status = rapt_buffer_download(r->buffers[i], 0, r->data[i], r->bytes[i], error);
+    for (unsigned i = 0; i < 2 && status == RAPT_OK; i++)
+        if (r->margins[i] != NULL)
+            status = rapt_buffer_download(r->margins[i], 0, r->margin[i],
+                                          rapt_tensor_bytes(i ? &r->c->desc.col_sums : &r->c->desc.row_max), error);
     *culprit = 0;
     if (status != RAPT_OK)
         return status;
     take_results(r);
     *share = worst_error(r);
+    const double sums = col_sums_error(r);
+    if (*share <= 1 && fmax(sums, r->row_max_error) > 1) { /* their pipelines are the last, sums behind maxima */
+        *culprit = r->plan->pipeline_count - (r->row_max_error > 1 && r->sums != NULL ? 2 : 1);
+        *share = fmax(sums, r->row_max_error);
+        return RAPT_OK;
+    }
     if (rapt_link_two_passes(r->plan->problem.link))
         *culprit = 1; /* the second pass, which is the rarer one */
     if (*share <= 1 || r->plan->splits < 2) /* what packs vectors is not told apart from what reads them */

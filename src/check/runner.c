@@ -33,6 +33,15 @@ static double now_ns(void)
 
 /* ---- a trial ---- */
 
+/* From the first to the last element of a tensor of rank 3; 0: none. */
+static uint64_t words(const rapt_tensor *t)
+{
+    uint64_t last = 0;
+    for (unsigned axis = 0; axis < 3; axis++)
+        last += (t->size[axis] - 1) * (uint64_t)t->stride[axis];
+    return t->size[0] && t->size[1] && t->size[2] ? last + 1 : 0;
+}
+
 static rapt_status make_buffers(rapt_trial *t, rapt_error *error)
 {
     for (int op = 0; op < RAPT_OP_COUNT; op++) {
@@ -51,6 +60,14 @@ static rapt_status make_buffers(rapt_trial *t, rapt_error *error)
         rapt_status status = rapt_buffer_create(t->device, bytes, &t->user[n], error);
         if (status == RAPT_OK)
             status = rapt_buffer_upload(t->user[n], 0, user->data[n], bytes, error);
+        if (status != RAPT_OK)
+            return status;
+    }
+    const rapt_tensor *const margins[2] = {&t->problem->desc.col_sums, &t->problem->desc.row_max};
+    for (int n = 0; n < 2; n++) {
+        const uint64_t bytes = margins[n]->dtype != RAPT_DTYPE_NONE ? words(margins[n]) * 4 : 0;
+        rapt_status status =
+            bytes > 0 ? rapt_buffer_create(t->device, bytes + GUARD, n ? &t->row_max : &t->col_sums, error) : RAPT_OK;
         if (status != RAPT_OK)
             return status;
     }
@@ -107,6 +124,8 @@ rapt_status rapt_trial_open(rapt_device *device, const rapt_check_problem *probl
     args.block_table = slot(t, RAPT_OP_TABLE);
     args.k_lengths = slot(t, RAPT_OP_LENGTHS);
     args.workspace.buffer = t->workspace;
+    args.col_sums.buffer = t->col_sums;
+    args.row_max.buffer = t->row_max;
     for (int n = 0; n < RAPT_USER_BUFFERS; n++)
         args.user[n].buffer = t->user[n];
     const double bind = now_ns();
@@ -119,6 +138,8 @@ void rapt_trial_close(rapt_trial *t)
 {
     rapt_binding_destroy(&t->binding);
     rapt_buffer_destroy(&t->workspace);
+    rapt_buffer_destroy(&t->col_sums);
+    rapt_buffer_destroy(&t->row_max);
     for (int n = 0; n < RAPT_USER_BUFFERS; n++)
         rapt_buffer_destroy(&t->user[n]);
     for (int op = 0; op < RAPT_OP_COUNT; op++)
@@ -285,7 +306,9 @@ static void judge_plan(const rapt_trial *t, rapt_result *r)
 {
     const rapt_check_problem *p = t->problem;
     const rapt_check_inputs in = rapt_check_problem_inputs(p);
-    const double flops = 2.0 * (double)(p->c.d_qk + p->c.d_v) * rapt_check_attention_pairs(&p->desc, &in);
+    const int margins = (p->desc.col_sums.dtype != RAPT_DTYPE_NONE) + (p->desc.row_max.dtype != RAPT_DTYPE_NONE);
+    const double dims = (double)(p->c.d_qk + p->c.d_v) + margins * (double)p->c.d_qk; /* each makes the scores again */
+    const double flops = 2.0 * dims * rapt_check_attention_pairs(&p->desc, &in);
     if (p->c.sequences == 0 && (double)t->info.flops != flops)
         fail(r, "the plan promises %.0f flops, the problem has %.0f", (double)t->info.flops, flops);
 }

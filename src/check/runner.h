@@ -37,6 +37,7 @@ typedef struct rapt_trial {
     rapt_plan *plan;
     rapt_binding *binding;
     rapt_buffer *buffers[RAPT_OP_COUNT], *workspace, *user[RAPT_USER_BUFFERS];
+    rapt_buffer *col_sums, *row_max; /* where the descriptor has them; whoever put them there judges them */
     rapt_plan_info info;
     double open_ns; /* of planning, preparing and binding; without the buffers */
 } rapt_trial;

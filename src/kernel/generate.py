@@ -52,7 +52,7 @@ SAME_GPUS = {"nvk": "nvidia"}  # a class without a score of its own takes that o
 FAMILIES = ["tile", "broadcast", "coopmat", "decode", "merge", "naive", "peak", "map", "route", "state", "scan"]
 ROLES = ["none", "q", "k", "v", "out", "lse", "cu_q", "cu_k", "part_acc", "part_ml", "extra",
          "sinks", "alibi", "key_bias", "segments", "relative", "weight_decay", "block_mask", "block_table", "gate", "bias", "source_q", "source_k",
-         "factor_q", "factor_k", "a", "b", "decay", "beta", "state", "norm", "state_in", "norm_in", "chunks", "chunk_norms",
+         "factor_q", "factor_k", "col_sums", "row_max", "a", "b", "decay", "beta", "state", "norm", "state_in", "norm_in", "chunks", "chunk_norms",
          "steps", "summary", "pooled", "scores", "mask", "list", "rows", "weight", "x", "coef", "scan_b", "scan_c", "dt", "scan_z", "skip",
          "term_0", "term_1", "term_2", "term_weight_0", "term_weight_1", "term_weight_2", "norm_weight",
          "source_v", "source_a", "source_b", "scale_q", "scale_k", "sums", "result", "state_out", "norm_out"]
@@ -60,7 +60,7 @@ KINDS = ["storage", "r32f", "rgba32f", "rgba16f", "rg32ui", "rgba32ui", "r16f", 
 SOURCES = ["literal", "head_dim_qk", "head_dim_v", "causal", "varlen", "partial", "group", "aligned", "nq_is_one",
            "whole_keys", "window", "soft_cap", "link", "extras", "grid_rank", "decay", "log_decay", "beta", "normalize", "phi",
            "pass", "summary", "select", "pooled", "single_keys", "rows_kind", "weighted", "scan_op", "scan_flags", "coef", "states",
-           "map_q", "map_k", "scan_act", "k_format", "v_format"]
+           "map_q", "map_k", "scan_act", "k_format", "v_format", "margin"]
 SUPPORTS = {"causal": 1, "varlen": 2, "partial": 4, "group": 8, "unaligned": 16, "bench-only": 32, "window": 64,
             "soft-cap": 128, "extras": 256, "links": 512, "walks": 1024, "scans": 2048, "products": 4096, "copies": 8192,
             "rule-none": 16384, "rule-delta": 32768, "rule-dplr": 65536, "normalize": 131072, "beta": 262144,

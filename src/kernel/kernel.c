@@ -32,7 +32,7 @@ const char *rapt_role_name(rapt_role role)
     static const char *const names[] = {"none", "q", "k", "v", "out", "lse", "cu_seqlens_q", "cu_seqlens_k",
                                         "partial accumulators", "partial sums", "the extra operand",
                                         "sinks", "alibi", "key_bias", "segments", "relative", "decay", "block_mask", "block_table", "gate", "bias", "q", "k", "bias_u",
-                                        "bias_v", "a", "b", "decay", "beta", "the state",
+                                        "bias_v", "col_sums", "row_max", "a", "b", "decay", "beta", "the state",
                                         "the normaliser", "state_in", "norm_in", "states of chunks",
                                         "normalisers of chunks", "steps of chunks", "summary", "averages of queries",
                                         "scores", "mask", "list", "x", "weight", "x", "a or scores", "b or weight", "c", "dt", "z",

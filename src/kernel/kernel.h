@@ -34,6 +34,8 @@ typedef enum rapt_role {
     RAPT_ROLE_SOURCE_K,
     RAPT_ROLE_FACTOR_Q, /* factors of a low-rank bias */
     RAPT_ROLE_FACTOR_K,
+    RAPT_ROLE_COL_SUMS, /* what is left of scores along an axis: shaders/map/margin.comp */
+    RAPT_ROLE_ROW_MAX,
     RAPT_ROLE_A, /* from here to NORM_IN: of linear attention (include/rapt/linear.h) */
     RAPT_ROLE_B,
     RAPT_ROLE_DECAY, /* or gate */
@@ -139,6 +141,7 @@ typedef enum rapt_constant_source {
     RAPT_CONST_SCAN_ACT,   /* rapt_scan_act */
     RAPT_CONST_K_FORMAT,   /* rapt_dtype of quantised keys, 0 of others; likewise of values */
     RAPT_CONST_V_FORMAT,
+    RAPT_CONST_MARGIN,     /* rapt_margin: what is left of scores along an axis */
 } rapt_constant_source;
 
 typedef struct rapt_kernel_constant {

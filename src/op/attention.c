@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-static const char *const tensor_names[RAPT_T_COUNT] = {"q", "k", "v", "out", "lse", "gate", "bias"};
+static const char *const tensor_names[RAPT_T_COUNT] = {"q", "k", "v", "out", "lse", "gate", "bias", "col_sums", "row_max"};
 static const char *const axis_names[4] = {"batch", "heads", "sequence", "head_dim"};
 
 const char *rapt_link_name(uint32_t link)
@@ -81,7 +81,7 @@ double rapt_problem_score(const rapt_problem *p, double scaled)
 bool rapt_problem_is_plain(const rapt_problem *p)
 {
     return p->extras == 0 && !p->k_format && !p->v_format && !p->blocks && !p->paged && !p->ragged && !p->bias && !p->prepared && p->link == RAPT_LINK_SOFTMAX && !p->gate &&
-           !p->score_mod && !p->mask_mod;
+           !p->col_sums && !p->row_max && !p->score_mod && !p->mask_mod;
 }
 
 bool rapt_problem_has_extra_operand(const rapt_problem *p)
@@ -501,7 +501,8 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
                            RAPT_ATTENTION_WINDOW | RAPT_ATTENTION_QK_NORM | RAPT_ATTENTION_ROPE_INTERLEAVED;
     if (desc->flags & ~known)
         return rapt_fail(error, RAPT_ERROR_INVALID, "unknown attention flags 0x%x", desc->flags & ~known);
-    const rapt_tensor *tensors[RAPT_T_COUNT] = {&desc->q, &desc->k, &desc->v, &desc->out, &desc->lse, &desc->gate, &desc->bias};
+    const rapt_tensor *tensors[RAPT_T_COUNT] = {&desc->q,    &desc->k,    &desc->v,        &desc->out,    &desc->lse,
+                                                &desc->gate, &desc->bias, &desc->col_sums, &desc->row_max};
     rapt_dtype dtype = desc->q.dtype;
     if (dtype != RAPT_F32 && dtype != RAPT_F16 && dtype != RAPT_BF16)
         return rapt_fail(error, RAPT_ERROR_INVALID, "q: dtype %s, must be f32, f16 or bf16", rapt_dtype_name(dtype));
@@ -521,8 +522,9 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
     for (unsigned i = 0; i < RAPT_T_COUNT; i++) {
         if (i >= RAPT_T_LSE && tensors[i]->dtype == RAPT_DTYPE_NONE)
             continue;
-        rapt_status status = rapt_tensor_check(tensors[i], tensor_names[i], i == RAPT_T_LSE ? 3 : 4,
-                                               i == RAPT_T_OUT || i == RAPT_T_LSE, error);
+        const bool vector = i == RAPT_T_LSE || i >= RAPT_T_COL_SUMS;
+        rapt_status status =
+            rapt_tensor_check(tensors[i], tensor_names[i], vector ? 3 : 4, i == RAPT_T_OUT || vector, error);
         if (status != RAPT_OK)
             return status;
     }
@@ -614,16 +616,8 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
             return rapt_fail(error, RAPT_ERROR_INVALID, "link_alpha %g and link_beta %g must be finite",
                              (double)p->link_range, (double)p->link_offset);
     }
-    if (rapt_link_two_passes(p->link)) {
-        if (!p->lse) { /* what the first pass leaves to the second */
-            p->lse = p->lse_hidden = true;
-            p->stride[RAPT_T_LSE][0] = p->varlen || p->batch <= 1 ? 0 : p->heads_out * p->total_q;
-            p->stride[RAPT_T_LSE][1] = p->heads_out > 1 ? p->total_q : 0;
-            p->stride[RAPT_T_LSE][2] = p->total_q > 1;
-            p->bytes[RAPT_T_LSE] = sat_mul(sat_mul(desc->q.size[0], p->heads_out), sat_mul(p->total_q, 4));
-            p->align[RAPT_T_LSE] = 4;
-        }
-    }
+    if (rapt_link_two_passes(p->link) && !p->lse) /* what the first pass leaves to the second */
+        rapt_problem_hide_lse(p);
     status = check_user(desc, p, error);
     if (status != RAPT_OK)
         return status;
@@ -666,5 +660,7 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
     if (status == RAPT_OK)
         status = rapt_problem_places(desc, p, error);
     p->bytes_read = sat_add(p->bytes_read, tensor_traffic(&desc->relative));
-    return status == RAPT_OK ? check_blocks(desc, p, error) : status;
+    if (status == RAPT_OK)
+        status = check_blocks(desc, p, error);
+    return status == RAPT_OK ? rapt_problem_margins(desc, p, error) : status;
 }

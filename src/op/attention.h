@@ -5,10 +5,10 @@
 #include "op/grid.h"
 
 /* Tensors of a problem, in this order everywhere. */
-enum { RAPT_T_Q, RAPT_T_K, RAPT_T_V, RAPT_T_OUT, RAPT_T_LSE, RAPT_T_GATE, RAPT_T_BIAS, RAPT_T_COUNT };
+enum { RAPT_T_Q, RAPT_T_K, RAPT_T_V, RAPT_T_OUT, RAPT_T_LSE, RAPT_T_GATE, RAPT_T_BIAS, RAPT_T_COL_SUMS, RAPT_T_ROW_MAX, RAPT_T_COUNT };
 /* Bytes of an element of one of them. */
 #define RAPT_T_ELEMENT(problem, t)                                                                           \
-    ((t) == RAPT_T_LSE || (t) == RAPT_T_BIAS ? 4u : rapt_dtype_size(rapt_problem_dtype(problem, t)))
+    ((t) == RAPT_T_LSE || (t) >= RAPT_T_BIAS ? 4u : rapt_dtype_size(rapt_problem_dtype(problem, t)))
 
 /* Extra vectors, in the order of RAPT_PARAM_SINKS and so on, the block mask and the table of pages, which are no bits of
  * rapt_problem.extras. */
@@ -48,6 +48,7 @@ typedef struct rapt_problem {
     uint32_t align[RAPT_T_COUNT];     /* bytes */
     uint32_t usage[RAPT_T_COUNT];     /* rapt_buffer_usage bits */
     bool causal, varlen, lse, batch_tuned, gate;
+    bool col_sums, col_sums_by_kv, row_max; /* outputs wanted; sums by kv head, else by output head */
     rapt_grid grid; /* see op/grid.h */
     bool window;                        /* and then: */
     int32_t window_left, window_right;  /* -1: unbounded */
@@ -134,6 +135,10 @@ rapt_status rapt_tensor_check(const rapt_tensor *t, const char *name, unsigned r
 rapt_status rapt_problem_places(const rapt_attention_desc *desc, rapt_problem *problem, rapt_error *error);
 /* Of rapt_attention_problem: pages and lengths of batch entries (pages.c). Fills what the problem has of them, nk included. */
 rapt_status rapt_problem_pages(const rapt_attention_desc *desc, rapt_problem *problem, rapt_error *error);
+/* Of rapt_attention_problem: col_sums and row_max (margins.c). Everything else is there. */
+rapt_status rapt_problem_margins(const rapt_attention_desc *desc, rapt_problem *problem, rapt_error *error);
+/* An lse that the caller does not want, for later passes: in the workspace. */
+void rapt_problem_hide_lse(rapt_problem *problem);
 /* Of rapt_attention_problem: whatever rewrites q and k. The problem's scale and shapes are there. */
 rapt_status rapt_problem_prepare(const rapt_attention_desc *desc, rapt_problem *problem, rapt_error *error);
 

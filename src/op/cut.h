@@ -12,9 +12,10 @@ static inline bool rapt_cut_is_output(unsigned tensor)
 {
     return tensor == RAPT_CUT_OUT || tensor == RAPT_CUT_LSE;
 }
-/* The size of the descriptor whose members are all known here (block_table and k_lengths: group_attention.c refuses them): see
+/* The size of the descriptor whose members are all known here (block_table, k_lengths, col_sums and row_max:
+ * group_attention.c refuses them): see
  * tests/cut_test.c. */
-#define RAPT_CUT_KNOWN_DESC 1896
+#define RAPT_CUT_KNOWN_DESC 2056
 /* Where the descriptor has one of them; its dtype is RAPT_DTYPE_NONE where it is absent. */
 rapt_tensor *rapt_cut_tensor(rapt_attention_desc *desc, unsigned tensor);
 

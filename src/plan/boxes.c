@@ -14,6 +14,11 @@ typedef struct span {
     int axis; /* the axis of the box that would shorten it; -1: none */
 } span;
 
+static bool is_columns(const rapt_launch *l)
+{
+    return l->margin >= RAPT_MARGIN_HEADS;
+}
+
 static uint64_t queries_begin(const rapt_launch *l, const rapt_box *b)
 {
     return b->lo[RAPT_AXIS_TILE] * l->rows_per_tile / l->group;
@@ -90,6 +95,12 @@ static unsigned role_spans(const rapt_launch *l, const rapt_box *b, rapt_role ro
     uint64_t q0 = queries_begin(l, b), q1 = queries_end(l, b);
     uint64_t k0 = plan->first_key + b->lo[RAPT_AXIS_SPLIT] * plan->split_keys;
     uint64_t k1 = RAPT_MIN(p->nk, plan->first_key + b->hi[RAPT_AXIS_SPLIT] * plan->split_keys);
+    if (l->margin) {
+        h0 = rapt_div_up(b->lo[RAPT_AXIS_GROUP] * p->heads_out, l->heads); /* all that read these heads */
+        h1 = rapt_div_up(b->hi[RAPT_AXIS_GROUP] * p->heads_out, l->heads) - 1;
+        k0 = b->lo[RAPT_AXIS_SPLIT] * l->rows_per_tile;
+        k1 = RAPT_MIN(p->nk, b->hi[RAPT_AXIS_SPLIT] * l->rows_per_tile);
+    }
     int query_axis = RAPT_AXIS_TILE, key_axis = RAPT_AXIS_SPLIT;
     if (p->grid.rank > 0 && !l->merge) { /* keys are those around the tile's queries */
         const rapt_grid_range r =
@@ -141,6 +152,16 @@ static unsigned role_spans(const rapt_launch *l, const rapt_box *b, rapt_role ro
             return 3;
         }
         break;
+    case RAPT_ROLE_ROW_MAX:
+    case RAPT_ROLE_COL_SUMS: {
+        const bool keys = role == RAPT_ROLE_COL_SUMS;
+        if (keys ? k1 <= k0 : q1 <= q0)
+            return 0;
+        h0 = b->lo[RAPT_AXIS_GROUP];
+        h1 = b->hi[RAPT_AXIS_GROUP] - 1;
+        spans[2] = (span){keys ? k0 : q0, (keys ? k1 : q1) - 1, p->stride[tensor][2], keys ? key_axis : query_axis};
+        break;
+    }
     case RAPT_ROLE_BIAS:
         if (!p->bias || k1 <= k0 || q1 <= q0)
             return 0;
@@ -202,13 +223,15 @@ static bool role_bound(const rapt_launch *l, rapt_role role)
                role == (l->prepares == RAPT_PREPARES_Q ? RAPT_ROLE_FACTOR_Q : RAPT_ROLE_FACTOR_K);
     if (l->merge)
         return true;
+    if (role == RAPT_ROLE_ROW_MAX || role == RAPT_ROLE_COL_SUMS)
+        return (role == RAPT_ROLE_COL_SUMS) == is_columns(l);
     if (role >= RAPT_ROLE_SINKS && role <= RAPT_ROLE_BLOCK_TABLE)
         return false;
     if (role == RAPT_ROLE_BIAS ||
         role == RAPT_ROLE_CU_Q) /* at one binding, but in rows for grids, which have no cu_seqlens */
         return (role == RAPT_ROLE_BIAS) == l->plan->problem.bias || l->plan->problem.grid.rank > 0;
     bool partial = role == RAPT_ROLE_PART_ACC || role == RAPT_ROLE_PART_ML;
-    if (l->plan->splits > 1)
+    if (l->plan->splits > 1 && !l->margin)
         return role != RAPT_ROLE_OUT && role != RAPT_ROLE_LSE;
     return !partial;
 }
@@ -254,8 +277,13 @@ static double box_flops(const rapt_launch *l, const rapt_box *b)
     int64_t shift = (int64_t)p->causal_offset - (int64_t)p->nq;
     double pairs = (double)rapt_visible_pairs(p, q1, p->nk, shift + (int64_t)q1) -
                    (double)rapt_visible_pairs(p, q0, p->nk, shift + (int64_t)q0);
-    pairs *= (double)(b->hi[RAPT_AXIS_SPLIT] - b->lo[RAPT_AXIS_SPLIT]) / l->plan->splits;
-    return pairs * others;
+    const double share = (double)(b->hi[RAPT_AXIS_SPLIT] - b->lo[RAPT_AXIS_SPLIT]);
+    if (l->margin) { /* without values, of all output heads that read these */
+        const double heads = (double)(b->hi[RAPT_AXIS_GROUP] - b->lo[RAPT_AXIS_GROUP]) * (double)p->heads_out / (double)l->heads;
+        return pairs * share / (double)RAPT_MAX(rapt_div_up(p->nk, l->rows_per_tile), 1) * heads * 2.0 * p->head_dim_qk *
+               (double)(b->hi[RAPT_AXIS_BATCH] - b->lo[RAPT_AXIS_BATCH]);
+    }
+    return pairs * share / l->plan->splits * others;
 }
 
 static uint64_t box_size(const rapt_box *b, int axis)
@@ -263,10 +291,24 @@ static uint64_t box_size(const rapt_box *b, int axis)
     return b->hi[axis] - b->lo[axis];
 }
 
+/* The axis along which the invocations of a margin go; -1: none. */
+static int inner_axis(const rapt_launch *l)
+{
+    return l->margin == RAPT_MARGIN_NONE ? -1 : is_columns(l) ? RAPT_AXIS_TILE : RAPT_AXIS_SPLIT;
+}
+
+/* And the one that its grid counts. */
+static int outer_axis(const rapt_launch *l)
+{
+    return is_columns(l) ? RAPT_AXIS_SPLIT : RAPT_AXIS_TILE;
+}
+
 /* Batch and head group make one axis of the grid, so heads are only cut within one batch entry. A merge is
  * linear in (batch, head, query), so there queries are only cut within one head. */
 static int cut_axis(const rapt_launch *l, const rapt_box *b, int axis)
 {
+    if (axis == inner_axis(l))
+        return -1;
     if (axis == RAPT_AXIS_TILE && l->merge && box_size(b, RAPT_AXIS_GROUP) > 1)
         axis = RAPT_AXIS_GROUP;
     if ((axis == RAPT_AXIS_GROUP || (axis == RAPT_AXIS_TILE && l->merge)) && box_size(b, RAPT_AXIS_BATCH) > 1)
@@ -296,6 +338,20 @@ static rapt_status add_step(const rapt_launch *l, const rapt_box *b, double flop
         push.rows = (uint32_t)rows;
         step->groups[0] = (uint32_t)rapt_div_up(rows, l->row->rows_per_tile);
         step->groups[1] = step->groups[2] = 1;
+    } else if (l->margin) {
+        const int outer = outer_axis(l), inner = inner_axis(l);
+        const uint64_t *stride = p->stride[is_columns(l) ? RAPT_T_COL_SUMS : RAPT_T_ROW_MAX];
+        push.tile0 = (uint32_t)b->lo[outer];
+        push.bh0 = (uint32_t)(b->lo[RAPT_AXIS_BATCH] * l->heads + b->lo[RAPT_AXIS_GROUP]);
+        push.row0 = (uint32_t)(b->lo[inner] * l->rows_per_tile);
+        push.rows = (uint32_t)(box_size(b, inner) * l->rows_per_tile);
+        push.key1 = (uint32_t)p->nk;
+        push.tiles = (uint32_t)stride[0];
+        push.split0 = (uint32_t)stride[1];
+        push.v_base = (uint32_t)stride[2];
+        step->groups[0] = (uint32_t)box_size(b, outer);
+        step->groups[1] = 1;
+        step->groups[2] = (uint32_t)(box_size(b, RAPT_AXIS_BATCH) * box_size(b, RAPT_AXIS_GROUP));
     } else {
         push.tile0 = (uint32_t)b->lo[RAPT_AXIS_TILE];
         push.tiles = (uint32_t)box_size(b, RAPT_AXIS_TILE);
@@ -362,7 +418,9 @@ rapt_status rapt_add_box(const rapt_launch *l, const rapt_box *b, bool *need_spl
                 axis = candidate;
             }
         }
-        if (axis < 0 && keys_are_whole && (l->row->supports & RAPT_ROW_PARTIAL)) {
+        const bool splits = l->margin != RAPT_MARGIN_NONE ? box_size(b, inner_axis(l)) > 1
+                                                          : keys_are_whole && (l->row->supports & RAPT_ROW_PARTIAL);
+        if (axis < 0 && splits) {
             *need_splits = true;
             return RAPT_OK;
         }
@@ -380,16 +438,18 @@ rapt_status rapt_add_box(const rapt_launch *l, const rapt_box *b, bool *need_spl
                 box_size(b, RAPT_AXIS_BATCH) * box_size(b, RAPT_AXIS_GROUP) * box_size(b, RAPT_AXIS_TILE);
             if (rapt_div_up(rows, l->row->rows_per_tile) > caps->max_groups[0])
                 axis = cut_axis(l, b, box_size(b, RAPT_AXIS_TILE) > 1 ? RAPT_AXIS_TILE : RAPT_AXIS_GROUP);
-        } else if (box_size(b, RAPT_AXIS_TILE) > caps->max_groups[0]) {
+        } else if (l->margin && box_size(b, outer_axis(l)) > caps->max_groups[0]) {
+            axis = outer_axis(l);
+        } else if (!l->margin && box_size(b, RAPT_AXIS_TILE) > caps->max_groups[0]) {
             axis = RAPT_AXIS_TILE;
-        } else if (box_size(b, RAPT_AXIS_SPLIT) > caps->max_groups[1]) {
+        } else if (!l->margin && box_size(b, RAPT_AXIS_SPLIT) > caps->max_groups[1]) {
             axis = RAPT_AXIS_SPLIT;
         } else if (box_size(b, RAPT_AXIS_BATCH) * box_size(b, RAPT_AXIS_GROUP) > caps->max_groups[2]) {
             axis = cut_axis(l, b, RAPT_AXIS_GROUP);
         } else if (flops > l->slice_flops) {
             const int order[] = {RAPT_AXIS_BATCH, RAPT_AXIS_GROUP, RAPT_AXIS_TILE, RAPT_AXIS_SPLIT};
             for (unsigned i = 0; i < RAPT_COUNT(order) && axis < 0; i++)
-                if (box_size(b, order[i]) > 1)
+                if (order[i] != inner_axis(l) && box_size(b, order[i]) > 1)
                     axis = order[i];
         }
     }

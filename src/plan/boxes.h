@@ -14,7 +14,8 @@ typedef struct rapt_box {
 /* One launch kind: the row and how boxes map to its grid. */
 typedef struct rapt_launch {
     rapt_plan *plan;
-    uint8_t pipeline, phase;
+    uint8_t pipeline;
+    uint32_t phase;
     const rapt_kernel_row *row;
     uint32_t group;         /* heads per entry of RAPT_AXIS_GROUP */
     uint64_t rows_per_tile; /* query rows (times group) per entry of RAPT_AXIS_TILE */
@@ -24,6 +25,9 @@ typedef struct rapt_launch {
     uint64_t heads,
         length; /* of a merge or a map: rows are numbered (batch * heads + head) * length + index */
     enum { RAPT_NOT_PREPARED, RAPT_PREPARES_Q, RAPT_PREPARES_K } prepares; /* what it rewrites */
+    /* Row maxima or column sums: RAPT_AXIS_GROUP counts `heads`, the last two axes tiles of queries and of keys, rows_per_tile
+     * of each. Invocations go along keys or queries, and a box is not cut there: *need_splits asks for a shorter one. */
+    rapt_margin margin;
 } rapt_launch;
 
 /* Adds the steps of a box, cut in halves until its windows, its grid and its work fit. *need_splits: it would

@@ -111,6 +111,10 @@ static void explain_problem(const rapt_plan *plan, rapt_text *t)
         rapt_text_add(t, ", at most nk keys a batch entry");
     if (p->gate)
         rapt_text_add(t, ", gate");
+    if (p->row_max)
+        rapt_text_add(t, ", row_max");
+    if (p->col_sums)
+        rapt_text_add(t, ", col_sums by %s head", p->col_sums_by_kv ? "kv" : "output");
     if (p->score_mod || p->mask_mod)
         rapt_text_add(t, ", %s%s%s with %u user buffer%s", p->score_mod ? "score_mod" : "",
                       p->score_mod && p->mask_mod ? ", " : "", p->mask_mod ? "mask_mod" : "", p->user_count,
@@ -227,7 +231,7 @@ static void explain_attention_json(const rapt_plan *plan, rapt_text *t)
                   "\"sink_tokens\":%u,\"soft_cap\":%.9g,\"link\":\"%s\",\"gate\":%s,\"bias\":%s,\"sinks\":%s,\"alibi\":%s,\"key_bias\":%s,"
                   "\"segments\":%s,\"block_mask\":%s,\"block_q\":%u,\"block_k\":%u,\"page_size\":%u,\"pages\":%llu,\"k_lengths\":%s,\"score_mod\":%s,\"mask_mod\":%s,\"user_buffers\":%u,\"scale\":%.9g,\"lse\":%s,\"aligned\":%s"
                   ",\"qk_norm_epsilon\":%.9g,\"rope_base\":%.17g,\"rope_dim\":%u,\"rope_interleaved\":%s,\"bias_rank\":%u"
-                  ",\"relative\":%s,\"decay\":%s,\"place_width\":%u,\"k_dtype\":\"%s\",\"v_dtype\":\"%s\"",
+                  ",\"relative\":%s,\"decay\":%s,\"place_width\":%u,\"k_dtype\":\"%s\",\"v_dtype\":\"%s\",\"col_sums\":%s,\"row_max\":%s",
                   plan->caps.masked ? "true" : "false", rapt_dtype_name(p->dtype), (unsigned long long)p->batch,
                   p->varlen ? "true" : "false", (unsigned long long)p->heads_q, (unsigned long long)p->heads_kv,
                   (unsigned long long)p->nq, (unsigned long long)p->nk, p->head_dim_qk, p->head_dim_v,
@@ -241,7 +245,8 @@ static void explain_attention_json(const rapt_plan *plan, rapt_text *t)
                   p->lse ? "true" : "false",
                   plan->aligned ? "true" : "false", (double)p->norm_epsilon, p->rope_base, p->rope_dim,
                   p->rope_interleaved ? "true" : "false", p->rank, with_extra(p, RAPT_X_RELATIVE), with_extra(p, RAPT_X_DECAY),
-                  p->place_width, rapt_dtype_name(rapt_problem_dtype(p, RAPT_T_K)), rapt_dtype_name(rapt_problem_dtype(p, RAPT_T_V)));
+                  p->place_width, rapt_dtype_name(rapt_problem_dtype(p, RAPT_T_K)), rapt_dtype_name(rapt_problem_dtype(p, RAPT_T_V)), p->col_sums ? "true" : "false",
+                  p->row_max ? "true" : "false");
     if (p->grid.rank > 0) {
         rapt_text_add(t, ",\"grid\":{");
         rapt_grid_describe(&p->grid, true, t);

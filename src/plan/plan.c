@@ -99,9 +99,9 @@ static rapt_status add_prepares(rapt_plan *plan, uint8_t pipeline, double slice_
 
 /* Which of the plan's pipelines does what, beside the first, which attends. */
 typedef struct stages {
-    uint8_t merge, second, prepare, pack, list, gate;
+    uint8_t merge, second, prepare, pack, list, gate, row_max, col_sums;
     bool merges, two_passes,
-        packs; /* the others: rapt_problem.prepared, rapt_plan.lists, rapt_problem.gate */
+        packs; /* the others: rapt_problem.prepared, rapt_plan.lists, rapt_problem.gate, .row_max, .col_sums */
 } stages;
 
 /* One more pipeline: the map that reads `role`. */
@@ -169,6 +169,32 @@ static rapt_status add_pipelines(rapt_plan *plan, const rapt_kernel_table *table
     }
     if (status == RAPT_OK && p->gate)
         status = add_map(plan, table, verdicts, RAPT_ROLE_GATE, main, &s->gate, error);
+    const struct {
+        bool there;
+        rapt_role role;
+        uint8_t *index;
+    } margins[2] = {{p->row_max, RAPT_ROLE_ROW_MAX, &s->row_max}, {p->col_sums, RAPT_ROLE_COL_SUMS, &s->col_sums}};
+    for (unsigned i = 0; i < RAPT_COUNT(margins) && status == RAPT_OK; i++) {
+        if (!margins[i].there)
+            continue;
+        status = add_map(plan, table, verdicts, margins[i].role, main, margins[i].index, error);
+        if (status == RAPT_OK)
+            add_user_code(plan, &plan->pipelines[*margins[i].index], &plan->user_rows[2 + i]);
+    }
+    return status;
+}
+
+/* The steps of row maxima and column sums, from `phase` on. Of no queries the sums are 0. */
+static rapt_status add_margins(rapt_plan *plan, const stages *s, uint32_t phase, rapt_error *error)
+{
+    const rapt_problem *p = &plan->problem;
+    const double slice_flops = plan->flops_per_second * (double)p->slice_ms * 1e-3 / 8; /* scores made without tiles are slower */
+    bool row_unfit; /* the row that attends is not to blame */
+    rapt_status status = RAPT_OK;
+    if (p->row_max)
+        status = rapt_add_margin(plan, s->row_max, RAPT_MARGIN_ROW_MAX, &phase, slice_flops, &row_unfit, error);
+    if (p->col_sums && status == RAPT_OK)
+        status = rapt_add_margin(plan, s->col_sums, rapt_margin_of(p, RAPT_ROLE_COL_SUMS), &phase, slice_flops, &row_unfit, error);
     return status;
 }
 
@@ -233,7 +259,7 @@ static rapt_status add_steps(rapt_plan *plan, const rapt_choice *main, const sta
         finish.phase++;
         status = rapt_add_box(&finish, &rows, need_splits, error);
     }
-    return status;
+    return status == RAPT_OK ? add_margins(plan, s, finish.phase + 1, error) : status;
 }
 
 /* One try with at least `least_splits` key splits. */
@@ -253,8 +279,9 @@ static rapt_status try_plan(rapt_plan *plan, const rapt_kernel_table *table, con
         status = add_workspace(plan, error);
     if (status == RAPT_OK)
         status = add_pipelines(plan, table, verdicts, &main, &s, error);
-    return status != RAPT_OK || plan->problem.empty ? status
-                                                    : add_steps(plan, &main, &s, need_splits, unfit, error);
+    if (status != RAPT_OK)
+        return status;
+    return plan->problem.empty ? add_margins(plan, &s, 0, error) : add_steps(plan, &main, &s, need_splits, unfit, error);
 }
 
 /* With as many key splits as the windows demand. *unfit: the row that was chosen cannot be cut to fit. */

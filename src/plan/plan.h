@@ -17,7 +17,7 @@
 #define RAPT_PUSH_WORDS 16
 #define RAPT_MAX_OPERANDS 14
 #define RAPT_MAX_CONSTANTS 16
-#define RAPT_MAX_PIPELINES 6 /* the main one, a merge or a second pass, and maps: prepare, pack, lists of tiles, gate */
+#define RAPT_MAX_PIPELINES 8 /* the main one, a merge or a second pass, and maps: prepare, pack, lists of tiles, gate, margins */
 
 /* What this device has shown so far. */
 typedef enum rapt_verdict_kind {
@@ -173,7 +173,7 @@ struct rapt_plan {
         rapt_kernel_row row;
         rapt_kernel_operand operands[RAPT_MAX_OPERANDS];
         rapt_kernel_constant constants[RAPT_MAX_CONSTANTS];
-    } user_rows[2]; /* with it: pipelines[0].row, and the row that makes lists */
+    } user_rows[4]; /* with it: pipelines[0].row, and the rows that make lists, row maxima, column sums */
     uint8_t params[768]; /* the uniform block, as the kernels read it */
     uint32_t params_bytes;
     rapt_candidate *candidates;
@@ -260,6 +260,17 @@ rapt_status rapt_place_lists(rapt_plan *plan, rapt_error *error);
 /* The steps that make them. */
 rapt_status rapt_add_lists(rapt_plan *plan, uint8_t pipeline, uint8_t phase, double slice_flops, rapt_error *error);
 
+/* ---- row maxima and column sums (margins.c) */
+
+/* What shaders/map/margin.comp makes: the largest score of each query, or sums of weights over queries for each key of an output
+ * head, or of a kv head. */
+typedef enum rapt_margin { RAPT_MARGIN_NONE = 0, RAPT_MARGIN_ROW_MAX, RAPT_MARGIN_HEADS, RAPT_MARGIN_KV_HEADS } rapt_margin;
+/* Which of them a role is, or none. */
+rapt_margin rapt_margin_of(const rapt_problem *problem, rapt_role role);
+/* The steps that make one of them, from *phase on, which moves past them. */
+rapt_status rapt_add_margin(rapt_plan *plan, uint8_t pipeline, rapt_margin margin, uint32_t *phase, double slice_flops,
+                            bool *unfit, rapt_error *error);
+
 /* ---- measured choices (tuning.c) */
 
 /* What a choice for this problem is kept under. false: the problem may not be tuned, as its lengths have no bound of their own. */
@@ -285,6 +296,7 @@ typedef struct rapt_choice {
     rapt_grid_tiling grid; /* of a grid */
     bool second_pass; /* of a link that takes two */
     bool listed;      /* it visits the tiles of lists */
+    rapt_margin margin;
     uint32_t constants[RAPT_MAX_CONSTANTS];
 } rapt_choice;
 
@@ -303,7 +315,8 @@ rapt_status rapt_select_merge(const rapt_problem *problem, const rapt_caps *caps
                               rapt_error *error);
 
 /* The row that prepares or finishes the operand `role`: RAPT_ROLE_SINKS, which stands for all extra vectors (packed),
- * RAPT_ROLE_SOURCE_Q (what rewrites q and k), RAPT_ROLE_GATE, or RAPT_ROLE_EXTRA for lists of tiles. `main`: how the main row
+ * RAPT_ROLE_SOURCE_Q (what rewrites q and k), RAPT_ROLE_GATE, RAPT_ROLE_ROW_MAX, RAPT_ROLE_COL_SUMS, or RAPT_ROLE_EXTRA for
+ * lists of tiles. `main`: how the main row
  * was chosen. */
 rapt_status rapt_select_map(const rapt_problem *problem, const rapt_caps *caps, const rapt_kernel_table *table,
                             const rapt_verdicts *verdicts, rapt_role role, const rapt_choice *main,

@@ -25,6 +25,10 @@ int rapt_role_tensor(rapt_role role)
         return RAPT_T_GATE;
     case RAPT_ROLE_BIAS:
         return RAPT_T_BIAS;
+    case RAPT_ROLE_COL_SUMS:
+        return RAPT_T_COL_SUMS;
+    case RAPT_ROLE_ROW_MAX:
+        return RAPT_T_ROW_MAX;
     default:
         return -1;
     }
@@ -136,11 +140,20 @@ bool rapt_device_accepts(const rapt_kernel_row *row, const rapt_caps *caps, char
     return true;
 }
 
+static bool has_role(const rapt_kernel_row *row, rapt_role role)
+{
+    for (uint32_t i = 0; i < row->operand_count; i++)
+        if (row->operands[i].role == role)
+            return true;
+    return false;
+}
+
 /* As many storage buffers as a stage may have. */
 static bool buffers_fit(const rapt_kernel_row *row, const rapt_problem *p, const rapt_caps *caps, char *reason,
                         size_t size)
 {
-    const bool user = rapt_problem_form(p) != 0 && row->family != RAPT_FAMILY_MERGE && row->family != RAPT_FAMILY_MAP;
+    const bool user = rapt_problem_form(p) != 0 && row->family != RAPT_FAMILY_MERGE &&
+                      (row->family != RAPT_FAMILY_MAP || has_role(row, RAPT_ROLE_COL_SUMS));
     uint32_t storage = user ? p->user_count : 0;
     for (uint32_t i = 0; i < row->operand_count; i++)
         if (row->operands[i].kind == RAPT_OPERAND_STORAGE) {
@@ -257,6 +270,8 @@ static uint32_t constant_value(const rapt_kernel_constant *c, const rapt_problem
         return p->k_format;
     case RAPT_CONST_V_FORMAT:
         return p->v_format;
+    case RAPT_CONST_MARGIN:
+        return choice->margin;
     case RAPT_CONST_DECAY: /* of linear attention: linear.c */
     case RAPT_CONST_LOG_DECAY:
     case RAPT_CONST_BETA:
@@ -391,6 +406,10 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
         REFUSE("needs the storage usage on the buffer of k_lengths, which is not declared");
     if (p->usage[RAPT_T_GATE] != 0 && !(p->usage[RAPT_T_GATE] & RAPT_BUFFER_STORAGE))
         REFUSE("is followed by a gate, which needs the storage usage on the buffer of gate, which is not declared");
+    for (unsigned t = RAPT_T_COL_SUMS; t <= RAPT_T_ROW_MAX; t++)
+        if (p->usage[t] != 0 && !(p->usage[t] & RAPT_BUFFER_STORAGE))
+            REFUSE("is followed by %s, which needs the storage usage on its buffer, which is not declared",
+                   t == RAPT_T_ROW_MAX ? "row_max" : "col_sums");
     for (unsigned i = 0; i < RAPT_X_COUNT; i++)
         if (p->extra[i].usage != 0 && !(p->extra[i].usage & RAPT_BUFFER_STORAGE))
             REFUSE("needs the storage usage on the buffer of %s, which is not declared",
@@ -542,12 +561,12 @@ rapt_status rapt_select_merge(const rapt_problem *problem, const rapt_caps *caps
     return RAPT_OK;
 }
 
-static bool has_role(const rapt_kernel_row *row, rapt_role role)
+rapt_margin rapt_margin_of(const rapt_problem *p, rapt_role role)
 {
-    for (uint32_t i = 0; i < row->operand_count; i++)
-        if (row->operands[i].role == role)
-            return true;
-    return false;
+    return role == RAPT_ROLE_ROW_MAX      ? RAPT_MARGIN_ROW_MAX
+           : role != RAPT_ROLE_COL_SUMS ? RAPT_MARGIN_NONE
+           : p->col_sums_by_kv            ? RAPT_MARGIN_KV_HEADS
+                                          : RAPT_MARGIN_HEADS;
 }
 
 rapt_status rapt_select_map(const rapt_problem *problem, const rapt_caps *caps, const rapt_kernel_table *table,
@@ -555,19 +574,25 @@ rapt_status rapt_select_map(const rapt_problem *problem, const rapt_caps *caps, 
                             rapt_candidate *candidates, rapt_plan_pipeline *pipeline, rapt_error *error)
 {
     const rapt_family family = role == RAPT_ROLE_EXTRA ? RAPT_FAMILY_ROUTE : RAPT_FAMILY_MAP;
+    const bool is_margin = rapt_margin_of(problem, role) != RAPT_MARGIN_NONE;
     const char *reason = "is not built in", *why = NULL;
     for (uint32_t i = 0; i < table->row_count; i++) {
         const rapt_kernel_row *row = &table->rows[i];
         if (row->family != family || !has_role(row, role) || row->score[caps->device_class] < 0 ||
-            ((role == RAPT_ROLE_GATE || role == RAPT_ROLE_SOURCE_Q) && !(row->dtypes >> problem->dtype & 1)))
+            ((role == RAPT_ROLE_GATE || role == RAPT_ROLE_SOURCE_Q || is_margin) && !(row->dtypes >> problem->dtype & 1)))
             continue;
         rapt_candidate *c = &candidates[i];
-        const rapt_choice choice = {.row = row, .group = 1, .splits = 1, .aligned = main->aligned};
+        const rapt_choice choice = {.row = row,
+                                    .group = 1,
+                                    .splits = 1,
+                                    .aligned = main->aligned,
+                                    .second_pass = is_margin, /* the link that v is weighted by */
+                                    .margin = rapt_margin_of(problem, role)};
         *pipeline = (rapt_plan_pipeline){.row = row, .base = row};
         for (uint32_t k = 0; k < row->constant_count; k++)
             pipeline->constants[k] = constant_value(&row->constants[k], problem, &choice);
-        if (family == RAPT_FAMILY_ROUTE && rapt_problem_form(problem) != 0) { /* it asks the mask_mod */
-            pipeline->constants[row->constant_count] = main->group; /* RAPT_USER_GROUP_ID */
+        if ((family == RAPT_FAMILY_ROUTE || is_margin) && rapt_problem_form(problem) != 0) { /* it asks the mask_mod */
+            pipeline->constants[row->constant_count] = is_margin ? 1 : main->group; /* RAPT_USER_GROUP_ID */
             pipeline->form = rapt_problem_form(problem);
             pipeline->code = problem->user_code;
         }
@@ -593,6 +618,7 @@ rapt_status rapt_select_map(const rapt_problem *problem, const rapt_caps *caps, 
                      role == RAPT_ROLE_GATE       ? "gates"
                      : role == RAPT_ROLE_SOURCE_Q ? "QK-norm, rotary positions and low-rank biases"
                      : role == RAPT_ROLE_EXTRA    ? "lists of tiles"
+                     : is_margin                  ? "row maxima and column sums"
                                                   : "several of sinks, ALiBi, key biases, segments, block masks and tables of pages",
                      reason);
 }

@@ -217,13 +217,19 @@ static rapt_attention_desc take_desc(input *in, char kernel[80])
             .size = {blocks & 4 ? 1 : blocks & 2 ? d.sequences : batch, blocks & 8 ? 1 : hq, lines, pitch},
             .stride = {(int64_t)take_number(in), (int64_t)(lines * pitch), (int64_t)pitch, 1}};
     }
+    if (blocks & 16)
+        d.col_sums = (rapt_tensor){.dtype = RAPT_F32, .rank = 3, .size = {batch, blocks & 64 ? hkv : heads, nk},
+                                   .stride = {(int64_t)((blocks & 64 ? hkv : heads) * nk), (int64_t)nk, 1}};
+    if (blocks & 32)
+        d.row_max = (rapt_tensor){.dtype = RAPT_F32, .rank = 3, .size = {batch, heads, nq},
+                                  .stride = {(int64_t)(heads * nq), (int64_t)nq, 1}};
     if (what & 128) {
         const uint64_t row = take_bytes(in, 2) % (table->row_count + 1);
         snprintf(kernel, 80, "%s", row < table->row_count ? table->rows[row].name : "no such kernel");
         d.kernel = kernel;
     }
     rapt_tensor *const tensors[] = {&d.q, &d.k, &d.v, &d.out, &d.lse, &d.sinks, &d.alibi, &d.key_bias, &d.segments, &d.gate,
-                                    &d.bias,   &d.bias_u, &d.bias_v, &d.block_mask, &d.relative, &d.decay};
+                                    &d.bias,   &d.bias_u, &d.bias_v, &d.block_mask, &d.relative, &d.decay, &d.col_sums, &d.row_max};
     for (unsigned changes = take_byte(in) % 8; changes > 0; changes--) {
         rapt_tensor *t = tensors[take_byte(in) % RAPT_COUNT(tensors)];
         const uint8_t member = take_byte(in) % 12;
@@ -252,7 +258,7 @@ static void check_row(const rapt_plan *plan, const rapt_kernel_row *row)
     MUST(row->local_size <= caps->max_invocations && row->shared_bytes <= caps->max_shared_bytes);
     MUST(RAPT_PUSH_WORDS * 4 <= caps->max_push_bytes);
     if (row->family == RAPT_FAMILY_MAP) {
-        MUST(plan->extras.packed || p->gate || p->prepared);
+        MUST(plan->extras.packed || p->gate || p->prepared || p->col_sums || p->row_max);
         return;
     }
     if (row->family == RAPT_FAMILY_ROUTE) {
@@ -317,19 +323,22 @@ static void check_steps(const rapt_plan *plan)
     const uint32_t before = RAPT_MAX((unsigned)has_packs + listed, (unsigned)p->prepared);
     const uint32_t maps = (unsigned)has_packs + listed + p->prepared; /* between the main ones and the gate */
     const bool two_passes = rapt_link_two_passes(p->link);
+    const uint32_t others = plan->pipeline_count - p->row_max - p->col_sums; /* which come last */
+    uint64_t margins = 0;
     uint32_t slice = 0, phase = 0;
     for (uint32_t i = 0; i < plan->step_count; i++) {
         const rapt_step *s = &plan->steps[i];
         rapt_attention_push push;
         memcpy(&push, s->push, sizeof push);
-        const bool gates = p->gate && s->pipeline == plan->pipeline_count - 1;
-        const bool makes_lists = listed && s->pipeline == plan->pipeline_count - 1 - p->gate;
-        const bool packs = has_packs && s->pipeline == plan->pipeline_count - 1 - p->gate - listed;
+        const bool gates = p->gate && s->pipeline == others - 1;
+        const bool makes_lists = listed && s->pipeline == others - 1 - p->gate;
+        const bool packs = has_packs && s->pipeline == others - 1 - p->gate - listed;
         MUST(s->pipeline < plan->pipeline_count);
-        const bool prepares = p->prepared && s->pipeline == plan->pipeline_count - p->gate - maps;
-        MUST(s->phase == (packs || prepares ? 0u
+        const bool prepares = p->prepared && s->pipeline == others - p->gate - maps;
+        const bool margin = s->pipeline >= others;
+        MUST(margin || s->phase == (packs || prepares ? 0u
                           : makes_lists     ? has_packs
-                          : gates           ? plan->pipeline_count - 1 - maps + before
+                          : gates           ? others - 1 - maps + before
                                             : s->pipeline + before));
         for (int axis = 0; axis < 3; axis++)
             MUST(s->groups[axis] >= 1 && s->groups[axis] <= plan->caps.max_groups[axis]);
@@ -340,6 +349,11 @@ static void check_steps(const rapt_plan *plan)
         const rapt_kernel_row *r = plan->pipelines[s->pipeline].row;
         for (uint32_t k = 0; k < r->operand_count; k++)
             check_window(plan, &r->operands[k], &s->windows[k]);
+        if (margin) {
+            MUST(s->phase >= others - maps + before && push.rows % r->rows_per_tile == 0);
+            margins += (uint64_t)s->groups[0] * s->groups[2] * RAPT_MAX(push.rows / r->rows_per_tile, 1);
+            continue;
+        }
         if (prepares) {
             rewritten += push.rows;
             continue;
@@ -377,6 +391,9 @@ static void check_steps(const rapt_plan *plan)
     MUST(!listed || (l->first == packed && l->pitch >= 1 + 3 * rapt_div_up(p->nk, 32ull * l->keys) &&
                      l->keys % row->keys_per_tile == 0 && l->rows == row->rows_per_tile));
     MUST(rewritten == (p->prepared ? p->batch * (p->heads_q * p->nq + p->heads_kv * (p->total_k ? p->nk : 0)) : 0));
+    const uint64_t queries = rapt_div_up(p->nq, 64), keys = rapt_div_up(p->nk, 64);
+    MUST(margins == (p->row_max ? p->batch * p->heads_out * queries * RAPT_MAX(keys, 1) : 0) +
+                        (p->col_sums ? p->batch * (p->col_sums_by_kv ? p->heads_kv : p->heads_out) * keys * RAPT_MAX(queries, 1) : 0));
     MUST(gated == (p->gate ? p->batch * p->heads_out * p->nq : 0));
     MUST(plan->slice_count == slice + 1 && plan->phase_count == phase + 1);
 }
@@ -387,7 +404,7 @@ static void check_plan(const rapt_plan *plan)
     const bool two_passes = rapt_link_two_passes(p->link);
     MUST(plan->splits == 1 || !two_passes);
     MUST(plan->pipeline_count == 1u + (plan->splits > 1 || two_passes) + p->prepared +
-                                   (plan->extras.packed && (p->extras || p->blocks)) + plan->lists.listed + p->gate);
+                                   (plan->extras.packed && (p->extras || p->blocks)) + plan->lists.listed + p->gate + p->row_max + p->col_sums);
     for (uint32_t i = 0; i < plan->pipeline_count; i++)
         check_row(plan, plan->pipelines[i].row);
     MUST(p->group % plan->group == 0);
@@ -399,7 +416,9 @@ static void check_plan(const rapt_plan *plan)
         end = plan->slots[i].offset + plan->slots[i].bytes;
     }
     MUST(end == plan->workspace_bytes);
-    if (p->empty)
+    if (p->empty && p->bytes[RAPT_T_COL_SUMS] > 0)
+        MUST(plan->step_count > 0);
+    else if (p->empty)
         MUST(plan->step_count == 0 && plan->slice_count == 0 && plan->phase_count == 0);
     else
         check_steps(plan);

@@ -7,7 +7,7 @@
 typedef struct explain_options {
     tool_problem_options problem;
     tool_device_options device;
-    bool no_device, lse, json;
+    bool no_device, lse, row_max, col_sums, by_kv_head, json;
 } explain_options;
 
 /* Plans for the device, or for the floor without one. */
@@ -53,6 +53,7 @@ static int explain(const explain_options *o, tool_problem *problem, tool_device 
     rapt_error error = {0};
     if (!tool_problem_make(&o->problem, o->lse, problem, &error))
         return tool_report(&error);
+    tool_want_margins(&problem->desc, o->row_max, o->col_sums, o->by_kv_head);
     int code = tool_kernel_known(o->problem.kernel);
     rapt_status status = RAPT_OK;
     if (code == TOOL_GOOD)
@@ -79,6 +80,9 @@ int tool_explain_command(int argc, char **argv)
         TOOL_OPTIONS_SHAPE(o.problem),
         TOOL_OPTIONS_FILES(o.problem),
         {"--lse", NULL, "the LSE is wanted too", NULL, &o.lse},
+        {"--row-max", NULL, "each query's largest score is wanted too", NULL, &o.row_max},
+        {"--col-sums", NULL, "sums of each key's weights over the queries are wanted too", NULL, &o.col_sums},
+        {"--by-kv-head", NULL, "these over all heads that read a kv head", NULL, &o.by_kv_head},
         TOOL_OPTIONS_MEANING(o.problem),
         {"--no-device", NULL, "plan for the least that rapt runs on (and --caps), without a device", NULL,
          &o.no_device},

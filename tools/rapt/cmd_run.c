@@ -8,7 +8,8 @@
 typedef struct run_options {
     tool_problem_options problem;
     tool_device_options device;
-    const char *out, *lse, *time;
+    const char *out, *lse, *row_max, *col_sums, *time;
+    bool by_kv_head;
     bool explain, json;
 } run_options;
 
@@ -19,7 +20,7 @@ typedef struct run {
     tool_device device;
     rapt_plan *plan;
     rapt_binding *binding;
-    rapt_buffer *q, *k, *v, *out, *lse, *cu_q, *cu_k, *table, *lengths, *extra[TOOL_X_COUNT];
+    rapt_buffer *q, *k, *v, *out, *lse, *row_max, *col_sums, *cu_q, *cu_k, *table, *lengths, *extra[TOOL_X_COUNT];
     rapt_buffer *user[RAPT_USER_BUFFERS];
     rapt_plan_info info;
     cJSON *json;
@@ -29,7 +30,8 @@ typedef struct run {
 static void run_close(run *r)
 {
     rapt_binding_destroy(&r->binding);
-    rapt_buffer **const buffers[] = {&r->q, &r->k, &r->v, &r->out, &r->lse, &r->cu_q, &r->cu_k, &r->table, &r->lengths};
+    rapt_buffer **const buffers[] = {&r->q,        &r->k,    &r->v,    &r->out,   &r->lse,    &r->row_max,
+                                     &r->col_sums, &r->cu_q, &r->cu_k, &r->table, &r->lengths};
     for (size_t n = 0; n < TOOL_COUNT(buffers); n++)
         rapt_buffer_destroy(buffers[n]);
     for (size_t n = 0; n < TOOL_X_COUNT; n++)
@@ -89,6 +91,8 @@ static rapt_status bind(run *r, rapt_error *error)
         {r->problem.v.data, rapt_tensor_bytes(&d->v), &r->v},
         {NULL, rapt_tensor_bytes(&d->out), &r->out},
         {NULL, d->lse.dtype ? rapt_tensor_bytes(&d->lse) : 0, d->lse.dtype ? &r->lse : NULL},
+        {NULL, d->row_max.dtype ? rapt_tensor_bytes(&d->row_max) : 0, d->row_max.dtype ? &r->row_max : NULL},
+        {NULL, d->col_sums.dtype ? rapt_tensor_bytes(&d->col_sums) : 0, d->col_sums.dtype ? &r->col_sums : NULL},
         {r->problem.cu_q.data, r->problem.cu_q.count * 4, d->sequences > 0 ? &r->cu_q : NULL},
         {r->problem.cu_k.data, r->problem.cu_k.count * 4, d->sequences > 0 ? &r->cu_k : NULL},
         {r->problem.cache.table.data, r->problem.cache.table.count * 4, d->page_size > 0 ? &r->table : NULL},
@@ -107,6 +111,8 @@ static rapt_status bind(run *r, rapt_error *error)
     args.v.buffer = r->v;
     args.out.buffer = r->out;
     args.lse.buffer = r->lse;
+    args.row_max.buffer = r->row_max;
+    args.col_sums.buffer = r->col_sums;
     args.cu_seqlens_q.buffer = r->cu_q;
     args.cu_seqlens_k.buffer = r->cu_k;
     args.block_table.buffer = r->table;
@@ -136,7 +142,9 @@ static int write_results(run *r)
     uint64_t shape[TENSOR_FILE_RANK], lse_shape[TENSOR_FILE_RANK];
     const uint32_t rank = tool_problem_out_shape(&r->problem, shape), lse_rank = tool_problem_lse_shape(&r->problem, lse_shape);
     if (!tool_save(r->out, &d->out, rank, shape, r->o->out, &error) ||
-        (r->o->lse && !tool_save(r->lse, &d->lse, lse_rank, lse_shape, r->o->lse, &error)))
+        (r->o->lse && !tool_save(r->lse, &d->lse, lse_rank, lse_shape, r->o->lse, &error)) ||
+        (r->o->row_max && !tool_save(r->row_max, &d->row_max, 3, d->row_max.size, r->o->row_max, &error)) ||
+        (r->o->col_sums && !tool_save(r->col_sums, &d->col_sums, 3, d->col_sums.size, r->o->col_sums, &error)))
         return tool_report(&error);
     char text[160];
     tensor_file_shape(rank, shape, text, sizeof text);
@@ -150,10 +158,18 @@ static int write_results(run *r)
             cJSON_AddItemToArray(axes, cJSON_CreateNumber((double)shape[axis]));
         if (r->o->lse)
             cJSON_AddStringToObject(r->json, "lse", r->o->lse);
+        if (r->o->row_max)
+            cJSON_AddStringToObject(r->json, "row_max", r->o->row_max);
+        if (r->o->col_sums)
+            cJSON_AddStringToObject(r->json, "col_sums", r->o->col_sums);
     } else {
         printf("out: %s, %s %s\n", r->o->out, type, text);
         if (r->o->lse)
             printf("lse: %s, float32\n", r->o->lse);
+        if (r->o->row_max)
+            printf("row_max: %s, float32\n", r->o->row_max);
+        if (r->o->col_sums)
+            printf("col_sums: %s, float32\n", r->o->col_sums);
     }
     return TOOL_GOOD;
 }
@@ -234,6 +250,7 @@ static int run_attention(run *r)
     rapt_error error = {0};
     if (!tool_problem_make(&r->o->problem, r->o->lse != NULL, &r->problem, &error))
         return tool_report(&error);
+    tool_want_margins(&r->problem.desc, r->o->row_max != NULL, r->o->col_sums != NULL, r->o->by_kv_head);
     int code = tool_kernel_known(r->o->problem.kernel);
     if (code == TOOL_GOOD)
         code = tool_device_open(&r->o->device, r->o->json, &r->device);
@@ -300,6 +317,7 @@ static const char *const examples[] = {
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --score-mod alibi.glsl --user slopes=S.npy",
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --causal --alibi slopes.npy --sinks S.npy",
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --block-mask M.npy --block 64x64",
+    "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --causal --col-sums C.npy --row-max M.npy",
     "rapt run attention --q m.safetensors:q --k m.safetensors:k --v m.safetensors:v --out O.npy --time 20",
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --dtype f16 --caps no-subgroup --explain",
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --cu-seqlens-q A.npy --cu-seqlens-k B.npy",
@@ -358,6 +376,26 @@ static const char *const decode_examples[] = {
     NULL,
 };
 
+/* Two outputs besides: what scores come to along keys, and along queries. */
+#define RUN_MARGINS                                                                                                    \
+    {"--row-max", "FILE", "also write each query's largest score: float32 (batch, heads, Nq)", &o.row_max, NULL},      \
+        {"--col-sums", "FILE",                                                                                         \
+         "also write, for each key, the sum of its weights over all queries:\nfloat32 (batch, heads, Nk)",             \
+         &o.col_sums, NULL},                                                                                           \
+        {"--by-kv-head", NULL, "column sums over all heads that read a kv head: (batch, kv heads, Nk)", NULL,          \
+         &o.by_kv_head}
+
+/* Whether two of the outputs go to one file. */
+static const char *same_file(const run_options *o)
+{
+    const char *const files[] = {o->out, o->lse, o->row_max, o->col_sums};
+    for (size_t i = 0; i < TOOL_COUNT(files); i++)
+        for (size_t j = 0; j < i; j++)
+            if (files[i] && files[j] && strcmp(files[i], files[j]) == 0)
+                return files[i];
+    return NULL;
+}
+
 int tool_run(int argc, char **argv)
 {
     run_options o = {0};
@@ -367,6 +405,7 @@ int tool_run(int argc, char **argv)
         {"--lse", "FILE",
          "also write the natural log of the sum of exp(score): float32\n(batch, heads, Nq) in either layout",
          &o.lse, NULL},
+        RUN_MARGINS,
         TOOL_OPTIONS_MEANING(o.problem),
         TOOL_OPTIONS_DEVICE(o.device),
         {"--explain", NULL, "tell why this kernel was chosen and the others were not", NULL, &o.explain},
@@ -391,6 +430,7 @@ int tool_run(int argc, char **argv)
         TOOL_OPTIONS_DECODE(o.problem),
         {"--out", "FILE", "where the output goes (npy)", &o.out, NULL},
         {"--lse", "FILE", "also write the natural log of the sum of exp(score)", &o.lse, NULL},
+        RUN_MARGINS,
         TOOL_OPTIONS_DEVICE(o.device),
         {"--explain", NULL, "tell why this kernel was chosen and the others were not", NULL, &o.explain},
         {"--time", "N", "then run N times more: device and wall time, TFLOP/s, GB/s", &o.time, NULL},
@@ -432,8 +472,10 @@ int tool_run(int argc, char **argv)
                           words[0]);
     if (!o.out)
         return tool_error(TOOL_BAD_INPUT, "--out FILE is missing");
-    if (o.lse && strcmp(o.lse, o.out) == 0)
-        return tool_error(TOOL_BAD_INPUT, "--out and --lse are the same file, %s", o.out);
+    if (same_file(&o))
+        return tool_error(TOOL_BAD_INPUT, "two of --out, --lse, --row-max and --col-sums are the same file, %s", same_file(&o));
+    if (o.by_kv_head && !o.col_sums)
+        return tool_error(TOOL_BAD_INPUT, "--by-kv-head goes with --col-sums");
     rapt_error error = {0};
     run r = {.o = &o, .info = RAPT_PLAN_INFO_INIT};
     if (o.time && !tool_integer("--time", o.time, 1, 1000000, &r.repeats, &error))

@@ -234,6 +234,8 @@ void tool_problem_line(const tool_problem *problem, char *text, size_t capacity)
 
 /* The axes of the output, or of the LSE, as files have them; returns how many. */
 uint32_t tool_problem_out_shape(const tool_problem *problem, uint64_t shape[TENSOR_FILE_RANK]);
+/* Asks for row maxima and column sums, without gaps (margin_options.c). */
+void tool_want_margins(rapt_attention_desc *desc, bool row_max, bool col_sums, bool by_kv_head);
 uint32_t tool_problem_lse_shape(const tool_problem *problem, uint64_t shape[TENSOR_FILE_RANK]);
 
 /* Rounds or widens what a file holds to another type of numbers. */
