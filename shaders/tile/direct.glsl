@@ -10,7 +10,7 @@ void tile_scores(uint key0, uint last_key, inout float s[LANE_ROWS * 4])
 #ifdef GRID
         k_row[c] = k_start + KEY_TOKEN(lane + LANES * c) * units_k(p.k_stride_s);
 #else
-        k_row[c] = k_start + units_k(key_offset(pages_line, min(key0 + lane + LANES * c, last_key), p.k_stride_b, p.k_stride_s));
+        k_row[c] = k_start + key_offset(pages_line, min(key0 + lane + LANES * c, last_key), units_k(p.k_stride_b), units_k(p.k_stride_s));
 #endif
     [[dont_unroll]] for (uint step = 0; step < QK_VECS; step += QK_STEPS) {
         [[unroll]] for (uint u = 0; u < QK_STEPS; u++) {
@@ -51,8 +51,7 @@ void tile_output(uint key0, uint visible, bool masked)
                 if (masked)
                     row = v_start + (key0 + min(slot0 + u + LANES * c, visible - 1u)) * v_step;
                 if (IS_PAGED)
-                    row = v_start + units_v(key_offset(pages_line, key0 + min(slot0 + u + LANES * c, visible - 1u), p.v_stride_b,
-                                                       p.v_stride_s));
+                    row = v_start + key_offset(pages_line, key0 + min(slot0 + u + LANES * c, visible - 1u), units_v(p.v_stride_b), v_step);
 #endif
                 [[unroll]] for (uint j = 0; j < COLUMNS; j++) {
                     if (LANES * j < V_VECS) {
