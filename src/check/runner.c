@@ -20,7 +20,7 @@ const char *rapt_check_verdict_name(rapt_check_verdict verdict)
     return names[verdict];
 }
 
-static double now_ns(void)
+double rapt_check_now_ns(void)
 {
     struct timespec t;
 #if defined(CLOCK_MONOTONIC)
@@ -91,11 +91,11 @@ rapt_status rapt_trial_open(rapt_device *device, const rapt_check_problem *probl
     *t = (rapt_trial){.device = device, .problem = problem, .info = RAPT_PLAN_INFO_INIT};
     rapt_attention_desc desc = problem->desc;
     desc.kernel = kernel;
-    const double start = now_ns();
+    const double start = rapt_check_now_ns();
     rapt_status status = rapt_attention_plan(device, &desc, &t->plan, error);
     if (status == RAPT_OK)
         status = rapt_plan_prepare(t->plan, error);
-    t->open_ns = now_ns() - start;
+    t->open_ns = rapt_check_now_ns() - start;
     if (status == RAPT_OK)
         status = rapt_plan_describe(t->plan, &t->info, error);
     if (status == RAPT_OK)
@@ -128,9 +128,9 @@ rapt_status rapt_trial_open(rapt_device *device, const rapt_check_problem *probl
     args.row_max.buffer = t->row_max;
     for (int n = 0; n < RAPT_USER_BUFFERS; n++)
         args.user[n].buffer = t->user[n];
-    const double bind = now_ns();
+    const double bind = rapt_check_now_ns();
     status = rapt_attention_bind(t->plan, &args, &t->binding, error);
-    t->open_ns += now_ns() - bind;
+    t->open_ns += rapt_check_now_ns() - bind;
     return status;
 }
 
@@ -149,12 +149,12 @@ void rapt_trial_close(rapt_trial *t)
 
 rapt_status rapt_trial_submit(rapt_trial *t, double *device_ns, double *wall_ns, rapt_error *error)
 {
-    const double start = now_ns();
+    const double start = rapt_check_now_ns();
     rapt_status status = rapt_submit(t->binding, error);
     if (status == RAPT_OK)
         status = rapt_wait(t->binding, UINT64_MAX, error);
     if (wall_ns)
-        *wall_ns = now_ns() - start;
+        *wall_ns = rapt_check_now_ns() - start;
     if (device_ns && status == RAPT_OK) {
         rapt_timing timing = {0};
         rapt_binding_timing(t->binding, &timing);

@@ -58,6 +58,9 @@ rapt_result rapt_trial_check(rapt_trial *trial, uint32_t repeats);
 rapt_result rapt_check_run(rapt_device *device, const rapt_check_problem *problem, const char *kernel,
                            uint32_t repeats);
 
+/* Of a clock that only runs forward. */
+double rapt_check_now_ns(void);
+
 const char *rapt_check_verdict_name(rapt_check_verdict verdict);
 
 #endif

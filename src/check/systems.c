@@ -25,7 +25,7 @@ static uint32_t numbers(const char *text, uint64_t *out, uint32_t capacity)
     }
 }
 
-static bool fill(rapt_check_array *a, const char *about, const char *value, rapt_dtype dtype, rapt_random *random)
+static bool fill(rapt_check_array *a, const char *about, char *value, rapt_dtype dtype, rapt_random *random)
 {
     static const char single[] = "float32", below[] = "int32 below ", rising[] = "int32 rising below ", share[] = "float32 in (0, 1)",
                       negative[] = "float32, negative", positive[] = "float32, positive", above[] = "positive ";
@@ -33,6 +33,10 @@ static bool fill(rapt_check_array *a, const char *about, const char *value, rapt
     const bool is_share = is_negative || strncmp(about, share, sizeof share - 1) == 0 || strncmp(about, positive, sizeof positive - 1) == 0 ||
                           strncmp(about, above, sizeof above - 1) == 0;
     uint64_t list[16];
+    char *star = strchr(value, '*');
+    const double factor = star ? strtod(star + 1, NULL) : 1;
+    if (star)
+        *star = 0;
     const uint32_t count = numbers(value, list, 16);
     a->count = 1;
     if (strncmp(a->name, "cu_", 3) == 0) {
@@ -64,10 +68,10 @@ static bool fill(rapt_check_array *a, const char *about, const char *value, rapt
         a->shape[n] = list[n];
         a->count *= list[n];
     }
-    a->data = a->count < (1u << 24) ? malloc((size_t)(a->count + 1) * sizeof *a->data) : NULL;
+    a->data = a->count < (1u << 25) ? malloc((size_t)(a->count + 1) * sizeof *a->data) : NULL;
     for (uint64_t n = 0; n < a->count && a->data; n++) {
         const double x = rapt_random_normal(random);
-        a->data[n] = (double)rapt_check_round(a->dtype, (float)(is_negative ? -1 / (1 + exp(-x)) : is_share ? 1 / (1 + exp(-x)) : x));
+        a->data[n] = (double)rapt_check_round(a->dtype, (float)(factor * (is_negative ? -1 / (1 + exp(-x)) : is_share ? 1 / (1 + exp(-x)) : x)));
     }
     return a->data != NULL;
 }

@@ -26,6 +26,7 @@ The other files have one table per system:
     reduces = "to what"             # works: what it is made of; planned: the part that works, if there is one
     doubt = "what is not certain"   # "memory", "inferred": the sentences of DOUBTS
     checks = ["q=1,2,9,16 k=1,2,9,16 v=1,2,9,16 | window=3"]     # works: small problems, see src/check/systems.h
+    bench = "q=1,8,N,64 k=1,8,N,64 v=1,8,N,64 | window=128"      # such a problem worth timing, of N tokens; may be left out
 """
 import argparse
 import pathlib
@@ -34,7 +35,7 @@ import sys
 import tomllib
 
 KEYS = {"name", "tier", "reason", "family", "paper", "formula", "io", "inputs", "parameters", "outputs", "engines",
-        "recipe", "reduces", "doubt", "checks"}
+        "recipe", "reduces", "doubt", "checks", "bench"}
 NEEDED = ["name", "tier", "family", "paper", "formula", "engines"]
 FAMILIES = ["dense", "compiler-systems", "distributed", "sparse-static", "sparse-dynamic", "decode-kvcache", "modifier",
             "linear", "delta-rule", "ssm-recurrent", "hybrid", "vision-local", "channel", "other", "analysis-only"]
@@ -94,6 +95,8 @@ def read(paths):
                     raise Bad(f"named like {seen[plain(name)]}")
                 if s.get("recipe") and not (s.get("reduces") and s.get("checks")):
                     raise Bad("works, but without reduces or checks")
+                if s.get("bench") and not s.get("recipe"):
+                    raise Bad("bench, but without a recipe")
                 io = shapes[s["io"]] if "io" in s else {}
                 s["inputs"] = [tensor(t) for t in io.get("inputs", []) + s.get("inputs", [])]
                 s["outputs"] = [tensor(t) for t in io.get("outputs", []) + s.get("outputs", [])]
@@ -126,7 +129,7 @@ def write_c(systems):
     for n, s in enumerate(systems):
         info = {"works": int("recipe" in s), "tier": quoted(s["tier"]),
                 "engines": quoted(", ".join(s["engines"]))}
-        for key in ("name", "reason", "family", "paper", "formula", "reduces", "doubt"):
+        for key in ("name", "reason", "family", "paper", "formula", "reduces", "doubt", "bench"):
             info[key] = quoted(s.get(key, ""))
         for kind in ("inputs", "parameters", "outputs"):
             if s[kind]:
