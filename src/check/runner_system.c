@@ -1,6 +1,7 @@
 #include "runner_system.h"
 
 #include "half.h"
+#include "oracle_attention.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -266,12 +267,39 @@ static rapt_status compare(rapt_system_trial *t, const char *name, const double 
     return status;
 }
 
+/* Steps whose block mask was made by the steps before: their plans count every pair, here those that the mask shows. */
+static rapt_status count_pairs(rapt_system_trial *t, rapt_error *error)
+{
+    rapt_status status = RAPT_OK;
+    for (uint32_t n = 0; n < t->recipe->step_count && status == RAPT_OK && !t->counted; n++) {
+        const rapt_system_step *s = &t->recipe->steps[n];
+        if (s->op != RAPT_SYSTEM_ATTENTION || s->block_mask.tensor < 0 || s->attention.block_mask.dtype == RAPT_DTYPE_NONE)
+            continue;
+        const uint64_t bytes = rapt_tensor_bytes(&t->recipe->tensors[s->block_mask.tensor].tensor);
+        char *mask = malloc((size_t)bytes + 1);
+        status = mask ? rapt_buffer_download(t->buffers[s->block_mask.tensor], 0, mask, bytes, error) : RAPT_ERROR_OUT_OF_HOST_MEMORY;
+        if (status == RAPT_OK) {
+            const rapt_check_inputs in = {.block_mask = (const int32_t *)(const void *)(mask + s->block_mask.offset)};
+            const double pairs = rapt_check_attention_block_pairs(&s->attention, &in),
+                         flops = 2.0 * (double)(s->attention.q.size[3] + s->attention.v.size[3]) * pairs;
+            t->info.flops = t->info.flops - t->steps[n].info.flops + (uint64_t)flops;
+            t->steps[n].info.flops = (uint64_t)flops;
+        }
+        free(mask);
+    }
+    t->counted = true;
+    return status;
+}
+
 rapt_result rapt_system_trial_check(rapt_system_trial *t)
 {
     rapt_result r = {.info = t->info, .runs = 1};
     rapt_status status = upload(t, &r.error);
     if (status == RAPT_OK)
         status = rapt_system_trial_submit(t, &r.device_ns, &r.wall_ns, &r.error);
+    if (status == RAPT_OK)
+        status = count_pairs(t, &r.error);
+    r.info = t->info;
     double largest = 0, largest_lse = fmax(1, t->exact.score);
     for (uint32_t n = 0; n < t->system->input_count; n++)
         for (uint64_t e = 0; e < t->system->inputs[n].count && t->system->inputs[n].data; e++)

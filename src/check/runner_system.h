@@ -23,6 +23,7 @@ typedef struct rapt_system_trial {
     uint32_t main_step;       /* the one with the most work */
     rapt_plan_info info;      /* its kernels; work, dispatches and slices of all steps; inputs and outputs of the system once */
     bool lse;                 /* whether that output is there */
+    bool counted;             /* work behind block masks that the steps make: known after the first check */
     rapt_check_expected exact, plain;
     double open_ns; /* of recipe, planning, preparing and binding */
 } rapt_system_trial;
@@ -37,7 +38,8 @@ void rapt_system_trial_close(rapt_system_trial *trial);
 rapt_status rapt_system_trial_submit(rapt_system_trial *trial, double *device_ns, double *wall_ns, rapt_error *error);
 
 /* Poisons all that is written, runs once and compares the outputs with the oracle's, within twice the error of the plainest
- * implementation in single precision. result.out and .lse: of the outputs of these names. */
+ * implementation in single precision. result.out and .lse: of the outputs of these names. After it trial->info.flops counts the
+ * pairs alone that block masks show, also those that the device made. */
 rapt_result rapt_system_trial_check(rapt_system_trial *trial);
 
 /* Problems worth timing, by name: SYSTEM@1024f32 is the table's `bench` with 1,024 tokens, SYSTEM#1f16 the first of its checks.

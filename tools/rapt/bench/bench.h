@@ -9,7 +9,7 @@
 #include "replay.h"
 #include "tool.h"
 
-#include "check/runner.h"
+#include "check/runner_system.h"
 
 #define BENCH_INTERRUPTED 130 /* exit code after Ctrl-C, as shells give it */
 #define BENCH_MAX_DEVICES 16
@@ -90,7 +90,9 @@ typedef enum bench_status { BENCH_UNTIMED, BENCH_OK, BENCH_WRONG, BENCH_REFUSED,
 
 /* A case on a device: what it is, and what came of it. */
 typedef struct bench_case {
-    rapt_case c;
+    rapt_case c;             /* of a system: its name and dtype alone */
+    rapt_system_case system; /* without a problem: attention, as c says */
+    bool left_out;           /* of a sweep: too long for this device */
     const rapt_attention_desc *as; /* a recorded problem; NULL: as the case says */
     double weight;                 /* of a recorded problem: how often it was computed */
     const char *kernel;            /* forced; NULL: chosen */
@@ -120,13 +122,23 @@ void bench_case_free(bench_case *c);
 bool bench_has_device_clock(const bench_case *c);
 const double *bench_case_samples(const bench_case *c); /* by the clock that rates come from */
 
-/* A case that is right and ready to run, for who wants to run it himself. */
+/* A case that is right and ready to run. */
 typedef struct bench_live {
-    rapt_check_problem problem;
+    bool is_system;
+    rapt_check_problem problem; /* of attention */
     rapt_trial trial;
+    rapt_system_info info; /* of a system */
+    rapt_check_system system;
+    rapt_system_trial *system_trial;
 } bench_live;
 bool bench_case_open(bench *b, bench_device *d, bench_case *c, bench_live *live);
 void bench_case_close(bench_live *live);
+rapt_status bench_live_submit(bench_live *live, double *device_ns, double *wall_ns, rapt_error *error);
+rapt_result bench_live_check(bench_live *live);
+/* Notes that it failed, or that the device refused it. */
+void bench_case_fail(bench *b, bench_case *c, rapt_status status, const char *message);
+bool bench_case_is_system(const bench_case *c);
+double bench_case_bytes(const bench_case *c); /* of its tensors, gaps included; of systems a guess */
 
 /* CASE of RESULTS.md. */
 cJSON *bench_case_json(const bench_device *d, const bench_case *c);

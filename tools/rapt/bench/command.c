@@ -141,7 +141,8 @@ static double foresee(bench *b, bench_device *d, size_t case_count)
     for (size_t n = 0; n < bench_sweep_count() && has_sweeps(b->o); n++) {
         bench_sweep s;
         if (bench_sweep_make(n, d->caps, b->o->filter, b->o->kernel, &s))
-            sum += (double)(s.x_count * s.series_count) * (sampling(b, BENCH_SWEEP).seconds + 1);
+            for (size_t k = 0; k < s.x_count * s.series_count; k++)
+                sum += s.series[k / s.x_count].cases[k % s.x_count].left_out ? 0 : sampling(b, BENCH_SWEEP).seconds + 1;
         bench_sweep_free(&s);
     }
     return sum;
@@ -211,12 +212,16 @@ static void measure_sweep(bench *b, bench_device *d, bench_sweep *s)
 {
     const size_t count = s->x_count * s->series_count;
     bench_case *all = calloc(count + 1, sizeof *all);
+    size_t some = 0;
     for (size_t n = 0; n < count && all; n++)
-        all[n] = s->series[n / s->x_count].cases[n % s->x_count];
+        if (!s->series[n / s->x_count].cases[n % s->x_count].left_out)
+            all[some++] = s->series[n / s->x_count].cases[n % s->x_count];
     if (all)
-        bench_cases_measure(b, d, all, count, sampling(b, BENCH_SWEEP));
+        bench_cases_measure(b, d, all, some, sampling(b, BENCH_SWEEP));
+    some = 0;
     for (size_t n = 0; n < count && all; n++)
-        s->series[n / s->x_count].cases[n % s->x_count] = all[n];
+        if (!s->series[n / s->x_count].cases[n % s->x_count].left_out)
+            s->series[n / s->x_count].cases[n % s->x_count] = all[some++];
     free(all);
 }
 
@@ -515,9 +520,13 @@ int tool_bench(int argc, char **argv)
          "comma list of case names, or shapes such as B1H8K2D64N1024f32 (batch, query\n"
          "heads, [kv heads], head_dim, [V head_dim], [Q queries], keys, dtype, c: causal,\n"
          "w<keys>: window, g64x64k7x7: a grid and its kernel size, then d<dilation>,\n"
-         "s<stride>, c<bits of the causal axes>)",
+         "s<stride>, c<bits of the causal axes>), or systems as in gla@4096f32: its tokens,\n"
+         "or gla#1f16: the first of its checks",
          &o.cases, NULL, 0},
-        {"--filter", "TEXT", "only usual cases whose name contains TEXT", &o.filter, NULL, 0},
+        {"--filter", "TEXT",
+         "only usual cases whose name contains TEXT; @ stands in the names of all systems\n"
+         "that are worth timing, # in those of the others",
+         &o.filter, NULL, 0},
         {"--gauges", "TEXT", "only gauges of the device whose name or group contains TEXT", &o.gauges, NULL,
          0},
         {"--kernel", "NAME", "force this kernel row", &o.kernel, NULL, 0},
@@ -543,6 +552,7 @@ int tool_bench(int argc, char **argv)
     static const char *const examples[] = {
         "rapt bench --html report.html",
         "rapt bench full --json full.json --csv full.csv",
+        "rapt bench sweep --filter linear --html linear.html",
         "rapt bench --case B1H8D64N1024f32,B1H8D64N2048f32c --samples 30",
         "rapt bench sustained --seconds 600 --device nvidia",
         "RAPT_RECORD=shapes.jsonl my-app && rapt bench replay shapes.jsonl",
@@ -556,7 +566,7 @@ int tool_bench(int argc, char **argv)
         "  quick      the device's rates, and ten cases: less than a minute (the default)\n"
         "  full       the same at length, every usual case, and the sweeps\n"
         "  sustained  one case for minutes: throughput over time, clocks, heat, energy\n"
-        "  sweep      speed against sequence length and against head_dim\n"
+        "  sweep      speed against sequence length, density, head_dim; softmax beside linear\n"
         "  replay     the problems that a program recorded under RAPT_RECORD=FILE\n"
         "  compare    the cases of an earlier --json file again: has any become slower?\n"
         "  peers      other libraries on the same cases, as far as they are there\n"

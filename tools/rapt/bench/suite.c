@@ -68,44 +68,92 @@ typedef struct list {
     bool failed;
 } list;
 
-static void add(list *l, const rapt_case *c, const char *kernel)
+static void add(list *l, const bench_case *c)
 {
     for (size_t n = 0; n < l->count; n++)
-        if (strcmp(l->cases[n].c.name, c->name) == 0)
+        if (strcmp(l->cases[n].c.name, c->c.name) == 0)
             return;
     bench_case *more = realloc(l->cases, (l->count + 1) * sizeof *more);
     l->failed = l->failed || !more;
     if (!more)
         return;
     l->cases = more;
-    l->cases[l->count++] = (bench_case){.c = *c, .kernel = kernel, .joules = -1};
+    l->cases[l->count++] = *c;
 }
 
-/* A name of the table of cases, or spelled as a shape. */
-static bool find(const rapt_case *known, size_t known_count, const char *name, rapt_case *out)
+/* Every attention problem that has a name, and every system. */
+typedef struct known_cases {
+    rapt_case *attention;
+    rapt_system_case *systems;
+    size_t attention_count, system_count;
+} known_cases;
+
+static bool known_make(uint32_t groups, known_cases *k)
 {
-    for (size_t n = 0; n < known_count; n++)
-        if (strcmp(known[n].name, name) == 0) {
-            *out = known[n];
+    k->attention = rapt_cases(groups, NULL, &k->attention_count);
+    k->systems = rapt_system_cases(&k->system_count);
+    return k->attention && k->systems;
+}
+
+static void known_free(known_cases *k)
+{
+    free(k->attention);
+    free(k->systems);
+}
+
+static bench_case of_attention(const rapt_case *c, const char *kernel)
+{
+    return (bench_case){.c = *c, .kernel = kernel, .joules = -1};
+}
+
+static bench_case of_system(const rapt_system_case *s, const char *kernel)
+{
+    bench_case c = {.system = *s, .kernel = kernel, .joules = -1};
+    snprintf(c.c.name, sizeof c.c.name, "%s", s->name);
+    c.c.dtype = s->dtype;
+    return c;
+}
+
+/* A shape, or a system with its tokens. */
+static bool parse(const char *name, const char *kernel, bench_case *out)
+{
+    rapt_case c;
+    rapt_system_case s;
+    if (rapt_case_parse(name, &c))
+        *out = of_attention(&c, kernel);
+    else if (rapt_system_case_parse(name, &s))
+        *out = of_system(&s, kernel);
+    else
+        return false;
+    return true;
+}
+
+/* A name of the table of cases, or one that says what it is. */
+static bool find(const known_cases *known, const char *name, const char *kernel, bench_case *out)
+{
+    for (size_t n = 0; n < known->attention_count; n++)
+        if (strcmp(known->attention[n].name, name) == 0) {
+            *out = of_attention(&known->attention[n], kernel);
             return true;
         }
-    return rapt_case_parse(name, out);
+    return parse(name, kernel, out);
 }
 
-static bool add_named(list *l, const rapt_case *known, size_t known_count, const char *text,
-                      const char *kernel, rapt_error *error)
+static bool add_named(list *l, const known_cases *known, const char *text, const char *kernel,
+                      rapt_error *error)
 {
     for (const char *at = text;; at++) {
         char name[192];
-        rapt_case c;
+        bench_case c;
         const size_t length = strcspn(at, ",");
         snprintf(name, sizeof name, "%.*s", (int)(length < sizeof name ? length : sizeof name - 1), at);
-        if (!find(known, known_count, name, &c))
+        if (!find(known, name, kernel, &c))
             return tool_fail(error, RAPT_ERROR_INVALID,
                              "case '%.80s': neither a known name nor of the form "
-                             "B<n>H<n>[K<n>]D<n>[V<n>][Q<n>]N<n>f32|f16|bf16[c][w<n>], as in B1H8D64N1024f32",
+                             "B<n>H<n>[K<n>]D<n>[V<n>][Q<n>]N<n>f32|f16|bf16[c][w<n>], as in B1H8D64N1024f32, nor a "
+                             "system that works with its tokens, as in gla@1024f32, or one of its checks, as in gla#1f32",
                              name);
-        add(l, &c, kernel);
+        add(l, &c);
         at += length;
         if (*at == 0)
             return true;
@@ -118,16 +166,50 @@ static bool wanted(const bench *b, const char *name)
 }
 
 /* What an earlier run timed; of its device if it knows several. */
-static void add_old(const bench *b, list *l, const rapt_case *known, size_t known_count,
-                    const rapt_caps *caps)
+static void add_old(const bench *b, list *l, const known_cases *known, const rapt_caps *caps)
 {
     for (size_t n = 0; n < b->old.count; n++) {
-        rapt_case c;
+        bench_case c;
         const baseline_case *old = &b->old.cases[n];
         if (old->by_name && wanted(b, old->name) &&
             baseline_find(&b->old, caps->device_name, old->name) == old &&
-            find(known, known_count, old->name, &c))
-            add(l, &c, b->o->kernel);
+            find(known, old->name, b->o->kernel, &c))
+            add(l, &c);
+    }
+}
+
+static void add_recorded(const bench *b, list *l)
+{
+    for (size_t n = 0; n < b->recorded.count && !l->failed; n++) {
+        const replay_problem *p = &b->recorded.problems[n];
+        bench_case c = of_attention(&p->c, b->o->kernel);
+        c.as = &p->desc;
+        c.weight = p->count;
+        if (wanted(b, p->c.name))
+            add(l, &c);
+    }
+}
+
+/* The mode's own list; all that is worth timing in a full run, and with --filter in a quick one too. Systems that have but a small
+ * problem are among them only where the filter names them. */
+static void add_usual(const bench *b, const bench_device *d, list *l, const known_cases *known)
+{
+    const bench_options *o = b->o;
+    const bool all = o->mode == BENCH_FULL || (o->mode == BENCH_QUICK && o->filter);
+    for (const char *const *name = list_of(o->mode, d); *name && (o->mode != BENCH_QUICK || !o->filter); name++) {
+        bench_case c;
+        if (wanted(b, *name) && find(known, *name, o->kernel, &c))
+            add(l, &c);
+    }
+    for (size_t n = 0; n < known->attention_count && all; n++) {
+        const bench_case c = of_attention(&known->attention[n], o->kernel);
+        if ((c.c.groups & RAPT_CASE_BENCH) && wanted(b, c.c.name))
+            add(l, &c);
+    }
+    for (size_t n = 0; n < known->system_count && all && !o->kernel; n++) {
+        const bench_case c = of_system(&known->systems[n], NULL);
+        if (wanted(b, c.c.name) && (o->filter || strchr(c.c.name, '@')))
+            add(l, &c);
     }
 }
 
@@ -135,39 +217,18 @@ bench_case *bench_suite(const bench *b, const bench_device *d, size_t *count, ra
 {
     const bench_options *o = b->o;
     list l = {.cases = calloc(1, sizeof(bench_case))};
-    size_t known_count = 0;
-    rapt_case *known = rapt_cases(RAPT_CASE_FULL | RAPT_CASE_BENCH, NULL, &known_count);
-    bool good = known && l.cases;
+    known_cases known = {0};
+    bool good = known_make(RAPT_CASE_FULL | RAPT_CASE_BENCH, &known) && l.cases;
     l.failed = !good;
-    if (good && o->mode == BENCH_REPLAY) {
-        for (size_t n = 0; n < b->recorded.count; n++) {
-            const replay_problem *p = &b->recorded.problems[n];
-            if (!wanted(b, p->c.name))
-                continue;
-            add(&l, &p->c, o->kernel);
-            if (l.failed)
-                break;
-            l.cases[l.count - 1].as = &p->desc;
-            l.cases[l.count - 1].weight = p->count;
-        }
-    } else if (good && o->cases) {
-        good = add_named(&l, known, known_count, o->cases, o->kernel, error);
-    } else if (good && o->mode == BENCH_COMPARE) {
-        add_old(b, &l, known, known_count, d->caps);
-    } else if (good) {
-        for (const char *const *name = list_of(o->mode, d); *name && (o->mode != BENCH_QUICK || !o->filter);
-             name++) {
-            rapt_case c;
-            if (wanted(b, *name) && find(known, known_count, *name, &c))
-                add(&l, &c, o->kernel);
-        }
-        for (size_t n = 0; n < known_count;
-             n++) /* with --filter, quick finds its cases among all that are worth timing */
-            if ((known[n].groups & RAPT_CASE_BENCH) && wanted(b, known[n].name) &&
-                (o->mode == BENCH_FULL || (o->mode == BENCH_QUICK && o->filter)))
-                add(&l, &known[n], o->kernel);
-    }
-    free(known);
+    if (good && o->mode == BENCH_REPLAY)
+        add_recorded(b, &l);
+    else if (good && o->cases)
+        good = add_named(&l, &known, o->cases, o->kernel, error);
+    else if (good && o->mode == BENCH_COMPARE)
+        add_old(b, &l, &known, d->caps);
+    else if (good)
+        add_usual(b, d, &l, &known);
+    known_free(&known);
     if (l.failed)
         good = tool_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "out of host memory");
     else if (good && l.count == 0)
@@ -185,18 +246,22 @@ bench_case *bench_suite(const bench *b, const bench_device *d, size_t *count, ra
 
 void bench_suite_print(FILE *out, bench_mode mode)
 {
-    size_t count;
-    rapt_case *known = rapt_cases(RAPT_CASE_BENCH, NULL, &count);
+    known_cases known = {0};
     for (const char *const *name = list_of(mode, NULL); *name; name++)
         fprintf(out, "%s\n", *name);
-    for (size_t n = 0; n < count && known && mode == BENCH_FULL; n++) {
-        bool there = false;
-        for (const char *const *name = list_of(mode, NULL); *name; name++)
-            there = there || strcmp(*name, known[n].name) == 0;
-        if (!there)
-            fprintf(out, "%s\n", known[n].name);
+    if (mode == BENCH_FULL && known_make(RAPT_CASE_BENCH, &known)) {
+        for (size_t n = 0; n < known.attention_count; n++) {
+            bool there = false;
+            for (const char *const *name = list_of(mode, NULL); *name; name++)
+                there = there || strcmp(*name, known.attention[n].name) == 0;
+            if (!there)
+                fprintf(out, "%s\n", known.attention[n].name);
+        }
+        for (size_t n = 0; n < known.system_count; n++)
+            if (strchr(known.systems[n].name, '@'))
+                fprintf(out, "%s\n", known.systems[n].name);
     }
-    free(known);
+    known_free(&known);
 }
 
 /* ---- sweeps ---- */
@@ -238,6 +303,15 @@ static const struct {
      "elements",
      {32, 64, 80, 96, 128, 160, 192, 256},
      {{"f32", "B1H8D%uN1024f32"}, {"f16", "B1H8D%uN1024f16"}}},
+    {"linear",
+     "N",
+     "tokens",
+     {1024, 2048, 4096, 8192, 16384, 32768},
+     {{"softmax, causal", "B1H8D64N%uf32c"},
+      {"softmax, causal, window 256", "B1H8D64N%uf32cw255"},
+      {"Lightning Attention-2", "lightning-attention-2@%uf32"},
+      {"GLA", "gla@%uf32"},
+      {"Gated DeltaNet", "gated-deltanet@%uf32"}}},
 };
 
 size_t bench_sweep_count(void)
@@ -250,12 +324,15 @@ static bool make_case(const char *form, uint32_t x, const char *kernel, bench_ca
     char name[192];
     const char *at = strstr(form, "%u");
     snprintf(name, sizeof name, "%.*s%u%s", (int)(at - form), form, x, at + 2);
-    *out = (bench_case){.kernel = kernel, .joules = -1};
-    return rapt_case_parse(name, &out->c);
+    return parse(name, kernel, out);
 }
 
-static double work(const rapt_case *c)
+/* FLOP of attention, before masks; of systems, whose work grows as their tensors do, as if each byte met 64 numbers. */
+static double work(const bench_case *of)
 {
+    const rapt_case *c = &of->c;
+    if (bench_case_is_system(of))
+        return 64.0 * bench_case_bytes(of);
     return 2.0 * (double)c->batch * (double)c->q_heads * (double)c->nq * (double)c->nk *
            (double)(c->d_qk + c->d_v) / (c->blocks_of ? c->blocks_of : 1);
 }
@@ -280,13 +357,8 @@ bool bench_sweep_make(size_t index, const rapt_caps *caps, const char *filter, c
                       bench_sweep *s)
 {
     *s = (bench_sweep){.name = sweeps[index].name, .axis = sweeps[index].axis, .unit = sweeps[index].unit};
-    for (size_t n = 0; n < TOOL_COUNT(sweeps[index].xs) && sweeps[index].xs[n]; n++) {
-        bench_case c;
-        const bool fits = make_case(sweeps[index].series[0].form, sweeps[index].xs[n], kernel, &c) &&
-                          (caps->device_class != RAPT_CLASS_SOFTWARE || work(&c.c) <= SOFTWARE_FLOPS);
-        if (fits)
-            s->xs[s->x_count++] = sweeps[index].xs[n];
-    }
+    for (; s->x_count < TOOL_COUNT(sweeps[index].xs) && sweeps[index].xs[s->x_count]; s->x_count++)
+        s->xs[s->x_count] = sweeps[index].xs[s->x_count];
     for (size_t n = 0; n < TOOL_COUNT(sweeps[index].series) && sweeps[index].series[n].label; n++) {
         bench_sweep_series *series = &s->series[s->series_count];
         if (!fits_filter(index, n, filter))
@@ -296,9 +368,12 @@ bool bench_sweep_make(size_t index, const rapt_caps *caps, const char *filter, c
         if (!series->cases)
             return false;
         s->series_count++;
-        for (size_t x = 0; x < s->x_count; x++)
-            if (!make_case(sweeps[index].series[n].form, (uint32_t)s->xs[x], kernel, &series->cases[x]))
+        for (size_t x = 0; x < s->x_count; x++) {
+            bench_case *c = &series->cases[x];
+            if (!make_case(sweeps[index].series[n].form, (uint32_t)s->xs[x], kernel, c))
                 return false;
+            c->left_out = caps->device_class == RAPT_CLASS_SOFTWARE && work(c) > SOFTWARE_FLOPS;
+        }
     }
     return true;
 }

@@ -27,7 +27,7 @@ static bool measure_window(bench *b, bench_device *d, bench_case *c, bench_live 
     *w = (window){.watts = -1};
     do {
         double device_ns, wall_ns;
-        const rapt_status status = rapt_trial_submit(&live->trial, &device_ns, &wall_ns, &error);
+        const rapt_status status = bench_live_submit(live, &device_ns, &wall_ns, &error);
         if (status != RAPT_OK) {
             c->status = BENCH_FAILED;
             b->failed_code = tool_exit_code(status);
@@ -112,7 +112,7 @@ static void sustain(bench *b, bench_device *d, bench_case *c, double seconds, cJ
             break;
     }
     if (count > 0 && good) { /* still right after minutes of it? */
-        const rapt_result again = rapt_trial_check(&live.trial, 0);
+        const rapt_result again = bench_live_check(&live);
         c->status = again.verdict == RAPT_CHECK_PASS ? BENCH_OK : BENCH_WRONG;
         snprintf(c->message, sizeof c->message, "after %.0f s: %.350s", tool_now_ns() / 1e9 - start,
                  again.verdict == RAPT_CHECK_FAIL ? again.message : again.error.message);
