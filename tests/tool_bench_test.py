@@ -277,6 +277,22 @@ class Bench(tool_test.Case):
         self.assertEqual([p["x"] for p in points], [p["case"]["shape"]["nk"] for p in points])
         self.assertGreater(len(points), 3)
 
+    def test_systems(self):
+        """Published systems by name: one of one step, one whose steps make a block mask, a small check."""
+        result, r = self.result(*BENCH, "--case", "gla@100f32,s2-attention-dkernel@192f32,minGRU#1f16")
+        gla, s2, gru = result["devices"][0]["cases"]
+        self.assertEqual((gla["system"], gla["group"], gla["steps"]), ("GLA (Gated Linear Attention)", "linear", 1))
+        self.assertIn("alpha=1,8,100,64", gla["problem"])
+        self.assertGreater(gla["flops_per_second"], 0)
+        blocks = sum(k == q or k == q - 1 for q in range(3) for k in range(3))  # 3 x 3 of 64 x 64: local=2 alone, without causal halves
+        pairs = sum(k <= q and (q // 64 - k // 64 < 2) for q in range(192) for k in range(192))
+        self.assertLessEqual(s2["flops"], 4 * 64 * 4 * blocks * 64 * 64)
+        self.assertGreaterEqual(s2["flops"], 4 * 64 * 4 * pairs)
+        self.assertEqual((gru["dtype"], gru["status"]), ("f16", "ok"))
+        self.fails(BAD_INPUT, "as in gla@1024f32", "bench", "--case", "gla@f32")
+        result, _ = self.result(*BENCH, "--case", "gla@100f32", "--kernel", "naive-f32", code=BAD_INPUT)
+        self.assertIn("cannot be forced", result["devices"][0]["cases"][0]["message"])
+
     def test_interrupted(self):
         """Ctrl-C while cases are sampled, and while they are proven: what there is is written, whole."""
         if tool_test.WRAPPER or os.name == "nt":
