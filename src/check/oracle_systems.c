@@ -609,6 +609,7 @@ static const oracle_family *const families[] = {
     &rapt_oracles_routed,
     &rapt_oracles_gathered,
     &rapt_oracles_hierarchy,
+    &rapt_oracles_kinds,
     &rapt_oracles_merged,
     &rapt_oracles_mixture,
     &rapt_oracles_multi_token,
