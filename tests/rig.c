@@ -202,6 +202,38 @@ void rig_run(rapt_device *device, rig_call *call)
     rig_buffers_free(&b);
 }
 
+rapt_buffer *rig_upload(rapt_device *device, const void *data, uint64_t bytes)
+{
+    rapt_buffer *b = NULL;
+    RIG_OK(rapt_buffer_create(device, bytes ? bytes : 4, &b, error));
+    if (bytes)
+        RIG_OK(rapt_buffer_upload(b, 0, data, bytes, error));
+    return b;
+}
+
+void rig_run_rows(rapt_device *device, const rapt_rows_desc *d, const rig_rows *rows)
+{
+    rapt_rows_args args = RAPT_ROWS_ARGS_INIT;
+    const struct {
+        const rapt_tensor *tensor;
+        const void *data;
+        rapt_slot *slot;
+    } tensors[] = {{&d->x, rows->x, &args.x},
+                   {&d->list, rows->list, &args.list},
+                   {&d->weight, rows->weight, &args.weight},
+                   {&d->norm_weight, rows->norm_weight, &args.norm_weight},
+                   {&d->positions, rows->positions, &args.positions},
+                   {&d->out, rows->out, &args.out}};
+    for (size_t n = 0; n < RAPT_COUNT(tensors); n++)
+        if (tensors[n].tensor->dtype != RAPT_DTYPE_NONE)
+            tensors[n].slot->buffer = rig_upload(device, tensors[n].data, rapt_tensor_bytes(tensors[n].tensor));
+    RIG_OK(rapt_rows_run(device, d, &args, error));
+    if (rapt_tensor_bytes(&d->out) > 0)
+        RIG_OK(rapt_buffer_download(args.out.buffer, 0, rows->out, rapt_tensor_bytes(&d->out), error));
+    for (size_t n = 0; n < RAPT_COUNT(tensors); n++)
+        rapt_buffer_destroy(&tensors[n].slot->buffer);
+}
+
 void *rig_numbers(rapt_dtype dtype, size_t count, uint64_t seed)
 {
     rapt_random random = {seed};

@@ -92,6 +92,15 @@ void rig_buffers_take(const rig_call *call, rig_buffers *b);
 /* rapt_attention_run and all around it. */
 void rig_run(rapt_device *device, rig_call *call);
 
+/* A buffer with these bytes. */
+rapt_buffer *rig_upload(rapt_device *device, const void *data, uint64_t bytes);
+/* Host tensors of one rapt_rows_run: inputs that the descriptor has not may be NULL; `out` is read and written. */
+typedef struct rig_rows {
+    const void *x, *list, *weight, *norm_weight, *positions;
+    void *out;
+} rig_rows;
+void rig_run_rows(rapt_device *device, const rapt_rows_desc *desc, const rig_rows *rows);
+
 /* `count` normally distributed numbers, stored as dtype; malloc'ed. */
 void *rig_numbers(rapt_dtype dtype, size_t count, uint64_t seed);
 

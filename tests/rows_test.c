@@ -88,28 +88,12 @@ static void put_away(arrays *a)
 
 static rapt_buffer *upload(const void *data, uint64_t bytes)
 {
-    rapt_buffer *b = NULL;
-    RIG_OK(rapt_buffer_create(the_rig.device, bytes ? bytes : 4, &b, error));
-    if (bytes)
-        RIG_OK(rapt_buffer_upload(b, 0, data, bytes, error));
-    return b;
+    return rig_upload(the_rig.device, data, bytes);
 }
 
 static void run(arrays *a)
 {
-    rapt_rows_args args = RAPT_ROWS_ARGS_INIT;
-    const uint64_t bytes = rapt_tensor_bytes(&a->d.out);
-    args.x.buffer = upload(a->x, rapt_tensor_bytes(&a->d.x));
-    args.list.buffer = upload(a->list, rapt_tensor_bytes(&a->d.list));
-    args.out.buffer = upload(a->out, bytes);
-    if (a->d.weight.dtype)
-        args.weight.buffer = upload(a->weight, rapt_tensor_bytes(&a->d.weight));
-    RIG_OK(rapt_rows_run(the_rig.device, &a->d, &args, error));
-    if (bytes)
-        RIG_OK(rapt_buffer_download(args.out.buffer, 0, a->out, bytes, error));
-    rapt_buffer *buffers[] = {args.x.buffer, args.list.buffer, args.out.buffer, args.weight.buffer};
-    for (size_t n = 0; n < RAPT_COUNT(buffers); n++)
-        rapt_buffer_destroy(&buffers[n]);
+    rig_run_rows(the_rig.device, &a->d, &(rig_rows){.x = a->x, .list = a->list, .weight = a->weight, .out = a->out});
 }
 
 static double element(const rapt_tensor *t, const void *data, uint64_t heads, uint64_t b, uint64_t h, uint64_t row, uint64_t e)

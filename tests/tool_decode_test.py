@@ -52,7 +52,7 @@ class WithoutDevice(tool_test.Case):
         for command in ("run", "explain"):
             r = run(command, "decode", "--help")
             self.assertEqual(r.returncode, GOOD)
-            for option in ("--lengths", "--page-size", "--block-table", "--splits", "--causal", "--window"):
+            for option in ("--lengths", "--page-size", "--block-table", "--k-dtype", "--v-dtype", "--splits", "--causal", "--window"):
                 self.assertIn(option + " ", r.stdout + " ")
 
     def test_mistakes(self):
@@ -66,6 +66,8 @@ class WithoutDevice(tool_test.Case):
         self.wrong("int32 (batch, max pages) is needed", "--block-table", self.words("t.npy", (2,), [0, 1]))
         self.wrong("3 lines", "--block-table", self.words("t.npy", (3, 1), [0, 1, 0]))
         self.wrong("K has pages of 12 keys", "--block-table", self.words("t.npy", (2, 1), [0, 1]), "--page-size", "4")
+        self.wrong("int8, int4, fp8 or f32, as the rest is, is needed", "--k-dtype", "int5")
+        self.wrong("--v-dtype 'f16'", "--v-dtype", "f16")
         self.wrong("unknown option", "--rope", "10000")
         self.wrong("no kernel row is named", "--kernel", "nonsense")
 
@@ -132,6 +134,34 @@ class WithDevice(tool_test.Case):
         r = run("run", "decode", *self.inputs(q, k, v, "<f2"), "--page-size", "16", "--out", self.path("o.npy"), "--json")
         told = json.loads(r.stdout)["problem"]
         self.assertEqual((told["page_size"], told["pages"], told["nk"]), (16, 6, 48))
+
+    def test_quantised(self):
+        q, k, v = self.make(6, 2, 4, 2, 1, 40, 48)
+        steps = {"int8": 127, "int4": 7}
+
+        def stored(t, dtype):  # what of a tensor is left
+            values = []
+            for first in range(0, len(t.values), 48):
+                for begin, end in ((0, 32), (32, 48)):  # blocks of a row
+                    block = t.values[first + begin : first + end]
+                    scale = max(map(abs, block)) / steps[dtype]
+                    values += [round(x / scale) * scale for x in block]
+            return Tensor(t.shape, values)
+
+        for k_dtype, v_dtype, more in (("int8", "int8", []), ("int8", "int4", ["--page-size", "16"]), ("f32", "int8", []),
+                                       ("int4", "f32", ["--page-size", "7", "--splits", "2"])):
+            with self.subTest((k_dtype, v_dtype)):
+                a = k if k_dtype == "f32" else stored(k, k_dtype)
+                b = v if v_dtype == "f32" else stored(v, v_dtype)
+                want, lse = decode(q, a.row, b.row, [40, 40], 2)
+                r = self.check([*self.inputs(q, k, v), "--k-dtype", k_dtype, "--v-dtype", v_dtype, *more], want, lse, 2e-4)
+                self.assertIn(f"K {k_dtype}, V {v_dtype}", r.stdout)
+        want, lse = decode(q, k.row, v.row, [40, 40], 2)  # fp8 by its bound: about 1 of 16 an element, and much less of sums
+        r = run("run", "decode", *self.inputs(q, k, v), "--k-dtype", "fp8", "--v-dtype", "fp8", "--out", self.path("o.npy"), "--json")
+        self.assertEqual(r.returncode, GOOD, r.stderr)
+        self.assertEqual([json.loads(r.stdout)["problem"][n] for n in ("k_dtype", "v_dtype", "head_dim_v")], ["fp8", "fp8", 48])
+        error = max(abs(x - y) for x, y in zip(read_npy(self.path("o.npy"))[2], want, strict=True))
+        self.assertTrue(1e-5 < error < 0.06, error)
 
     def test_explain(self):
         r = run("explain", "decode", "--shape", "8,32,8,1,4096,128", "--dtype", "f16", "--page-size", "16", "--json")

@@ -4,6 +4,7 @@
     tests/tool_rows_test.py build/tools/rapt/rapt [unittest options]
 """
 import json
+import math
 import os
 import random
 import sys
@@ -42,6 +43,11 @@ class NoDevice(tool_test.Case):
         self.wrong("--list", list=self.good["--x"])
         self.wrong("--x", x=self.good["--list"])
         self.wrong("--dtype 'i32'", dtype="i32")
+        self.wrong("go with place", norm="1e-6")
+        place = {"op": "place", "cache": self.good["--x"]}
+        self.wrong("--rope with --positions", **place, rope="100")
+        self.wrong("--rope '0.5'", **place, rope="0.5", positions=self.file("p.npy", "<i4", (1, 6), [0] * 6))
+        self.wrong("--norm: 'x'", **place, norm="x")
 
 
 class WithDevice(tool_test.Case):
@@ -90,6 +96,19 @@ class WithDevice(tool_test.Case):
                         rows[(slot // 4 * 2 + h) * 4 + slot % 4] = self.x.row(b, h, i)
         files = ["--x", self.tensor("x.npy", self.x), "--list", self.file("s.npy", "<i4", (2, 1, 5), sum(slots, [])),
                  "--cache", self.tensor("c.npy", cache)]
+        self.check(self.out("--op", "place", *files), (3, 2, 4, 4), rows)
+        place = [4, -3, 0, 9, 1000]
+        files += ["--norm", "0.5", "--norm-weight", self.file("w.npy", "<f4", (4,), [1, 2, 3, 4]), "--rope", "10,2,interleaved",
+                  "--positions", self.file("p.npy", "<i4", (1, 5), place)]
+        for b in range(2):
+            for h in range(2):
+                for i, slot in enumerate(slots[b]):
+                    if 0 <= slot < 12:
+                        x = self.x.row(b, h, i)
+                        size = math.sqrt(sum(e * e for e in x) / 4 + 0.5)
+                        x = [e / size * (n + 1) for n, e in enumerate(x)]
+                        c, s = math.cos(place[i]), math.sin(place[i])
+                        rows[(slot // 4 * 2 + h) * 4 + slot % 4] = [x[0] * c - x[1] * s, x[1] * c + x[0] * s, *x[2:]]
         self.check(self.out("--op", "place", *files), (3, 2, 4, 4), rows)
         told = json.loads(run("run", "rows", "--op", "place", *files, "--out", self.path("o.npy"), "--json", "--time", "2").stdout)
         self.assertEqual(told["out"], self.path("o.npy"))

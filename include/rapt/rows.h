@@ -29,6 +29,23 @@ typedef enum rapt_rows_kind {
  * place), a tensor with room for nk keys for each batch entry (pages are batch entries, page_size nk), or a ring (slot = position
  * modulo its size; sinks before it). The window of a head over all pages must fit one binding. No weight.
  *
+ * Rows may be rewritten as they are placed, in float32, in this order:
+ *
+ * norm        with RAPT_ROWS_NORM: x / sqrt(mean(x^2) + norm_epsilon)
+ * norm_weight (d) float32: times it, element by element; with RAPT_ROWS_NORM
+ * rope        with rope_base: pairs of elements are turned as rapt/attention.h turns them, by the row's own position, an entry of
+ *             positions, (batch or 1, m) int32, any number
+ * quantised   with out of RAPT_INT8, RAPT_INT4 or RAPT_FP8, whose last axis is the words of a row (rapt/tensor.h); blocks whose
+ *             largest |x| is below 2^-100 become 0
+ *
+ * Queries take the same way: a list of 0 .. m - 1, and a "cache" with a page for each batch entry. */
+typedef enum rapt_rows_flags {
+    RAPT_ROWS_NORM = 1,
+    RAPT_ROWS_ROPE_INTERLEAVED = 2, /* rope turns the pairs (2i, 2i + 1) instead of (i, i + rope_dim / 2) */
+} rapt_rows_flags;
+
+/*
+ *
  * Scattering looks a row up in the list, which is therefore made of `runs` runs of m / runs entries, each rising up to its first
  * entry below 0, as rapt_route_desc.list is: no order of writing decides anything. Heads are those of out; each other tensor may
  * have fewer, of which they are a multiple: head h reads head floor(h * its heads / heads); list and weight may have a batch of 1.
@@ -40,6 +57,11 @@ typedef struct rapt_rows_desc {
     rapt_tensor weight; /* absent while its dtype is RAPT_DTYPE_NONE */
     uint64_t runs;      /* scattering; 0: 1 */
     float slice_ms;     /* time target of one slice in milliseconds; 0: 50 */
+    uint32_t flags;     /* rapt_rows_flags: from here on, of placing only */
+    float norm_epsilon; /* at least 0 */
+    rapt_tensor norm_weight, positions; /* absent while their dtype is RAPT_DTYPE_NONE */
+    double rope_base;   /* above 1; 0: rows are not turned */
+    uint32_t rope_dim;  /* elements at the front of each row that are turned, even; 0: d */
 } rapt_rows_desc;
 #define RAPT_ROWS_DESC_INIT {.struct_size = sizeof(rapt_rows_desc)}
 
@@ -47,6 +69,7 @@ typedef struct rapt_rows_desc {
 typedef struct rapt_rows_args {
     uint32_t struct_size;
     rapt_slot x, list, out, weight;
+    rapt_slot norm_weight, positions;
 } rapt_rows_args;
 #define RAPT_ROWS_ARGS_INIT {.struct_size = sizeof(rapt_rows_args)}
 

@@ -8,7 +8,8 @@
 /* Bindings; base number b - 1 of the push constants belongs to binding b. out is at RAPT_BIND_OUT. */
 #define RAPT_BIND_ROWS 1
 #define RAPT_BIND_ROW_LIST 2
-#define RAPT_BIND_WEIGHT 3
+#define RAPT_BIND_WEIGHT 3    /* or the norm's */
+#define RAPT_BIND_POSITIONS 5 /* of rows that are turned */
 
 #define RAPT_ROWS_PARAMS_FIELDS                                                                              \
     RAPT_UINT heads;                                                                                         \
@@ -30,7 +31,15 @@
     RAPT_UINT weight_stride_s;                                                                               \
     RAPT_UINT out_stride_b;                                                                                  \
     RAPT_UINT out_stride_h;                                                                                  \
-    RAPT_UINT out_stride_s;
+    RAPT_UINT out_stride_s;                                                                                  \
+    RAPT_UINT position_stride_b; /* from here on: of rows that are rewritten as they are placed */           \
+    RAPT_UINT position_stride_s;                                                                             \
+    RAPT_UINT rope_dim;                                                                                      \
+    RAPT_UINT rope_ratio_low; /* of the turns of neighbouring pairs: a 64-bit fraction */                    \
+    RAPT_UINT rope_ratio_high;                                                                               \
+    RAPT_FLOAT norm_epsilon;                                                                                 \
+    RAPT_UINT unused0;                                                                                       \
+    RAPT_UINT unused1;
 
 #define RAPT_ROWS_PUSH_FIELDS                                                                                \
     RAPT_UINT base[8]; /* by binding - 1 */                                                                  \

@@ -63,6 +63,7 @@ rapt_status rapt_probe_plan(rapt_plan *plan, rapt_error *error);
 rapt_status rapt_probe_linear(rapt_plan *plan, rapt_error *error);
 rapt_status rapt_probe_route(rapt_plan *plan, rapt_error *error); /* .. and for routing */
 rapt_status rapt_probe_rows(rapt_plan *plan, rapt_error *error);  /* .. and for rows by index */
+rapt_status rapt_probe_place(rapt_plan *plan, rapt_error *error); /* .. that are rewritten as they are placed */
 /* Its part for scans. */
 rapt_status rapt_probe_scan(rapt_plan *plan, rapt_error *error);
 /* And for what combines tensors. */

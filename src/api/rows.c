@@ -33,6 +33,8 @@ rapt_status rapt_rows_bind(rapt_plan *plan, const rapt_rows_args *args, rapt_bin
         {"x", RAPT_ROLE_ROWS, &args->x, t[RAPT_M_X].bytes, t[RAPT_M_X].align, false},
         {"list", RAPT_ROLE_LIST, &args->list, t[RAPT_M_LIST].bytes, t[RAPT_M_LIST].align, false},
         {"weight", RAPT_ROLE_WEIGHT, &args->weight, t[RAPT_M_WEIGHT].bytes, t[RAPT_M_WEIGHT].align, false},
+        {"norm_weight", RAPT_ROLE_NORM_WEIGHT, &args->norm_weight, t[RAPT_M_NORM_WEIGHT].bytes, t[RAPT_M_NORM_WEIGHT].align, false},
+        {"positions", RAPT_ROLE_POSITIONS, &args->positions, t[RAPT_M_POSITIONS].bytes, t[RAPT_M_POSITIONS].align, false},
         {"out", RAPT_ROLE_OUT, &args->out, t[RAPT_M_OUT].bytes, t[RAPT_M_OUT].align, true},
     };
     rapt_bound bound[RAPT_ROLE_COUNT] = {{NULL, 0}};
@@ -201,6 +203,8 @@ static void free_case(rows_case *c, rapt_device *device)
 
 rapt_status rapt_probe_rows(rapt_plan *plan, rapt_error *error)
 {
+    if (plan->rows.rewrites)
+        return rapt_probe_place(plan, error);
     rapt_device *device = plan->device;
     const rapt_plan_pipeline *pipeline = &plan->pipelines[0];
     rows_case c;

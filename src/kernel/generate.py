@@ -55,17 +55,17 @@ ROLES = ["none", "q", "k", "v", "out", "lse", "cu_q", "cu_k", "part_acc", "part_
          "factor_q", "factor_k", "col_sums", "row_max", "a", "b", "decay", "beta", "state", "norm", "state_in", "norm_in", "chunks", "chunk_norms",
          "steps", "summary", "pooled", "scores", "mask", "list", "rows", "weight", "x", "coef", "scan_b", "scan_c", "dt", "scan_z", "skip",
          "term_0", "term_1", "term_2", "term_weight_0", "term_weight_1", "term_weight_2", "norm_weight",
-         "source_v", "source_a", "source_b", "scale_q", "scale_k", "sums", "result", "state_out", "norm_out"]
+         "source_v", "source_a", "source_b", "scale_q", "scale_k", "sums", "result", "state_out", "norm_out", "positions"]
 KINDS = ["storage", "r32f", "rgba32f", "rgba16f", "rg32ui", "rgba32ui", "r16f", "r16ui", "words"]
 SOURCES = ["literal", "head_dim_qk", "head_dim_v", "causal", "varlen", "partial", "group", "aligned", "nq_is_one",
            "whole_keys", "window", "soft_cap", "link", "extras", "grid_rank", "decay", "log_decay", "beta", "normalize", "phi",
            "pass", "summary", "select", "pooled", "single_keys", "rows_kind", "weighted", "scan_op", "scan_flags", "coef", "states",
-           "map_q", "map_k", "scan_act", "k_format", "v_format", "margin"]
+           "map_q", "map_k", "scan_act", "k_format", "v_format", "margin", "out_format", "normed", "rope"]
 SUPPORTS = {"causal": 1, "varlen": 2, "partial": 4, "group": 8, "unaligned": 16, "bench-only": 32, "window": 64,
             "soft-cap": 128, "extras": 256, "links": 512, "walks": 1024, "scans": 2048, "products": 4096, "copies": 8192,
             "rule-none": 16384, "rule-delta": 32768, "rule-dplr": 65536, "normalize": 131072, "beta": 262144,
             "outputs": 524288, "adds": 1048576, "gate": 2097152, "scalar-decay": 4194304, "soft-phi": 8388608,
-            "summarises": 1024, "scores": 2048, "selects": 4096, "moves-rows": 1024, "paged-tiles": 1 << 26, "paged": 1 << 27,
+            "summarises": 1024, "scores": 2048, "selects": 4096, "moves-rows": 1024, "places-rows": 2048, "paged-tiles": 1 << 26, "paged": 1 << 27,
             "quantised": 1 << 25, "blocks": 1 << 28, "grid": 1 << 29,
             # rows of scans, whose bits mean something else
             "scan-walks": 1 << 8, "scan-carries": 1 << 9, "scan-real": 1 << 10, "scan-complex": 1 << 11, "scan-gated": 1 << 12,

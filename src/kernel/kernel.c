@@ -38,7 +38,7 @@ const char *rapt_role_name(rapt_role role)
                                         "scores", "mask", "list", "x", "weight", "x", "a or scores", "b or weight", "c", "dt", "z",
                                         "skip or bias",
                                         "x[0]", "x[1]", "x[2]", "weight[0]", "weight[1]", "weight[2]", "norm_weight",
-                                        "v", "a", "b", "scale_q", "scale_k", "sums of outputs", "out", "state_out", "norm_out",
+                                        "v", "a", "b", "scale_q", "scale_k", "sums of outputs", "out", "state_out", "norm_out", "positions",
                                         "user buffer 0", "user buffer 1", "user buffer 2", "user buffer 3"};
     _Static_assert(RAPT_COUNT(names) == RAPT_ROLE_COUNT, "a role has no name");
     return (unsigned)role < RAPT_ROLE_COUNT ? names[role] : "unknown";

@@ -77,6 +77,7 @@ typedef enum rapt_role {
     RAPT_ROLE_RESULT, /* the app's out, while OUT is in the workspace */
     RAPT_ROLE_STATE_OUT,
     RAPT_ROLE_NORM_OUT,
+    RAPT_ROLE_POSITIONS, /* of rows that are placed (include/rapt/rows.h) */
     RAPT_ROLE_USER,     /* the first of RAPT_USER_BUFFERS buffers that code of the app reads */
     RAPT_ROLE_USER_1,
     RAPT_ROLE_USER_2,
@@ -142,6 +143,9 @@ typedef enum rapt_constant_source {
     RAPT_CONST_K_FORMAT,   /* rapt_dtype of quantised keys, 0 of others; likewise of values */
     RAPT_CONST_V_FORMAT,
     RAPT_CONST_MARGIN,     /* rapt_margin: what is left of scores along an axis */
+    RAPT_CONST_OUT_FORMAT, /* of rows that are placed: the same of the cache */
+    RAPT_CONST_NORMED,     /* 0 or 1 */
+    RAPT_CONST_ROPE,       /* 0, 1: halves, 2: interleaved */
 } rapt_constant_source;
 
 typedef struct rapt_kernel_constant {
@@ -166,8 +170,8 @@ enum {
     RAPT_ROW_GRID = 1 << 29, /* neighbourhoods of a grid, and nothing else */
     RAPT_ROW_BLOCKS = 1 << 28, /* block masks */
     RAPT_ROW_PAGED = 1 << 27,  /* keys in pages of any size, and batch entries with numbers of keys of their own */
-    RAPT_ROW_QUANTISED = 1 << 25, /* keys or values quantised, and nothing else */
     RAPT_ROW_PAGED_TILES = 1 << 26, /* the same, where pages hold whole tiles of keys */
+    RAPT_ROW_QUANTISED = 1 << 25, /* keys or values quantised, and nothing else */
     /* Rows of linear attention. What a row does in a plan: */
     RAPT_ROW_WALKS = 1024,   /* walks tokens with the state at hand: the recurrence, whole or within chunks */
     RAPT_ROW_SCANS = 2048,   /* passes states from chunk to chunk, where each multiplies them element by element */
@@ -193,6 +197,7 @@ enum {
     RAPT_ROW_SCORES = 2048,
     RAPT_ROW_SELECTS = 4096,
     RAPT_ROW_MOVES_ROWS = 1024, /* of family map */
+    RAPT_ROW_PLACES_ROWS = 2048, /* and rewrites them */
 };
 
 /* Rows of scans have bits of their own beside VARLEN, UNALIGNED and BENCH_ONLY. */

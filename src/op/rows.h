@@ -6,7 +6,7 @@
 #include <rapt/rows.h>
 
 /* Tensors of a problem, in this order everywhere. */
-enum { RAPT_M_X, RAPT_M_LIST, RAPT_M_WEIGHT, RAPT_M_OUT, RAPT_M_COUNT };
+enum { RAPT_M_X, RAPT_M_LIST, RAPT_M_WEIGHT, RAPT_M_OUT, RAPT_M_NORM_WEIGHT, RAPT_M_POSITIONS, RAPT_M_COUNT };
 
 /* One tensor as (batch, heads, rows, inner). */
 typedef struct rapt_rows_tensor {
@@ -21,7 +21,13 @@ typedef struct rapt_rows_tensor {
 /* A validated problem: every default filled in. */
 typedef struct rapt_rows_problem {
     rapt_dtype dtype;
+    rapt_dtype format; /* of a quantised cache; RAPT_DTYPE_NONE: it is of `dtype` */
     uint32_t kind, head_dim;
+    bool rewrites; /* placing: rows are normalised, turned or quantised */
+    bool norm, rope_interleaved;
+    float norm_epsilon;
+    uint32_t rope_dim; /* 0: none */
+    double rope_base;
     uint64_t batch, heads;
     uint64_t n, rows; /* what entries number; rows of out, placing: of x */
     uint64_t runs, run; /* placing: run is a page's slots */

@@ -13,6 +13,14 @@ _Static_assert((int)RAPT_PARAM_LINK_NONE == RAPT_LINK_NONE &&
 
 #define LOG2_E 1.44269504088896341f
 
+void rapt_rope_ratio(double base, uint32_t dim, uint32_t *low, uint32_t *high)
+{
+    const double ratio = pow(base, -2.0 / dim); /* below 1 */
+    const uint64_t bits = ratio < 1.0 ? (uint64_t)ldexp(ratio, 64) : UINT64_MAX;
+    *low = (uint32_t)bits;
+    *high = (uint32_t)(bits >> 32);
+}
+
 /* Of what rewrites q and k. */
 static void fill_prepare(const rapt_problem *p, rapt_attention_params *params)
 {
@@ -28,12 +36,8 @@ static void fill_prepare(const rapt_problem *p, rapt_attention_params *params)
     params->norm_epsilon = p->norm_epsilon;
     params->rope_dim = p->rope_dim;
     params->rope_interleaved = p->rope_interleaved;
-    if (p->rope_dim > 0) {
-        const double ratio = pow(p->rope_base, -2.0 / p->rope_dim); /* below 1 */
-        const uint64_t bits = ratio < 1.0 ? (uint64_t)ldexp(ratio, 64) : UINT64_MAX;
-        params->rope_ratio_low = (uint32_t)bits;
-        params->rope_ratio_high = (uint32_t)(bits >> 32);
-    }
+    if (p->rope_dim > 0)
+        rapt_rope_ratio(p->rope_base, p->rope_dim, &params->rope_ratio_low, &params->rope_ratio_high);
 }
 
 void rapt_fill_params(rapt_plan *plan)

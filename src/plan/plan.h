@@ -243,6 +243,8 @@ const char *rapt_quirk(const rapt_kernel_row *row, const rapt_caps *caps);
 
 /* Fills plan->params of a plan whose steps are there (params.c). */
 void rapt_fill_params(rapt_plan *plan);
+/* Of the turns of neighbouring pairs of rotary positions, as a 64-bit fraction (shaders/common/rope.glsl). */
+void rapt_rope_ratio(double base, uint32_t dim, uint32_t *low, uint32_t *high);
 
 /* ---- the extra operand (extras.c) */
 

@@ -16,7 +16,11 @@ static void fill_constants(rapt_plan_pipeline *pipeline, const rapt_plan *plan)
         const uint32_t source = pipeline->row->constants[i].source;
         pipeline->constants[i] = source == RAPT_CONST_ALIGNED     ? plan->aligned
                                  : source == RAPT_CONST_ROWS_KIND ? plan->rows.kind
-                                 : source == RAPT_CONST_WEIGHTED  ? plan->rows.tensor[RAPT_M_WEIGHT].present
+                                 : source == RAPT_CONST_WEIGHTED
+                                     ? plan->rows.tensor[RAPT_M_WEIGHT].present || plan->rows.tensor[RAPT_M_NORM_WEIGHT].present
+                                 : source == RAPT_CONST_OUT_FORMAT ? plan->rows.format
+                                 : source == RAPT_CONST_NORMED     ? plan->rows.norm
+                                 : source == RAPT_CONST_ROPE       ? (plan->rows.rope_dim > 0) + (uint32_t)plan->rows.rope_interleaved
                                                                   : pipeline->row->constants[i].value;
     }
 }
@@ -50,7 +54,7 @@ static rapt_status select_row(rapt_plan *plan, const rapt_kernel_table *table, c
     for (uint32_t i = 0; i < table->row_count; i++) {
         const rapt_kernel_row *row = &table->rows[i];
         rapt_candidate *c = &plan->candidates[i];
-        if (row->family != RAPT_FAMILY_MAP || !(row->supports & RAPT_ROW_MOVES_ROWS))
+        if (row->family != RAPT_FAMILY_MAP || !(row->supports & (plan->rows.rewrites ? RAPT_ROW_PLACES_ROWS : RAPT_ROW_MOVES_ROWS)))
             continue;
         *c = (rapt_candidate){.row = row, .score = row->score[plan->caps.device_class]};
         c->chosen = row_accepts(plan, row, verdicts, c);
@@ -70,9 +74,13 @@ static rapt_status select_row(rapt_plan *plan, const rapt_kernel_table *table, c
 /* Whether rows may be moved four elements at a time. */
 static bool is_aligned(const rapt_rows_problem *p)
 {
+    if (p->format != RAPT_DTYPE_NONE)
+        return true; /* it is read element by element, and written word by word */
     const unsigned tensors[] = {RAPT_M_X, RAPT_M_OUT};
     for (size_t i = 0; i < RAPT_COUNT(tensors); i++) {
         const rapt_rows_tensor *t = &p->tensor[tensors[i]];
+        if (tensors[i] == RAPT_M_X && p->rewrites)
+            continue; /* likewise */
         if (t->align < 4 * t->element || t->stride[0] % 4 || t->stride[1] % 4 || t->stride[2] % 4)
             return false;
     }
@@ -88,10 +96,12 @@ typedef struct part {
 
 static int role_tensor(rapt_role role)
 {
-    return role == RAPT_ROLE_ROWS     ? RAPT_M_X
-           : role == RAPT_ROLE_LIST   ? RAPT_M_LIST
-           : role == RAPT_ROLE_WEIGHT ? RAPT_M_WEIGHT
-                                      : RAPT_M_OUT;
+    return role == RAPT_ROLE_ROWS          ? RAPT_M_X
+           : role == RAPT_ROLE_LIST        ? RAPT_M_LIST
+           : role == RAPT_ROLE_WEIGHT      ? RAPT_M_WEIGHT
+           : role == RAPT_ROLE_NORM_WEIGHT ? RAPT_M_NORM_WEIGHT
+           : role == RAPT_ROLE_POSITIONS   ? RAPT_M_POSITIONS
+                                           : RAPT_M_OUT;
 }
 
 static rapt_window window_of(const rapt_rows_problem *p, int tensor, const part *x)
@@ -105,6 +115,8 @@ static rapt_window window_of(const rapt_rows_problem *p, int tensor, const part 
         const uint64_t slots = (p->n / p->run - 1) * t->stride[0] + (p->run - 1) * t->stride[2] + t->inner;
         return (rapt_window){h0 * t->stride[1] * t->element, ((h1 - h0) * t->stride[1] + slots) * t->element};
     }
+    if (tensor == RAPT_M_NORM_WEIGHT)
+        return (rapt_window){0, t->bytes};
     const bool by_row = p->kind == RAPT_ROWS_PLACE || tensor == RAPT_M_OUT || (tensor == RAPT_M_LIST && p->kind == RAPT_ROWS_GATHER);
     const uint64_t r0 = by_row ? x->r0 : 0, r1 = by_row ? x->r1 : t->rows;
     if (t->bytes == 0 || r1 <= r0)
@@ -116,14 +128,21 @@ static rapt_window window_of(const rapt_rows_problem *p, int tensor, const part 
     return (rapt_window){first * t->element, (last - first) * t->element};
 }
 
+/* Elements that an invocation makes. */
+static uint32_t elements_at_once(const rapt_plan *plan)
+{
+    return plan->rows.rewrites ? RAPT_QUANTISED_BLOCK : 4;
+}
+
 static uint64_t groups_of(const rapt_plan *plan, const part *x)
 {
-    return rapt_div_up((x->r1 - x->r0) * rapt_div_up(plan->rows.head_dim, 4), plan->pipelines[0].row->local_size);
+    return rapt_div_up((x->r1 - x->r0) * rapt_div_up(plan->rows.head_dim, elements_at_once(plan)), plan->pipelines[0].row->local_size);
 }
 
 static double flops_of(const rapt_plan *plan, const part *x)
 {
-    return ROW_FLOPS * (double)rapt_div_up(plan->rows.head_dim, 4) * (double)(x->r1 - x->r0) * (double)(x->bh1 - x->bh0);
+    const double rewriting = plan->rows.rope_dim > 0 ? 16.0 : plan->rows.rewrites ? 4.0 : 1.0;
+    return rewriting * ROW_FLOPS * (double)rapt_div_up(plan->rows.head_dim, 4) * (double)(x->r1 - x->r0) * (double)(x->bh1 - x->bh0);
 }
 
 static bool part_fits(const rapt_plan *plan, const part *x, rapt_error *error)
@@ -205,9 +224,15 @@ static void fill_params(rapt_plan *plan)
                                .runs = (uint32_t)p->runs,
                                .run = (uint32_t)p->run};
     uint32_t *strides = &params.x_stride_b; /* in the order of RAPT_M_* */
-    for (unsigned i = 0; i < RAPT_M_COUNT; i++)
+    for (unsigned i = 0; i <= RAPT_M_OUT; i++)
         for (unsigned axis = 0; axis < 3; axis++)
             strides[i * 3 + axis] = (uint32_t)t[i].stride[axis];
+    params.position_stride_b = (uint32_t)t[RAPT_M_POSITIONS].stride[0];
+    params.position_stride_s = (uint32_t)t[RAPT_M_POSITIONS].stride[2];
+    params.norm_epsilon = p->norm_epsilon;
+    params.rope_dim = p->rope_dim;
+    if (p->rope_dim > 0)
+        rapt_rope_ratio(p->rope_base, p->rope_dim, &params.rope_ratio_low, &params.rope_ratio_high);
     memcpy(plan->params, &params, sizeof params);
     plan->params_bytes = sizeof params;
 }
@@ -259,11 +284,18 @@ static const char *kind_name(const rapt_rows_problem *p)
 void rapt_rows_explain_problem(const rapt_plan *plan, rapt_text *t)
 {
     const rapt_rows_problem *p = &plan->rows;
-    rapt_text_add(t, "rows %s by index, %s, batch %llu, heads %llu (x %llu, list %llu), %llu rows from or to %llu, of %u%s%s\n",
+    rapt_text_add(t, "rows %s by index, %s, batch %llu, heads %llu (x %llu, list %llu), %llu rows from or to %llu, of %u%s%s",
                   kind_name(p), rapt_dtype_name(p->dtype), (unsigned long long)p->batch, (unsigned long long)p->heads,
                   (unsigned long long)p->tensor[RAPT_M_X].heads, (unsigned long long)p->tensor[RAPT_M_LIST].heads,
                   (unsigned long long)(p->run * p->runs), (unsigned long long)p->n, p->head_dim,
                   p->tensor[RAPT_M_WEIGHT].present ? ", weighted" : "", plan->aligned ? "" : ", unaligned");
+    if (p->norm)
+        rapt_text_add(t, ", norm with epsilon %g%s", (double)p->norm_epsilon, p->tensor[RAPT_M_NORM_WEIGHT].present ? " and weights" : "");
+    if (p->rope_dim > 0)
+        rapt_text_add(t, ", rope of base %g over %u%s elements", p->rope_base, p->rope_dim, p->rope_interleaved ? " interleaved" : "");
+    if (p->format)
+        rapt_text_add(t, ", to %s", rapt_dtype_name(p->format));
+    rapt_text_add(t, "\n");
 }
 
 void rapt_rows_explain_problem_json(const rapt_plan *plan, rapt_text *t)
@@ -271,8 +303,9 @@ void rapt_rows_explain_problem_json(const rapt_plan *plan, rapt_text *t)
     const rapt_rows_problem *p = &plan->rows;
     rapt_text_add(t,
                   "{\"op\":\"rows\",\"kind\":\"%s\",\"dtype\":\"%s\",\"batch\":%llu,\"heads\":%llu,\"entries\":%llu,\"n\":%llu,"
-                  "\"head_dim\":%u,\"weighted\":%s,\"aligned\":%s}",
+                  "\"head_dim\":%u,\"weighted\":%s,\"aligned\":%s,\"norm_epsilon\":%.9g,\"rope_dim\":%u,\"to\":\"%s\"}",
                   kind_name(p), rapt_dtype_name(p->dtype), (unsigned long long)p->batch, (unsigned long long)p->heads,
                   (unsigned long long)(p->run * p->runs), (unsigned long long)p->n, p->head_dim,
-                  p->tensor[RAPT_M_WEIGHT].present ? "true" : "false", plan->aligned ? "true" : "false");
+                  p->tensor[RAPT_M_WEIGHT].present ? "true" : "false", plan->aligned ? "true" : "false",
+                  p->norm ? (double)p->norm_epsilon : -1.0, p->rope_dim, rapt_dtype_name(p->format ? p->format : p->dtype));
 }

@@ -64,7 +64,9 @@ uint32_t rapt_plan_role_element(const rapt_plan *plan, rapt_role role)
         return stored ? rapt_dtype_size(plan->linear.dtype) : of_app ? rapt_dtype_size(plan->outer.dtype) : 4;
     }
     if (plan->op == RAPT_OP_ROWS)
-        return role == RAPT_ROLE_ROWS || role == RAPT_ROLE_OUT ? rapt_dtype_size(plan->rows.dtype) : 4;
+        return role == RAPT_ROLE_ROWS || role == RAPT_ROLE_OUT
+                   ? plan->rows.tensor[role == RAPT_ROLE_OUT ? RAPT_M_OUT : RAPT_M_X].element
+                   : 4;
     if (plan->op == RAPT_OP_ROUTE)
         return role == RAPT_ROLE_Q || role == RAPT_ROLE_K ? rapt_dtype_size(plan->route.dtype) : 4;
     if (plan->op == RAPT_OP_SCAN)
@@ -284,6 +286,9 @@ static uint32_t constant_value(const rapt_kernel_constant *c, const rapt_problem
     case RAPT_CONST_SINGLE_KEYS:
     case RAPT_CONST_ROWS_KIND: /* of rows by index */
     case RAPT_CONST_WEIGHTED:
+    case RAPT_CONST_OUT_FORMAT:
+    case RAPT_CONST_NORMED:
+    case RAPT_CONST_ROPE:
     case RAPT_CONST_SCAN_OP: /* of scans */
     case RAPT_CONST_SCAN_FLAGS:
     case RAPT_CONST_COEF:

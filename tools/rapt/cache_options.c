@@ -1,5 +1,6 @@
 #include "cache_options.h"
 
+#include "quantise.h"
 #include "tool.h"
 
 #include <inttypes.h>
@@ -125,8 +126,27 @@ static bool make_lengths(rapt_attention_desc *d, uint64_t keys, tensor_file *t, 
     return true;
 }
 
-bool tool_cache_make(const tool_cache_options *o, bool bnhd, rapt_attention_desc *d, tensor_file *k, tensor_file *v, tool_cache *cache,
-                     rapt_error *error)
+static bool describe_quantised(const tool_cache_options *o, bool bnhd, rapt_attention_desc *d, tool_cache *cache, rapt_error *error)
+{
+    static const char *const options[2] = {"--k-dtype", "--v-dtype"};
+    rapt_tensor *const tensors[2] = {&d->k, &d->v};
+    for (int n = 0; n < 2; n++) {
+        rapt_tensor *t = tensors[n];
+        if (!o->quantised[n] || strcmp(o->quantised[n], rapt_dtype_name(t->dtype)) == 0)
+            continue;
+        const rapt_dtype dtype = tool_quantised_dtype(o->quantised[n]);
+        if (dtype == RAPT_DTYPE_NONE)
+            return tool_fail(error, RAPT_ERROR_INVALID, "%s '%.40s': int8, int4, fp8 or %s, as the rest is, is needed", options[n],
+                             o->quantised[n], rapt_dtype_name(t->dtype));
+        cache->plain[n] = *t;
+        *t = (bnhd ? rapt_tensor_bnhd : rapt_tensor_bhnd)(dtype, t->size[0], t->size[1], t->size[2],
+                                                          rapt_quantised_words(dtype, t->size[3]));
+    }
+    return true;
+}
+
+static bool make_cache(const tool_cache_options *o, bool bnhd, rapt_attention_desc *d, tensor_file *k, tensor_file *v, tool_cache *cache,
+                       rapt_error *error)
 {
     int64_t page_size = 0;
     if (o->page_size && !tool_integer("--page-size", o->page_size, 1, MOST_KEYS, &page_size, error))
@@ -158,11 +178,19 @@ bool tool_cache_make(const tool_cache_options *o, bool bnhd, rapt_attention_desc
     return !o->lengths || read_lengths(o->lengths, d, keys, &cache->lengths, error);
 }
 
+bool tool_cache_make(const tool_cache_options *o, bool bnhd, rapt_attention_desc *d, tensor_file *k, tensor_file *v, tool_cache *cache,
+                     rapt_error *error)
+{
+    return make_cache(o, bnhd, d, k, v, cache, error) && describe_quantised(o, bnhd, d, cache, error);
+}
+
 void tool_cache_line(const rapt_attention_desc *d, char *text, size_t capacity)
 {
     text[0] = 0;
+    if (d->k.dtype != d->q.dtype || d->v.dtype != d->q.dtype)
+        snprintf(text, capacity, ", K %s, V %s", rapt_dtype_name(d->k.dtype), rapt_dtype_name(d->v.dtype));
     if (d->page_size > 0)
-        snprintf(text, capacity, ", %" PRIu64 " pages of %u keys", d->k.size[0], d->page_size);
+        snprintf(text + strlen(text), capacity - strlen(text), ", %" PRIu64 " pages of %u keys", d->k.size[0], d->page_size);
     if (d->k_lengths.dtype != RAPT_DTYPE_NONE)
         snprintf(text + strlen(text), capacity - strlen(text), ", lengths by batch entry");
 }

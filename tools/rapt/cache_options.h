@@ -11,6 +11,7 @@
 typedef struct tool_cache_options {
     bool used; /* the command is one of decoding */
     const char *lengths, *page_size, *block_table;
+    const char *quantised[2]; /* of keys, of values */
 } tool_cache_options;
 
 /* Entries of an option table. `o`: a tool_cache_options. */
@@ -22,6 +23,11 @@ typedef struct tool_cache_options {
          "keep keys and values in pages of P keys: without --block-table the files\n"                        \
          "are cut into pages, which are shuffled; with it, P must be that of the pools",                     \
          &(o).page_size, NULL},                                                                              \
+        {"--k-dtype", "int8|int4|fp8",                                                                       \
+         "quantise the keys, in blocks of 32 elements with a scale each; default:\n"                         \
+         "as --dtype",                                                                                       \
+         &(o).quantised[0], NULL},                                                                           \
+        {"--v-dtype", "int8|int4|fp8", "the same of the values", &(o).quantised[1], NULL},                   \
     {                                                                                                        \
         "--block-table", "FILE",                                                                             \
             "K and V are pools of pages, (pages, kv heads, P, head_dim): int32 (batch,\n"                    \
@@ -33,10 +39,12 @@ typedef struct tool_cache_options {
 /* The tensors of a cache beside k and v; free them in any case. */
 typedef struct tool_cache {
     tensor_file table, lengths;
+    rapt_tensor plain[2]; /* keys and values as the files have them, where desc has them quantised; else RAPT_DTYPE_NONE */
 } tool_cache;
 
 /* Fills what `desc`, whose q, k and v are there, has of caches; k and v and their files become pools of pages where that is asked
- * for. bnhd: axes of files are (pages, P, kv heads, head_dim). Files have no data when the problem is given by its shape. */
+ * for. bnhd: axes of files are (pages, P, kv heads, head_dim). Files have no data when the problem is given by its shape.
+ * What is to be quantised is so in the descriptor only. */
 bool tool_cache_make(const tool_cache_options *o, bool bnhd, rapt_attention_desc *desc, tensor_file *k, tensor_file *v,
                      tool_cache *cache, rapt_error *error);
 /* ", 512 pages of 16 keys, 3 lengths" */

@@ -1,5 +1,6 @@
 /* rapt run: an operator on tensors from files. */
 #include "problem_options.h"
+#include "quantise.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -101,7 +102,13 @@ static rapt_status bind(run *r, rapt_error *error)
     for (size_t n = 0; n < TOOL_COUNT(tensors); n++) {
         if (!tensors[n].buffer)
             continue;
-        const rapt_status status = upload(r, tensors[n].data, tensors[n].bytes, tensors[n].buffer, error);
+        const rapt_tensor *plain = tensors[n].buffer == &r->k   ? &r->problem.cache.plain[0]
+                                   : tensors[n].buffer == &r->v ? &r->problem.cache.plain[1]
+                                                                : NULL;
+        const rapt_status status =
+            plain && plain->dtype != RAPT_DTYPE_NONE
+                ? tool_quantise(r->device.device, plain, tensors[n].data, plain == r->problem.cache.plain ? &d->k : &d->v, tensors[n].buffer, error)
+                : upload(r, tensors[n].data, tensors[n].bytes, tensors[n].buffer, error);
         if (status != RAPT_OK)
             return status;
     }

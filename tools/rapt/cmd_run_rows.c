@@ -7,12 +7,13 @@
 
 typedef struct run_options {
     const char *op, *x, *list, *weight, *cache, *rows, *runs, *out, *dtype, *time;
+    const char *norm, *norm_weight, *rope, *positions;
     tool_device_options device;
     bool explain, json;
 } run_options;
 
 /* What is read, the cache among them, and then what is written. */
-enum { X, LIST, WEIGHT, CACHE, FILES, OUT = CACHE };
+enum { X, LIST, WEIGHT, NORM_WEIGHT, POSITIONS, CACHE, FILES, OUT = CACHE };
 
 /* Everything that must be put away at the end. */
 typedef struct run {
@@ -42,7 +43,7 @@ static void run_close(run *r)
 
 static rapt_tensor *tensor_of(run *r, unsigned n)
 {
-    rapt_tensor *const tensors[FILES] = {&r->d.x, &r->d.list, &r->d.weight, &r->d.out};
+    rapt_tensor *const tensors[FILES] = {&r->d.x, &r->d.list, &r->d.weight, &r->d.norm_weight, &r->d.positions, &r->d.out};
     return tensors[n];
 }
 
@@ -79,6 +80,26 @@ static rapt_tensor contiguous(const tensor_file *f)
     return t;
 }
 
+/* Norm and rotary positions of rows that are placed. */
+static bool describe_rewriting(run *r, bool places, rapt_error *error)
+{
+    const run_options *o = r->o;
+    double epsilon = 0;
+    bool interleaved = false;
+    if (!places && (o->norm || o->norm_weight || o->rope || o->positions))
+        return tool_fail(error, RAPT_ERROR_INVALID, "--norm, --norm-weight, --rope and --positions go with place");
+    if ((o->norm_weight && !o->norm) || !o->rope != !o->positions)
+        return tool_fail(error, RAPT_ERROR_INVALID, "--norm-weight goes with --norm, and --rope with --positions");
+    if ((o->norm && !tool_number("--norm", o->norm, &epsilon, error)) ||
+        (o->rope && !tool_rope(o->rope, &r->d.rope_base, &r->d.rope_dim, &interleaved, error)) ||
+        (o->norm_weight && !read_file(r, NORM_WEIGHT, "--norm-weight", o->norm_weight, 1, false, RAPT_F32, error)) ||
+        (o->positions && !read_file(r, POSITIONS, "--positions", o->positions, 2, false, RAPT_I32, error)))
+        return false;
+    r->d.flags = (o->norm ? RAPT_ROWS_NORM : 0) | (interleaved ? RAPT_ROWS_ROPE_INTERLEAVED : 0);
+    r->d.norm_epsilon = (float)epsilon;
+    return true;
+}
+
 static bool describe(run *r, rapt_error *error)
 {
     static const char *const kinds[] = {"gather", "scatter", "scatter-mean", "place"}, *const dtypes[] = {"f32", "f16", "bf16"};
@@ -93,6 +114,8 @@ static bool describe(run *r, rapt_error *error)
     if (!read_file(r, X, "--x", o->x, 4, true, RAPT_F32, error) || !read_file(r, LIST, "--list", o->list, 3, false, RAPT_I32, error) ||
         (o->weight && !read_file(r, WEIGHT, "--weight", o->weight, 3, false, RAPT_F32, error)) ||
         (places && !read_file(r, CACHE, "--cache", o->cache, 4, true, RAPT_F32, error)))
+        return false;
+    if (!describe_rewriting(r, places, error))
         return false;
     const rapt_dtype dtype = o->dtype ? (rapt_dtype)(RAPT_F32 + word) : r->file[X].dtype;
     if (!tool_convert(&r->file[X], dtype, error) || (places && !tool_convert(&r->file[CACHE], dtype, error)))
@@ -111,7 +134,7 @@ static bool describe(run *r, rapt_error *error)
 static rapt_status bind(run *r, rapt_error *error)
 {
     rapt_rows_args args = RAPT_ROWS_ARGS_INIT;
-    rapt_slot *const slots[FILES] = {&args.x, &args.list, &args.weight, &args.out};
+    rapt_slot *const slots[FILES] = {&args.x, &args.list, &args.weight, &args.norm_weight, &args.positions, &args.out};
     for (unsigned n = 0; n < FILES; n++) {
         if (!tensor_of(r, n)->dtype)
             continue;
@@ -206,6 +229,7 @@ static const char *const examples[] = {
     "rapt run rows --op gather --x K.npy --list L.npy --out CHOSEN.npy",
     "rapt run rows --op scatter --x O.npy --list L.npy --weight R.npy --rows 4096 --out O_ALL.npy",
     "rapt run rows --op place --x K_NEW.npy --list SLOTS.npy --cache K_POOL.npy --out K_POOL.npy",
+    "rapt run rows --op place --x K_NEW.npy --list SLOTS.npy --cache K_POOL.npy --norm 1e-6 --rope 10000 --positions P.npy --out K_POOL.npy",
     NULL,
 };
 
@@ -222,6 +246,12 @@ int tool_run_rows(int argc, char **argv)
         {"--rows", "N", "scattering: rows of the output", &o.rows, NULL},
         {"--runs", "N", "scattering: runs of the list; default 1", &o.runs, NULL},
         {"--cache", "FILE", "placing: the cache as it is", &o.cache, NULL},
+        {"--norm", "EPS", "placing: rows are divided by sqrt(mean of squares + EPS) first", &o.norm, NULL},
+        {"--norm-weight", "FILE", "and multiplied by this: float32 (head_dim)", &o.norm_weight, NULL},
+        {"--rope", "BASE[,DIM][,interleaved]",
+         "placing: then their first DIM elements (default: all) are turned, in pairs\n(i, i + DIM/2), interleaved: (2i, 2i + 1)",
+         &o.rope, NULL},
+        {"--positions", "FILE", "by their positions: int32 (batch or 1, rows)", &o.positions, NULL},
         {"--out", "FILE", "where the output, or the cache as it is then, goes (npy)", &o.out, NULL},
         {"--dtype", "f32|f16|bf16", "type to store; default: that of X", &o.dtype, NULL},
         TOOL_OPTIONS_DEVICE(o.device),

@@ -288,28 +288,35 @@ static bool parse_link(const tool_problem_options *o, rapt_attention_desc *d, ra
     return true;
 }
 
-static bool parse_rope(const tool_problem_options *o, rapt_attention_desc *d, rapt_error *error)
+bool tool_rope(const char *value, double *base, uint32_t *dim, bool *interleaved, rapt_error *error)
 {
-    if (!o->rope)
-        return true;
     char text[64];
-    snprintf(text, sizeof text, "%s", o->rope);
+    snprintf(text, sizeof text, "%s", value);
     char *comma = strrchr(text, ',');
-    if (comma && strcmp(comma, ",interleaved") == 0) {
-        d->flags |= RAPT_ATTENTION_ROPE_INTERLEAVED;
+    *interleaved = comma && strcmp(comma, ",interleaved") == 0;
+    if (*interleaved) {
         *comma = 0;
         comma = strrchr(text, ',');
     }
-    int64_t dim = 0;
+    int64_t turned = 0;
     if (comma) {
-        if (!tool_integer("--rope", comma + 1, 2, 1 << 20, &dim, error))
+        if (!tool_integer("--rope", comma + 1, 2, 1 << 20, &turned, error))
             return false;
         *comma = 0;
     }
-    d->rope_dim = (uint32_t)dim;
-    if (strlen(o->rope) >= sizeof text || !tool_number("--rope", text, &d->rope_base, error))
-        return invalid(error, "--rope '%.40s': BASE[,DIM][,interleaved] is needed", o->rope);
-    return d->rope_base > 1 || invalid(error, "--rope '%.40s': the base must be above 1", o->rope);
+    *dim = (uint32_t)turned;
+    if (strlen(value) >= sizeof text || !tool_number("--rope", text, base, error))
+        return invalid(error, "--rope '%.40s': BASE[,DIM][,interleaved] is needed", value);
+    return *base > 1 || invalid(error, "--rope '%.40s': the base must be above 1", value);
+}
+
+static bool parse_rope(const tool_problem_options *o, rapt_attention_desc *d, rapt_error *error)
+{
+    bool interleaved = false;
+    if (o->rope && !tool_rope(o->rope, &d->rope_base, &d->rope_dim, &interleaved, error))
+        return false;
+    d->flags |= interleaved ? RAPT_ATTENTION_ROPE_INTERLEAVED : 0;
+    return true;
 }
 
 static bool parse_numbers(const tool_problem_options *o, rapt_attention_desc *d, rapt_error *error)
@@ -561,7 +568,7 @@ rapt_check_inputs tool_problem_inputs(const tool_problem *p)
 double tool_problem_flops(const tool_problem *p)
 {
     const rapt_check_inputs in = tool_problem_inputs(p);
-    return 2.0 * (double)(p->desc.q.size[3] + p->desc.v.size[3]) * rapt_check_attention_pairs(&p->desc, &in);
+    return 2.0 * (double)(p->desc.q.size[3] + p->desc.out.size[3]) * rapt_check_attention_pairs(&p->desc, &in);
 }
 
 static uint64_t keys_of(const rapt_attention_desc *d)
@@ -579,12 +586,16 @@ cJSON *tool_problem_json(const tool_problem *p)
         {"batch", (double)d->q.size[0]},      {"q_heads", (double)d->q.size[1]},
         {"kv_heads", (double)d->k.size[1]},   {"nq", (double)d->q.size[2]},
         {"nk", (double)keys_of(d)},           {"head_dim_qk", (double)d->q.size[3]},
-        {"head_dim_v", (double)d->v.size[3]}, {"sequences", (double)d->sequences},
+        {"head_dim_v", (double)d->out.size[3]}, {"sequences", (double)d->sequences},
     };
     cJSON *o = cJSON_CreateObject();
     for (size_t n = 0; n < TOOL_COUNT(numbers); n++)
         cJSON_AddNumberToObject(o, numbers[n].name, numbers[n].value);
     cJSON_AddStringToObject(o, "dtype", rapt_dtype_name(d->q.dtype));
+    if (d->k.dtype != d->q.dtype || d->v.dtype != d->q.dtype) {
+        cJSON_AddStringToObject(o, "k_dtype", rapt_dtype_name(d->k.dtype));
+        cJSON_AddStringToObject(o, "v_dtype", rapt_dtype_name(d->v.dtype));
+    }
     cJSON_AddStringToObject(o, "layout", p->bnhd ? "bnhd" : "bhnd");
     cJSON_AddBoolToObject(o, "causal", (d->flags & RAPT_ATTENTION_CAUSAL) != 0);
     cJSON_AddNumberToObject(o, "causal_offset", (double)d->causal_offset);
@@ -630,7 +641,7 @@ cJSON *tool_problem_json(const tool_problem *p)
 void tool_problem_line(const tool_problem *p, char *text, size_t capacity)
 {
     const rapt_attention_desc *d = &p->desc;
-    char cache[80] = "", user[64] = "", grid[200] = "", causal[48] = "", window[96] = "", cap[32] = "", beside[192] = "", sequences[48] = "", dim_v[32] = "";
+    char cache[112] = "", user[64] = "", grid[200] = "", causal[48] = "", window[96] = "", cap[32] = "", beside[192] = "", sequences[48] = "", dim_v[32] = "";
     if (d->flags & RAPT_ATTENTION_CAUSAL)
         snprintf(causal, sizeof causal, ", causal%+" PRId64, d->causal_offset);
     if (d->flags & RAPT_ATTENTION_WINDOW)
@@ -654,8 +665,8 @@ void tool_problem_line(const tool_problem *p, char *text, size_t capacity)
     tool_cache_line(d, cache, sizeof cache);
     if (d->sequences > 0)
         snprintf(sequences, sizeof sequences, ", %u sequences", d->sequences);
-    if (d->v.size[3] != d->q.size[3])
-        snprintf(dim_v, sizeof dim_v, "/%" PRIu64, d->v.size[3]);
+    if (d->out.size[3] != d->q.size[3])
+        snprintf(dim_v, sizeof dim_v, "/%" PRIu64, d->out.size[3]);
     snprintf(text, capacity,
              "problem: batch %" PRIu64 ", %" PRIu64 " query heads, %" PRIu64 " kv heads, %" PRIu64
              " queries, %" PRIu64 " keys, head_dim %" PRIu64 "%s, %s%s%s%s%s%s%s%s%s",

@@ -238,6 +238,9 @@ uint32_t tool_problem_out_shape(const tool_problem *problem, uint64_t shape[TENS
 void tool_want_margins(rapt_attention_desc *desc, bool row_max, bool col_sums, bool by_kv_head);
 uint32_t tool_problem_lse_shape(const tool_problem *problem, uint64_t shape[TENSOR_FILE_RANK]);
 
+/* BASE[,DIM][,interleaved] of --rope; dim 0: not given. */
+bool tool_rope(const char *value, double *base, uint32_t *dim, bool *interleaved, rapt_error *error);
+
 /* Rounds or widens what a file holds to another type of numbers. */
 bool tool_convert(tensor_file *t, rapt_dtype dtype, rapt_error *error);
 
