@@ -1,6 +1,7 @@
 /* Linear attention in chunks: what each adds, states passed from one to the next, outputs from those; in spans of chunks whose
  * states fit the workspace. */
 #include "plan/linear.h"
+#include "plan/turns.h"
 
 #include "common/linear_params.h"
 
@@ -94,8 +95,10 @@ static rapt_status count_chunks(rapt_plan *plan, double slice_flops, uint64_t *o
                          (unsigned long long)(need + carry), (unsigned long long)p->workspace_limit);
     if ((double)p->flops > slice_flops)
         count = RAPT_MIN(count, (uint64_t)RAPT_MAX((double)layout->chain * slice_flops / (double)p->flops, 4.0));
+    /* States are passed on in a loop over the chunks of a span; with products each takes one along the rows of a matrix. */
+    count = RAPT_MIN(count, rapt_most_steps(&plan->caps, p->rule != RAPT_LINEAR_NONE ? 8 + (uint64_t)p->d_k : 4));
     *out = count;
-    return RAPT_OK;
+    return rapt_check_turns(&plan->caps, layout->chunk * rapt_linear_token_turns(p), "a chunk of so many tokens", error);
 }
 
 rapt_status rapt_linear_chunked_form(rapt_plan *plan, const rapt_kernel_table *table, const rapt_verdicts *verdicts,

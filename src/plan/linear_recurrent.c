@@ -1,5 +1,6 @@
 /* Linear attention token by token: sequences are walked in spans of bounded time. */
 #include "plan/linear.h"
+#include "plan/turns.h"
 
 #include "common/linear_params.h"
 
@@ -30,6 +31,7 @@ rapt_status rapt_linear_recurrent_form(rapt_plan *plan, const rapt_kernel_row *r
     const double all = (double)p->flops;
     if (all > slice_flops) /* whatever the batch is cut into, a slice ends after a span */
         layout->span = (uint64_t)RAPT_MAX((double)p->tokens * slice_flops / all, 256.0);
+    layout->span = RAPT_MIN(layout->span, rapt_most_steps(&plan->caps, rapt_linear_token_turns(p)));
     if (layout->token_bytes != 0) {
         const uint64_t limit = p->workspace_limit;
         if (layout->fixed_bytes >= limit || (limit - layout->fixed_bytes) / layout->token_bytes == 0)

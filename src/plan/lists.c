@@ -1,14 +1,18 @@
 /* Lists of the tiles of keys that query tiles visit: where they lie, and the steps that make them. */
-#include "plan/plan.h"
+#include "plan/turns.h"
 
 #include "common/attention_params.h"
 #include <string.h>
 
 #define SPAN_TILES 32u /* tiles that one entry of a list stands for, in 3 words */
+#define MOST_ROWS 128u  /* of a tile of queries, at most */
 #define ASK_FLOPS 32.0 /* about what one answer of a mask_mod costs */
 
 bool rapt_lists_fit(const rapt_problem *p, const rapt_caps *caps)
 {
+    /* Asked pair by pair, in rows of the largest tiles: few keys where a driver counts turns of loops. */
+    if (p->mask_mod && p->nk > rapt_most_steps(caps, MOST_ROWS))
+        return false;
     /* q, k, v, out, lse, the extra operand */
     return 6u + (p->varlen ? 2u : 0u) + p->user_count <= caps->max_storage_buffers;
 }

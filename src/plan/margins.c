@@ -1,13 +1,22 @@
 /* Row maxima and column sums: launches of shaders/map/margin.comp, a phase for each range of the axis that it goes along. */
 #include "plan/boxes.h"
+#include "plan/turns.h"
 
-/* Places of the inner axis that one dispatch goes along: as long as a workgroup stays within a time slice. At least one tile. */
+/* Turns of loops for four places of one head. */
+static uint64_t four_turns(const rapt_problem *p)
+{
+    return 16 + rapt_div_up(p->head_dim_qk, 4);
+}
+
+/* Places of the inner axis that one dispatch goes along: as long as a workgroup stays within a time slice, and its loops end where
+ * they should. At least one tile. */
 static uint64_t first_range(const rapt_plan *plan, const rapt_launch *l, uint64_t inner, double slice_flops)
 {
     const rapt_problem *p = &plan->problem;
     const double heads = l->margin != RAPT_MARGIN_ROW_MAX ? (double)rapt_div_up(p->heads_out, l->heads) : 1;
     const double place = 2.0 * p->head_dim_qk * heads * l->row->local_size;
-    const double range = RAPT_MAX(1.0, RAPT_MIN(slice_flops / place, 1e9));
+    const double steps = (double)RAPT_MIN(rapt_most_steps(&plan->caps, four_turns(p)), 1u << 30) * 4 / heads;
+    const double range = RAPT_MAX(1.0, RAPT_MIN(slice_flops / place, steps));
     return RAPT_MAX(1, RAPT_MIN((uint64_t)range / l->rows_per_tile, rapt_div_up(inner, l->rows_per_tile)));
 }
 

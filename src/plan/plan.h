@@ -241,6 +241,9 @@ size_t rapt_plan_explain_to(const rapt_plan *plan, rapt_text_format format, cons
 /* Why a row is avoided on this driver unless it is forced, or NULL (quirks.c). */
 const char *rapt_quirk(const rapt_kernel_row *row, const rapt_caps *caps);
 
+/* After how many turns of all its loops together this driver ends the loops of an invocation; UINT64_MAX: never (quirks.c). */
+uint64_t rapt_loop_turns(const rapt_caps *caps);
+
 /* Fills plan->params of a plan whose steps are there (params.c). */
 void rapt_fill_params(rapt_plan *plan);
 /* Of the turns of neighbouring pairs of rotary positions, as a 64-bit fraction (shaders/common/rope.glsl). */

@@ -23,7 +23,7 @@ static const quirk quirks[] = {
      "avoided on lavapipe before Mesa 23, whose compiler takes minutes for it", NULL},
     /* Measured on 22.3.6: 11 s for one that 25.0 compiles in one; the test of linear attention took more than 4 minutes. */
     {13, 23, 1u << RAPT_FAMILY_STATE, 0, true, "avoided on lavapipe before Mesa 23, whose compiler takes long for it", NULL},
-    /* There all loops of an invocation together end after 65,535 turns: one lane for a row of many blocks falls short of it. */
+    /* One lane for a row of many blocks falls short of what loops may take there (rapt_loop_turns). */
     {13, 23, 1u << RAPT_FAMILY_ROUTE, 0, false, "avoided on lavapipe before Mesa 23, which ends long loops early", "route-select"},
     /* Measured with Subzero: 0.8 s for 4 scores a lane, 2.4 s for 8, 6 s for 16, minutes for 32. */
     {10 /* VK_DRIVER_ID_GOOGLE_SWIFTSHADER */, 0, 1u << RAPT_FAMILY_TILE, 8, false,
@@ -51,4 +51,12 @@ const char *rapt_quirk(const rapt_kernel_row *row, const rapt_caps *caps)
             return q->reason;
     }
     return NULL;
+}
+
+/* Measured on 22.3.6: rows over 100,000 keys in one split came out wrong, over 20,000 right; with the naive kernel over 6,000. The
+ * compiler of Mesa before 23 counts turns down from there, of all loops of an invocation. */
+uint64_t rapt_loop_turns(const rapt_caps *caps)
+{
+    const int major = mesa_major(caps);
+    return caps->driver_id == 13 && major != 0 && major < 23 ? 65535 : UINT64_MAX;
 }

@@ -1,5 +1,6 @@
 /* Plans of routing: which rows, and the steps that summarise, score and select, in spans of tiles of bounded memory. */
 #include "plan/plan.h"
+#include "plan/turns.h"
 
 #include "common/route_params.h"
 #include <stdio.h>
@@ -83,6 +84,10 @@ static int role_tensor(rapt_role role)
     }
 }
 
+/* Turns of loops: for each block of a selection, whose cut is found by halving twice; for each row of a summary. */
+#define SELECT_TURNS 84u
+#define SUMMARY_TURNS 5u
+
 static bool row_accepts(const rapt_plan *plan, const rapt_kernel_row *row, const rapt_verdicts *verdicts, rapt_dtype dtype,
                         rapt_candidate *c)
 {
@@ -110,6 +115,13 @@ static bool row_accepts(const rapt_plan *plan, const rapt_kernel_row *row, const
                    rapt_role_name((rapt_role)row->operands[i].role));
     }
     c->passed++;
+    const uint64_t lanes = row->rows_per_tile == 1 ? row->local_size : 1; /* that share a row */
+    if ((row->supports & RAPT_ROW_SELECTS) && rapt_div_up(p->blocks, lanes) + lanes > rapt_most_steps(caps, SELECT_TURNS))
+        REFUSE("may take more turns of loops than the %llu after which this driver ends them, without notice",
+               (unsigned long long)rapt_loop_turns(caps));
+    if ((row->supports & RAPT_ROW_SUMMARISES) && RAPT_MAX(p->block_k, p->block_q) > rapt_most_steps(caps, SUMMARY_TURNS))
+        REFUSE("may take more turns of loops than the %llu after which this driver ends them, without notice",
+               (unsigned long long)rapt_loop_turns(caps));
     const char *why = NULL;
     rapt_plan_pipeline pipeline = {.row = row, .base = row};
     fill_constants(&pipeline, plan);

@@ -1,5 +1,6 @@
 /* Plans of rows by index: one kernel, over parts of (batch, head) and rows that the device can bind. */
 #include "plan/plan.h"
+#include "plan/turns.h"
 
 #include "common/rows_params.h"
 #include <stdio.h>
@@ -237,6 +238,8 @@ static void fill_params(rapt_plan *plan)
     plan->params_bytes = sizeof params;
 }
 
+#define RUN_TURNS 40u /* turns of loops that looking a row up in one run takes, and reading it */
+
 rapt_status rapt_rows_plan_make(rapt_plan *plan, const rapt_rows_problem *problem, const rapt_caps *caps,
                                 const rapt_kernel_table *table, const rapt_verdicts *verdicts, rapt_error *error)
 {
@@ -266,6 +269,8 @@ rapt_status rapt_rows_plan_make(rapt_plan *plan, const rapt_rows_problem *proble
     plan->aligned = is_aligned(problem);
     const double slice_flops = plan->flops_per_second * (double)problem->slice_ms * 1e-3;
     rapt_status status = select_row(plan, table, verdicts, error);
+    if (status == RAPT_OK && problem->kind != RAPT_ROWS_GATHER && problem->kind != RAPT_ROWS_PLACE)
+        status = rapt_check_turns(caps, problem->runs * RUN_TURNS, "rows put back by so many runs", error);
     if (status == RAPT_OK)
         status = add_part(plan, &(part){0, lines, 0, problem->rows}, slice_flops, error);
     if (status != RAPT_OK)

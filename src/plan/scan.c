@@ -2,6 +2,7 @@
 #include "plan/plan.h"
 
 #include "common/scan_params.h"
+#include "plan/turns.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -567,6 +568,7 @@ static rapt_status plan_recurrent(rapt_plan *plan, const rapt_kernel_table *tabl
     launch walk = {.plan = plan, .pass = RAPT_SCAN_WHOLE, .groups_x = channel_groups(row, p), .flops = token_flops(p)};
     if ((double)p->flops > slice_flops) /* whatever the batch is cut into, a slice ends after a span */
         span = (uint64_t)RAPT_MAX((double)p->tokens * slice_flops / (double)p->flops, 256.0);
+    span = RAPT_MIN(span, rapt_most_steps(&plan->caps, rapt_scan_token_turns(p)));
     rapt_status status = fit_span(&walk, 1, &span, error);
     plan->scan_layout.span = span;
     const uint64_t spans = RAPT_MAX(rapt_div_up(p->tokens, RAPT_MAX(span, 1)), 1);
@@ -615,7 +617,9 @@ static rapt_status plan_map(rapt_plan *plan, const rapt_kernel_row *row, double 
     uint64_t span = RAPT_MIN(p->tokens, (uint64_t)plan->caps.max_groups[1] * map.tokens);
     if ((double)p->flops > slice_flops)
         span = RAPT_MIN(span, (uint64_t)RAPT_MAX((double)p->tokens * slice_flops / (double)p->flops, 256.0));
-    rapt_status status = fit_span(&map, 1, &span, error);
+    rapt_status status = rapt_check_turns(&plan->caps, rapt_conv_turns(p), "a convolution of so many taps", error);
+    if (status == RAPT_OK)
+        status = fit_span(&map, 1, &span, error);
     if (status != RAPT_OK)
         return status;
     plan->scan_layout.span = span;
@@ -650,8 +654,11 @@ static uint32_t choose_chunk(const rapt_plan *plan, const rapt_kernel_row *row)
     const uint64_t wanted = RAPT_MAX(width * (software ? 1 : 8) / groups, 1);
     if (p->chunk != 0)
         return p->chunk;
-    return (uint32_t)RAPT_MIN(RAPT_MAX(rapt_align_up(rapt_div_up(p->tokens, wanted), 4), LEAST_CHUNK), MOST_CHUNK);
+    const uint64_t most = RAPT_MIN(MOST_CHUNK, RAPT_MAX(rapt_most_steps(&plan->caps, rapt_scan_token_turns(p)) / 4 * 4, 4));
+    return (uint32_t)RAPT_MIN(RAPT_MAX(rapt_align_up(rapt_div_up(p->tokens, wanted), 4), LEAST_CHUNK), most);
 }
+
+#define CARRY_TURNS 8u /* turns of loops that passing states on takes for each chunk */
 
 static rapt_status plan_chunked(rapt_plan *plan, const rapt_kernel_table *table, const rapt_verdicts *verdicts,
                                 const rapt_kernel_row *row, double slice_flops, rapt_error *error)
@@ -670,6 +677,9 @@ static rapt_status plan_chunked(rapt_plan *plan, const rapt_kernel_table *table,
     if (status != RAPT_OK)
         return status;
     set_pipeline(plan, 2, carry, 0);
+    status = rapt_check_turns(&plan->caps, layout->chunk * rapt_scan_token_turns(p), "a chunk of so many tokens", error);
+    if (status != RAPT_OK)
+        return status;
     uint64_t one = 0, room = RAPT_MIN(p->workspace_limit, rapt_window_limit(&plan->caps, RAPT_OPERAND_STORAGE));
     if (!numbers_bytes(plan, 1, rapt_scan_planes(p), &one) || one > UINT64_MAX / 4 || 2 * one + 512 > room)
         return rapt_fail(error, RAPT_ERROR_UNSUPPORTED,
@@ -678,6 +688,7 @@ static rapt_status plan_chunked(rapt_plan *plan, const rapt_kernel_table *table,
     uint64_t count = RAPT_MIN(RAPT_MIN((room - one - 512) / one, chunks), plan->caps.max_groups[1]);
     if ((double)p->flops * 2 > slice_flops)
         count = RAPT_MIN(count, (uint64_t)RAPT_MAX((double)chunks * slice_flops / ((double)p->flops * 2), 4.0));
+    count = RAPT_MIN(count, rapt_most_steps(&plan->caps, CARRY_TURNS));
     const double flops = token_flops(p);
     launch begin = {.plan = plan, .pipeline = 1, .pass = RAPT_SCAN_CHUNKS, .chunk = layout->chunk,
                     .groups_x = channel_groups(row, p), .flops = flops};

@@ -1,5 +1,6 @@
 /* Selection: an ordered list of predicates over the rows of the kernel table, each of which says why it refuses. */
 #include "plan/combine.h"
+#include "plan/turns.h"
 
 #include "common/linear_params.h"
 #include "common/scan_params.h"
@@ -332,10 +333,15 @@ static void choose_splits(const rapt_problem *p, const rapt_caps *caps, uint32_t
         }
     }
     splits = RAPT_MAX(splits, least);
+    if ((row->supports & RAPT_ROW_PARTIAL) && !rapt_link_two_passes(p->link) && least > 0)
+        splits = RAPT_MAX(splits, rapt_div_up(nk, rapt_most_keys(row, p, caps)));
     uint64_t keys = rapt_align_up(rapt_div_up(RAPT_MAX(nk, 1), splits), row->keys_per_tile);
     choice->split_keys = (uint32_t)keys;
     choice->splits = (uint32_t)RAPT_MAX(1, rapt_div_up(nk, keys));
 }
+
+/* Turns that a merge takes for each split: it makes a part of four rows at most. */
+#define MERGE_TURNS 10u
 
 static bool is_tuned(const rapt_kernel_row *row, const rapt_tuned *tuned)
 {
@@ -459,6 +465,10 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
             rapt_grid_tile(&p->grid, row->rows_per_tile, row->keys_per_tile, &choice->grid);
         if (choice->grid.tile_count > UINT32_MAX / row->rows_per_tile)
             REFUSE("numbers at most 2^32 places of query tiles, and this grid has more");
+        const uint64_t keys = p->grid.rank > 0 ? choice->grid.most_key_tiles * row->keys_per_tile : RAPT_MIN(choice->split_keys, p->nk);
+        if (keys > rapt_most_keys(row, p, caps) || choice->splits > rapt_most_steps(caps, MERGE_TURNS))
+            REFUSE("may take more turns of loops than the %llu after which this driver ends them, without notice",
+                   (unsigned long long)rapt_loop_turns(caps));
     } else {
         choice->splits = 2;
     }
@@ -581,9 +591,10 @@ rapt_status rapt_select_map(const rapt_problem *problem, const rapt_caps *caps, 
     const rapt_family family = role == RAPT_ROLE_EXTRA ? RAPT_FAMILY_ROUTE : RAPT_FAMILY_MAP;
     const bool is_margin = rapt_margin_of(problem, role) != RAPT_MARGIN_NONE;
     const char *reason = "is not built in", *why = NULL;
+    bool makes_up = false; /* for a row whose loops would take too long, by one meant for other devices */
     for (uint32_t i = 0; i < table->row_count; i++) {
         const rapt_kernel_row *row = &table->rows[i];
-        if (row->family != family || !has_role(row, role) || row->score[caps->device_class] < 0 ||
+        if (row->family != family || !has_role(row, role) || (row->score[caps->device_class] < 0 && !makes_up) ||
             ((role == RAPT_ROLE_GATE || role == RAPT_ROLE_SOURCE_Q || is_margin) && !(row->dtypes >> problem->dtype & 1)))
             continue;
         rapt_candidate *c = &candidates[i];
@@ -605,6 +616,13 @@ rapt_status rapt_select_map(const rapt_problem *problem, const rapt_caps *caps, 
         char blocked[sizeof c->reason - 24];
         c->chosen = rapt_device_accepts(row, caps, c->reason, sizeof c->reason) &&
                     buffers_fit(row, problem, caps, c->reason, sizeof c->reason);
+        if (c->chosen && family == RAPT_FAMILY_ROUTE && !rapt_lists_end(row, problem, caps, main)) {
+            c->chosen = false;
+            makes_up = true;
+            snprintf(c->reason, sizeof c->reason,
+                     "may take more turns of loops than the %llu after which this driver ends them, without notice",
+                     (unsigned long long)rapt_loop_turns(caps));
+        }
         if (c->chosen && verdicts != NULL && verdicts->blocked != NULL &&
             verdicts->blocked(verdicts->user, row, blocked, sizeof blocked)) {
             c->chosen = false;
