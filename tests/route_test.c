@@ -19,7 +19,7 @@ typedef struct route {
     rapt_select select;
     rapt_route_queries queries;
     rapt_route_heads heads;
-    uint64_t top_k, always_first, always_last, landmark, list, gap, limit;
+    uint64_t top_k, always_first, always_last, landmark, list, gap, limit, within; /* blocks of an entry of a coarser mask */
     float threshold, mass;
     int64_t offset;
     float slice_ms;
@@ -34,7 +34,7 @@ typedef struct route {
 typedef struct arrays {
     void *q, *k;
     float *summary, *scores;
-    int32_t *mask, *list;
+    int32_t *mask, *list, *within;
     uint64_t summary_count, scores_count, mask_count, list_count;
 } arrays;
 
@@ -75,6 +75,10 @@ static rapt_route_desc describe(const route *r)
     d.causal_offset = r->offset;
     d.workspace_limit = r->limit;
     d.slice_ms = r->slice_ms;
+    if (r->within) {
+        d.within = rapt_tensor_bhnd(RAPT_I32, r->batch, r->q_heads, tiles, (blocks + r->within - 1) / r->within);
+        d.within_blocks = r->within;
+    }
     return d;
 }
 
@@ -128,7 +132,8 @@ static void run(rapt_device *device, const rapt_route_desc *d, arrays *a)
                {&d->summary, &args.summary, a->summary, true},
                {&d->scores, &args.scores, a->scores, true},
                {&d->mask, &args.mask, a->mask, true},
-               {&d->list, &args.list, a->list, true}};
+               {&d->list, &args.list, a->list, true},
+               {&d->within, &args.within, a->within, false}};
     for (size_t n = 0; n < RAPT_COUNT(all); n++)
         if (all[n].tensor->dtype)
             all[n].slot->buffer = upload(device, all[n].data, bytes_of(all[n].tensor));
@@ -149,7 +154,10 @@ static arrays make(const route *r, const rapt_route_desc *d)
                 .summary = filled(bytes_of(&d->summary)),
                 .scores = filled(bytes_of(&d->scores)),
                 .mask = filled(bytes_of(&d->mask)),
-                .list = filled(bytes_of(&d->list))};
+                .list = filled(bytes_of(&d->list)),
+                .within = filled(bytes_of(&d->within))};
+    for (uint64_t n = 0; n < bytes_of(&d->within) / 4; n++)
+        a.within[n] = (n * 2654435761u >> 8) % 3 != 0;
     return a;
 }
 
@@ -161,6 +169,7 @@ static void put_away(arrays *a)
     free(a->scores);
     free(a->mask);
     free(a->list);
+    free(a->within);
 }
 
 /* `got` against `want`, within twice the error of the plainest single precision and a floor. */
@@ -199,8 +208,8 @@ static void check_row(const route *r, const rapt_route_desc *d, const arrays *a,
     const uint64_t blocks = d->scores.size[3], tiles = d->scores.size[2], heads = d->scores.size[1];
     const uint64_t b = row / tiles / heads, h = row / tiles % heads, t = row % tiles, group = r->q_heads / heads;
     double *want = room, *plain = room + blocks, *got = plain + blocks;
-    assert_true(rapt_check_route_scores(d, a->q, a->k, false, b, h, t, want));
-    assert_true(rapt_check_route_scores(d, a->q, a->k, true, b, h, t, plain));
+    assert_true(rapt_check_route_scores(d, a->q, a->k, a->within, false, b, h, t, want));
+    assert_true(rapt_check_route_scores(d, a->q, a->k, a->within, true, b, h, t, plain));
     for (uint64_t j = 0; j < blocks; j++) {
         got[j] = (double)a->scores[row * blocks + j];
         near(r, "scores", row * blocks + j, got[j], want[j], plain[j], (double)r->dim / 8);
@@ -294,6 +303,12 @@ static const route cases[] = {
     {"single-tiles", RAPT_F32, 1, 2, 2, 50, 64, 16, 8, 1, MEAN, TOP(3), CAUSAL},
     {"single-tiles-bf16", RAPT_BF16, 1, 2, 2, 50, 64, 16, 8, 1, MEAN, TOP(3), CAUSAL},
     {"single-max", RAPT_BF16, 1, 2, 1, 50, 64, 16, 8, 1, MEAN, TOP(3), CAUSAL, .queries = RAPT_ROUTE_MAX_QUERY},
+    {"within", RAPT_F32, 2, 4, 2, 50, 90, 16, 8, 4, MEAN, TOP(3), CAUSAL, .within = 2},
+    {"within-odd", RAPT_F16, 1, 3, 1, 33, 65, 24, 8, 3, TOP(4), .summarise = RAPT_SUMMARY_LANDMARK, .landmark = 1, .within = 5, .always_last = 1},
+    {"within-group", RAPT_F32, 1, 4, 2, 20, 64, 16, 1, 8, MEAN, TOP(2), CAUSAL, .heads = RAPT_ROUTE_GROUP_SUM, .within = 4},
+    {"within-single", RAPT_BF16, 1, 2, 1, 30, 40, 16, 1, 1, MEAN, TOP(5), CAUSAL, .within = 8},
+    {"within-threshold", RAPT_F32, 1, 2, 2, 64, 64, 16, 8, 4, MEAN, CAUSAL, .select = RAPT_SELECT_THRESHOLD, .threshold = 0.1f, .within = 2},
+    {"within-spans", RAPT_F32, 2, 2, 1, 90, 128, 16, 8, 8, MEAN, TOP(4), CAUSAL, .limit = 8192 + 9216, .within = 4, .slice_ms = 0.0001f},
     {"no-keys", RAPT_F32, 1, 2, 2, 8, 0, 16, 8, 8, MEAN, TOP(4), .list = 3},
     {"no-queries", RAPT_F32, 1, 2, 2, 0, 40, 16, 8, 8, MEAN, TOP(4)},
     {"no-batch", RAPT_F32, 0, 2, 2, 8, 40, 16, 8, 8, MEAN, TOP(4)},
@@ -482,6 +497,9 @@ static void test_refusals(void **state)
     REFUSED(d.nq = 31, "nq is 31, the tensor has 32");
     REFUSED(d.flags = RAPT_ROUTE_SCORES_GIVEN, "goes without q, k and summary");
     REFUSED((d.summary.dtype = RAPT_DTYPE_NONE, d.first_block = 1), "first_block goes with summary");
+    REFUSED(d.within_blocks = 2, "within and within_blocks, at least 1, go together");
+    REFUSED((d.within = d.mask, d.within_blocks = 2), "within: axis 3 has 4 entries, must be 2");
+    REFUSED((d.within = d.scores, d.within_blocks = 1), "within is f32, must be i32");
     REFUSED((d.summary.dtype = d.scores.dtype = d.mask.dtype = d.list.dtype = RAPT_DTYPE_NONE), "none of summary");
     rapt_route_desc d = good;
     d.scores.dtype = RAPT_DTYPE_NONE;

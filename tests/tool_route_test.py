@@ -108,7 +108,7 @@ class NoDevice(tool_test.Case):
         r = run("run", "route", "--help")
         self.assertEqual(r.returncode, GOOD)
         for option in ("--block", "--summary", "--select", "--mask-out", "--list-out", "--scores-out", "--summary-out", "--queries",
-                       "--heads", "--causal", "--always-first", "--always-last"):
+                       "--heads", "--causal", "--always-first", "--always-last", "--within", "--within-blocks"):
             self.assertIn(option + " ", r.stdout + " ")
 
     def test_mistakes(self):
@@ -160,6 +160,21 @@ class WithDevice(tool_test.Case):
         self.check(["--block", "4", "--select", "mass:0.6", "--heads", "sum", "--always-first", "1"], 4, 4, "mean", mass(0.6),
                    heads="sum", first=1)
         self.check(["--block", "4", "--select", "threshold:0.3", "--queries", "max"], 4, 4, "mean", threshold(0.3), queries="max")
+
+    def test_within_a_coarser_mask(self):
+        words = ["--causal", "--summary", "mean"]
+        r = run("run", "route", *self.files, "--block", "4x10", "--select", "top-k:2", *words, "--mask-out", self.path("c.npy"))
+        self.assertEqual(r.returncode, GOOD, r.stderr)
+        r = run("run", "route", *self.files, "--block", "4x5", "--select", "top-k:2", *words, "--within", self.path("c.npy"),
+                "--within-blocks", "2", "--mask-out", self.path("m.npy"))
+        self.assertEqual(r.returncode, GOOD, r.stderr)
+        coarse, fine = read_npy(self.path("c.npy"))[2], read_npy(self.path("m.npy"))[2]
+        for row in range(len(fine) // 9):
+            taken = [j for j in range(9) if fine[row * 9 + j]]
+            self.assertTrue(all(coarse[row * 5 + j // 2] for j in taken))
+        r = run("run", "route", *self.files, "--block", "4x5", "--select", "top-k:2", "--within", self.path("c.npy"), "--mask-out", self.path("m.npy"))
+        self.assertEqual(r.returncode, BAD_INPUT)
+        self.assertIn("within: axis 3 has 5 entries, must be 9", r.stderr)
 
     def test_attention_takes_the_mask(self):
         rng = random.Random(6)

@@ -64,6 +64,11 @@ typedef enum rapt_route_flags {
  * mask     (batch, q_heads, tiles, blocks) int32, 1 for blocks taken, else 0
  * list     (batch, row heads, tiles, list_size) int32: the blocks taken, rising, then -1. Blocks beyond list_size are not in it
  *
+ * within   (batch, q_heads, tiles, ceil(blocks / within_blocks)) int32: a tile's blocks whose entry is 0 get the score -inf, and are taken
+ *          only where there are fewer others than top_k. The mask of a routing step with blocks within_blocks as large: a search that
+ *          goes from coarse to fine (HiP, arXiv:2406.09827). Of query heads that select together the first one's counts. Not with
+ *          scores that are given
+ *
  * At least one of summary, scores, mask and list is written; without the last three q may be absent: keys are only summarised.
  * Last axes lie side by side, and those of mask without gaps from tile to tile. Sums are float32; the scores of a row do not depend on
  * the batch around it.
@@ -92,6 +97,8 @@ typedef struct rapt_route_desc {
     float scale;              /* any finite number */
     uint64_t workspace_limit; /* bytes; 0: 64 MiB. Scores of long sequences are then made and used in spans of tiles */
     float slice_ms;           /* time target of one slice in milliseconds; 0: 50 */
+    rapt_tensor within;       /* absent while its dtype is RAPT_DTYPE_NONE */
+    uint64_t within_blocks;   /* blocks of one of its entries; with within, at least 1 */
 } rapt_route_desc;
 #define RAPT_ROUTE_DESC_INIT {.struct_size = sizeof(rapt_route_desc)}
 
@@ -100,6 +107,7 @@ typedef struct rapt_route_args {
     uint32_t struct_size;
     rapt_slot q, k, summary, scores, mask, list;
     rapt_slot workspace; /* as in rapt_attention_args */
+    rapt_slot within;
 } rapt_route_args;
 #define RAPT_ROUTE_ARGS_INIT {.struct_size = sizeof(rapt_route_args)}
 

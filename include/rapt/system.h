@@ -120,7 +120,7 @@ typedef struct rapt_system_step {
     rapt_system_operand sinks, alibi, key_bias, segments, bias, relative, decays, user[RAPT_USER_BUFFERS]; /* of attention; decays: its decay */
     rapt_system_operand decay, beta, state_in, state_out; /* of linear attention; decay: or its gate */
     rapt_system_operand a, b, norm_in, norm_out, scale_q, scale_k;
-    rapt_system_operand summary, scores, mask, list;      /* of routing */
+    rapt_system_operand summary, scores, mask, list, within; /* of routing */
     rapt_system_operand x, weight;                        /* of rows by index, with list and out; of scans */
     rapt_system_operand c, dt, skip, z;                   /* of scans, which have a, b, bias, scores and states too */
     rapt_system_operand term[RAPT_COMBINE_TERMS], term_weight[RAPT_COMBINE_TERMS], norm_weight; /* of combining */

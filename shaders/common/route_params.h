@@ -17,6 +17,7 @@
 #define RAPT_BIND_SCORES 3
 #define RAPT_BIND_MASK 4
 #define RAPT_BIND_LIST 5
+#define RAPT_BIND_WITHIN 6
 
 /* RoutePush.side: whose blocks are summarised. */
 #define RAPT_SIDE_KEYS 0u
@@ -27,6 +28,7 @@
 #define RAPT_ROUTE_PARAM_MAX_HEADS 2u   /* a row's score is the largest of its heads', else their sum */
 #define RAPT_ROUTE_PARAM_MASK 4u        /* wanted */
 #define RAPT_ROUTE_PARAM_LIST 8u
+#define RAPT_ROUTE_PARAM_WITHIN 16u /* there is one */
 
 /* Three strides in elements: of batch entries, heads, and tiles, tokens or blocks. */
 #define RAPT_ROUTE_STRIDES(name)                                                                             \
@@ -63,6 +65,8 @@
     RAPT_ROUTE_STRIDES(scores)                                                                               \
     RAPT_ROUTE_STRIDES(mask)                                                                                 \
     RAPT_ROUTE_STRIDES(list)                                                                                 \
+    RAPT_ROUTE_STRIDES(within)                                                                               \
+    RAPT_UINT within_blocks; /* of one of its entries */                                                     \
     RAPT_UINT unused_a;                                                                                      \
     RAPT_UINT unused_b;
 

@@ -32,6 +32,7 @@ layout(std430, set = 0, binding = RAPT_BIND_SUMMARY) readonly buffer Summary1 { 
 layout(std430, set = 0, binding = RAPT_BIND_SUMMARY) readonly buffer Keys4 { WORD4 keys4[]; };
 layout(std430, set = 0, binding = RAPT_BIND_SUMMARY) readonly buffer Keys1 { WORD1 keys1[]; };
 layout(std430, set = 0, binding = RAPT_BIND_SCORES) writeonly buffer Scores { float scores[]; };
+layout(std430, set = 0, binding = RAPT_BIND_WITHIN) readonly buffer Within { uint within[]; };
 
 vec4 summary_vector(uint at, uint d)
 {
@@ -44,6 +45,14 @@ vec4 summary_vector(uint at, uint d)
     return x;
 }
 
+// Whether a coarser mask leaves a tile this block.
+bool is_within(uint at, uint tile, uint block)
+{
+    if ((p.flags & RAPT_ROUTE_PARAM_WITHIN) == 0u)
+        return true;
+    return within[at + tile * p.within_stride_s + min(block, p.blocks - 1u) / p.within_blocks] != 0u;
+}
+
 void main()
 {
     const uint across = (pc.end - pc.first + TILES - 1u) / TILES, item = gl_GlobalInvocationID.x;
@@ -52,7 +61,13 @@ void main()
         return;
     const uint bh = pc.bh0 + gl_WorkGroupID.z, batch = bh / p.row_heads, row_head = bh - batch * p.row_heads;
     const uint last_tile = min(tile0 + TILES, pc.end) - 1u, sub = POOLED != 0u ? 1u : p.block_q;
-    const bool seen = block0 < sight_of(last_tile).blocks; // else no score of the patch is needed
+    const uint within_at = pc.base[RAPT_BIND_WITHIN - 1u] + batch * p.within_stride_b + row_head * p.shared_heads * p.within_stride_h;
+    bool seen = false; // else no score of the patch is needed
+    for (uint tile = tile0; tile <= last_tile; tile++)
+        for (uint c = 0u; c < BLOCKS; c++)
+            if (is_within(within_at, tile, block0 + c))
+                seen = true;
+    seen = seen && block0 < sight_of(last_tile).blocks;
     const uint head_k = row_head * p.shared_heads * p.heads_k / p.heads_q;
     uint summary_at[BLOCKS];
     [[unroll]] for (uint c = 0u; c < BLOCKS; c++)
@@ -113,6 +128,6 @@ void main()
                         (tile0 + r) * p.scores_stride_s + block0;
         [[unroll]] for (uint c = 0u; c < BLOCKS; c++)
             if (tile0 + r < pc.end && block0 + c < p.blocks)
-                scores[at + c] = block0 + c < visible ? total[r][c] : -INFINITE;
+                scores[at + c] = block0 + c < visible && is_within(within_at, tile0 + r, block0 + c) ? total[r][c] : -INFINITE;
     }
 }

@@ -32,6 +32,7 @@ rapt_status rapt_route_bind(rapt_plan *plan, const rapt_route_args *args, rapt_b
         {"scores", RAPT_ROLE_SCORES, &args->scores, t[RAPT_R_SCORES].bytes, t[RAPT_R_SCORES].align, !p->scores_given},
         {"mask", RAPT_ROLE_MASK, &args->mask, t[RAPT_R_MASK].bytes, t[RAPT_R_MASK].align, true},
         {"list", RAPT_ROLE_LIST, &args->list, t[RAPT_R_LIST].bytes, t[RAPT_R_LIST].align, true},
+        {"within", RAPT_ROLE_WITHIN, &args->within, t[RAPT_R_WITHIN].bytes, t[RAPT_R_WITHIN].align, false},
         {"workspace", RAPT_ROLE_PART_ACC, &args->workspace, args->workspace.buffer ? plan->workspace_bytes : 0, 256, true},
     };
     rapt_bound bound[RAPT_ROLE_COUNT] = {{NULL, 0}};

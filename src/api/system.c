@@ -80,6 +80,7 @@ rapt_status rapt_system_step_bind(rapt_plan *plan, const rapt_system_step *step,
         args.scores = slot(buffers, &step->scores);
         args.mask = slot(buffers, &step->mask);
         args.list = slot(buffers, &step->list);
+        args.within = slot(buffers, &step->within);
         return rapt_route_bind(plan, &args, binding, error);
     }
     if (step->op == RAPT_SYSTEM_SCAN)

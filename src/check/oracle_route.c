@@ -106,7 +106,7 @@ static bool visible(const rapt_route_desc *d, int64_t last, uint64_t block)
     return !(d->flags & RAPT_ROUTE_CAUSAL) || (int64_t)(block * d->block_k) <= last;
 }
 
-bool rapt_check_route_scores(const rapt_route_desc *d, const void *q, const void *k, bool single, uint64_t b, uint64_t head,
+bool rapt_check_route_scores(const rapt_route_desc *d, const void *q, const void *k, const int32_t *within, bool single, uint64_t b, uint64_t head,
                              uint64_t tile, double *out)
 {
     const uint64_t blocks = (d->k.size[2] + d->block_k - 1) / d->block_k, dim = d->k.size[3];
@@ -123,7 +123,9 @@ bool rapt_check_route_scores(const rapt_route_desc *d, const void *q, const void
             const double s = head_score(d, q, single, b, shared ? head * group + g : head, tile, summary, summary + 2 * dim);
             score = g == 0 ? s : d->heads == RAPT_ROUTE_GROUP_MAX ? fmax(score, s) : rounded(single, score + s);
         }
-        out[j] = visible(d, last, j) ? score : -INFINITY;
+        const bool left = d->within.dtype == RAPT_DTYPE_NONE ||
+                          element(&d->within, within, b, shared ? head * group : head, tile, j / d->within_blocks) != 0;
+        out[j] = visible(d, last, j) && left ? score : -INFINITY;
     }
     free(summary);
     return summary != NULL;

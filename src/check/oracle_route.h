@@ -10,8 +10,8 @@
 void rapt_check_route_summary(const rapt_route_desc *desc, const void *k, bool single, uint64_t b, uint64_t h, uint64_t block,
                               double *out);
 /* The scores of a row (b, row head, tile) against all blocks, by the summaries of k; -inf where no query of the tile sees the
- * block. `q`, `k`: element 0 of the tensors. False: no memory. */
-bool rapt_check_route_scores(const rapt_route_desc *desc, const void *q, const void *k, bool single, uint64_t b, uint64_t head,
+ * block, or the coarser mask leaves it out. `q`, `k`, `within`: element 0 of the tensors. False: no memory. */
+bool rapt_check_route_scores(const rapt_route_desc *desc, const void *q, const void *k, const int32_t *within, bool single, uint64_t b, uint64_t head,
                              uint64_t tile, double *out);
 /* What a row takes by these scores: 1 or 0 per block. All blocks are put in order, largest first, lower blocks first among
  * equals. `nq`, `nk`: lengths. False: no memory. */

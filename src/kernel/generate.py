@@ -53,7 +53,7 @@ FAMILIES = ["tile", "broadcast", "coopmat", "decode", "merge", "naive", "peak", 
 ROLES = ["none", "q", "k", "v", "out", "lse", "cu_q", "cu_k", "part_acc", "part_ml", "extra",
          "sinks", "alibi", "key_bias", "segments", "relative", "weight_decay", "block_mask", "block_table", "gate", "bias", "source_q", "source_k",
          "factor_q", "factor_k", "col_sums", "row_max", "a", "b", "decay", "beta", "state", "norm", "state_in", "norm_in", "chunks", "chunk_norms",
-         "steps", "summary", "pooled", "scores", "mask", "list", "rows", "weight", "x", "coef", "scan_b", "scan_c", "dt", "scan_z", "skip",
+         "steps", "summary", "pooled", "scores", "mask", "list", "within", "rows", "weight", "x", "coef", "scan_b", "scan_c", "dt", "scan_z", "skip",
          "term_0", "term_1", "term_2", "term_weight_0", "term_weight_1", "term_weight_2", "norm_weight",
          "source_v", "source_a", "source_b", "scale_q", "scale_k", "sums", "result", "state_out", "norm_out", "positions"]
 KINDS = ["storage", "r32f", "rgba32f", "rgba16f", "rg32ui", "rgba32ui", "r16f", "r16ui", "words"]

@@ -35,7 +35,7 @@ const char *rapt_role_name(rapt_role role)
                                         "bias_v", "col_sums", "row_max", "a", "b", "decay", "beta", "the state",
                                         "the normaliser", "state_in", "norm_in", "states of chunks",
                                         "normalisers of chunks", "steps of chunks", "summary", "averages of queries",
-                                        "scores", "mask", "list", "x", "weight", "x", "a or scores", "b or weight", "c", "dt", "z",
+                                        "scores", "mask", "list", "within", "x", "weight", "x", "a or scores", "b or weight", "c", "dt", "z",
                                         "skip or bias",
                                         "x[0]", "x[1]", "x[2]", "weight[0]", "weight[1]", "weight[2]", "norm_weight",
                                         "v", "a", "b", "scale_q", "scale_k", "sums of outputs", "out", "state_out", "norm_out", "positions",

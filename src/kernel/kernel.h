@@ -47,11 +47,12 @@ typedef enum rapt_role {
     RAPT_ROLE_CHUNKS,      /* states of chunks, in the workspace: what each adds, then where each begins */
     RAPT_ROLE_CHUNK_NORMS, /* the same of normalisers */
     RAPT_ROLE_STEPS,       /* what each chunk multiplies the state by, in the workspace */
-    RAPT_ROLE_SUMMARY, /* from here to LIST: of routing (include/rapt/route.h) */
+    RAPT_ROLE_SUMMARY, /* from here to WITHIN: of routing (include/rapt/route.h) */
     RAPT_ROLE_POOLED,  /* queries averaged by tile, in the workspace */
     RAPT_ROLE_SCORES,
     RAPT_ROLE_MASK,
     RAPT_ROLE_LIST,
+    RAPT_ROLE_WITHIN,
     RAPT_ROLE_ROWS, /* of rows by index (include/rapt/rows.h), with LIST */
     RAPT_ROLE_WEIGHT,
     RAPT_ROLE_X, /* from here to SKIP: of scans (include/rapt/scan.h), which have STATE, STATE_IN and CHUNKS too */

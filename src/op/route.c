@@ -7,7 +7,7 @@
 #define MAX_LENGTH (1ull << 29) /* token numbers, and sums of them, fit 32-bit integers */
 #define MAX_HEAD_DIM 576u
 
-static const char *const names[RAPT_R_COUNT] = {"q", "k", "summary", "scores", "mask", "list"};
+static const char *const names[RAPT_R_COUNT] = {"q", "k", "summary", "scores", "mask", "list", "within"};
 
 const char *rapt_summary_name(rapt_summary summary)
 {
@@ -82,6 +82,11 @@ static rapt_status take(rapt_route_problem *p, unsigned which, const rapt_tensor
     for (uint32_t axis = 0; axis < 3; axis++)
         out->stride[axis] = t->size[axis] > 1 ? (uint64_t)t->stride[axis] : 0;
     return RAPT_OK;
+}
+
+static bool is_written(const rapt_route_problem *p, unsigned which)
+{
+    return which >= RAPT_R_SUMMARY && which != RAPT_R_WITHIN && !(which == RAPT_R_SCORES && p->scores_given);
 }
 
 /* A tensor that is written has no two elements in one place. */
@@ -160,6 +165,10 @@ static rapt_status check_members(const rapt_route_desc *d, rapt_error *error)
         wrong = "k is missing";
     else if (!summary && d->first_block != 0)
         wrong = "first_block goes with summary";
+    else if (is_there(&d->within) ? d->within_blocks < 1 : d->within_blocks != 0)
+        wrong = "within and within_blocks, at least 1, go together";
+    else if (is_there(&d->within) && (given || !(selects || scores)))
+        wrong = "within goes with scores that are made";
     if (wrong != NULL)
         return rapt_fail(error, RAPT_ERROR_INVALID, "%s", wrong);
     return RAPT_OK;
@@ -212,8 +221,7 @@ static rapt_status find_axes(const rapt_route_desc *d, rapt_route_problem *p, ra
 static void count(rapt_route_problem *p)
 {
     for (unsigned i = 0; i < RAPT_R_COUNT; i++) {
-        const bool written = i >= RAPT_R_SUMMARY && !(i == RAPT_R_SCORES && p->scores_given);
-        uint64_t *bytes = written ? &p->bytes_written : &p->bytes_read;
+        uint64_t *bytes = is_written(p, i) ? &p->bytes_written : &p->bytes_read;
         *bytes = sat_add(*bytes, p->tensor[i].bytes);
     }
     const uint64_t heads = sat_mul(p->batch, p->heads_q), scores = sat_mul(sat_mul(heads, p->tiles), p->blocks);
@@ -257,6 +265,8 @@ rapt_status rapt_route_problem_make(const rapt_route_desc *d, rapt_route_problem
     p->tiles = rapt_div_up(p->nq, p->block_q);
     p->blocks = rapt_div_up(p->nk, p->block_k);
     p->list_size = is_there(&d->list) && d->list.rank == 4 ? d->list.size[3] : 0;
+    p->within_blocks = RAPT_MIN(d->within_blocks, MAX_LENGTH);
+    const uint64_t coarse = p->within_blocks ? rapt_div_up(p->blocks, p->within_blocks) : 0;
     const uint64_t width = (uint64_t)p->head_dim * (p->summarise == RAPT_SUMMARY_MIN_MAX ? 2 : 1);
     const struct {
         const rapt_tensor *tensor;
@@ -270,10 +280,11 @@ rapt_status rapt_route_problem_make(const rapt_route_desc *d, rapt_route_problem
         {&d->scores, RAPT_F32, {p->batch, p->row_heads, p->tiles, p->blocks}, "(batch, row heads, tiles, blocks)"},
         {&d->mask, RAPT_I32, {p->batch, p->heads_q, p->tiles, p->blocks}, "(batch, q_heads, tiles, blocks)"},
         {&d->list, RAPT_I32, {p->batch, p->row_heads, p->tiles, p->list_size}, "(batch, row heads, tiles, any)"},
+        {&d->within, RAPT_I32, {p->batch, p->heads_q, p->tiles, coarse}, "(batch, q_heads, tiles, blocks / within_blocks)"},
     };
     for (unsigned i = 0; i < RAPT_R_COUNT && status == RAPT_OK; i++) {
         status = take(p, i, all[i].tensor, all[i].dtype, all[i].size, all[i].shape, error);
-        if (status == RAPT_OK && i >= RAPT_R_SUMMARY && !(i == RAPT_R_SCORES && p->scores_given))
+        if (status == RAPT_OK && is_written(p, i))
             status = check_written(all[i].tensor, names[i], error);
     }
     if (status != RAPT_OK)

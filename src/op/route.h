@@ -6,7 +6,7 @@
 #include <rapt/route.h>
 
 /* Tensors of a problem, in this order everywhere. */
-enum { RAPT_R_Q, RAPT_R_K, RAPT_R_SUMMARY, RAPT_R_SCORES, RAPT_R_MASK, RAPT_R_LIST, RAPT_R_COUNT };
+enum { RAPT_R_Q, RAPT_R_K, RAPT_R_SUMMARY, RAPT_R_SCORES, RAPT_R_MASK, RAPT_R_LIST, RAPT_R_WITHIN, RAPT_R_COUNT };
 
 /* One tensor as (batch, heads, rows, inner): rows are tokens, blocks or tiles. */
 typedef struct rapt_route_tensor {
@@ -29,6 +29,7 @@ typedef struct rapt_route_problem {
     bool causal, scores_given;
     bool rates, selects;   /* scores are made; blocks are taken */
     uint64_t first_block;  /* blocks from it on are summarised */
+    uint64_t within_blocks; /* of an entry of RAPT_R_WITHIN; 0: there is none */
     uint64_t landmark, top_k, list_size, always_first, always_last;
     int32_t diagonal;      /* query i stands at key position i + diagonal */
     float threshold, mass, scale, slice_ms;

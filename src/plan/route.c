@@ -79,6 +79,8 @@ static int role_tensor(rapt_role role)
         return RAPT_R_MASK;
     case RAPT_ROLE_LIST:
         return RAPT_R_LIST;
+    case RAPT_ROLE_WITHIN:
+        return RAPT_R_WITHIN;
     default:
         return -1;
     }
@@ -222,7 +224,7 @@ static rapt_window tensor_window(const launch *l, int tensor, const part *x)
 {
     const rapt_route_problem *p = &l->plan->route;
     const rapt_route_tensor *t = &p->tensor[tensor];
-    const bool of_keys = tensor == RAPT_R_K || tensor == RAPT_R_SUMMARY, of_queries = tensor == RAPT_R_Q || tensor == RAPT_R_MASK;
+    const bool of_keys = tensor == RAPT_R_K || tensor == RAPT_R_SUMMARY, of_queries = tensor == RAPT_R_Q || tensor == RAPT_R_MASK || tensor == RAPT_R_WITHIN;
     const uint64_t heads = of_keys ? p->heads_k : of_queries ? p->heads_q : p->row_heads;
     const uint64_t b0 = x->bh0 / l->heads, b1 = (x->bh1 - 1) / l->heads;
     uint64_t h0 = b0 == b1 ? x->bh0 % l->heads : 0, h1 = b0 == b1 ? (x->bh1 - 1) % l->heads : l->heads - 1, r0, r1;
@@ -452,7 +454,8 @@ static void fill_params(rapt_plan *plan, uint64_t span)
         .head_dim = p->head_dim,
         .flags = (p->causal ? RAPT_ROUTE_PARAM_CAUSAL : 0) |
                  (p->heads == RAPT_ROUTE_GROUP_MAX ? RAPT_ROUTE_PARAM_MAX_HEADS : 0) |
-                 (t[RAPT_R_MASK].present ? RAPT_ROUTE_PARAM_MASK : 0) | (t[RAPT_R_LIST].present ? RAPT_ROUTE_PARAM_LIST : 0),
+                 (t[RAPT_R_MASK].present ? RAPT_ROUTE_PARAM_MASK : 0) | (t[RAPT_R_LIST].present ? RAPT_ROUTE_PARAM_LIST : 0) |
+                 (t[RAPT_R_WITHIN].present ? RAPT_ROUTE_PARAM_WITHIN : 0),
         .diagonal = p->diagonal,
         .always_first = (uint32_t)p->always_first,
         .always_last = (uint32_t)p->always_last,
@@ -462,13 +465,15 @@ static void fill_params(rapt_plan *plan, uint64_t span)
         .scale = p->scale,
         .landmark = (uint32_t)p->landmark,
         .list_size = (uint32_t)p->list_size,
+        .within_blocks = (uint32_t)RAPT_MAX(p->within_blocks, 1),
     };
     const struct {
         uint32_t *strides;
         int tensor;
     } all[] = {{&params.q_stride_b, RAPT_R_Q},           {&params.k_stride_b, RAPT_R_K},
                {&params.summary_stride_b, RAPT_R_SUMMARY}, {&params.scores_stride_b, RAPT_R_SCORES},
-               {&params.mask_stride_b, RAPT_R_MASK},       {&params.list_stride_b, RAPT_R_LIST}};
+               {&params.mask_stride_b, RAPT_R_MASK},       {&params.list_stride_b, RAPT_R_LIST},
+               {&params.within_stride_b, RAPT_R_WITHIN}};
     for (size_t i = 0; i < RAPT_COUNT(all); i++)
         for (unsigned axis = 0; axis < 3; axis++)
             all[i].strides[axis] = (uint32_t)t[all[i].tensor].stride[axis];
@@ -623,6 +628,8 @@ void rapt_route_explain_problem(const rapt_plan *plan, rapt_text *t)
     if (p->always_first + p->always_last > 0)
         rapt_text_add(t, ", always the first %llu and last %llu blocks", (unsigned long long)p->always_first,
                       (unsigned long long)p->always_last);
+    if (p->within_blocks > 0)
+        rapt_text_add(t, ", within a mask of %llu blocks an entry", (unsigned long long)p->within_blocks);
     rapt_text_add(t, "\n");
 }
 
@@ -633,12 +640,13 @@ void rapt_route_explain_problem_json(const rapt_plan *plan, rapt_text *t)
                   "{\"op\":\"route\",\"dtype\":\"%s\",\"batch\":%llu,\"q_heads\":%llu,\"kv_heads\":%llu,\"row_heads\":%llu,"
                   "\"nq\":%llu,\"nk\":%llu,\"block_q\":%llu,\"block_k\":%llu,\"tiles\":%llu,\"blocks\":%llu,\"head_dim\":%u,"
                   "\"summary\":\"%s\",\"select\":\"%s\",\"top_k\":%llu,\"threshold\":%.9g,\"mass\":%.9g,\"causal\":%s,"
-                  "\"always_first\":%llu,\"always_last\":%llu,\"aligned\":%s}",
+                  "\"always_first\":%llu,\"always_last\":%llu,\"within_blocks\":%llu,\"aligned\":%s}",
                   rapt_dtype_name(p->dtype), (unsigned long long)p->batch, (unsigned long long)p->heads_q,
                   (unsigned long long)p->heads_k, (unsigned long long)p->row_heads, (unsigned long long)p->nq,
                   (unsigned long long)p->nk, (unsigned long long)p->block_q, (unsigned long long)p->block_k,
                   (unsigned long long)p->tiles, (unsigned long long)p->blocks, p->head_dim,
                   rapt_summary_name((rapt_summary)p->summarise), rapt_select_name((rapt_select)p->select),
                   (unsigned long long)p->top_k, (double)p->threshold, (double)p->mass, p->causal ? "true" : "false",
-                  (unsigned long long)p->always_first, (unsigned long long)p->always_last, plan->aligned ? "true" : "false");
+                  (unsigned long long)p->always_first, (unsigned long long)p->always_last, (unsigned long long)p->within_blocks,
+                  plan->aligned ? "true" : "false");
 }

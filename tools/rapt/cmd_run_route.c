@@ -7,21 +7,21 @@
 #include <string.h>
 
 typedef struct run_options {
-    const char *q, *k, *mask, *list, *scores, *summary_out;
-    const char *block, *summary, *select, *queries, *heads, *first, *last, *offset, *scale, *dtype, *limit, *time;
+    const char *q, *k, *mask, *list, *scores, *summary_out, *within;
+    const char *within_blocks, *block, *summary, *select, *queries, *heads, *first, *last, *offset, *scale, *dtype, *limit, *time;
     tool_device_options device;
     bool causal, explain, json;
 } run_options;
 
 /* What is read, then what may be written, in this order. */
-enum { Q, K, SUMMARY, SCORES, MASK, LIST, TENSORS };
+enum { Q, K, WITHIN, SUMMARY, SCORES, MASK, LIST, TENSORS };
 
 /* Everything that must be put away at the end. */
 typedef struct run {
     plan_run p;
     const run_options *o;
     rapt_route_desc d;
-    tensor_file file[2];
+    tensor_file file[SUMMARY];
     rapt_buffer *buffer[TENSORS];
 } run;
 
@@ -30,20 +30,20 @@ static void run_close(run *r)
     plan_run_unbind(&r->p);
     for (size_t n = 0; n < TENSORS; n++)
         rapt_buffer_destroy(&r->buffer[n]);
-    for (size_t n = 0; n < 2; n++)
+    for (size_t n = 0; n < SUMMARY; n++)
         tensor_file_free(&r->file[n]);
     plan_run_close(&r->p);
 }
 
 static const char *path_of(const run *r, int n)
 {
-    const char *const paths[TENSORS] = {r->o->q, r->o->k, r->o->summary_out, r->o->scores, r->o->mask, r->o->list};
+    const char *const paths[TENSORS] = {r->o->q, r->o->k, r->o->within, r->o->summary_out, r->o->scores, r->o->mask, r->o->list};
     return paths[n];
 }
 
 static rapt_tensor *tensor_of(run *r, int n)
 {
-    rapt_tensor *const tensors[TENSORS] = {&r->d.q, &r->d.k, &r->d.summary, &r->d.scores, &r->d.mask, &r->d.list};
+    rapt_tensor *const tensors[TENSORS] = {&r->d.q, &r->d.k, &r->d.within, &r->d.summary, &r->d.scores, &r->d.mask, &r->d.list};
     return tensors[n];
 }
 
@@ -125,7 +125,7 @@ static bool parse_words(run *r, rapt_dtype *dtype, rapt_error *error)
     const run_options *o = r->o;
     rapt_route_desc *d = &r->d;
     unsigned which_queries, which_heads, type;
-    int64_t first = 0, last = 0, offset = 0, limit = 0;
+    int64_t first = 0, last = 0, offset = 0, limit = 0, within = 1;
     double scale = 0;
     if (!o->block || !o->select)
         return tool_fail(error, RAPT_ERROR_INVALID, "%s is missing", o->block ? "--select" : "--block");
@@ -137,6 +137,7 @@ static bool parse_words(run *r, rapt_dtype *dtype, rapt_error *error)
     if ((o->first && !tool_integer("--always-first", o->first, 0, INT64_MAX, &first, error)) ||
         (o->last && !tool_integer("--always-last", o->last, 0, INT64_MAX, &last, error)) ||
         (o->offset && !tool_integer("--causal-offset", o->offset, -(1 << 29), 1 << 29, &offset, error)) ||
+        (o->within_blocks && !tool_integer("--within-blocks", o->within_blocks, 1, 1 << 29, &within, error)) ||
         (o->limit && !tool_integer("--workspace-limit", o->limit, 1, INT64_MAX, &limit, error)) ||
         (o->scale && !tool_number("--scale", o->scale, &scale, error)))
         return false;
@@ -148,6 +149,7 @@ static bool parse_words(run *r, rapt_dtype *dtype, rapt_error *error)
     d->always_last = (uint64_t)last;
     d->causal_offset = offset;
     d->workspace_limit = (uint64_t)limit;
+    d->within_blocks = o->within ? (uint64_t)within : 0;
     d->scale = (float)scale;
     d->flags = (o->causal ? RAPT_ROUTE_CAUSAL : 0) | (o->scale ? RAPT_ROUTE_SCALE : 0);
     return true;
@@ -170,6 +172,10 @@ static bool read_inputs(run *r, rapt_error *error)
     if (r->file[Q].dtype != r->file[K].dtype)
         return tool_fail(error, RAPT_ERROR_INVALID, "Q and K differ in dtype: %s is %s, %s is %s", r->o->q,
                          rapt_dtype_name(r->file[Q].dtype), r->o->k, rapt_dtype_name(r->file[K].dtype));
+    if (r->o->within && !tensor_file_read(r->o->within, &r->file[WITHIN], error))
+        return false;
+    if (r->o->within && (r->file[WITHIN].rank != 4 || r->file[WITHIN].dtype != RAPT_I32))
+        return tool_fail(error, RAPT_ERROR_INVALID, "--within %s: int32 with four axes, (batch, heads, tiles, blocks / N), is needed", r->o->within);
     return true;
 }
 
@@ -197,6 +203,9 @@ static bool describe(run *r, rapt_error *error)
     for (int n = SUMMARY; n < TENSORS; n++)
         if (path_of(r, n))
             *tensor_of(r, n) = all[n];
+    const uint64_t *w = r->file[WITHIN].shape;
+    if (r->o->within)
+        d->within = rapt_tensor_bhnd(RAPT_I32, w[0], w[1], w[2], w[3]);
     return true;
 }
 
@@ -205,13 +214,13 @@ static bool describe(run *r, rapt_error *error)
 static rapt_status bind(run *r, rapt_error *error)
 {
     rapt_route_args args = RAPT_ROUTE_ARGS_INIT;
-    rapt_slot *const slots[TENSORS] = {&args.q, &args.k, &args.summary, &args.scores, &args.mask, &args.list};
+    rapt_slot *const slots[TENSORS] = {&args.q, &args.k, &args.within, &args.summary, &args.scores, &args.mask, &args.list};
     for (int n = 0; n < TENSORS; n++) {
         if (!tensor_of(r, n)->dtype)
             continue;
         const uint64_t bytes = rapt_tensor_bytes(tensor_of(r, n));
         rapt_status status = rapt_buffer_create(r->p.device.device, bytes ? bytes : 1, &r->buffer[n], error);
-        if (status == RAPT_OK && n <= K && bytes)
+        if (status == RAPT_OK && n < SUMMARY && bytes)
             status = rapt_buffer_upload(r->buffer[n], 0, r->file[n].data, bytes, error);
         if (status != RAPT_OK)
             return status;
@@ -222,7 +231,7 @@ static rapt_status bind(run *r, rapt_error *error)
 
 static int write_results(run *r)
 {
-    static const char *const names[TENSORS] = {"", "", "summary", "scores", "mask", "list"};
+    static const char *const names[TENSORS] = {"", "", "", "summary", "scores", "mask", "list"};
     rapt_error error = {0};
     for (int n = SUMMARY; n < TENSORS; n++) {
         const rapt_tensor *t = tensor_of(r, n);
@@ -309,6 +318,10 @@ int tool_run_route(int argc, char **argv)
         {"--always-last", "N",
          "the blocks of the tile's own positions and the N - 1 before them are\nalways taken; 0 (the default): none",
          &o.last, NULL},
+        {"--within", "FILE",
+         "a coarser mask, int32 (batch, heads, tiles, blocks / N): blocks whose entry is 0\nare left out; the mask of a step before with N times as large blocks",
+         &o.within, NULL},
+        {"--within-blocks", "N", "blocks of one entry of --within; default 1", &o.within_blocks, NULL},
         {"--scale", "X", "of the scores; default 1/sqrt(head_dim)", &o.scale, NULL},
         {"--dtype", "f32|f16|bf16", "type to store and compute from; default: that of the files", &o.dtype, NULL},
         {"--workspace-limit", "BYTES", "default 64 MiB", &o.limit, NULL},
