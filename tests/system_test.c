@@ -205,6 +205,7 @@ static void step_inside(const char *system, const rapt_system_step *s)
         inside(system, &s->summary, &s->route.summary, false);
         inside(system, &s->scores, &s->route.scores, false);
         inside(system, &s->mask, &s->route.mask, false);
+        inside(system, &s->within, &s->route.within, false);
         inside(system, &s->list, &s->route.list, false);
         return;
     }

@@ -111,6 +111,7 @@ rapt_status rapt_system_step_bind(rapt_plan *plan, const rapt_system_step *step,
     args.v = slot(buffers, &step->v);
     args.out = slot(buffers, &step->out);
     args.lse = slot(buffers, &step->lse);
+    args.row_max = slot(buffers, &step->row_max);
     args.cu_seqlens_q = slot(buffers, &step->cu_seqlens_q);
     args.cu_seqlens_k = slot(buffers, &step->cu_seqlens_k);
     args.gate = slot(buffers, &step->gate);

@@ -231,6 +231,7 @@ extern const oracle_family rapt_oracles_merged;
 extern const oracle_family rapt_oracles_mixture;
 extern const oracle_family rapt_oracles_multi_token;
 extern const oracle_family rapt_oracles_state;
+extern const oracle_family rapt_oracles_tree;
 extern const oracle_family rapt_oracles_scan;
 extern const oracle_family rapt_oracles_convolved;
 extern const oracle_family rapt_oracles_directions;

@@ -614,6 +614,7 @@ static const oracle_family *const families[] = {
     &rapt_oracles_mixture,
     &rapt_oracles_multi_token,
     &rapt_oracles_state,
+    &rapt_oracles_tree,
     &rapt_oracles_scan,
     &rapt_oracles_convolved,
     &rapt_oracles_directions,

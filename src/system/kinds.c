@@ -10,7 +10,7 @@ enum { ONE, LINEAR, SUM, LOG_SUM, BY_SUM, SHARE, LINES };
 
 typedef struct surgery {
     rapt_system_view q, k, v, phi_q, phi_k, tokens, out; /* single precision but for out */
-    rapt_system_view keys, values, soft, lse, scores, highest, lines, state, read;
+    rapt_system_view keys, values, soft, lse, highest, lines, state, read;
     float scale;
 } surgery;
 
@@ -33,12 +33,11 @@ static bool take_surgery(rapt_system_builder *b, surgery *t)
     if (s[0] == 0 || s[1] == 0 || s[2] == 0 || m == 0)
         return rapt_system_refuse(b, "q or tokens is empty");
     t->scale = d.flags & RAPT_ATTENTION_SCALE ? d.scale : 1 / sqrtf((float)s[3]);
-    const uint64_t keys[4] = {s[0], s[1], m, s[3]}, values[4] = {s[0], s[1], m, dv}, scores[4] = {s[0], s[1], m, s[2]};
+    const uint64_t keys[4] = {s[0], s[1], m, s[3]}, values[4] = {s[0], s[1], m, dv};
     return rapt_system_new(b, RAPT_SYSTEM_OUT, "out", b->dtype, 4, in[2].tensor.size, &t->out) &&
            rapt_system_between(b, "keys", RAPT_F32, 4, keys, &t->keys) && rapt_system_between(b, "values", RAPT_F32, 4, values, &t->values) &&
            rapt_system_between(b, "soft", RAPT_F32, 4, in[2].tensor.size, &t->soft) && rapt_system_between(b, "lse", RAPT_F32, 3, s, &t->lse) &&
-           rapt_system_between(b, "scores", RAPT_F32, 4, scores, &t->scores) &&
-           rapt_system_between(b, "highest", RAPT_F32, 4, scores, &t->highest) &&
+           rapt_system_between(b, "highest", RAPT_F32, 3, s, &t->highest) &&
            rapt_system_between(b, "linear", RAPT_F32, 4, in[2].tensor.size, &t->state) &&
            rapt_system_between(b, "linear, over its sum", RAPT_F32, 4, in[2].tensor.size, &t->read) &&
            rapt_system_lines(b, "sums", LINES, s, &t->lines);
@@ -55,27 +54,15 @@ static bool attend_soft(rapt_system_builder *b, const surgery *t)
 {
     const rapt_system_view list = for_heads(t->tokens);
     rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT;
-    rapt_route_desc route = RAPT_ROUTE_DESC_INIT;
     d.flags = RAPT_ATTENTION_SCALE;
     d.scale = t->scale;
     if (!rapt_system_rows_step_add(b, "keys of the softmax", RAPT_ROWS_GATHER, t->k, list, t->keys) ||
-        !rapt_system_rows_step_add(b, "their values", RAPT_ROWS_GATHER, t->v, list, t->values) ||
-        !rapt_system_step_add(b, "softmax tokens", &d, t->q, t->keys, t->values, t->soft, &t->lse))
+        !rapt_system_rows_step_add(b, "their values", RAPT_ROWS_GATHER, t->v, list, t->values))
         return false;
-    route.q = t->keys.tensor; /* the other way round: numbers of queries lie side by side, and keys are what is scanned */
-    route.k = t->q.tensor;
-    route.scores = t->scores.tensor;
-    route.block_q = route.block_k = route.top_k = 1;
-    route.flags = RAPT_ROUTE_SCALE;
-    route.scale = t->scale;
-    rapt_system_step *s = rapt_system_route_step_add(b, "their scores", &route);
-    if (s == NULL)
-        return false;
-    s->q = t->keys.at;
-    s->k = t->q.at;
-    s->scores = t->scores.at;
-    const rapt_scan_desc scan = {.struct_size = sizeof scan, .op = RAPT_SCAN_MAX};
-    return rapt_system_scan_step_add(b, "highest so far", &scan, t->scores, t->highest) != NULL;
+    rapt_system_step *s = rapt_system_step_add(b, "softmax tokens", &d, t->q, t->keys, t->values, t->soft, &t->lse);
+    if (s != NULL)
+        rapt_system_give(&s->attention.row_max, &s->row_max, &t->highest);
+    return s != NULL;
 }
 
 /* phi(q_i) . sum over the other tokens of phi(k_j) x_j. */
@@ -111,8 +98,7 @@ bool rapt_system_surgery(rapt_system_builder *b)
     const rapt_system_view sum = rapt_system_line(t.lines, SUM), log_sum = rapt_system_line(t.lines, LOG_SUM),
                            by_sum = rapt_system_line(t.lines, BY_SUM), share = rapt_system_line(t.lines, SHARE);
     const rapt_system_view lse = rapt_system_axes(t.lse, (const int[]){0, 1, 2, -1});
-    const rapt_system_view highest =
-        rapt_system_axes(rapt_system_part(t.highest, 2, t.tokens.tensor.size[1] - 1, 1), (const int[]){0, 1, 3, -1});
+    const rapt_system_view highest = rapt_system_axes(t.highest, (const int[]){0, 1, 2, -1});
     if (!sum_linear(b, "sum of the linear tokens' weights", &t, rapt_system_line(t.lines, ONE), sum) ||
         !sum_linear(b, "linear tokens", &t, t.v, t.state) ||
         !rapt_system_map(b, "its logarithm", log_sum, sum, 1, 0, RAPT_COMBINE_ACT_LOG) ||

@@ -270,5 +270,8 @@ bool rapt_system_state_heads(rapt_system_builder *b);
 bool rapt_system_sparse_and_lightning(rapt_system_builder *b);
 bool rapt_system_pyramid(rapt_system_builder *b);
 bool rapt_system_length_scaled_chunks(rapt_system_builder *b);
+bool rapt_system_halving(rapt_system_builder *b);
+bool rapt_system_frames_then_blocks(rapt_system_builder *b);
+bool rapt_system_pages_or_stream(rapt_system_builder *b);
 
 #endif
