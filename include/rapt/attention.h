@@ -202,7 +202,7 @@ typedef struct rapt_attention_desc {
      * without gaps; the last blocks may be cut. With packed sequences: (sequences or 1, ..), i and j within the sequence, nq and
      * nk its bounds max_seqlen_q and max_seqlen_k. Blocks may have any size; a first pass on the device lists the tiles of
      * the kernel's own size that are visible, and hidden ones cost nothing: neither keys nor values of theirs are read.
-     * Rows of 16-bit matrix units are refused. plan info's flops count what the other rules show. */
+     * plan info's flops count what the other rules show. */
     rapt_tensor block_mask;
     uint32_t block_q, block_k;  /* 1 to 2^29, with block_mask */
     rapt_tile_lists tile_lists; /* with mask_mod and without block_mask, which makes lists of both */

@@ -69,15 +69,20 @@ void main()
     uint row0 = tile * TILE_ROWS;
     if (row0 >= rows)
         return;
-    uint every_row_sees = sight(w, row_query(row0)).limit;
-    uint some_row_sees = sight(w, row_query(min(row0 + TILE_ROWS, rows) - 1u)).limit;
+    Sight first = sight(w, row_query(row0)), last = sight(w, row_query(min(row0 + TILE_ROWS, rows) - 1u));
+    uint some_row_sees = sight_end(last);
     bool late = !IS_SCORED && p.scale_log2 > 0.0; // see the tile kernel
     float scale = late ? p.scale_log2 : 1.0;
 
     // Lane r < SG_ROWS looks after row r of its subgroup. Rows past the end repeat the last one and are not written.
     uint row = min(row0 + sg_row + min(lane, SG_ROWS - 1u), rows - 1u);
     uint limit = sight(w, row_query(row)).limit;
-    float m_row = MAXIMUM_START;
+    float m_row = MAXIMUM_START, m_first, l_first = 0.0;
+    if (IS_SINKS) {
+        m_row = start_maximum(w, row_head(w, row), row_query(row));
+        l_first = start_sum(w, m_row);
+    }
+    m_first = m_row;
 
     if (invocation < TN)
         scratch.column_numbers[invocation] = float(invocation);
@@ -101,9 +106,19 @@ void main()
         m[t] = Accumulator(MAXIMUM_START);
         l[t] = Accumulator(0.0);
     }
+    if (IS_SINKS) {
+        if (lane < SG_ROWS)
+            scratch.row_values[values + lane] = m_row;
+        subgroupBarrier();
+        [[unroll]] for (uint t = 0; t < ROW_TILES; t++)
+            m[t] = row_matrix(values + t * TM);
+    }
 
-    [[dont_unroll]] for (uint key0 = w.key_begin; key0 < some_row_sees; key0 += TILE_KEYS) {
-        bool whole = key0 + TILE_KEYS <= every_row_sees && (IS_SCORED || p.scale_log2 > 0.0);
+    TileWalk tiles = tile_walk(w, tile, false);
+    [[dont_unroll]] for (uint key0 = next_tile(w, first, last, tiles, w.key_begin, TILE_KEYS); key0 < some_row_sees;
+                         key0 = next_tile(w, first, last, tiles, key0 + TILE_KEYS, TILE_KEYS)) {
+        bool whole = IS_LISTED ? tiles.whole : all_see(first, last, key0, TILE_KEYS);
+        whole = whole && (IS_SCORED || p.scale_log2 > 0.0);
         barrier(); // everyone is done with q, or with the previous k, v
         stage_k(key0, w.key_end - 1u);
         stage_v(key0, w.key_end - 1u, some_row_sees, true);
@@ -132,7 +147,20 @@ void main()
                     s[n][i] = score_hook(s[n][i] * p.scale_log2);
         }
 
-        if (!whole) {
+        if (IS_PAIRWISE && !whole) {
+            float early_scale = IS_SCORED || late ? 1.0 : p.scale_log2;
+            show_keys(w, row0 + sg_row, rows, sg_row, key0);
+            subgroupBarrier();
+            [[unroll]] for (uint t = 0; t < ROW_TILES; t++)
+                [[unroll]] for (uint n = 0; n < KEY_TILES; n++) {
+                    AccumulatorHalf seen;
+                    coopMatLoad(seen, scratch.weights, (sg_row + t * TM) * P_PITCH + n * (TN / 4), P_PITCH,
+                                gl_CooperativeMatrixLayoutRowMajor);
+                    [[unroll]] for (int i = 0; i < seen.length(); i++)
+                        s[t * KEY_TILES + n][i] = mask_score(s[t * KEY_TILES + n][i] * early_scale, seen[i] > float16_t(0.0));
+                }
+        }
+        if (!IS_PAIRWISE && !whole) {
             float early_scale = IS_SCORED || late ? 1.0 : p.scale_log2;
             Accumulator columns;
             coopMatLoad(columns, scratch.column_numbers, 0, 0, gl_CooperativeMatrixLayoutRowMajor);
@@ -203,7 +231,31 @@ void main()
 
         // v holds NaN or infinities (staged as zeros) and some rows do not see all of its keys: those that do see them
         // get them now.
-        if (!whole && scratch.not_finite_tile.x == key0) {
+        if (IS_PAIRWISE && !whole && scratch.not_finite_tile.x == key0) {
+            // By a product: how many of those there are among the keys that a row sees.
+            show_keys(w, row0 + sg_row, rows, sg_row, key0);
+            [[dont_unroll]] for (uint kind = 0; kind < NOT_FINITE_KINDS; kind++) {
+                barrier();
+                stage_not_finite(kind, key0, some_row_sees);
+                barrier();
+                [[unroll]] for (uint t = 0; t < ROW_TILES; t++)
+                    [[unroll]] for (uint j = 0; j < V_TILES; j++) {
+                        Accumulator count = Accumulator(0.0);
+                        [[unroll]] for (uint c = 0; c < WEIGHT_TILES; c++) {
+                            MatrixA seen;
+                            MatrixB there;
+                            coopMatLoad(seen, scratch.weights, (sg_row + t * TM) * P_PITCH + c * (TK / 4), P_PITCH,
+                                        gl_CooperativeMatrixLayoutRowMajor);
+                            LOAD_V(there, c, j);
+                            count = coopMatMulAdd(seen, there, count);
+                        }
+                        [[unroll]] for (int i = 0; i < count.length(); i++)
+                            if (count[i] > 0.0)
+                                acc[t * V_TILES + j][i] += not_finite_value(kind);
+                    }
+            }
+        }
+        if (!IS_PAIRWISE && !whole && scratch.not_finite_tile.x == key0) {
             find_not_finite(key0, some_row_sees);
             barrier();
             [[unroll]] for (uint t = 0; t < ROW_TILES; t++) {
@@ -231,6 +283,8 @@ void main()
         float l_row = 0.0;
         [[unroll]] for (uint i = 0; i < TN; i++)
             l_row += scratch.rows_exchange[exchange + lane * S_PITCH + i];
+        if (IS_SINKS)
+            l_row += l_first * exp2(m_first - m_row);
         scratch.row_values[values + lane] = IS_PARTIAL ? 1.0 : finish_factor(l_row);
         if (row0 + sg_row + lane < rows)
             finish_store_sums(w, row_head(w, row), row_query(row), m_row, l_row);

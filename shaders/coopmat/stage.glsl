@@ -97,6 +97,57 @@ void find_not_finite(uint key0, uint visible)
     }
 }
 
+// Where a row's limit alone does not say which keys it sees: ones and zeros for the rows of this subgroup, in the place of its
+// weights.
+void show_keys(Walk w, uint first_row, uint rows, uint sg_row, uint key0)
+{
+    const uint quads = TILE_KEYS / 4;
+    [[dont_unroll]] for (uint e = gl_SubgroupInvocationID; e < SG_ROWS * quads; e += SG_SIZE) {
+        uint r = e / quads, quad = e % quads, row = min(first_row + r, rows - 1u);
+        uint head = row_head(w, row), query = row_query(row);
+        uint line = IS_BLOCKS ? block_line(w, head, query) : 0u;
+        Sight range = sight(w, query);
+        bvec4 seen;
+        [[unroll]] for (uint c = 0; c < 4; c++) {
+            uint key = key0 + quad * 4u + c;
+            seen[c] = sees(w, range, key);
+            if (IS_BLOCKS)
+                seen[c] = block_shows(line, min(key, w.key_end - 1u)) && seen[c];
+        }
+        scratch.weights[(sg_row + r) * P_PITCH + quad] = mix(f16vec4(0.0), f16vec4(1.0), seen);
+    }
+}
+
+bool is_not_finite(float x, uint kind) { return kind == 0u ? x > 65504.0 : kind == 1u ? x < -65504.0 : isnan(x); }
+
+// Ones in the place of v where it holds this kind of what is not finite.
+void stage_not_finite(uint kind, uint key0, uint visible)
+{
+    [[dont_unroll]] for (uint e = gl_LocalInvocationIndex; e < TILE_KEYS / 4 * D_V; e += WG_SIZE) {
+#if V_TRANSPOSED
+        uint d = e / (TILE_KEYS / 4), quad = e % (TILE_KEYS / 4);
+#else
+        uint key = e / (D_V / 4), quad = e % (D_V / 4);
+#endif
+        f16vec4 there = f16vec4(0.0);
+        [[dont_unroll]] for (uint c = 0; c < 4; c++) {
+#if V_TRANSPOSED
+            uint key = quad * 4u + c;
+#else
+            uint d = quad * 4u + c;
+#endif
+            if (d < HEAD_DIM_V && key0 + key < visible &&
+                is_not_finite(float(load_v_half(v_start + (key0 + key) * units(p.v_stride_s), d / 4u)[d % 4u]), kind))
+                there[c] = float16_t(1.0);
+        }
+#if V_TRANSPOSED
+        scratch.pool[V_START + d * V_PITCH + quad] = there;
+#else
+        scratch.pool[V_START + key * V_PITCH + quad] = there;
+#endif
+    }
+}
+
 // One vec4 of a row of v. In a tile that is not whole, rows that no query row sees are zeros.
 f16vec4 stage_value(uint row, uint d, bool visible, bool whole, uint key0)
 {

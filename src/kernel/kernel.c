@@ -24,7 +24,8 @@ bool rapt_family_has_mask_mod(rapt_family family)
 
 bool rapt_family_walks_lists(rapt_family family)
 {
-    return family == RAPT_FAMILY_TILE || family == RAPT_FAMILY_BROADCAST || family == RAPT_FAMILY_DECODE;
+    return family == RAPT_FAMILY_TILE || family == RAPT_FAMILY_BROADCAST || family == RAPT_FAMILY_DECODE ||
+           family == RAPT_FAMILY_COOPMAT;
 }
 
 const char *rapt_role_name(rapt_role role)

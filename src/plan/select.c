@@ -398,8 +398,11 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
         REFUSE("has no soft cap");
     if (p->link != RAPT_LINK_SOFTMAX && !merge && !(row->supports & RAPT_ROW_LINKS))
         REFUSE("has no link but softmax");
-    if ((p->extras != 0 || p->bias) && !merge && !(row->supports & RAPT_ROW_EXTRAS))
-        REFUSE("has no form for sinks, biases, ALiBi and segments");
+    const uint32_t sights = 1u << RAPT_X_SINKS | 1u << RAPT_X_SEGMENTS;
+    if ((p->extras & ~(row->supports & RAPT_ROW_SIGHTS ? sights : 0)) != 0 && !merge && !(row->supports & RAPT_ROW_EXTRAS))
+        REFUSE("has no form for %sbiases, ALiBi and decay", row->supports & RAPT_ROW_SIGHTS ? "" : "sinks, segments, ");
+    if (p->bias && !merge && !(row->supports & RAPT_ROW_EXTRAS))
+        REFUSE("has no form for biases");
     if (p->blocks && !merge && !(row->supports & RAPT_ROW_BLOCKS))
         REFUSE("has no form for block masks");
     const bool quantised = p->k_format || p->v_format;
