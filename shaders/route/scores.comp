@@ -5,8 +5,9 @@
 // scale * sum_c max(q_c min_c, q_c max_c) that no key's score exceeds where scale is positive (Quest, arXiv:2406.10774). Over
 // the queries of a tile: that of their average (source: pooled), or the largest; over the query heads of a row: sum or largest.
 //
-// An invocation makes TILES x BLOCKS scores. x: patches of this dispatch, those of neighbouring tiles behind each other; z:
-// (batch, row head). Blocks that no query of the tile may see get -inf.
+// An invocation makes ROWS x BLOCKS scores at once: of several tiles, or of one tile and several query heads of a row, which share
+// what is read of the blocks. x: patches of this dispatch, those of neighbouring tiles behind each other; z: (batch, row head). Blocks
+// that no query of the tile may see get -inf.
 #include "common/route_params.h"
 #include "common/io.glsl"
 #if DTYPE == DTYPE_F32
@@ -20,11 +21,13 @@ layout(constant_id = 0) const uint ALIGNED = 0;
 layout(constant_id = 1) const uint SUMMARY = 0; // rapt_summary
 layout(constant_id = 2) const uint POOLED = 0;  // the source is averages of tiles
 layout(constant_id = 3) const uint SINGLE = 0;  // blocks are single keys, which stand for themselves: no summaries
+layout(constant_id = 4) const uint TILES = 4;   // of a patch; either this
+layout(constant_id = 5) const uint HEADS = 1;   // or this is 1
 RAPT_DECLARE_ROUTE_PARAMS
 #include "route/elements.glsl"
 #include "route/sight.glsl"
 
-const uint TILES = 4u, BLOCKS = 4u, SUMMARY_MIN_MAX = 2u;
+const uint ROWS = TILES * HEADS, BLOCKS = 4u, SUMMARY_MIN_MAX = 2u;
 #define INFINITE uintBitsToFloat(0x7f800000u)
 
 layout(std430, set = 0, binding = RAPT_BIND_SUMMARY) readonly buffer Summary4 { vec4 summary4[]; };
@@ -75,51 +78,56 @@ void main()
                         (SINGLE != 0u ? batch * p.k_stride_b + head_k * p.k_stride_h : batch * p.summary_stride_b + head_k * p.summary_stride_h) +
                         min(block0 + c, p.blocks - 1u) * (SINGLE != 0u ? p.k_stride_s : p.summary_stride_s);
 
-    float total[TILES][BLOCKS], of_head[TILES][BLOCKS];
-    [[unroll]] for (uint r = 0u; r < TILES; r++)
-        [[unroll]] for (uint c = 0u; c < BLOCKS; c++)
-            total[r][c] = of_head[r][c] = 0.0;
-    const uint passes = seen ? p.shared_heads * sub : 0u;
+    float total[TILES][BLOCKS], of_head[ROWS][BLOCKS];
+    [[unroll]] for (uint c = 0u; c < BLOCKS; c++) {
+        [[unroll]] for (uint r = 0u; r < TILES; r++)
+            total[r][c] = 0.0;
+        [[unroll]] for (uint r = 0u; r < ROWS; r++)
+            of_head[r][c] = 0.0;
+    }
+    const uint passes = seen ? (p.shared_heads + HEADS - 1u) / HEADS * sub : 0u;
     for (uint pass = 0u; pass < passes; pass++) {
-        const uint head = row_head * p.shared_heads + pass / sub, query = pass % sub;
-        uint source_at[TILES];
-        [[unroll]] for (uint r = 0u; r < TILES; r++) {
-            const uint tile = min(tile0 + r, last_tile);
+        const uint head0 = pass / sub * HEADS, query = pass % sub;
+        uint source_at[ROWS];
+        [[unroll]] for (uint r = 0u; r < ROWS; r++) {
+            const uint tile = min(tile0 + r % TILES, last_tile);
+            const uint head = row_head * p.shared_heads + min(head0 + r / TILES, p.shared_heads - 1u);
             source_at[r] = pc.base[RAPT_BIND_SOURCE - 1u];
             source_at[r] += POOLED != 0u
                                 ? batch * p.pooled_stride_b + head * p.pooled_stride_h + tile * p.pooled_stride_s
                                 : batch * p.q_stride_b + head * p.q_stride_h +
                                       min(tile * p.block_q + query, p.nq - 1u) * p.q_stride_s;
         }
-        float sum[TILES][BLOCKS];
-        [[unroll]] for (uint r = 0u; r < TILES; r++)
+        float sum[ROWS][BLOCKS];
+        [[unroll]] for (uint r = 0u; r < ROWS; r++)
             [[unroll]] for (uint c = 0u; c < BLOCKS; c++)
                 sum[r][c] = 0.0;
         for (uint d = 0u; d < p.head_dim; d += 4u) {
-            vec4 x[TILES];
-            [[unroll]] for (uint r = 0u; r < TILES; r++)
+            vec4 x[ROWS];
+            [[unroll]] for (uint r = 0u; r < ROWS; r++)
                 x[r] = source_vector(source_at[r], d);
             [[unroll]] for (uint c = 0u; c < BLOCKS; c++) {
                 const vec4 y = summary_vector(summary_at[c], d);
                 if (SUMMARY == SUMMARY_MIN_MAX) {
                     const vec4 z = summary_vector(summary_at[c] + p.head_dim, d);
-                    [[unroll]] for (uint r = 0u; r < TILES; r++)
+                    [[unroll]] for (uint r = 0u; r < ROWS; r++)
                         sum[r][c] += dot(max(x[r] * y, x[r] * z), vec4(1.0));
                 } else {
-                    [[unroll]] for (uint r = 0u; r < TILES; r++)
+                    [[unroll]] for (uint r = 0u; r < ROWS; r++)
                         sum[r][c] += dot(x[r], y);
                 }
             }
         }
         const bool ends = query == sub - 1u, largest = (p.flags & RAPT_ROUTE_PARAM_MAX_HEADS) != 0u;
-        [[unroll]] for (uint r = 0u; r < TILES; r++)
+        [[unroll]] for (uint r = 0u; r < ROWS; r++)
             [[unroll]] for (uint c = 0u; c < BLOCKS; c++) {
                 const float s = sum[r][c] * p.scale;
                 of_head[r][c] = query == 0u ? s : max(of_head[r][c], s); // several queries: their largest is asked for
-                if (ends)
-                    total[r][c] = pass < sub ? of_head[r][c]
-                                  : largest  ? max(total[r][c], of_head[r][c])
-                                             : total[r][c] + of_head[r][c];
+                const uint t = r % TILES, head = head0 + r / TILES;
+                if (ends && head < p.shared_heads)
+                    total[t][c] = head == 0u ? of_head[r][c]
+                                  : largest  ? max(total[t][c], of_head[r][c])
+                                             : total[t][c] + of_head[r][c];
             }
     }
     [[unroll]] for (uint r = 0u; r < TILES; r++) {

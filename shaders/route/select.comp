@@ -5,14 +5,19 @@
 // is the lowest score. The mask is written for each query head of the row, the list in ascending order, filled up with -1.
 //
 // Scores are compared as integers in the same order. The cut, the key of the lowest score that is taken, is found by
-// halving the range between the lowest and the largest: as many passes over the row as its scores differ in bits, at most 32.
+// halving the range between the lowest and the largest, or quartering it: a pass over the row for each bit in which its scores
+// differ, at most 32, or for every two of them.
 //
 // LANES invocations select for one row: 1, without shared memory and barriers, for software devices; or a workgroup, each
 // invocation for a part of the blocks, so that lower indices lie in lower lanes. x: rows of this dispatch, z: (batch, row
 // head). All values that steer loops with barriers in them are the same in all lanes.
 #include "common/route_params.h"
 
+#if LANES > 1
+layout(local_size_x = LANES) in;
+#else
 layout(local_size_x = 64) in;
+#endif
 layout(constant_id = 0) const uint SELECT = 0; // rapt_select
 RAPT_DECLARE_ROUTE_PARAMS
 #include "route/sight.glsl"
@@ -45,6 +50,7 @@ bool is_always(Row w, uint block) { return block < w.first || (block >= w.last &
 #if LANES > 1
 shared uint shared_uint[LANES];
 shared float shared_float[LANES];
+shared uvec3 shared_three[LANES];
 
 // Sums over the workgroup, in the order of lanes; `before`: of the lanes before this one.
 uint sum_all(uint x, out uint before)
@@ -59,6 +65,16 @@ uint sum_all(uint x, out uint before)
         sum += shared_uint[i];
     }
     barrier(); // before they are written again
+    return sum;
+}
+uvec3 sum_all(uvec3 x)
+{
+    shared_three[gl_LocalInvocationID.x] = x;
+    barrier();
+    uvec3 sum = uvec3(0u);
+    for (uint i = 0u; i < uint(LANES); i++)
+        sum += shared_three[i];
+    barrier();
     return sum;
 }
 float sum_all(float x)
@@ -87,17 +103,19 @@ uint sum_all(uint x, out uint before)
     before = 0u;
     return x;
 }
+uvec3 sum_all(uvec3 x) { return x; }
 float sum_all(float x) { return x; }
 uint largest_all(uint x) { return x; }
 #endif
 
 // What the blocks with keys from `cut` on are worth: their number, or their weights beside a score of `top`.
-uint count_from(Row w, uint cut)
+uvec3 count_from(Row w, uvec3 cuts)
 {
-    uint count = 0u, before;
+    uvec3 count = uvec3(0u);
     for (uint j = w.begin; j < w.end; j++)
-        count += !is_always(w, j) && key_of(scores[w.scores + j]) >= cut ? 1u : 0u;
-    return sum_all(count, before);
+        if (!is_always(w, j))
+            count += uvec3(greaterThanEqual(uvec3(key_of(scores[w.scores + j])), cuts));
+    return sum_all(count);
 }
 float weight_from(Row w, uint cut, float top)
 {
@@ -132,16 +150,16 @@ Cut cut_top_k(Row w, uint forced)
         return ALL;
     low = ~largest_all(~low);
     high = largest_all(high);
-    while (low < high) { // at least `need` keys from low on, fewer from high + 1 on
-        const uint middle = low + (high - low) / 2u + 1u, count = count_from(w, middle);
-        if (count == need)
-            return Cut(middle, 0xffffffffu);
-        if (count > need)
-            low = middle;
-        else
-            high = middle - 1u;
+    while (low < high) { // at least `need` keys from low on, fewer from high + 1 on: a quarter of them is left each time
+        const uint step = (high - low) / 4u + 1u;
+        const uvec3 cuts = min(low + step * uvec3(1u, 2u, 3u), uvec3(high)), count = count_from(w, cuts);
+        const bvec3 exact = equal(count, uvec3(need));
+        if (any(exact))
+            return Cut(exact.x ? cuts.x : exact.y ? cuts.y : cuts.z, 0xffffffffu);
+        high = count.x < need ? cuts.x - 1u : count.y < need ? cuts.y - 1u : count.z < need ? cuts.z - 1u : high;
+        low = count.z > need ? cuts.z : count.y > need ? cuts.y : count.x > need ? cuts.x : low;
     }
-    return Cut(low, need - count_from(w, low + 1u));
+    return Cut(low, need - count_from(w, uvec3(low + 1u)).x);
 }
 
 Cut cut_mass(Row w)

@@ -8,18 +8,20 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A shape that any problem's rows and constants take: 2 query heads for 1 kv head, a last block and a last tile cut in half. */
-enum { HEADS_Q = 2, BLOCK_K = 4, BLOCKS = 11, NK = BLOCK_K * BLOCKS - 2, TILES = 5, MOST_Q = 4 * TILES, LIST = 6, MOST_DIM = 8, COARSE = (BLOCKS + 1) / 2 };
-/* With blocks of single keys there are BLOCKS keys, and tiles are of 2 queries. */
+/* A shape that any problem's rows and constants take: 4 query heads for 1 kv head, a last block and a last tile cut in half. */
+enum { HEADS_Q = 4, BLOCK_K = 4, BLOCKS = 11, MANY_BLOCKS = 260, MOST_K = BLOCK_K * MANY_BLOCKS, TILES = 5, MOST_Q = 4 * TILES, LIST = 6, MOST_DIM = 8,
+       COARSE = (MANY_BLOCKS + 1) / 2 };
+/* A plan for one tile is probed with one, and with many blocks where it has many. With blocks of single keys there are as many keys,
+ * and tiles are of 2 queries. */
 
 typedef struct route_case {
     rapt_route_desc desc;
-    uint64_t nq, nk;
-    double q[HEADS_Q][MOST_Q][MOST_DIM], k[NK][MOST_DIM];
-    double scores[HEADS_Q][TILES][BLOCKS]; /* by row head */
-    uint8_t q_data[4 * HEADS_Q * MOST_Q * (MOST_DIM + 1)], k_data[4 * NK * (MOST_DIM + 1)];
-    float scores_data[HEADS_Q * TILES * BLOCKS];
-    int32_t mask[HEADS_Q * TILES * BLOCKS], list[HEADS_Q * TILES * LIST], within[HEADS_Q * TILES * COARSE];
+    uint64_t nq, nk, tiles, blocks;
+    double q[HEADS_Q][MOST_Q][MOST_DIM], k[MOST_K][MOST_DIM];
+    double scores[HEADS_Q][TILES][MANY_BLOCKS]; /* by row head */
+    uint8_t q_data[4 * HEADS_Q * MOST_Q * (MOST_DIM + 1)], k_data[4 * MOST_K * (MOST_DIM + 1)];
+    float scores_data[HEADS_Q * TILES * MANY_BLOCKS];
+    int32_t mask[HEADS_Q * TILES * MANY_BLOCKS], list[HEADS_Q * TILES * LIST], within[HEADS_Q * TILES * COARSE];
     rapt_buffer *q_buffer, *k_buffer, *scores_buffer, *mask_buffer, *list_buffer, *within_buffer;
     rapt_binding *binding;
     bool submitted;
@@ -28,6 +30,12 @@ typedef struct route_case {
 static uint64_t row_heads(const route_case *c)
 {
     return c->desc.heads == RAPT_ROUTE_PER_HEAD ? HEADS_Q : 1;
+}
+
+/* Coarse blocks of two blocks each. */
+static uint64_t coarse_of(const route_case *c)
+{
+    return (c->blocks + 1) / 2;
 }
 
 static rapt_tensor tensor_of(rapt_dtype dtype, uint64_t heads, uint64_t rows, uint64_t inner, uint64_t gap, uint32_t align)
@@ -45,7 +53,7 @@ static void make_case(const rapt_plan *plan, route_case *c)
     const rapt_route_problem *p = &plan->route;
     memset(c, 0, sizeof *c);
     rapt_route_desc *d = &c->desc;
-    const uint64_t heads = p->heads == RAPT_ROUTE_PER_HEAD ? HEADS_Q : 1, gap = plan->aligned ? 0 : 1;
+    const uint64_t heads = p->heads_q > p->row_heads ? 1 : HEADS_Q, gap = plan->aligned ? 0 : 1;
     const uint32_t align = plan->aligned ? 16 : 4;
     *d = (rapt_route_desc)RAPT_ROUTE_DESC_INIT;
     d->flags = RAPT_ROUTE_CAUSAL | RAPT_ROUTE_SCALE;
@@ -53,13 +61,15 @@ static void make_case(const rapt_plan *plan, route_case *c)
     const bool single = p->block_k == 1 && p->tensor[RAPT_R_K].present && !p->tensor[RAPT_R_SUMMARY].present;
     d->block_q = p->block_q == 1 ? 1 : single ? 2 : 4;
     d->block_k = single ? 1 : BLOCK_K;
-    c->nq = d->block_q * TILES - d->block_q / 2;
-    c->nk = single ? BLOCKS : NK;
+    c->tiles = p->tiles <= 1 ? 1 : TILES;
+    c->nq = c->tiles == 1 ? d->block_q : d->block_q * TILES - d->block_q / 2;
+    c->blocks = c->tiles == 1 && p->blocks >= RAPT_ROUTE_MANY_BLOCKS ? MANY_BLOCKS : BLOCKS;
+    c->nk = single ? c->blocks : BLOCK_K * c->blocks - 2;
     d->landmark = single ? 0 : 1;
     d->summarise = (rapt_summary)p->summarise;
     d->select = (rapt_select)p->select;
     d->queries = (rapt_route_queries)p->queries;
-    d->heads = (rapt_route_heads)p->heads;
+    d->heads = p->heads_q > p->row_heads ? (rapt_route_heads)p->heads : RAPT_ROUTE_PER_HEAD; /* a group of one is none */
     d->top_k = 4;
     d->threshold = 0.125f;
     d->mass = 0.625f;
@@ -67,20 +77,20 @@ static void make_case(const rapt_plan *plan, route_case *c)
     d->q = tensor_of(p->dtype, HEADS_Q, c->nq, MOST_DIM, gap, align);
     d->k = tensor_of(p->dtype, 1, c->nk, MOST_DIM, gap, align);
     if (!p->scores_given) {
-        d->scores = tensor_of(RAPT_F32, heads, TILES, BLOCKS, 0, 4);
-        d->within = tensor_of(RAPT_I32, HEADS_Q, TILES, COARSE, 0, 4); /* for any plan: the verdict holds for those that have it too */
+        d->scores = tensor_of(RAPT_F32, heads, c->tiles, c->blocks, 0, 4);
+        d->within = tensor_of(RAPT_I32, HEADS_Q, c->tiles, coarse_of(c), 0, 4); /* for any plan: the verdict holds for those that have it too */
         d->within_blocks = 2;
     } else {
         d->flags |= RAPT_ROUTE_SCORES_GIVEN;
         d->heads = RAPT_ROUTE_PER_HEAD;
         d->nq = c->nq;
         d->nk = c->nk;
-        d->scores = tensor_of(RAPT_F32, HEADS_Q, TILES, BLOCKS, 0, 4);
+        d->scores = tensor_of(RAPT_F32, HEADS_Q, c->tiles, c->blocks, 0, 4);
         d->q.dtype = d->k.dtype = RAPT_DTYPE_NONE;
     }
     if (p->selects) {
-        d->mask = tensor_of(RAPT_I32, HEADS_Q, TILES, BLOCKS, 0, 4);
-        d->list = tensor_of(RAPT_I32, heads, TILES, LIST, 0, 4);
+        d->mask = tensor_of(RAPT_I32, HEADS_Q, c->tiles, c->blocks, 0, 4);
+        d->list = tensor_of(RAPT_I32, heads, c->tiles, LIST, 0, 4);
     }
 }
 
@@ -138,13 +148,13 @@ static uint64_t visible(const route_case *c, uint64_t tile, uint64_t *own)
 /* By the coarser mask: the second entry of odd tiles. */
 static bool is_left_out(const route_case *c, uint64_t tile, uint64_t block)
 {
-    return c->desc.within.dtype && tile % 2 == 1 && block / 2 == 1;
+    return c->desc.within.dtype && (tile % 2 == 1 || c->tiles == 1) && block / 2 == 1;
 }
 
 static void fill(route_case *c)
 {
     for (uint64_t e = 0; e < RAPT_COUNT(c->within); e++)
-        c->within[e] = !is_left_out(c, e / COARSE % TILES, e % COARSE * 2);
+        c->within[e] = !is_left_out(c, e / coarse_of(c) % c->tiles, e % coarse_of(c) * 2);
     uint32_t seed = 11;
     const rapt_dtype dtype = c->desc.q.dtype ? c->desc.q.dtype : RAPT_F32;
     const uint32_t size = rapt_dtype_size(dtype);
@@ -164,15 +174,16 @@ static void fill(route_case *c)
             rapt_number_put(c->k_data + (j * (uint64_t)c->desc.k.stride[2] + e) * size, dtype, (float)c->k[j][e]);
         }
     for (uint64_t h = 0; h < row_heads(c); h++)
-        for (uint64_t t = 0; t < TILES; t++)
-            for (uint64_t j = 0; j < BLOCKS; j++) {
+        for (uint64_t t = 0; t < c->tiles; t++)
+            for (uint64_t j = 0; j < c->blocks; j++) {
                 uint64_t own;
-                double s = score_of_head(c, h, t, j), other = score_of_head(c, 1, t, j);
-                s = c->desc.heads == RAPT_ROUTE_GROUP_SUM   ? s + other
-                    : c->desc.heads == RAPT_ROUTE_GROUP_MAX ? fmax(s, other)
-                                                            : s;
+                double s = score_of_head(c, h, t, j);
+                for (uint64_t g = 1; g < HEADS_Q && c->desc.heads != RAPT_ROUTE_PER_HEAD; g++) {
+                    const double other = score_of_head(c, g, t, j);
+                    s = c->desc.heads == RAPT_ROUTE_GROUP_SUM ? s + other : fmax(s, other);
+                }
                 c->scores[h][t][j] = j < visible(c, t, &own) && !is_left_out(c, t, j) ? s : -INFINITY;
-                c->scores_data[(h * TILES + t) * BLOCKS + j] = (float)c->scores[h][t][j];
+                c->scores_data[(h * c->tiles + t) * c->blocks + j] = (float)c->scores[h][t][j];
             }
 }
 
@@ -184,7 +195,7 @@ static bool is_right(const route_case *c, const double *s, const int32_t *taken,
     double highest_left = -INFINITY;
     for (uint64_t j = 0; j < n; j++)
         top = fmax(top, s[j]);
-    for (uint64_t j = 0; j < BLOCKS; j++) {
+    for (uint64_t j = 0; j < c->blocks; j++) {
         if ((taken[j] != 0 && taken[j] != 1) || (j >= n && taken[j] != 0) || (j < n && forced[j] && !taken[j]))
             return false;
         if (j >= n)
@@ -216,10 +227,10 @@ static bool is_right(const route_case *c, const double *s, const int32_t *taken,
     }
 }
 
-static bool lists_agree(const int32_t *taken, const int32_t *list)
+static bool lists_agree(const route_case *c, const int32_t *taken, const int32_t *list)
 {
     uint64_t place = 0;
-    for (int32_t j = 0; j < BLOCKS; j++)
+    for (int32_t j = 0; j < (int32_t)c->blocks; j++)
         if (taken[j] && place < LIST && list[place++] != j)
             return false;
     for (; place < LIST; place++)
@@ -232,13 +243,13 @@ static bool lists_agree(const int32_t *taken, const int32_t *list)
 static const char *judge(const route_case *c, uint32_t *stage)
 {
     const uint64_t heads = row_heads(c);
-    for (uint64_t row = 0; row < heads * TILES; row++) {
-        const uint64_t h = row / TILES, t = row % TILES;
+    for (uint64_t row = 0; row < heads * c->tiles; row++) {
+        const uint64_t h = row / c->tiles, t = row % c->tiles;
         uint64_t own;
         const uint64_t n = visible(c, t, &own);
-        bool forced[BLOCKS] = {false};
+        bool forced[MANY_BLOCKS] = {false};
         for (uint64_t j = 0; j < n; j++) {
-            const double got = (double)c->scores_data[row * BLOCKS + j], want = c->scores[h][t][j];
+            const double got = (double)c->scores_data[row * c->blocks + j], want = c->scores[h][t][j];
             *stage = 1;
             if (!(fabs(got - want) <= 1e-5 * (1 + fabs(want))) && got != want)
                 return "scores";
@@ -246,9 +257,9 @@ static const char *judge(const route_case *c, uint32_t *stage)
         }
         *stage = 0;
         for (uint64_t g = 0; g < HEADS_Q / heads && c->desc.mask.dtype; g++)
-            if (!is_right(c, c->scores[h][t], &c->mask[((h * (HEADS_Q / heads) + g) * TILES + t) * BLOCKS], forced, n))
+            if (!is_right(c, c->scores[h][t], &c->mask[((h * (HEADS_Q / heads) + g) * c->tiles + t) * c->blocks], forced, n))
                 return "mask";
-        if (c->desc.list.dtype && !lists_agree(&c->mask[(h * (HEADS_Q / heads) * TILES + t) * BLOCKS], &c->list[row * LIST]))
+        if (c->desc.list.dtype && !lists_agree(c, &c->mask[(h * (HEADS_Q / heads) * c->tiles + t) * c->blocks], &c->list[row * LIST]))
             return "list";
     }
     return "";

@@ -147,6 +147,8 @@ typedef enum rapt_constant_source {
     RAPT_CONST_OUT_FORMAT, /* of rows that are placed: the same of the cache */
     RAPT_CONST_NORMED,     /* 0 or 1 */
     RAPT_CONST_ROPE,       /* 0, 1: halves, 2: interleaved */
+    RAPT_CONST_PATCH_TILES, /* of routing: tiles, and query heads of one tile, that scores are made of at once */
+    RAPT_CONST_PATCH_HEADS,
 } rapt_constant_source;
 
 typedef struct rapt_kernel_constant {

@@ -202,6 +202,8 @@ void rapt_linear_explain_problem(const rapt_plan *plan, rapt_text *text);
 void rapt_linear_explain_problem_json(const rapt_plan *plan, rapt_text *text);
 
 /* The same for routing (route.c). */
+/* Blocks from which on a tile by itself is worth a workgroup for selecting. */
+#define RAPT_ROUTE_MANY_BLOCKS 256u
 rapt_status rapt_route_plan_make(rapt_plan *plan, const rapt_route_problem *problem, const rapt_caps *caps,
                                  const rapt_kernel_table *table, const rapt_verdicts *verdicts, rapt_error *error);
 void rapt_route_explain_problem(const rapt_plan *plan, rapt_text *text);

@@ -29,6 +29,12 @@ static bool is_single(const rapt_route_problem *p)
            (p->dtype == RAPT_F32 || !is_pooled(p));
 }
 
+/* Tiles that an invocation makes scores of at once; a single one is not made several times. */
+static uint32_t patch_tiles(const rapt_route_problem *p, const rapt_kernel_row *row)
+{
+    return p->tiles <= 1 ? 1 : row->rows_per_tile;
+}
+
 /* ---- rows */
 
 static void fill_constants(rapt_plan_pipeline *pipeline, const rapt_plan *plan)
@@ -55,6 +61,12 @@ static void fill_constants(rapt_plan_pipeline *pipeline, const rapt_plan *plan)
             break;
         case RAPT_CONST_SINGLE_KEYS:
             value = is_single(p);
+            break;
+        case RAPT_CONST_PATCH_TILES:
+            value = patch_tiles(p, pipeline->row);
+            break;
+        case RAPT_CONST_PATCH_HEADS: /* of a single tile, those of a group */
+            value = p->tiles <= 1 && p->heads_q > p->row_heads ? pipeline->row->rows_per_tile : 1;
             break;
         default: /* of other operators */
             break;
@@ -133,6 +145,12 @@ static bool row_accepts(const rapt_plan *plan, const rapt_kernel_row *row, const
     return true;
 }
 
+/* Whether a row that serves a tile with each lane has but one, and a long row of scores to go through. */
+static bool leaves_lanes_idle(const rapt_route_problem *p, const rapt_kernel_row *row)
+{
+    return row->rows_per_tile > 1 && p->tiles <= 1 && p->blocks >= RAPT_ROUTE_MANY_BLOCKS;
+}
+
 /* The best row for `kind`, as the plan's next pipeline. */
 static rapt_status add_pipeline(rapt_plan *plan, const rapt_kernel_table *table, const rapt_verdicts *verdicts, uint32_t kind,
                                 rapt_dtype dtype, rapt_error *error)
@@ -147,6 +165,8 @@ static rapt_status add_pipeline(rapt_plan *plan, const rapt_kernel_table *table,
             continue;
         const bool chosen = c->chosen; /* for queries before, in another dtype */
         *c = (rapt_candidate){.row = row, .score = row->score[plan->caps.device_class], .chosen = chosen};
+        if (kind == RAPT_ROW_SELECTS && leaves_lanes_idle(&plan->route, row))
+            c->score--;
         if (!row_accepts(plan, row, verdicts, dtype, c)) {
             if (nearest == NULL || c->passed > nearest->passed)
                 nearest = c;
@@ -291,7 +311,7 @@ static uint64_t groups_x(const launch *l, const part *x)
     if (kind_of(l) == RAPT_ROW_SUMMARISES)
         return rapt_div_up(rows * rapt_div_up(p->head_dim, 4), row->local_size);
     if (kind_of(l) == RAPT_ROW_SCORES)
-        return rapt_div_up(rapt_div_up(rows, row->rows_per_tile) * rapt_div_up(p->blocks, row->keys_per_tile), row->local_size);
+        return rapt_div_up(rapt_div_up(rows, patch_tiles(p, row)) * rapt_div_up(p->blocks, row->keys_per_tile), row->local_size);
     return rapt_div_up(rows, row->rows_per_tile);
 }
 
