@@ -2,6 +2,8 @@
  * that the device made, and what attention makes of the mask. */
 #include "rig.h"
 
+#include "plan/plan.h"
+
 #include "check/compare.h"
 #include "check/half.h"
 #include "check/oracle_route.h"
@@ -295,6 +297,15 @@ static const route cases[] = {
     {"more-queries", RAPT_F32, 1, 2, 2, 64, 20, 16, 8, 4, MEAN, TOP(3), CAUSAL, .always_last = 1},
     {"one-query", RAPT_F16, 3, 8, 2, 1, 1000, 64, 1, 16, TOP(12), CAUSAL, .summarise = RAPT_SUMMARY_MIN_MAX,
      .heads = RAPT_ROUTE_GROUP_MAX, .always_first = 1, .always_last = 2},
+    {"one-tile-many", RAPT_F32, 2, 6, 2, 1, 3000, 16, 1, 4, MEAN, TOP(50), CAUSAL, .heads = RAPT_ROUTE_GROUP_SUM, .whole = true},
+    {"one-tile-each", RAPT_F16, 1, 4, 2, 1, 2100, 32, 1, 4, MEAN, TOP(33), .always_first = 2},
+    {"one-tile-mass", RAPT_F32, 1, 5, 1, 1, 1100, 16, 1, 4, MEAN, .select = RAPT_SELECT_MASS, .mass = 0.4f,
+     .heads = RAPT_ROUTE_GROUP_SUM},
+    {"one-tile-queries", RAPT_F32, 1, 4, 2, 3, 600, 16, 4, 2, MEAN, TOP(9), .queries = RAPT_ROUTE_MAX_QUERY,
+     .heads = RAPT_ROUTE_GROUP_MAX},
+    {"one-tile-single", RAPT_BF16, 1, 8, 2, 1, 700, 16, 1, 1, MEAN, TOP(40), .heads = RAPT_ROUTE_GROUP_SUM},
+    {"one-tile-odd", RAPT_F16, 1, 6, 2, 1, 1300, 13, 1, 3, TOP(20), .summarise = RAPT_SUMMARY_MAX, .gap = 3,
+     .heads = RAPT_ROUTE_GROUP_SUM},
     {"many-blocks", RAPT_F32, 1, 1, 1, 4, 8200, 8, 1, 2, MEAN, TOP(1500), .whole = true},
     {"spans", RAPT_F32, 2, 2, 1, 90, 128, 16, 8, 8, MEAN, TOP(4), CAUSAL, .limit = 8192 + 9216},
     {"slices", RAPT_F32, 2, 4, 2, 300, 300, 16, 2, 4, MEAN, TOP(4), CAUSAL, .slice_ms = 0.0001f},
@@ -460,6 +471,54 @@ static void test_attention(void **state)
     rig_close(&the_rig);
 }
 
+static uint32_t constant(const rapt_plan *plan, uint32_t kind, rapt_constant_source source)
+{
+    for (uint32_t i = 0; i < plan->pipeline_count; i++)
+        for (uint32_t n = 0; n < plan->pipelines[i].row->constant_count && plan->pipelines[i].row->supports & kind; n++)
+            if (plan->pipelines[i].row->constants[n].source == source)
+                return plan->pipelines[i].constants[n];
+    return UINT32_MAX;
+}
+
+/* Scores of one tile are made of heads at once, those of several of tiles; texels are for what they can hold. */
+static void test_patches(void **state)
+{
+    (void)state;
+    rapt_caps caps;
+    rapt_plan *plan;
+    rapt_caps_floor(&caps);
+    rapt_route_desc d = RAPT_ROUTE_DESC_INIT;
+    d.q = rapt_tensor_bhnd(RAPT_F16, 1, 8, 1, 64);
+    d.k = rapt_tensor_bhnd(RAPT_F16, 1, 2, 16384, 64);
+    d.block_q = 1;
+    d.block_k = 16;
+    d.top_k = 8;
+    d.heads = RAPT_ROUTE_GROUP_SUM;
+    d.list = (rapt_tensor){.dtype = RAPT_I32, .rank = 4, .size = {1, 2, 1, 8}, .stride = {16, 8, 8, 1}};
+    RIG_OK(rapt_route_plan_for_caps(&caps, &d, &plan, error));
+    assert_int_equal(constant(plan, RAPT_ROW_SCORES, RAPT_CONST_PATCH_TILES), 1);
+    assert_int_equal(constant(plan, RAPT_ROW_SCORES, RAPT_CONST_PATCH_HEADS), 4);
+    assert_string_equal(plan->pipelines[0].row->name, "route-select-wide");
+    rapt_plan_destroy(&plan);
+    caps.device_class = RAPT_CLASS_SOFTWARE;
+    caps.features = UINT64_MAX;
+    RIG_OK(rapt_route_plan_for_caps(&caps, &d, &plan, error));
+    assert_string_equal(plan->pipelines[0].row->name, "route-select-eight");
+    assert_string_equal(plan->pipelines[1].row->name, "route-scores-texel-f16");
+    rapt_plan_destroy(&plan);
+    caps.max_texel_elements = 1000; /* of four elements */
+    RIG_OK(rapt_route_plan_for_caps(&caps, &d, &plan, error));
+    assert_string_equal(plan->pipelines[1].row->name, "route-scores-f16");
+    rapt_plan_destroy(&plan);
+    d.q.size[2] = 2;
+    d.list.size[2] = 2;
+    RIG_OK(rapt_route_plan_for_caps(&caps, &d, &plan, error));
+    assert_int_equal(constant(plan, RAPT_ROW_SCORES, RAPT_CONST_PATCH_TILES), 4);
+    assert_int_equal(constant(plan, RAPT_ROW_SCORES, RAPT_CONST_PATCH_HEADS), 1);
+    assert_string_equal(plan->pipelines[0].row->name, "route-select");
+    rapt_plan_destroy(&plan);
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
@@ -512,6 +571,6 @@ int main(void)
 {
     struct CMUnitTest tests[] = {cmocka_unit_test(test_cases),        cmocka_unit_test(test_wide),
                                  cmocka_unit_test(test_incremental),  cmocka_unit_test(test_given_scores),
-                                 cmocka_unit_test(test_attention),    cmocka_unit_test(test_refusals)};
+                                 cmocka_unit_test(test_attention),    cmocka_unit_test(test_patches), cmocka_unit_test(test_refusals)};
     return RIG_RUN("route", tests);
 }

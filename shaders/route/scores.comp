@@ -24,19 +24,40 @@ layout(constant_id = 3) const uint SINGLE = 0;  // blocks are single keys, which
 layout(constant_id = 4) const uint TILES = 4;   // of a patch; either this
 layout(constant_id = 5) const uint HEADS = 1;   // or this is 1
 RAPT_DECLARE_ROUTE_PARAMS
+#ifndef TEXELS
 #include "route/elements.glsl"
+#endif
 #include "route/sight.glsl"
 
 const uint ROWS = TILES * HEADS, BLOCKS = 4u, SUMMARY_MIN_MAX = 2u;
 #define INFINITE uintBitsToFloat(0x7f800000u)
 
+layout(std430, set = 0, binding = RAPT_BIND_SCORES) writeonly buffer Scores { float scores[]; };
+layout(std430, set = 0, binding = RAPT_BIND_WITHIN) readonly buffer Within { uint within[]; };
+
+#ifdef TEXELS // of four elements, as bits: everything is aligned
+layout(set = 0, binding = RAPT_BIND_TEXEL_K) uniform usamplerBuffer texels_k;
+layout(set = 0, binding = RAPT_BIND_TEXEL_Q) uniform usamplerBuffer texels_q;
+
+vec4 stored(uvec4 texel)
+{
+#if DTYPE == DTYPE_F32
+    return uintBitsToFloat(texel);
+#else
+    return unpack4(texel.xy);
+#endif
+}
+vec4 source_vector(uint at, uint d) { return stored(texelFetch(texels_q, int((at + d) >> 2))); }
+vec4 summary_vector(uint at, uint d)
+{
+    const uvec4 texel = texelFetch(texels_k, int((at + d) >> 2));
+    return SINGLE != 0u ? stored(texel) : uintBitsToFloat(texel);
+}
+#else
 layout(std430, set = 0, binding = RAPT_BIND_SUMMARY) readonly buffer Summary4 { vec4 summary4[]; };
 layout(std430, set = 0, binding = RAPT_BIND_SUMMARY) readonly buffer Summary1 { float summary1[]; };
 layout(std430, set = 0, binding = RAPT_BIND_SUMMARY) readonly buffer Keys4 { WORD4 keys4[]; };
 layout(std430, set = 0, binding = RAPT_BIND_SUMMARY) readonly buffer Keys1 { WORD1 keys1[]; };
-layout(std430, set = 0, binding = RAPT_BIND_SCORES) writeonly buffer Scores { float scores[]; };
-layout(std430, set = 0, binding = RAPT_BIND_WITHIN) readonly buffer Within { uint within[]; };
-
 vec4 summary_vector(uint at, uint d)
 {
     if (ALIGNED != 0u)
@@ -47,6 +68,7 @@ vec4 summary_vector(uint at, uint d)
             x[e] = SINGLE != 0u ? STORED_ELEMENT(keys1, at + d + e) : summary1[at + d + e];
     return x;
 }
+#endif
 
 // Whether a coarser mask leaves a tile this block.
 bool is_within(uint at, uint tile, uint block)

@@ -53,7 +53,7 @@ static void make_case(const rapt_plan *plan, route_case *c)
     const rapt_route_problem *p = &plan->route;
     memset(c, 0, sizeof *c);
     rapt_route_desc *d = &c->desc;
-    const uint64_t heads = p->heads_q > p->row_heads ? 1 : HEADS_Q, gap = plan->aligned ? 0 : 1;
+    const uint64_t heads = p->heads_q > p->row_heads && !p->scores_given ? 1 : HEADS_Q, gap = plan->aligned ? 0 : 1;
     const uint32_t align = plan->aligned ? 16 : 4;
     *d = (rapt_route_desc)RAPT_ROUTE_DESC_INIT;
     d->flags = RAPT_ROUTE_CAUSAL | RAPT_ROUTE_SCALE;

@@ -102,6 +102,20 @@ static int role_tensor(rapt_role role)
 #define SELECT_TURNS 84u
 #define SUMMARY_TURNS 5u
 
+/* The most that scores read of a role, of its tensor or of what stands for it in the workspace; 0: another role is read in its place. */
+static uint64_t most_bytes(const rapt_route_problem *p, rapt_role role)
+{
+    const int tensor = role_tensor(role);
+    if ((role == RAPT_ROLE_Q && is_pooled(p)) || (role == RAPT_ROLE_POOLED && !is_pooled(p)) ||
+        (role == RAPT_ROLE_K && !is_single(p)) || (role == RAPT_ROLE_SUMMARY && is_single(p)))
+        return 0;
+    const uint64_t lines = role == RAPT_ROLE_POOLED ? p->batch * p->heads_q * p->tiles : p->batch * p->heads_k * p->blocks;
+    return tensor >= 0 && p->tensor[tensor].present ? p->tensor[tensor].bytes
+           : role == RAPT_ROLE_POOLED || role == RAPT_ROLE_SUMMARY
+               ? lines * p->head_dim * (p->summarise == RAPT_SUMMARY_MIN_MAX ? 8 : 4)
+               : 0;
+}
+
 static bool row_accepts(const rapt_plan *plan, const rapt_kernel_row *row, const rapt_verdicts *verdicts, rapt_dtype dtype,
                         rapt_candidate *c)
 {
@@ -124,10 +138,17 @@ static bool row_accepts(const rapt_plan *plan, const rapt_kernel_row *row, const
         return false;
     for (uint32_t i = 0; i < row->operand_count; i++) {
         const int tensor = role_tensor((rapt_role)row->operands[i].role);
-        if (tensor >= 0 && p->tensor[tensor].usage != 0 && !(p->tensor[tensor].usage & RAPT_BUFFER_STORAGE))
-            REFUSE("needs the storage usage on the buffer of %s, which is not declared",
-                   rapt_role_name((rapt_role)row->operands[i].role));
+        const rapt_operand_kind kind = (rapt_operand_kind)row->operands[i].kind;
+        const uint32_t usage = kind == RAPT_OPERAND_STORAGE ? RAPT_BUFFER_STORAGE : RAPT_BUFFER_UNIFORM_TEXEL;
+        if (tensor >= 0 && p->tensor[tensor].usage != 0 && !(p->tensor[tensor].usage & usage))
+            REFUSE("needs the %s usage on the buffer of %s, which is not declared",
+                   usage == RAPT_BUFFER_STORAGE ? "storage" : "uniform texel", rapt_role_name((rapt_role)row->operands[i].role));
+        if (kind != RAPT_OPERAND_STORAGE && most_bytes(p, (rapt_role)row->operands[i].role) > rapt_window_limit(caps, kind))
+            REFUSE("binds at most %llu bytes of texels on this device, fewer than %s has",
+                   (unsigned long long)rapt_window_limit(caps, kind), rapt_role_name((rapt_role)row->operands[i].role));
     }
+    if (!plan->aligned && !(row->supports & RAPT_ROW_UNALIGNED))
+        REFUSE("needs offsets, strides and head dims that are multiples of 4 elements");
     c->passed++;
     const uint64_t lanes = row->rows_per_tile == 1 ? row->local_size : 1; /* that share a row */
     if ((row->supports & RAPT_ROW_SELECTS) && rapt_div_up(p->blocks, lanes) + lanes > rapt_most_steps(caps, SELECT_TURNS))
@@ -332,7 +353,7 @@ static bool part_fits(const launch *l, const part *x, rapt_error *error)
     }
     for (uint32_t i = 0; i < row->operand_count; i++) {
         const rapt_role role = (rapt_role)row->operands[i].role;
-        const uint64_t limit = rapt_window_limit(&plan->caps, RAPT_OPERAND_STORAGE);
+        const uint64_t limit = rapt_window_limit(&plan->caps, (rapt_operand_kind)row->operands[i].kind);
         const rapt_window w = role_window(l, role, x);
         if (w.bytes > limit) {
             rapt_fail(error, RAPT_ERROR_UNSUPPORTED,
@@ -364,7 +385,7 @@ static rapt_status add_step(const launch *l, const part *x, rapt_error *error)
         const rapt_window w = role_window(l, role, x);
         step->windows[i] = w;
         if (w.first != UINT64_MAX && w.bytes != 0)
-            push.base[op->binding - 1] =
+            push.base[rapt_binding_base(op->binding) - 1] =
                 (uint32_t)(0 - w.first / rapt_plan_role_element(plan, role) - span_begin(l, role));
     }
     memcpy(step->push, &push, sizeof push);
