@@ -248,7 +248,7 @@ static void test_mistakes(void **state)
     WRONG("top is 4, must be 1 to 3", d.weights = RAPT_COMBINE_TOP, d.x[1].dtype = d.weight[1].dtype = RAPT_DTYPE_NONE, d.top = 4);
     WRONG("lse goes with", d.lse = weight);
     WRONG("slice_ms", d.slice_ms = -1);
-    WRONG("act is 8, of 8", d.act = RAPT_COMBINE_ACT_COUNT);
+    WRONG("act is 9, of 9", d.act = RAPT_COMBINE_ACT_COUNT);
     WRONG("offset is inf", d.offset = INFINITY);
     WRONG("gate is f16", d.out.dtype = RAPT_F16, d.gate = d.out);
     WRONG("x[0] is f16", d.x[0].dtype = RAPT_F16);

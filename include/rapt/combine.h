@@ -30,6 +30,7 @@ typedef enum rapt_combine_act {
     RAPT_COMBINE_ACT_SIGMOID, /* 1 / (1 + exp(-y)) */
     RAPT_COMBINE_ACT_SILU,    /* y / (1 + exp(-y)) */
     RAPT_COMBINE_ACT_TANH,
+    RAPT_COMBINE_ACT_RELU, /* max(y, 0) */
     RAPT_COMBINE_ACT_EXP,  /* of -inf: 0 */
     RAPT_COMBINE_ACT_LOG,  /* of 0: -inf */
     RAPT_COMBINE_ACT_SQRT,

@@ -153,10 +153,11 @@ vec4 act(vec4 y)
     case 1u: return 1.0 / (1.0 + exp(-y));
     case 2u: return y / (1.0 + exp(-y));
     case 3u: return tanh(clamp(y, -10.0, 10.0)); // beyond them it is 1, and may overflow
-    case 4u: return mix(exp(y), vec4(0.0), equal(y, vec4(NEG_INF))); // exp(-inf) need not be 0, log(0) not -inf
-    case 5u: return mix(log(y), vec4(NEG_INF), equal(y, vec4(0.0)));
-    case 6u: return sqrt(y);
-    case 7u: return 1.0 / y;
+    case 4u: return max(y, vec4(0.0));
+    case 5u: return mix(exp(y), vec4(0.0), equal(y, vec4(NEG_INF))); // exp(-inf) need not be 0, log(0) not -inf
+    case 6u: return mix(log(y), vec4(NEG_INF), equal(y, vec4(0.0)));
+    case 7u: return sqrt(y);
+    case 8u: return 1.0 / y;
     }
     return y;
 }

@@ -24,6 +24,7 @@ static double act(rapt_combine_act kind, double y)
     case RAPT_COMBINE_ACT_SIGMOID: return 1 / (1 + exp(-y));
     case RAPT_COMBINE_ACT_SILU: return y / (1 + exp(-y));
     case RAPT_COMBINE_ACT_TANH: return tanh(y);
+    case RAPT_COMBINE_ACT_RELU: return fmax(y, 0);
     case RAPT_COMBINE_ACT_EXP: return exp(y);
     case RAPT_COMBINE_ACT_LOG: return log(y);
     case RAPT_COMBINE_ACT_SQRT: return sqrt(y);

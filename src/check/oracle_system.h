@@ -225,6 +225,7 @@ typedef struct oracle_family {
 
 extern const oracle_family rapt_oracles_routed;
 extern const oracle_family rapt_oracles_gathered;
+extern const oracle_family rapt_oracles_gates;
 extern const oracle_family rapt_oracles_hierarchy;
 extern const oracle_family rapt_oracles_kinds;
 extern const oracle_family rapt_oracles_merged;

@@ -210,6 +210,20 @@ static bool kimi(oracle *o)
     return !o->failed;
 }
 
+/* Ring-linear 2.0 (arXiv:2510.19338): Lightning Attention, a norm for each head, sigmoid(gate); or causal attention. */
+static bool ring_linear(oracle *o)
+{
+    if (whole(o, "softmax") != 0)
+        return rows(o, always_causal, softmax, 0);
+    if (!recur(o, (recurrence){.decay = "lambda"}))
+        return false;
+    const rapt_check_array *gate = input(o, "gate"), *norm = has_input(o, "norm") ? input(o, "norm") : NULL;
+    for (uint64_t at = 0; at < gate->count; at += gate->shape[3])
+        norm_and_gate(o, o->to->out + at, gate->shape[3], norm ? norm->data : NULL, gate->data + at, true,
+                      strtod(text_of(o, "eps"), NULL));
+    return !o->failed;
+}
+
 /* ---- weights of pairs ---- */
 
 /* The weight of a key row for a query row, both of d features, of head h. *size: what its partial sums may come to. */
@@ -374,6 +388,7 @@ static const oracle_entry entries[] = {
     {"Attention as Pavlovian conditioning", outer_products},
     {"Lightning Attention (TransNormerLLM)", transnormer},
     {"Kimi Linear (KDA + MLA)", kimi},
+    {"Ring-linear 2.0", ring_linear},
     {"RWKV-7 (Goose)", rwkv7},
     {"Mamba-2 (SSD)", ssd},
     {"Mamba in the Llama", mamba_llama},

@@ -233,7 +233,7 @@ void rapt_combine_explain_problem(const rapt_plan *plan, rapt_text *t)
 {
     static const char *const weights[] = {"plain", "sigmoid", "softmax", "top"};
     static const char *const gates[] = {", sigmoid gate", ", SiLU gate", ", product"};
-    static const char *const acts[RAPT_COMBINE_ACT_COUNT] = {"", ", sigmoid", ", SiLU", ", tanh", ", exp", ", log", ", sqrt", ", reciprocal"};
+    static const char *const acts[RAPT_COMBINE_ACT_COUNT] = {"", ", sigmoid", ", SiLU", ", tanh", ", relu", ", exp", ", log", ", sqrt", ", reciprocal"};
     const rapt_combine_problem *p = &plan->combine;
     rapt_text_add(t, "combine %s%s, %u term%s with %s weights, batch %llu, heads %llu, n %llu, d %llu%s%s%s%s%s\n",
                   rapt_dtype_name(p->dtype), p->from != p->dtype ? " from f32" : "", p->terms, p->terms == 1 ? "" : "s",

@@ -319,6 +319,24 @@ bool rapt_system_kimi(rapt_system_builder *b)
     return add(b, "linear attention by the delta rule, gates per channel", &t) && norm_and_gate(b, plain, out, RAPT_GATE_SIGMOID);
 }
 
+/* A decay per head, then a norm and a gate for each head; or softmax. */
+bool rapt_system_normed_decay(rapt_system_builder *b)
+{
+    recurrence t;
+    rapt_system_view plain;
+    int64_t softmax = 0;
+    if (!rapt_system_integer(b, "softmax", 0, 1, &softmax))
+        return false;
+    if (softmax)
+        return take_tensors(b, &t) && softmax_layer(b, &t, 0);
+    if (!take(b, &t) || !need_decay(b, "lambda", 1, &t) ||
+        !rapt_system_new(b, RAPT_SYSTEM_BETWEEN, "read", b->dtype, 4, t.out.tensor.size, &plain))
+        return false;
+    const rapt_system_view out = t.out;
+    t.out = plain;
+    return add(b, "linear attention with a decay per head", &t) && norm_and_gate(b, plain, out, RAPT_GATE_SIGMOID);
+}
+
 /* ---- state-space duality */
 
 /* The logarithm of decays, dt_t A of each head, and what is written, dt_t k_t v_t^T. */

@@ -273,5 +273,10 @@ bool rapt_system_length_scaled_chunks(rapt_system_builder *b);
 bool rapt_system_halving(rapt_system_builder *b);
 bool rapt_system_frames_then_blocks(rapt_system_builder *b);
 bool rapt_system_pages_or_stream(rapt_system_builder *b);
+bool rapt_system_triplet(rapt_system_builder *b);
+bool rapt_system_channels_then_places(rapt_system_builder *b);
+bool rapt_system_both_ways(rapt_system_builder *b);
+bool rapt_system_skim(rapt_system_builder *b);
+bool rapt_system_normed_decay(rapt_system_builder *b);
 
 #endif

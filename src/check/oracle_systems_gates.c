@@ -1,0 +1,205 @@
+/* Oracles of systems that gate maps by what is pooled, and of those that read: written from the papers' formulas, place by place. */
+#include "oracle_system.h"
+
+static double sigmoid(const oracle *o, double x)
+{
+    return r(o, 1 / r(o, 1 + r(o, exp(-x))));
+}
+
+/* ---- maps (channels, height, width) of one batch entry ---- */
+
+typedef struct map {
+    const double *x;
+    uint64_t size[3]; /* channels, height, width */
+} map;
+
+static double at(const map *m, uint64_t c, uint64_t y, uint64_t x)
+{
+    return m->x[(c * m->size[1] + y) * m->size[2] + x];
+}
+
+/* Of the numbers along `axis` that go through place `p`: the largest, or their mean. */
+static double pooled(const oracle *o, const map *m, unsigned axis, const uint64_t p[3], bool mean)
+{
+    double top = -INFINITY, sum = 0;
+    uint64_t place[3] = {p[0], p[1], p[2]};
+    for (place[axis] = 0; place[axis] < m->size[axis]; place[axis]++) {
+        const double x = at(m, place[0], place[1], place[2]);
+        top = fmax(top, x);
+        sum = r(o, sum + x);
+    }
+    return mean ? r(o, sum / (double)m->size[axis]) : top;
+}
+
+/* sigmoid of a convolution of the largest numbers and the means along `axis`, at place p; rows and columns are the other two axes. */
+static double gate_at(oracle *o, const map *m, unsigned axis, unsigned rows, unsigned columns, const uint64_t p[3], uint64_t which)
+{
+    const rapt_check_array *kernel = input(o, "kernel");
+    const int64_t ky = (int64_t)kernel->shape[2], kx = (int64_t)kernel->shape[3];
+    double sum = 0;
+    for (uint64_t mean = 0; mean < 2; mean++)
+        for (int64_t i = 0; i < ky; i++)
+            for (int64_t j = 0; j < kx; j++) {
+                const int64_t y = (int64_t)p[rows] + i - ky / 2, x = (int64_t)p[columns] + j - kx / 2;
+                uint64_t place[3] = {0, 0, 0};
+                if (y < 0 || x < 0 || y >= (int64_t)m->size[rows] || x >= (int64_t)m->size[columns])
+                    continue;
+                place[rows] = (uint64_t)y;
+                place[columns] = (uint64_t)x;
+                sum = r(o, sum + r(o, pooled(o, m, axis, place, mean == 1) * row4(kernel, which, mean, (uint64_t)i)[j]));
+            }
+    return sigmoid(o, r(o, sum + input(o, "shift")->data[which]));
+}
+
+/* Triplet attention (arXiv:2010.03045): the mean of x times the gates of (height, width), (channels, width) and (height, channels). */
+static bool triplet(oracle *o)
+{
+    const rapt_check_array *x = input(o, "x");
+    const uint64_t c = x->shape[1], h = x->shape[2], w = x->shape[3], each = c * h * w;
+    const bool good = room(o, x->count, 0);
+    for (uint64_t e = 0; e < x->count && good; e++) {
+        const map m = {x->data + e / each * each, {c, h, w}};
+        const uint64_t p[3] = {e % each / (h * w), e / w % h, e % w};
+        const double gates = r(o, r(o, gate_at(o, &m, 0, 1, 2, p, 0) + gate_at(o, &m, 1, 0, 2, p, 1)) + gate_at(o, &m, 2, 1, 0, p, 2));
+        o->to->out[e] = stored(o, r(o, r(o, x->data[e] * gates) / 3));
+    }
+    return good && !o->failed;
+}
+
+/* sigmoid(MLP(mean) + MLP(largest)) of channel `c`. */
+static double channel_gate(oracle *o, const map *m, uint64_t c)
+{
+    const rapt_check_array *w1 = input(o, "w1"), *w2 = input(o, "w2");
+    const uint64_t channels = m->size[0], hidden = w1->shape[0], places = m->size[1] * m->size[2];
+    double sum = r(o, 2 * input(o, "b2")->data[c]);
+    for (int largest = 0; largest < 2; largest++)
+        for (uint64_t u = 0; u < hidden; u++) {
+            double unit = input(o, "b1")->data[u];
+            for (uint64_t x = 0; x < channels; x++) {
+                double top = -INFINITY, mean = 0;
+                for (uint64_t e = 0; e < places; e++) {
+                    top = fmax(top, m->x[x * places + e]);
+                    mean = r(o, mean + m->x[x * places + e]);
+                }
+                unit = r(o, unit + r(o, w1->data[u * channels + x] * (largest ? top : r(o, mean / (double)places))));
+            }
+            sum = r(o, sum + r(o, w2->data[c * hidden + u] * fmax(unit, 0)));
+        }
+    return sigmoid(o, sum);
+}
+
+/* CBAM (arXiv:1807.06521): channels first, then places. */
+static bool cbam(oracle *o)
+{
+    const rapt_check_array *x = input(o, "x");
+    const uint64_t c = x->shape[1], h = x->shape[2], w = x->shape[3], each = c * h * w;
+    double *scaled = malloc((size_t)(each + 1) * sizeof *scaled);
+    const bool good = scaled && room(o, x->count, 0);
+    for (uint64_t b = 0; b < x->shape[0] && good; b++) {
+        const map m = {x->data + b * each, {c, h, w}}, after = {scaled, {c, h, w}};
+        for (uint64_t channel = 0; channel < c; channel++) {
+            const double gate = channel_gate(o, &m, channel);
+            for (uint64_t e = channel * h * w; e < (channel + 1) * h * w; e++)
+                scaled[e] = r(o, gate * m.x[e]);
+        }
+        for (uint64_t e = 0; e < each; e++) {
+            const uint64_t p[3] = {e / (h * w), e / w % h, e % w};
+            o->to->out[b * each + e] = stored(o, r(o, scaled[e] * gate_at(o, &after, 0, 1, 2, p, 0)));
+        }
+    }
+    free(scaled);
+    return good && !o->failed;
+}
+
+/* ---- reading ---- */
+
+/* BiDAF (arXiv:1611.01603): s_ij = w1 h_i + w2 u_j + w3 (h_i u_j); a_i = softmax_j(s_i) u, h~ = softmax_i(max_j s_ij) h; [h; a; h a; h h~]. */
+static bool bidaf(oracle *o)
+{
+    const rapt_check_array *h = input(o, "h"), *u = input(o, "u"), *w = input(o, "w");
+    const uint64_t n = h->shape[1], m = u->shape[1], d = h->shape[2];
+    double *s = malloc((size_t)(n * m + n + d + 1) * sizeof *s), *best = s + n * m, *context = best + n;
+    const bool good = s && room(o, h->shape[0] * n * 4 * d, 0);
+    for (uint64_t b = 0; b < h->shape[0] && good; b++) {
+        double top = -INFINITY, sum = 0;
+        for (uint64_t i = 0; i < n; i++) {
+            best[i] = -INFINITY;
+            for (uint64_t j = 0; j < m; j++) {
+                double *x = &s[i * m + j], size = 0;
+                *x = 0;
+                for (uint64_t e = 0; e < d; e++) {
+                    const double hi = h->data[(b * n + i) * d + e], uj = u->data[(b * m + j) * d + e];
+                    *x = r(o, *x + r(o, r(o, w->data[e] * hi) + r(o, r(o, w->data[d + e] * uj) + r(o, r(o, w->data[2 * d + e] * hi) * uj))));
+                    size += fabs(w->data[e] * hi) + fabs(w->data[d + e] * uj) + fabs(w->data[2 * d + e] * hi * uj);
+                }
+                o->to->score = fmax(o->to->score, size);
+                best[i] = fmax(best[i], *x);
+            }
+            top = fmax(top, best[i]);
+        }
+        for (uint64_t i = 0; i < n; i++)
+            sum = r(o, sum + r(o, exp(r(o, best[i] - top))));
+        for (uint64_t e = 0; e < d; e++) {
+            context[e] = 0;
+            for (uint64_t i = 0; i < n; i++)
+                context[e] = r(o, context[e] + r(o, r(o, r(o, exp(r(o, best[i] - top))) / sum) * h->data[(b * n + i) * d + e]));
+        }
+        for (uint64_t i = 0; i < n; i++) {
+            double all = 0, *out = o->to->out + (b * n + i) * 4 * d;
+            for (uint64_t j = 0; j < m; j++)
+                all = r(o, all + r(o, exp(r(o, s[i * m + j] - best[i]))));
+            for (uint64_t e = 0; e < d; e++) {
+                const double hi = h->data[(b * n + i) * d + e];
+                double a = 0;
+                for (uint64_t j = 0; j < m; j++)
+                    a = r(o, a + r(o, r(o, r(o, exp(r(o, s[i * m + j] - best[i]))) / all) * u->data[(b * m + j) * d + e]));
+                out[e] = stored(o, hi);
+                out[d + e] = stored(o, a);
+                out[2 * d + e] = stored(o, r(o, hi * a));
+                out[3 * d + e] = stored(o, r(o, hi * context[e]));
+            }
+        }
+    }
+    free(s);
+    return good && !o->failed;
+}
+
+/* Skim-Attention (arXiv:2109.01078): the map of boxes over values; or its highest keys of each row are what the text may see. */
+static bool skim(oracle *o)
+{
+    const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *v = input(o, "v");
+    bool masks = false;
+    for (uint32_t n = 0; n < o->p->input_count; n++)
+        masks |= strcmp(o->p->inputs[n].name, "q_text") == 0;
+    if (!masks)
+        return rows(o, maybe_causal, softmax, 0);
+    const rapt_check_array *qt = input(o, "q_text"), *kt = input(o, "k_text");
+    const uint64_t heads = q->shape[1], n = q->shape[2], nk = k->shape[2], dv = v->shape[3];
+    double *score = malloc((size_t)(nk + 1) * sizeof *score), unused;
+    query one;
+    const bool good = query_make(&one, nk, dv) && score && room(o, q->shape[0] * heads * n * dv, 0);
+    for (uint64_t row = 0; row < q->shape[0] * heads * n && good; row++) {
+        const uint64_t b = row / n / heads, h = row / n % heads, i = row % n, g = h * k->shape[1] / heads;
+        for (uint64_t j = 0; j < nk; j++) {
+            one.seen[j] = false;
+            score[j] = whole(o, "causal") != 0 && j > i + nk - n ? -INFINITY : product(o, row4(q, b, h, i), row4(k, b, g, j), q->shape[3], 1);
+            one.s[j] = product(o, row4(qt, b, h, i), row4(kt, b, g, j), qt->shape[3], scale_of(o, qt->shape[3]));
+            one.v[j] = row4(v, b, g, j);
+        }
+        take_largest(score, nk, whole(o, "top"), one.seen);
+        one.out = o->to->out + row * dv;
+        one.lse = &unused;
+        softmax(o, &one);
+    }
+    query_free(&one);
+    free(score);
+    return good && !o->failed;
+}
+
+static const oracle_entry entries[] = {
+    {"Triplet attention", triplet},
+    {"CBAM", cbam},
+    {"BiDAF", bidaf},
+    {"Skim-Attention", skim},
+};
+const oracle_family rapt_oracles_gates = {entries, sizeof entries / sizeof *entries};
