@@ -214,6 +214,22 @@ class WithDevice(Grid):
                 f.write(head + "\n" + json.dumps({**json.loads(line), "grid": {**grid, key: value}}) + "\n")
             self.fails(BAD_INPUT, words, *base)
 
+    def test_tune(self):
+        """A measured choice is kept for this grid alone."""
+        env = {"RAPT_CACHE_DIR": self.path("cache")}
+        shape = ["neighborhood", "--shape", "1,1,1,5,6,576", "--kernel-size", "3x3", "--caps", "floor"]
+        r = run("tune", *shape, "--seconds", "0.1", "--json", self.path("t.json"), env=env)
+        self.assertEqual(r.returncode, GOOD, r.stdout + r.stderr)
+        with open(self.path("t.json")) as f:
+            (result,) = json.load(f)["problems"]
+        self.assertIn("naive-grid-f32", [c["kernel"] for c in result["candidates"]])
+        self.assertEqual(json.loads(run("explain", *shape, "--json", env=env).stdout)["explain"]["tuned"]["kernel"], result["kernel"])
+        other = [*shape[:4], "3x4", *shape[5:]]
+        self.assertIsNone(json.loads(run("explain", *other, "--json", env=env).stdout)["explain"]["tuned"])
+        self.fails(BAD_INPUT, "--kernel-size", "tune", *shape[:3])
+        self.fails(BAD_INPUT, "X[,Y[,Z]]", "tune", "neighborhood")
+        self.fails(BAD_INPUT, "unknown option", "tune", *shape, "--causal-offset", "1")
+
     def test_json_and_kernels(self):
         rng = random.Random(9)
         t = Tensor.random(rng, (1, 2, 30, 16))

@@ -331,7 +331,8 @@ static int start(tune *t)
     rapt_error error = {0};
     const bool changes = o->block || o->unblock || o->forget;
     if (!o->cases && !o->problem.shape && !o->list && !changes)
-        return tool_error(TOOL_BAD_INPUT, "what to tune? --shape B,HQ,HKV,NQ,NK,D[,DV] or --case LIST");
+        return tool_error(TOOL_BAD_INPUT, "what to tune? --shape B,HQ,HKV,%s,D[,DV]%s",
+                          o->problem.grid.used ? "X[,Y[,Z]]" : "NQ,NK", o->problem.grid.used ? "" : " or --case LIST");
     if ((o->cases || o->problem.shape) && (o->list || changes))
         return tool_error(TOOL_BAD_INPUT, "--list, --forget, --block and --unblock go without a problem");
     if (o->cases && o->problem.shape)
@@ -380,8 +381,28 @@ int tool_tune(int argc, char **argv)
         TOOL_OPTIONS_DEVICE(o.device),
         {NULL, NULL, NULL, NULL, NULL},
     };
+    const tool_option grid_options[] = {
+        {"--shape", "B,HQ,HKV,X[,Y[,Z]],D[,DV]",
+         "batch, query heads, kv heads, axes of the grid, head_dim of Q and K, and\nof V (default: the same)", &p->shape, NULL},
+        TOOL_OPTIONS_GRID(p->grid),
+        {"--layout", "bhnd|bnhd", "axes in memory: heads before the grid, the default, or behind it", &p->layout, NULL},
+        {"--dtype", "f32|f16|bf16", "type to store and compute from; default f32", &p->dtype, NULL},
+        {"--batch", NULL, "for calls with RAPT_ATTENTION_BATCH_TUNED, and this batch alone", NULL, &o.batch},
+        {"--seconds", "X", "of timed runs, about; default 2", &o.seconds, NULL},
+        {"--every-row", NULL, "rows too that are not meant for this kind of device", NULL, &o.every_row},
+        {"--dry-run", NULL, "keep nothing", NULL, &o.dry_run},
+        {"--json", "FILE", "the results as JSON into FILE, - for standard output", &o.json, NULL},
+        TOOL_OPTIONS_DEVICE(o.device),
+        {NULL, NULL, NULL, NULL, NULL},
+    };
+    static const char *const grid_examples[] = {
+        "rapt tune neighborhood --shape 1,8,8,64,64,64 --kernel-size 7x7",
+        "rapt tune neighborhood --shape 1,4,4,16,32,32,64 --kernel-size 5x7x7 --causal 0 --seconds 10",
+        NULL,
+    };
     static const char *const examples[] = {
         "rapt tune --shape 1,8,8,1024,1024,64",
+        "rapt tune neighborhood --help",
         "rapt tune --case B1H32K8D128Q1N4096f16,B1H8D64N2048f32c --seconds 10",
         "rapt tune --case usual --dry-run --json tuned.json",
         "rapt tune --block naive-f32 --reason \"hangs on this driver\"",
@@ -396,9 +417,14 @@ int tool_tune(int argc, char **argv)
         "batch, and rapt explain says so. A row that gives wrong results goes onto the block list, and\n"
         "the exit code is 1.",
         examples, options};
+    const tool_usage grid_usage = {"rapt tune neighborhood --shape B,HQ,HKV,X[,Y[,Z]],D[,DV] --kernel-size KxK [options]",
+                                   "The same for neighborhood attention (see rapt run neighborhood --help).", grid_examples,
+                                   grid_options};
+    const char *words[1];
     size_t count;
     int code;
-    if (!tool_arguments(argc, argv, &usage, NULL, 0, &count, &code))
+    p->grid.used = argc > 1 && strcmp(argv[1], "neighborhood") == 0;
+    if (!tool_arguments(argc, argv, p->grid.used ? &grid_usage : &usage, words, p->grid.used, &count, &code))
         return code;
     static tune t; /* large */
     t = (tune){.o = &o};
