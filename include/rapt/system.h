@@ -39,7 +39,7 @@ typedef struct rapt_system_info {
     uint32_t input_count, parameter_count, output_count;
     const char *const *checks; /* small problems for tests, see src/check/systems.h */
     uint32_t check_count;
-    const char *bench; /* such a problem worth timing, with N for its number of tokens; "": none */
+    const char *bench; /* such a problem worth timing, with N for its number of tokens, L for 1 + ceil(log2 N); "": none */
 } rapt_system_info;
 #define RAPT_SYSTEM_INFO_INIT                                                                                \
     {                                                                                                        \

@@ -344,13 +344,18 @@ static void name_of(uint32_t index, const char *name, char *out, size_t capacity
         slug(name, strlen(name), out, capacity);
 }
 
-/* The table's problem with a number of tokens for each N that stands alone. */
-static bool with_tokens(const char *bench, const char *tokens, char *out, size_t capacity)
+/* The table's problem, with a number of tokens for each N that stands alone and 1 + ceil(log2 N) for each L. */
+static bool with_tokens(const char *bench, unsigned long tokens, char *out, size_t capacity)
 {
     size_t n = 0;
+    unsigned levels = 1;
+    while (1ul << (levels - 1) < tokens)
+        levels++;
     for (const char *at = bench; *at; at++) {
-        const bool alone = *at == 'N' && at > bench && strchr("=,", at[-1]) && (at[1] == 0 || strchr(", *", at[1]));
-        const int wrote = snprintf(out + n, capacity - n, "%.*s", alone ? (int)strlen(tokens) : 1, alone ? tokens : at);
+        const bool alone = at > bench && strchr("=,", at[-1]) && (at[1] == 0 || strchr(", *", at[1]));
+        const int wrote = alone && *at == 'N'   ? snprintf(out + n, capacity - n, "%lu", tokens)
+                          : alone && *at == 'L' ? snprintf(out + n, capacity - n, "%u", levels)
+                                                : snprintf(out + n, capacity - n, "%c", *at);
         n += wrote > 0 ? (size_t)wrote : 0;
         if (n >= capacity)
             return false;
@@ -386,7 +391,7 @@ bool rapt_system_case_parse(const char *name, rapt_system_case *out)
         !info.works)
         return false;
     if (name[length] == '@')
-        return info.bench[0] && with_tokens(info.bench, number, out->problem, sizeof out->problem);
+        return info.bench[0] && with_tokens(info.bench, count, out->problem, sizeof out->problem);
     return count <= info.check_count && strlen(info.checks[count - 1]) < sizeof out->problem &&
            snprintf(out->problem, sizeof out->problem, "%s", info.checks[count - 1]) > 0;
 }

@@ -26,7 +26,7 @@ The other files have one table per system:
     reduces = "to what"             # works: what it is made of; planned: the part that works, if there is one
     doubt = "what is not certain"   # "memory", "inferred": the sentences of DOUBTS
     checks = ["q=1,2,9,16 k=1,2,9,16 v=1,2,9,16 | window=3"]     # works: small problems, see src/check/systems.h
-    bench = "q=1,8,N,64 k=1,8,N,64 v=1,8,N,64 | window=128"      # such a problem worth timing, of N tokens; may be left out
+    bench = "q=1,8,N,64 k=1,8,N,64 v=1,8,N,64 | window=128"      # such a problem worth timing, of N tokens (L: 1 + ceil(log2 N)); may be left out
 """
 import argparse
 import pathlib
