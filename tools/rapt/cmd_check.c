@@ -505,6 +505,8 @@ int tool_check(int argc, char **argv)
     int code;
     if (argc > 1 && strcmp(argv[1], "linear") == 0)
         return tool_check_linear(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "systems") == 0)
+        return tool_check_systems(argc - 1, argv + 1);
     if (!tool_arguments(argc, argv, &usage, NULL, 0, &count, &code))
         return code;
     if (o.quick && o.full)
