@@ -48,6 +48,7 @@ PROCESSES = 2
 DTYPE_BITS = {"f32": 1, "f16": 2, "bf16": 3, "i32": 4}
 SPEC_SOURCES = {"causal": 0, "varlen": 0, "partial": 0, "group": 1, "aligned": 1, "nq_is_one": 0, "whole_keys": 1}
 SPEC_SOURCES |= {"window": 0, "soft_cap": 0, "extras": 0, "link": 0, "grid_rank": 2}
+SPEC_SOURCES |= {"k_format": 1, "v_format": 1, "margin": 0, "out_format": 1, "normed": 1, "rope": 1}  # keys and values of int8; placed as such
 SPEC_SOURCES |= {"decay": 2, "log_decay": 0, "beta": 0, "normalize": 0, "phi": 0, "pass": 0, "map_q": 1, "map_k": 1}  # of linear attention: a decay per token
 SPEC_SOURCES |= {"rows_kind": 1, "weighted": 1}  # of rows by index: put back, with weights
 SPEC_SOURCES |= {"summary": 0, "select": 0, "pooled": 1, "single_keys": 0}  # of routing: means, top-k

@@ -7,6 +7,7 @@ the comparison with a baseline.
 
 import contextlib
 import gzip
+import importlib.util
 import io
 import json
 import os
@@ -65,6 +66,14 @@ class Manifest(unittest.TestCase):
             (path.parent / "tile.spv").write_bytes(b"")
             path.write_text(json.dumps(rows))
             return report.load_manifest(path)
+
+    def test_every_source_of_constants_is_known(self):
+        """What rows may take constants from, src/kernel/generate.py says."""
+        kernel = pathlib.Path(__file__).resolve().parents[2] / "src" / "kernel" / "generate.py"
+        spec = importlib.util.spec_from_file_location("generate", kernel)
+        generate = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(generate)
+        self.assertEqual(set(generate.SOURCES) - set(report.SPEC_SOURCES), {"literal", "head_dim_qk", "head_dim_v"})
 
     def test_good(self):
         self.assertEqual(self.load([make_row()])[0]["spv"].name, "tile.spv")

@@ -111,6 +111,7 @@ class AttentionDesc(c.Structure):
         ("block_mask", Tensor), ("block_q", c_uint32), ("block_k", c_uint32), ("tile_lists", c_int),
         ("relative", Tensor), ("decay", Tensor), ("place_width", c_uint32),
         ("block_table", Tensor), ("page_size", c_uint32), ("k_lengths", Tensor),
+        ("col_sums", Tensor), ("row_max", Tensor),
     ]  # fmt: skip
 
 
@@ -120,7 +121,7 @@ class AttentionArgs(c.Structure):
         ("cu_seqlens_q", Slot), ("cu_seqlens_k", Slot), ("workspace", Slot), ("user", Slot * 4), ("sinks", Slot),
         ("alibi", Slot), ("key_bias", Slot), ("segments", Slot), ("gate", Slot), ("bias", Slot), ("bias_u", Slot),
         ("bias_v", Slot), ("block_mask", Slot), ("relative", Slot), ("decay", Slot), ("block_table", Slot),
-        ("k_lengths", Slot),
+        ("k_lengths", Slot), ("col_sums", Slot), ("row_max", Slot),
     ]  # fmt: skip
 
 
