@@ -350,48 +350,9 @@ static bool is_tuned(const rapt_kernel_row *row, const rapt_tuned *tuned)
     return tuned != NULL && row->family != RAPT_FAMILY_MERGE && strcmp(tuned->kernel, row->name) == 0;
 }
 
-/* Fills `choice` for this row, or says in `c` why not, and how far it came. */
-static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const rapt_caps *caps,
-                        const rapt_verdicts *verdicts, const rapt_tuned *tuned, uint32_t least_splits,
-                        rapt_choice *choice, rapt_candidate *c)
+/* Whether the row computes such attention at all, on whatever device. */
+static bool forms_accept(const rapt_kernel_row *row, const rapt_problem *p, bool merge, char *reason, size_t size)
 {
-    char *reason = c->reason;
-    const size_t size = sizeof c->reason;
-    bool merge = row->family == RAPT_FAMILY_MERGE;
-    bool forced = !merge && strcmp(p->kernel, row->name) == 0;
-    bool meant = forced || is_tuned(row, tuned);
-    if (!merge && p->kernel[0] != 0 && !forced)
-        REFUSE("another kernel is forced");
-    if ((row->supports & RAPT_ROW_BENCH_ONLY) && !meant)
-        REFUSE("a yardstick: runs only when forced by name");
-    if (row->score[caps->device_class] < 0 && !meant)
-        REFUSE("not meant for devices of class %s: runs only when forced by name",
-               rapt_class_name(caps->device_class));
-    const char *quirk = rapt_quirk(row, caps);
-    if (quirk != NULL && !forced)
-        REFUSE("%s", quirk);
-    c->passed++; /* what somebody has blocked came closer than what nobody would take */
-    char blocked[sizeof c->reason - 24];
-    if (!forced && verdicts != NULL && verdicts->blocked != NULL &&
-        verdicts->blocked(verdicts->user, row, blocked, sizeof blocked))
-        REFUSE("is on the block list: %s", blocked);
-    c->passed++;
-    if (!(row->dtypes >> p->dtype & 1))
-        REFUSE("does not store %s", rapt_dtype_name(p->dtype));
-    c->passed++;
-    if (!merge && !dim_accepts("head_dim_qk", p->head_dim_qk, row->head_dim_qk_min, row->head_dim_qk_max,
-                               row->head_dim_qk_multiple, reason, size))
-        return false;
-    if (!dim_accepts("head_dim_v", p->head_dim_v, row->head_dim_v_min, row->head_dim_v_max, row->head_dim_v_multiple,
-                     reason, size))
-        return false;
-    c->passed++;
-    if (!rapt_device_accepts(row, caps, reason, size))
-        return false;
-    c->passed++;
-    if (!buffers_fit(row, p, caps, reason, size))
-        return false;
-    c->passed++;
     if (p->causal && !merge && !(row->supports & RAPT_ROW_CAUSAL))
         REFUSE("has no causal form");
     if (p->window && !merge && !(row->supports & RAPT_ROW_WINDOW))
@@ -440,6 +401,54 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
         REFUSE("is for neighbourhoods of a grid");
     if (p->varlen && !(row->supports & RAPT_ROW_VARLEN))
         REFUSE("has no form for packed sequences");
+    return true;
+}
+
+/* Fills `choice` for this row, or says in `c` why not, and how far it came. */
+static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const rapt_caps *caps,
+                        const rapt_verdicts *verdicts, const rapt_tuned *tuned, uint32_t least_splits,
+                        rapt_choice *choice, rapt_candidate *c)
+{
+    char *reason = c->reason;
+    const size_t size = sizeof c->reason;
+    bool merge = row->family == RAPT_FAMILY_MERGE;
+    bool forced = !merge && strcmp(p->kernel, row->name) == 0;
+    bool meant = forced || is_tuned(row, tuned);
+    if (!merge && p->kernel[0] != 0 && !forced)
+        REFUSE("another kernel is forced");
+    if ((row->supports & RAPT_ROW_BENCH_ONLY) && !meant)
+        REFUSE("a yardstick: runs only when forced by name");
+    if (row->score[caps->device_class] < 0 && !meant)
+        REFUSE("not meant for devices of class %s: runs only when forced by name",
+               rapt_class_name(caps->device_class));
+    const char *quirk = rapt_quirk(row, caps);
+    if (quirk != NULL && !forced)
+        REFUSE("%s", quirk);
+    c->passed++; /* what somebody has blocked came closer than what nobody would take */
+    char blocked[sizeof c->reason - 24];
+    if (!forced && verdicts != NULL && verdicts->blocked != NULL &&
+        verdicts->blocked(verdicts->user, row, blocked, sizeof blocked))
+        REFUSE("is on the block list: %s", blocked);
+    c->passed++;
+    if (!(row->dtypes >> p->dtype & 1))
+        REFUSE("does not store %s", rapt_dtype_name(p->dtype));
+    c->passed++;
+    if (!merge && !dim_accepts("head_dim_qk", p->head_dim_qk, row->head_dim_qk_min, row->head_dim_qk_max,
+                               row->head_dim_qk_multiple, reason, size))
+        return false;
+    if (!dim_accepts("head_dim_v", p->head_dim_v, row->head_dim_v_min, row->head_dim_v_max, row->head_dim_v_multiple,
+                     reason, size))
+        return false;
+    c->passed++;
+    if (!forms_accept(row, p, merge, reason, size))
+        return false;
+    c->passed++;
+    if (!rapt_device_accepts(row, caps, reason, size))
+        return false;
+    c->passed++;
+    if (!buffers_fit(row, p, caps, reason, size))
+        return false;
+    c->passed++;
     if (!operands_accept(row, p, reason, size))
         return false;
     c->passed++;
