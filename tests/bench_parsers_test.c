@@ -220,6 +220,11 @@ static void verdicts(void **state)
     assert_true(r.device_clock && r.median == 1);
     const bench_figure device_only[2] = {figure(1.9, 2.0, 2.1), {0}};
     assert_int_equal(baseline_judge(&old, device_only, 0.1, &r), BASELINE_NEW);
+    bench_figure few[2] = {{0}, old.clock[1]}; /* a sample or two, twice as slow: nobody can tell */
+    few[1].median *= 2;
+    few[1].low = few[1].high = few[1].median;
+    few[1].coverage = 0;
+    assert_int_equal(baseline_judge(&old, few, 0.1, &r), BASELINE_UNKNOWN);
     for (int n = 0; n < BASELINE_VERDICTS; n++)
         assert_true(strlen(baseline_verdict_name((baseline_verdict)n)) > 2);
 }

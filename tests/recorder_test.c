@@ -131,7 +131,8 @@ static void test_lines(void **state)
         "\"q\":{\"dims\":[1,2,7,8],\"strides\":[0,56,8,1]},\"k\":{\"dims\":[1,2,7,8],\"strides\":[0,56,8,1]},"
         "\"v\":{\"dims\":[1,2,7,8],\"strides\":[0,56,8,1]},\"out\":{\"dims\":[1,2,7,8],\"strides\":[0,56,8,1]"
         "},"
-        "\"lse\":null,\"sequences\":2,\"max_seqlen_q\":4,\"max_seqlen_k\":0}\n");
+        "\"lse\":null,\"sequences\":2,\"max_seqlen_q\":4,\"max_seqlen_k\":0}\n"
+        "{\"omitted\":2}\n");
     /* A second recording starts from nothing; destroying the runtime ends it. */
     RIG_OK(rapt_runtime_record(the_rig.runtime, path, error));
     submit(&causal, 4);

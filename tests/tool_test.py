@@ -761,6 +761,10 @@ class WithDevice(Case):
         self.assertEqual(len(lines), 2)
         self.assertGreaterEqual(lines[1]["count"], 4)
         self.assertEqual((lines[1]["q"]["dims"], lines[1]["k"]["dims"]), ([1, 2, 5, 8], [1, 2, 7, 8]))
+        self.assertEqual(run(*base, "--link", "relu", env={"RAPT_RECORD": path}).returncode, GOOD)  # counted, not described
+        lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
+        self.assertEqual((lines[0], [*lines[1]]), ({"rapt_record": 1}, ["omitted"]))
+        self.fails(BAD_INPUT, "holds no problem", "bench", "replay", path)
         r = run(*base, env={"RAPT_RECORD": "/nonexistent/record.jsonl"})  # the run's own business goes on
         self.assertEqual(r.returncode, GOOD, r.stderr)
 

@@ -31,6 +31,8 @@ rapt_status rapt_check_plan_device(const rapt_device *device, rapt_plan **plan, 
 rapt_status rapt_check_plan_caps(const rapt_caps *caps, rapt_plan **plan, rapt_error *error);
 /* An empty plan by the device's allocator; device NULL: the default one. */
 rapt_status rapt_plan_begin(rapt_device *device, rapt_plan **plan, rapt_error *error);
+/* Notes that the plan is an app's own; hands `status` on. */
+rapt_status rapt_plan_owned(rapt_status status, rapt_plan **plan);
 /* The arguments of rapt_.._bind: a prepared plan of `op` ("the plan is not " what), and args by its struct_size (NULL: no args), at
  * least `size`, of this type. *binding is NULL then. */
 rapt_status rapt_check_bind(const rapt_plan *plan, rapt_op op, const char *what, const uint32_t *struct_size, size_t size,

@@ -32,7 +32,7 @@ rapt_status rapt_combine_plan(rapt_device *device, const rapt_combine_desc *desc
     if (status != RAPT_OK)
         return status;
     const rapt_verdicts verdicts = rapt_device_verdicts(device);
-    return plan_new(device, &device->caps, desc, &verdicts, plan, error);
+    return rapt_plan_owned(plan_new(device, &device->caps, desc, &verdicts, plan, error), plan);
 }
 
 rapt_status rapt_combine_plan_for_caps(const rapt_caps *caps, const rapt_combine_desc *desc, rapt_plan **plan, rapt_error *error)

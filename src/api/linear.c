@@ -8,7 +8,7 @@ rapt_status rapt_linear_plan(rapt_device *device, const rapt_linear_desc *desc, 
     if (status != RAPT_OK)
         return status;
     const rapt_verdicts verdicts = rapt_device_verdicts(device);
-    return rapt_linear_plan_new(device, &device->caps, desc, &verdicts, plan, error);
+    return rapt_plan_owned(rapt_linear_plan_new(device, &device->caps, desc, &verdicts, plan, error), plan);
 }
 
 rapt_status rapt_linear_plan_for_caps(const rapt_caps *caps, const rapt_linear_desc *desc, rapt_plan **plan,

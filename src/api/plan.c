@@ -135,6 +135,13 @@ rapt_status rapt_rows_plan_new(rapt_device *device, const rapt_caps *caps, const
     return status;
 }
 
+rapt_status rapt_plan_owned(rapt_status status, rapt_plan **plan)
+{
+    if (status == RAPT_OK)
+        (*plan)->own = true;
+    return status;
+}
+
 rapt_status rapt_attention_plan(rapt_device *device, const rapt_attention_desc *desc, rapt_plan **plan,
                                 rapt_error *error)
 {
@@ -142,7 +149,7 @@ rapt_status rapt_attention_plan(rapt_device *device, const rapt_attention_desc *
     if (status != RAPT_OK)
         return status;
     const rapt_verdicts verdicts = rapt_device_verdicts(device);
-    status = rapt_plan_new(device, &device->caps, desc, &verdicts, plan, error);
+    status = rapt_plan_owned(rapt_plan_new(device, &device->caps, desc, &verdicts, plan, error), plan);
     if (status == RAPT_OK) {
         (*plan)->recorded = rapt_problem_is_plain(&(*plan)->problem); /* texts and vectors are the app's own */
         (*plan)->record_key = rapt_record_key(&(*plan)->problem);

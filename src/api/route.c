@@ -7,7 +7,7 @@ rapt_status rapt_route_plan(rapt_device *device, const rapt_route_desc *desc, ra
     if (status != RAPT_OK)
         return status;
     const rapt_verdicts verdicts = rapt_device_verdicts(device);
-    return rapt_route_plan_new(device, &device->caps, desc, &verdicts, plan, error);
+    return rapt_plan_owned(rapt_route_plan_new(device, &device->caps, desc, &verdicts, plan, error), plan);
 }
 
 rapt_status rapt_route_plan_for_caps(const rapt_caps *caps, const rapt_route_desc *desc, rapt_plan **plan, rapt_error *error)

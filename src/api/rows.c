@@ -13,7 +13,7 @@ rapt_status rapt_rows_plan(rapt_device *device, const rapt_rows_desc *desc, rapt
     if (status != RAPT_OK)
         return status;
     const rapt_verdicts verdicts = rapt_device_verdicts(device);
-    return rapt_rows_plan_new(device, &device->caps, desc, &verdicts, plan, error);
+    return rapt_plan_owned(rapt_rows_plan_new(device, &device->caps, desc, &verdicts, plan, error), plan);
 }
 
 rapt_status rapt_rows_plan_for_caps(const rapt_caps *caps, const rapt_rows_desc *desc, rapt_plan **plan, rapt_error *error)

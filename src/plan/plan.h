@@ -181,7 +181,8 @@ struct rapt_plan {
     rapt_hash user_hash; /* of linear attention: user_code's, or zero */
     uint32_t generation;
     bool prepared;
-    bool recorded; /* an app's own plan: its submits are counted under record_key where the runtime records */
+    bool own;      /* an app's, not a probe's or a measurement's */
+    bool recorded; /* its submits are counted under record_key where the runtime records; else, if it is own, as left out */
     rapt_hash record_key;
     bool refused; /* planning again came to nothing: there are no steps */
     double flops_per_second; /* what the slices assume */

@@ -20,6 +20,7 @@ struct rapt_recorder {
     uint32_t entry_count;
     uint32_t slots[SLOTS]; /* index into entries, plus 1; 0: free */
     uint64_t dropped;      /* submits of problems for which there was no entry any more */
+    uint64_t omitted;      /* submits of what a line cannot describe */
 };
 
 /* The entry of a key, made if there is room; NULL if there is not. Under the lock. */
@@ -42,11 +43,13 @@ static recorded *find(struct rapt_recorder *r, const rapt_plan *plan)
 
 void rapt_recorder_count(rapt_runtime *runtime, const rapt_plan *plan)
 {
-    if (!plan->recorded || !atomic_load_explicit(&runtime->recording, memory_order_relaxed))
+    if (!plan->own || !atomic_load_explicit(&runtime->recording, memory_order_relaxed))
         return;
-    bool full = false;
+    bool full = false, omits = false;
     rapt_mutex_lock(&runtime->record_lock);
-    if (runtime->recorder != NULL) {
+    if (runtime->recorder != NULL && !plan->recorded) {
+        omits = runtime->recorder->omitted++ == 0;
+    } else if (runtime->recorder != NULL) {
         recorded *entry = find(runtime->recorder, plan);
         if (entry != NULL)
             entry->count++;
@@ -58,12 +61,16 @@ void rapt_recorder_count(rapt_runtime *runtime, const rapt_plan *plan)
         rapt_log_write(&runtime->log, RAPT_LOG_WARNING,
                        "recording: more than %d distinct problems; further ones are counted, not recorded",
                        RAPT_RECORD_PROBLEMS);
+    if (omits)
+        rapt_log_write(&runtime->log, RAPT_LOG_WARNING,
+                       "recording: attention with modifiers, block masks, pages or quantised keys, and other operators, are "
+                       "counted, not recorded");
 }
 
 /* The file's text is the header alone until the recording ends. */
 static rapt_status write_out(rapt_runtime *runtime, const struct rapt_recorder *r, rapt_error *error)
 {
-    const size_t capacity = sizeof RAPT_RECORD_HEADER + (size_t)r->entry_count * RAPT_RECORD_LINE_MAX;
+    const size_t capacity = sizeof RAPT_RECORD_HEADER + RAPT_RECORD_LINE_MAX + (size_t)r->entry_count * RAPT_RECORD_LINE_MAX;
     char *data = rapt_calloc(&runtime->allocator, capacity, 1);
     if (data == NULL)
         return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "%s: no memory to write the recording",
@@ -72,6 +79,8 @@ static rapt_status write_out(rapt_runtime *runtime, const struct rapt_recorder *
     rapt_text_add(&text, "%s", RAPT_RECORD_HEADER);
     for (uint32_t i = 0; i < r->entry_count; i++)
         rapt_record_line(&r->entries[i].problem, r->entries[i].count, &text);
+    if (r->omitted > 0)
+        rapt_text_add(&text, "{\"omitted\":%llu}\n", (unsigned long long)r->omitted);
     rapt_status status = rapt_file_replace(r->path, data, RAPT_MIN(text.length, capacity - 1), error);
     rapt_free(&runtime->allocator, data, capacity);
     if (status != RAPT_OK)

@@ -322,7 +322,7 @@ def peers(page):
         page.section("peers", "Beside other libraries", "Peers", "".join(body))
 
 
-VERDICTS = {"same": "", "faster": "good", "new": "", "slower": "bad", "wrong": "bad", "missing": "warn"}
+VERDICTS = {"same": "", "faster": "good", "new": "", "slower": "bad", "wrong": "bad", "missing": "warn", "unknown": "warn"}
 
 
 def comparison(page):

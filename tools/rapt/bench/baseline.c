@@ -147,6 +147,14 @@ void baseline_free(baseline *b)
     *b = (baseline){0};
 }
 
+bool baseline_knows(const baseline *b, const char *device)
+{
+    bool known = false;
+    for (size_t n = 0; n < b->count; n++)
+        known = known || strcmp(b->cases[n].device, device) == 0;
+    return known;
+}
+
 const baseline_case *baseline_find(const baseline *b, const char *device, const char *name)
 {
     const baseline_case *other = NULL;
@@ -166,7 +174,7 @@ const baseline_case *baseline_find(const baseline *b, const char *device, const 
 
 const char *baseline_verdict_name(baseline_verdict verdict)
 {
-    static const char *const names[] = {"same", "slower", "faster", "new", "missing", "wrong"};
+    static const char *const names[] = {"same", "slower", "faster", "new", "missing", "wrong", "unknown"};
     return (unsigned)verdict < TOOL_COUNT(names) ? names[verdict] : "?";
 }
 
@@ -181,6 +189,8 @@ baseline_verdict baseline_judge(const baseline_case *old, const bench_figure now
                                   .low = is->low / was->high,
                                   .high = is->high / was->low,
                                   .device_clock = clock == 0};
+        if (was->coverage < BENCH_COVERAGE || is->coverage < BENCH_COVERAGE)
+            return BASELINE_UNKNOWN;
         if (is->low > was->high && ratio->median > 1 + threshold)
             return BASELINE_SLOWER;
         if (is->high < was->low && ratio->median * (1 + threshold) < 1)

@@ -28,6 +28,8 @@ void baseline_free(baseline *b);
 /* NULL: not there. A case of another device counts only if the baseline knows one device alone. */
 const baseline_case *baseline_find(const baseline *b, const char *device, const char *name);
 
+bool baseline_knows(const baseline *b, const char *device);
+
 typedef enum baseline_verdict {
     BASELINE_SAME,
     BASELINE_SLOWER,
@@ -35,6 +37,7 @@ typedef enum baseline_verdict {
     BASELINE_NEW,     /* not in the baseline, or without a time there */
     BASELINE_MISSING, /* in the baseline alone, or without a time now */
     BASELINE_WRONG,   /* now */
+    BASELINE_UNKNOWN, /* too few samples on either side for an interval */
     BASELINE_VERDICTS
 } baseline_verdict;
 const char *baseline_verdict_name(baseline_verdict verdict);
@@ -46,7 +49,7 @@ typedef struct baseline_ratio {
 
 /* Slower only if the medians' intervals lie apart and the ratio of the medians is beyond 1 + threshold;
  * faster likewise, beyond 1 / (1 + threshold). Clocks: the device's if both have it, else the wall's;
- * neither: BASELINE_NEW. */
+ * neither: BASELINE_NEW. Without a 95 % interval on both sides there is no telling: BASELINE_UNKNOWN. */
 baseline_verdict baseline_judge(const baseline_case *old, const bench_figure now[2], double threshold,
                                 baseline_ratio *ratio);
 

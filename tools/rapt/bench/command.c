@@ -205,6 +205,10 @@ static void tell_cases(bench *b, bench_device *d, const bench_case *cases, size_
     char text[32];
     tool_duration(total * 1e9, text);
     fprintf(b->out, "%.0f calls of %zu problems, %zu of them timed: %s\n", calls, count, timed, text);
+    if (b->recorded.omitted > 0) {
+        cJSON_AddNumberToObject(o, "omitted", b->recorded.omitted);
+        fprintf(b->out, "%.0f further calls were counted in the recording, not described: other operators and modifiers\n", b->recorded.omitted);
+    }
 }
 
 /* A sweep's points are timed in the same rounds, like any list of cases. */

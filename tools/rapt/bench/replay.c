@@ -259,6 +259,27 @@ static void name_problem(replay_problem *p, size_t index)
              c->causal ? "c" : "", grid, window, sequences);
 }
 
+/* A member that this program does not know would be timed as if it were not there. */
+static bool only_known(const line *l)
+{
+    static const char *const known[] = {"op",  "count",     "dtype",        "causal",       "causal_offset", "scale",
+                                        "q",   "k",         "v",            "out",          "lse",           "window",
+                                        "grid", "sequences", "max_seqlen_q", "max_seqlen_k", "sink_tokens",   "soft_cap", "omitted"};
+    const cJSON *one;
+    cJSON_ArrayForEach(one, l->json)
+    {
+        bool found = false;
+        for (size_t n = 0; n < TOOL_COUNT(known); n++)
+            found = found || strcmp(one->string, known[n]) == 0;
+        if (!found) {
+            char name[64];
+            snprintf(name, sizeof name, "%.60s", one->string);
+            return bad_member(l, name, "is not known to this program");
+        }
+    }
+    return true;
+}
+
 static bool read_problem(const line *l, size_t index, replay_problem *p)
 {
     const cJSON *op = member(l, "op"), *lse = member(l, "lse");
@@ -283,7 +304,7 @@ static bool read_problem(const line *l, size_t index, replay_problem *p)
     p->c.d_v = d->v.size[3];
     p->c.no_lse = d->lse.dtype == RAPT_DTYPE_NONE;
     p->c.seed = index + 1;
-    if (!agree(l, p) || !read_mask(l, p) || !read_sequences(l, p))
+    if (!agree(l, p) || !read_mask(l, p) || !read_sequences(l, p) || !only_known(l))
         return false;
     name_problem(p, index);
     return true;
@@ -302,6 +323,8 @@ static bool read_line(replay *r, const line *l)
 {
     if (l->number == 1)
         return read_header(l);
+    if (member(l, "omitted"))
+        return whole(l, "omitted", 1, WHOLE, &r->omitted) && only_known(l);
     if (r->count == MOST_PROBLEMS)
         return bad(l, "more than 10000 problems");
     if ((r->count & (r->count - 1)) == 0) { /* room for the next power of two */

@@ -13,6 +13,7 @@ typedef struct replay_problem {
 typedef struct replay {
     replay_problem *problems;
     size_t count;
+    double omitted; /* calls that the recording counts alone: see rapt_runtime_record */
 } replay;
 
 /* False with one line in `error`, naming the file and the line in it. Free in any case. The lengths of packed

@@ -45,6 +45,13 @@ static const char *const quick_large[] = {"B2H16D64N4096f32",
                                           "B4H32K8D128Q1N16384f32",
                                           "B4H32K8D128Q1N16384f16",
                                           NULL};
+/* Sparse attention, timed by full runs beside the table's own cases: blocks, neighbourhoods, quantised caches. */
+static const char *const sparse[] = {"B1H8D64N4096f32b8",
+                                     "B1H8D64N4096f32cw255",
+                                     "B1H8D64N4096f32g64x64k7x7",
+                                     "B1H8D64N4096f32g64x64k13x13",
+                                     "B1H8D64N4096f32g16x16x16k3x5x5",
+                                     NULL};
 static const char *const sustained_tiny[] = {"B1H2D64N256f32", NULL};
 static const char *const sustained_small[] = {"B1H8D64N1024f32", NULL};
 static const char *const sustained_large[] = {"B2H16D64N4096f16", NULL};
@@ -201,6 +208,11 @@ static void add_usual(const bench *b, const bench_device *d, list *l, const know
         if (wanted(b, *name) && find(known, *name, o->kernel, &c))
             add(l, &c);
     }
+    for (const char *const *name = sparse; *name && all; name++) {
+        bench_case c;
+        if (wanted(b, *name) && find(known, *name, o->kernel, &c))
+            add(l, &c);
+    }
     for (size_t n = 0; n < known->attention_count && all; n++) {
         const bench_case c = of_attention(&known->attention[n], o->kernel);
         if ((c.c.groups & RAPT_CASE_BENCH) && wanted(b, c.c.name))
@@ -257,6 +269,8 @@ void bench_suite_print(FILE *out, bench_mode mode)
             if (!there)
                 fprintf(out, "%s\n", known.attention[n].name);
         }
+        for (const char *const *name = sparse; *name; name++)
+            fprintf(out, "%s\n", *name);
         for (size_t n = 0; n < known.system_count; n++)
             if (strchr(known.systems[n].name, '@'))
                 fprintf(out, "%s\n", known.systems[n].name);
@@ -266,7 +280,7 @@ void bench_suite_print(FILE *out, bench_mode mode)
 
 /* ---- sweeps ---- */
 
-/* Each line's name has one %u, for the place on the axis. */
+/* Each line's name has %u for the place on the axis. */
 static const struct {
     const char *name, *axis, *unit;
     uint32_t xs[16]; /* ended by 0 */
@@ -293,6 +307,11 @@ static const struct {
      "part of all pairs", /* x is how many blocks of 64 x 64 there are for each that is visible */
      {1, 2, 4, 8, 16, 32},
      {{"f32 blocks", "B1H8D64N4096f32b%u"}, {"f16 blocks", "B1H8D64N4096f16b%u"}}},
+    {"neighborhood",
+     "kernel size",
+     "tokens a side", /* of 64 x 64 places, seen from each */
+     {3, 5, 7, 9, 13, 17, 25, 33},
+     {{"f32 neighborhood", "B1H8D64N4096f32g64x64k%ux%u"}, {"f16 neighborhood", "B1H8D64N4096f16g64x64k%ux%u"}}},
     {"context",
      "N",
      "tokens",
@@ -319,11 +338,16 @@ size_t bench_sweep_count(void)
     return TOOL_COUNT(sweeps);
 }
 
+/* `form` with x for each %u. */
 static bool make_case(const char *form, uint32_t x, const char *kernel, bench_case *out)
 {
-    char name[192];
-    const char *at = strstr(form, "%u");
-    snprintf(name, sizeof name, "%.*s%u%s", (int)(at - form), form, x, at + 2);
+    char name[192] = "";
+    size_t length = 0;
+    for (const char *at = form; *at && length + 16 < sizeof name; at++) {
+        const bool place = at[0] == '%' && at[1] == 'u';
+        length += (size_t)snprintf(name + length, sizeof name - length, place ? "%u" : "%c", place ? x : (unsigned)*at);
+        at += place;
+    }
     return parse(name, kernel, out);
 }
 
@@ -334,7 +358,7 @@ static double work(const bench_case *of)
     if (bench_case_is_system(of))
         return 64.0 * bench_case_bytes(of);
     return 2.0 * (double)c->batch * (double)c->q_heads * (double)c->nq * (double)c->nk *
-           (double)(c->d_qk + c->d_v) / (c->blocks_of ? c->blocks_of : 1);
+           (double)(c->d_qk + c->d_v) / (c->blocks_of ? c->blocks_of : c->grid.rank > 0 ? 8 : 1);
 }
 
 static bool fits_filter(size_t index, size_t series, const char *filter)

@@ -218,6 +218,8 @@ static void compare_case(comparison *k, const char *device, const cJSON *json)
     char why[120] = "";
     if (verdict == BASELINE_NEW)
         snprintf(why, sizeof why, "the baseline has the other clock only");
+    else if (verdict == BASELINE_UNKNOWN)
+        snprintf(why, sizeof why, "too few samples for an interval");
     else if (verdict != BASELINE_SAME)
         snprintf(why, sizeof why, "intervals apart, beyond %.3g %%", 100 * k->b->threshold);
     else if (ratio.median > 1 + k->b->threshold || ratio.median * (1 + k->b->threshold) < 1)
@@ -232,6 +234,8 @@ static void compare_device(comparison *k, const cJSON *device)
 {
     const char *name = text(cJSON_GetObjectItemCaseSensitive(device, "device"), "name");
     const cJSON *json, *sweep, *series, *point;
+    if (k->b->old.count > 0 && strcmp(k->b->old.cases[0].device, name) != 0 && !baseline_knows(&k->b->old, name))
+        fprintf(k->b->out, "note: the baseline was taken on %.80s\n", k->b->old.cases[0].device);
     cJSON_ArrayForEach(json, cJSON_GetObjectItemCaseSensitive(device, "cases"))
     {
         compare_case(k, name, json);
