@@ -58,6 +58,10 @@ static void start(rapt_bench_group *group, rapt_bench_entry *entry)
 {
     const size_t rounds = (size_t)group->plan.rounds;
     double host;
+    if (rapt_bench_stopped) {
+        rapt_bench_fail(&entry->error, "interrupted before it was timed");
+        return;
+    }
     entry->seconds = calloc(rounds, sizeof *entry->seconds);
     entry->host_seconds = calloc(rounds, sizeof *entry->host_seconds);
     if (!entry->seconds || !entry->host_seconds) {
@@ -115,9 +119,12 @@ static bool one_round(rapt_bench_group *group, int round)
     return native_round(group, round);
 }
 
+volatile sig_atomic_t rapt_bench_stopped;
+
 bool rapt_bench_measure(rapt_bench_group *group, rapt_bench_error *error)
 {
-    const int rounds = group->plan.rounds, count = group->count;
+    int rounds = group->plan.rounds;
+    const int count = group->count;
     if (group->plan.native_seconds > 0) {
         group->native = rapt_native_open(error);
         if (!group->native)
@@ -138,6 +145,10 @@ bool rapt_bench_measure(rapt_bench_group *group, rapt_bench_error *error)
         return rapt_bench_fail(error, "out of memory");
     double patience = group->plan.patience_seconds;
     for (int round = 0; round < rounds;) {
+        if (rapt_bench_stopped) {
+            rounds = group->plan.rounds = round;
+            break;
+        }
         const double others = rapt_bench_others_cpu(), begin = rapt_bench_now();
         if (!one_round(group, round))
             return rapt_bench_fail(error, "native peaks: a thread could not be made");
@@ -153,6 +164,9 @@ bool rapt_bench_measure(rapt_bench_group *group, rapt_bench_error *error)
             round++;
         }
     }
+    for (int i = 0; i < count && rounds == 0; i++)
+        if (group->entries[i].ready)
+            group->entries[i].ready = rapt_bench_fail(&group->entries[i].error, "interrupted before it was timed");
     for (int i = 0; i < count; i++)
         if (group->entries[i].ready)
             check(&group->entries[i]);

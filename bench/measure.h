@@ -7,6 +7,8 @@
 #include "peer.h"
 #include "stats.h"
 
+#include <signal.h>
+
 typedef struct rapt_bench_entry {
     // Set by the caller.
     const rapt_peer_kind *kind;
@@ -53,6 +55,9 @@ typedef struct rapt_bench_group {
 // Fills in everything. False only where nothing could be measured at all (memory); entries that are not ready
 // tell why by themselves. Free with rapt_bench_group_free.
 bool rapt_bench_measure(rapt_bench_group *group, rapt_bench_error *error);
+// Set it, also from a signal handler, to end early: the round at hand is finished, what was measured stays, and entries that
+// have no round yet say that they were interrupted. plan.rounds is then what there was time for.
+extern volatile sig_atomic_t rapt_bench_stopped;
 void rapt_bench_group_free(rapt_bench_group *group);
 
 // How often the first takes the second's time: median of the rounds' ratios, with its 95 % interval.

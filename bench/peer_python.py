@@ -10,6 +10,7 @@ goes to standard error. Commands:
     release JOB
 """
 import os
+import signal
 import sys
 from importlib.metadata import version
 
@@ -142,6 +143,7 @@ def serve(peer, jobs, words, source, answer):
 
 
 def main():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started this: the end of its input ends it
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
 

@@ -16,7 +16,7 @@ static const rapt_peer_kind *const kinds[] = {
     &rapt_peer_ncnn_vulkan, &rapt_peer_ncnn_cpu,         &rapt_peer_aule,
 };
 
-enum { GOOD = 0, WRONG = 1, BAD_INPUT = 2, NO_DEVICE = 3 };
+enum { GOOD = 0, WRONG = 1, BAD_INPUT = 2, NO_DEVICE = 3, INTERRUPTED = 130 };
 
 static const char help[] =
     "Usage: peers [--case NAME,...] [--backend NAME,...] [options]\n"
@@ -42,13 +42,16 @@ static const char help[] =
     "  --device TEXT     part of the Vulkan device's name\n"
     "                    (ncnn and aule are packages of $RAPT_BENCH_PYTHON, else of python3 on PATH)\n"
     "  --json            one JSON object on standard output instead of the table\n"
+    "  --progress        which case, library and round it is at, on standard error\n"
     "  --verbose         progress and the libraries' own messages on standard error\n"
     "\n"
     "Examples:\n"
     "  peers --case B1H8D64N1024f32 --backend ggml-vulkan,ggml-cpu\n"
     "  peers --case B1H8D64N2048f32c,B1H8D64N2048f32 --together --backend ggml-cpu\n"
     "\n"
-    "Exit status: 0 good, 1 a result was wrong or a run failed, 2 bad input, 3 a backend cannot be opened.\n";
+    "Ctrl-C ends it after the round at hand and keeps what was measured.\n"
+    "Exit status: 0 good, 1 a result was wrong or a run failed, 2 bad input, 3 a backend cannot be opened,\n"
+    "130 interrupted.\n";
 
 typedef struct options {
     const char *cases[MAX_NAMES], *backends[MAX_NAMES];
@@ -295,6 +298,8 @@ static int parse(int count, char **arguments, options *o)
             o->json = true;
         else if (strcmp(name, "--together") == 0)
             o->together = true;
+        else if (strcmp(name, "--progress") == 0)
+            o->plan.progress = true;
         else if (strcmp(name, "--verbose") == 0)
             o->plan.progress = o->peer.verbose = true;
         else {
@@ -445,13 +450,19 @@ static int run(bench *b)
     const int step = b->o.together ? b->o.case_count : 1;
     if (b->o.json)
         printf("{\"groups\":[");
-    for (int i = 0; i < b->o.case_count; i += step) {
+    for (int i = 0; i < b->o.case_count && !rapt_bench_stopped; i += step) {
         const int one = run_group(b, i, step, i == 0);
         status = one > status ? one : status;
     }
     if (b->o.json)
         print_missing(b);
-    return status;
+    return rapt_bench_stopped ? INTERRUPTED : status;
+}
+
+static void on_interrupt(int number)
+{
+    rapt_bench_stopped = 1;
+    signal(number, SIG_DFL); // the second one ends the program
 }
 
 int main(int count, char **arguments)
@@ -459,6 +470,7 @@ int main(int count, char **arguments)
     static bench b;
     b.o.plan = rapt_bench_plan_default;
     b.o.seed = 1;
+    signal(SIGINT, on_interrupt);
     int status = parse(count, arguments, &b.o);
     if (status < 0)
         status = run(&b);

@@ -318,6 +318,32 @@ class Bench(tool_test.Case):
                 break
         self.assertEqual(len(result["devices"][0]["cases"]), 2, result)
 
+    def test_peers_interrupted(self):
+        """Ctrl-C as a terminal sends it, to the libraries' process too: the rounds that there were are written."""
+        if tool_test.WRAPPER or os.name == "nt":
+            self.skipTest("the signal would not reach it")
+        self.fails(BAD_INPUT, "peers takes", "bench", "peers", "--csv", self.path("p.csv"))
+        path = self.path("peers.json")
+        command = [tool_test.RAPT, "bench", "peers", "--case", "B1H2D64N64f32,B1H2D64N128f32", "--samples", "1000", "--json", path]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if line.startswith("round 3 of"):
+                os.killpg(process.pid, signal.SIGINT)
+                break
+        else:
+            process.communicate()
+            self.assertTrue(any(t in "".join(lines) for t in ("no program", "opened")), lines)
+            self.skipTest("".join(lines)[-300:])  # built without peers, or without any library
+        process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130)
+        result = json.loads(Path(path).read_text())
+        groups = result["peers"]["results"]["groups"]
+        self.assertTrue(result["interrupted"])
+        self.assertEqual(len(groups), 1)
+        self.assertTrue(any(3 <= r.get("rounds", 0) < 1000 for r in groups[0]["results"]), groups)
+
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
