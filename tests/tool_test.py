@@ -10,6 +10,7 @@ import math
 import os
 import random
 import shlex
+import signal
 import struct
 import subprocess
 import sys
@@ -663,6 +664,21 @@ class WithDevice(Case):
         self.assertIn("0 failed", r.stdout)
         result = json.loads(run("check", "--filter", "exact-uniform", "--kernel", "naive-f32", "--json").stdout)
         self.assertEqual((result["runs"], result["failed"], result["failures"]), (1, 0, []))
+
+    def test_check_interrupted(self):
+        """Ctrl-C ends a check in good order: what ran is in the report."""
+        if WRAPPER or os.name == "nt":
+            self.skipTest("the signal would not reach it")
+        report = self.write("report.md", b"of an earlier run")
+        command = [RAPT, "check", "--chosen", "--no-probe", "--repeat", "20", "--report", report]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process.stdout.readline()  # the device's line: it has begun
+        self.assertEqual(Path(report).read_text(), "of an earlier run")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+        self.assertEqual(process.returncode, 130, out + err)
+        self.assertIn("rapt: interrupted", err)
+        self.assertIn("#", Path(report).read_text())
 
     def test_check_report(self):
         """A kernel that adds where it should and subtracts where it should not: found, told, and shown again by its command."""

@@ -228,11 +228,11 @@ static int run_tallies(check *c, size_t first, size_t last)
         return TOOL_GOOD;
     const bool rows = counts_rows(c, first);
     c->progress = tool_progress_begin(rows ? last - first : c->case_count);
-    for (size_t n = 0; n < c->case_count && !c->lost; n++) {
+    for (size_t n = 0; n < c->case_count && !c->lost && !tool_interrupted(); n++) {
         const rapt_case *one = &c->cases[n];
         rapt_check_problem p = {0};
         bool made = false;
-        for (size_t t = first; t < last && !c->lost; t++) {
+        for (size_t t = first; t < last && !c->lost && !tool_interrupted(); t++) {
             if (!has_share(c, t, n) || !takes(c, &c->tallies[t], one))
                 continue;
             if (!made && !rapt_check_problem_make(one, rapt_check_problem_row_step(one, ORACLE_LIMIT), &p)) {
@@ -309,6 +309,10 @@ static int write_report(check *c, const check_report *report)
 {
     if (!c->report)
         return TOOL_GOOD;
+    if (!freopen(c->o->report, "wb", c->report)) { /* only now: an earlier report stays until there is a new one */
+        c->report = NULL;
+        return tool_error(TOOL_BAD_INPUT, "%s: %s", c->o->report, strerror(errno));
+    }
     check_report_write(report, c->report);
     const bool good = !ferror(c->report);
     const bool closed = fclose(c->report) == 0;
@@ -353,9 +357,11 @@ static int summary_json(check *c, const check_report *report, double seconds)
 
 static int run_all(check *c)
 {
+    tool_catch_interrupts();
     int code = tool_kernel_known(c->o->kernel);
     if (code == TOOL_GOOD)
         code = open_devices(c);
+    fflush(stdout);
     if (code == TOOL_GOOD)
         code = list_tallies(c);
     const double start = tool_now_ns();
@@ -364,7 +370,7 @@ static int run_all(check *c)
         chosen++;
     if (code == TOOL_GOOD)
         code = run_tallies(c, 0, chosen);
-    if (code == TOOL_GOOD && !c->lost)
+    if (code == TOOL_GOOD && !c->lost && !tool_interrupted())
         code = run_tallies(c, chosen, c->tally_count);
     if (code != TOOL_GOOD)
         return code;
@@ -387,6 +393,8 @@ static int run_all(check *c)
         return code;
     if (c->lost)
         return tool_error(TOOL_DEVICE_LOST, "the device was lost; the rest did not run");
+    if (tool_interrupted())
+        return tool_error(TOOL_INTERRUPTED, "interrupted: %zu runs, %zu failed; the rest did not run", c->runs, c->failures);
     if (c->failures > 0)
         return TOOL_CHECK_FAILED;
     const bool nothing_due = c->parts > 1 && c->runs == 0;
@@ -535,7 +543,7 @@ int tool_check(int argc, char **argv)
                           "case '%.80s': neither a known name (rapt check --full --list) nor a shape such as "
                           "B1H8D64N1024f32",
                           o.one_case);
-    else if (o.report && !(c.report = fopen(o.report, "wb"))) /* now, not when all has run */
+    else if (o.report && !(c.report = fopen(o.report, "ab"))) /* now, not when all has run */
         code = tool_error(TOOL_BAD_INPUT, "%s: %s", o.report, strerror(errno));
     else if (c.case_count == 0)
         code = tool_error(TOOL_BAD_INPUT, "no case's name contains '%.60s'; rapt check --list shows them",

@@ -153,7 +153,7 @@ static void run_tallies(check *c)
     const rapt_linear_case *cases = rapt_linear_cases(&count);
     tool_progress progress = tool_progress_begin(c->tally_count);
     for (size_t t = 0; t < c->tally_count; t++)
-        for (size_t n = 0; n < count && !c->lost; n++)
+        for (size_t n = 0; n < count && !c->lost && !tool_interrupted(); n++)
             if (takes(c, &c->tallies[t], &cases[n])) {
                 tool_progress_step(&progress, t, cases[n].name);
                 run_one(c, &c->tallies[t], &cases[n]);
@@ -212,6 +212,7 @@ static int run_all(check *c)
         code = list_tallies(c);
     if (code != TOOL_GOOD)
         return code;
+    tool_catch_interrupts();
     run_tallies(c);
     if (c->o->json)
         code = summary_json(c);
@@ -221,6 +222,8 @@ static int run_all(check *c)
         return code;
     if (c->lost)
         return tool_error(TOOL_DEVICE_LOST, "the device was lost; the rest did not run");
+    if (tool_interrupted())
+        return tool_error(TOOL_INTERRUPTED, "interrupted: %zu runs, %zu failed; the rest did not run", c->runs, c->failures);
     if (c->failures > 0)
         return TOOL_CHECK_FAILED;
     return c->runs > 0 ? TOOL_GOOD : tool_error(TOOL_REFUSED, "nothing ran: every case was refused");

@@ -81,7 +81,7 @@ static void run_one(check *c, tally *t, const char *problem, rapt_dtype dtype, u
 static void run_tallies(check *c)
 {
     tool_progress progress = tool_progress_begin(c->count);
-    for (size_t n = 0; n < c->count && !c->lost; n++) {
+    for (size_t n = 0; n < c->count && !c->lost && !tool_interrupted(); n++) {
         tally *t = &c->tallies[n];
         tool_progress_step(&progress, n, t->info.name);
         for (uint32_t k = 0; k < t->info.check_count && !c->lost; k++) {
@@ -135,6 +135,7 @@ static int run_all(check *c)
     int code = tool_device_open(&c->o->device, c->o->json, &c->device);
     if (code != TOOL_GOOD)
         return code;
+    tool_catch_interrupts();
     run_tallies(c);
     if (c->o->json)
         code = summary_json(c);
@@ -144,6 +145,8 @@ static int run_all(check *c)
         return code;
     if (c->lost)
         return tool_error(TOOL_DEVICE_LOST, "the device was lost; the rest did not run");
+    if (tool_interrupted())
+        return tool_error(TOOL_INTERRUPTED, "interrupted: %zu runs, %zu failed; the rest did not run", c->runs, c->failures);
     if (c->failures > 0)
         return TOOL_CHECK_FAILED;
     return c->runs > 0 ? TOOL_GOOD : tool_error(TOOL_REFUSED, "nothing ran: every system was refused");

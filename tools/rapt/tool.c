@@ -5,10 +5,32 @@
 
 #include <errno.h>
 #include <math.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+/* ---- Ctrl-C ---- */
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int number)
+{
+    interrupted = 1;
+    signal(number, SIG_DFL); /* who asks twice means it */
+}
+
+void tool_catch_interrupts(void)
+{
+    signal(SIGINT, on_signal);
+    signal(SIGTERM, on_signal);
+}
+
+bool tool_interrupted(void)
+{
+    return interrupted != 0;
+}
 
 /* ---- errors ---- */
 

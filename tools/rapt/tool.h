@@ -26,7 +26,14 @@ enum {
     TOOL_NO_DEVICE = 3,
     TOOL_REFUSED = 4, /* by the device's limits */
     TOOL_DEVICE_LOST = 5,
+    TOOL_INTERRUPTED = 130, /* by Ctrl-C, as shells give it */
 };
+
+/* ---- Ctrl-C ---- */
+
+/* From here on the first Ctrl-C, or SIGTERM, is only noted, for long work to end in good order; the second one ends the program. */
+void tool_catch_interrupts(void);
+bool tool_interrupted(void);
 
 /* ---- errors ---- */
 

@@ -11,7 +11,6 @@
 
 #include "check/runner_system.h"
 
-#define BENCH_INTERRUPTED 130 /* exit code after Ctrl-C, as shells give it */
 #define BENCH_MAX_DEVICES 16
 #define BENCH_MAX_SAMPLES 1000
 
@@ -79,9 +78,6 @@ typedef struct bench {
     bool lost;       /* the device is: nothing more can be measured on it */
 } bench;
 
-/* Set by Ctrl-C. What runs is finished, what was measured is written. A second Ctrl-C ends the program at
- * once. */
-bool bench_interrupted(void);
 void bench_progress(bench *b, double seconds, const char *what); /* so many more of `planned` are done */
 
 /* ---- cases ---- */

@@ -15,7 +15,6 @@
 
 #include "bench/os.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,25 +29,12 @@ static const struct {
     [BENCH_PEERS] = {"peers", 0},
 };
 
-/* ---- Ctrl-C, progress ---- */
-
-static volatile sig_atomic_t interrupted;
-
-static void on_signal(int number)
-{
-    interrupted = 1;
-    signal(number, SIG_DFL); /* who asks twice means it */
-}
-
-bool bench_interrupted(void)
-{
-    return interrupted != 0;
-}
+/* ---- progress ---- */
 
 void bench_progress(bench *b, double seconds, const char *what)
 {
     b->done += seconds;
-    if (!bench_interrupted())
+    if (!tool_interrupted())
         tool_progress_seconds(&b->progress, b->done, b->planned, what);
 }
 
@@ -163,7 +149,7 @@ static bool above_roof(const bench_device *d, const bench_case *c)
  * most. */
 static void settle_roof(bench *b, bench_device *d, const bench_case *cases, size_t count)
 {
-    for (int attempt = 0; attempt < 4 && !bench_interrupted() && !b->lost; attempt++) {
+    for (int attempt = 0; attempt < 4 && !tool_interrupted() && !b->lost; attempt++) {
         bool above = false;
         for (size_t n = 0; n < count && !above; n++)
             above = above_roof(d, &cases[n]);
@@ -370,7 +356,7 @@ static int run_devices(bench *b)
         return tool_report(&error);
     b->progress = tool_progress_begin(1);
     cJSON *devices = cJSON_AddArrayToObject(b->json, "devices");
-    for (size_t n = 0; n < l.count && !bench_interrupted(); n++) {
+    for (size_t n = 0; n < l.count && !tool_interrupted(); n++) {
         b->lost = false;
         const int one = run_device(b, l.indices[n], l.count - n, devices);
         code = b->lost ? TOOL_DEVICE_LOST : one > code ? one : code;
@@ -389,8 +375,8 @@ static int judge(const bench *b, int code)
                    b->regressions);
     if (b->failed > 0)
         tool_error(0, "failed: %zu of the cases, see above", b->failed);
-    if (bench_interrupted())
-        return tool_error(BENCH_INTERRUPTED, "interrupted; what was measured until then is kept");
+    if (tool_interrupted())
+        return tool_error(TOOL_INTERRUPTED, "interrupted; what was measured until then is kept");
     if (b->wrong > 0 || b->regressions > 0)
         return TOOL_CHECK_FAILED;
     if (code != TOOL_GOOD)
@@ -412,8 +398,7 @@ static int run(bench *b, int argc, char **argv)
     b->out = on_stdout ? stderr : stdout;
     b->colour = isatty(fileno(b->out)) != 0;
     b->json = head_json(modes[o->mode].name, argc, argv);
-    signal(SIGINT, on_signal);
-    signal(SIGTERM, on_signal);
+    tool_catch_interrupts();
     const double start = rapt_bench_now(), others = rapt_bench_others_cpu();
     int code = o->mode == BENCH_PEERS ? bench_peers(b) : run_devices(b);
     if (cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(b->json, "devices")) == 0 &&
@@ -428,7 +413,7 @@ static int run(bench *b, int argc, char **argv)
             fprintf(b->out, "other programs took %.0f %% of the CPUs' time meanwhile\n", 100 * share);
     }
     cJSON_ReplaceItemInObjectCaseSensitive(b->json, "seconds", cJSON_CreateNumber(rapt_bench_now() - start));
-    cJSON_ReplaceItemInObjectCaseSensitive(b->json, "interrupted", cJSON_CreateBool(bench_interrupted()));
+    cJSON_ReplaceItemInObjectCaseSensitive(b->json, "interrupted", cJSON_CreateBool(tool_interrupted()));
     if (!cJSON_HasObjectItem(b->json, "devices"))
         cJSON_AddArrayToObject(b->json, "devices");
     if (b->old.count > 0)

@@ -332,7 +332,7 @@ void bench_gauges_measure(bench *b, bench_device *d, bench_extent extent)
     if (d->caps->device_class == RAPT_CLASS_SOFTWARE && count > 0)
         p.native = rapt_native_open(&native_error);
     for (int pass = 0; pass < 2; pass++) /* the roofline's own first */
-        for (uint32_t n = 0; n < count && all && !bench_interrupted() && !b->lost; n++) {
+        for (uint32_t n = 0; n < count && all && !tool_interrupted() && !b->lost; n++) {
             if (!gauge_at(d, n, &g) || is_peak(&g) != (pass == 0) || (pass == 1 && s.roofline_only) ||
                 !chosen(b, &g))
                 continue;
@@ -356,7 +356,7 @@ void bench_gauges_measure(bench *b, bench_device *d, bench_extent extent)
             cJSON_AddItemToArray(array, all[n]);
     free(all);
     rapt_native_close(p.native);
-    if (!b->lost && !bench_interrupted() && (bench_peak(&d->roof, "f32") <= 0 || d->roof.read_count == 0))
+    if (!b->lost && !tool_interrupted() && (bench_peak(&d->roof, "f32") <= 0 || d->roof.read_count == 0))
         roofline_alone(b, d);
 }
 
@@ -364,7 +364,7 @@ void bench_gauges_again(bench *b, bench_device *d)
 {
     const uint32_t count = gauge_count(d);
     rapt_gauge_info g;
-    for (uint32_t n = 0; n < count && !bench_interrupted() && !b->lost; n++) {
+    for (uint32_t n = 0; n < count && !tool_interrupted() && !b->lost; n++) {
         if (!gauge_at(d, n, &g) || g.refusal[0])
             continue;
         bool bound = false; /* it bounds something already: no other could have become the best by a hair */

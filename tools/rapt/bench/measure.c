@@ -133,7 +133,7 @@ static void measure_batch(bench *b, bench_device *d, contestant *all, size_t cou
 {
     double one[BATCH_CASES] = {0};
     size_t rounds = 0;
-    for (size_t n = 0; n < count && !bench_interrupted() && !b->lost; n++) {
+    for (size_t n = 0; n < count && !tool_interrupted() && !b->lost; n++) {
         bench_progress(b, 0, all[n].c->c.name);
         enter(b, d, &all[n], how, &one[n]);
         bench_progress(b, PROOF_SECONDS, all[n].c->c.name);
@@ -141,7 +141,7 @@ static void measure_batch(bench *b, bench_device *d, contestant *all, size_t cou
     }
     warm_up(b, d, all, count);
     for (size_t round = 0; round < rounds; round++)
-        for (size_t step = 0; step < count && !bench_interrupted() && !b->lost; step++) {
+        for (size_t step = 0; step < count && !tool_interrupted() && !b->lost; step++) {
             /* Every other round runs backwards, so that nobody always comes after the same neighbour. */
             const size_t n = round % 2 ? count - 1 - step : step;
             if (all[n].c->status != BENCH_UNTIMED || round >= all[n].wanted)
@@ -163,7 +163,7 @@ static void count_up(bench *b, const bench_case *c)
 
 void bench_cases_measure(bench *b, bench_device *d, bench_case *cases, size_t count, bench_sampling how)
 {
-    for (size_t first = 0; first < count && !b->lost && !bench_interrupted();) {
+    for (size_t first = 0; first < count && !b->lost && !tool_interrupted();) {
         contestant all[BATCH_CASES] = {{0}};
         size_t n = 0;
         double bytes = 0;

@@ -105,7 +105,7 @@ int bench_peers(bench *b)
     cJSON *results = text ? cJSON_Parse(text) : NULL;
     free(text);
     if (!results)
-        return bench_interrupted() ? BENCH_INTERRUPTED
+        return tool_interrupted() ? TOOL_INTERRUPTED
                : code == 3 ? tool_error(TOOL_NO_DEVICE, "peers: none of them could be opened, see above")
                : code == 2 ? TOOL_BAD_INPUT
                            : tool_error(TOOL_CHECK_FAILED, "peers: %s",

@@ -38,7 +38,7 @@ static bool measure_window(bench *b, bench_device *d, bench_case *c, bench_live 
         if (kept < MAX_RUNS)
             times[kept++] = (device_ns >= 0 ? device_ns : wall_ns) / 1e9;
         w->runs++;
-    } while (tool_now_ns() / 1e9 < end && !bench_interrupted());
+    } while (tool_now_ns() / 1e9 < end && !tool_interrupted());
     const double now = tool_now_ns() / 1e9, after = sensors_joules(d->sensors);
     w->t = (begin + now) / 2 - start;
     w->seconds = bench_figure_of(times, kept).median;
@@ -101,7 +101,7 @@ static void sustain(bench *b, bench_device *d, bench_case *c, double seconds, cJ
     const double length = seconds / WINDOWS > WINDOW_SECONDS ? seconds / WINDOWS : WINDOW_SECONDS;
     bool good = bench_case_open(b, d, c, &live) && windows && times;
     const double start = tool_now_ns() / 1e9;
-    for (; good && count < WINDOWS && !bench_interrupted(); count++) {
+    for (; good && count < WINDOWS && !tool_interrupted(); count++) {
         const double end = start + (double)(count + 1) * length;
         if (count > 0 && end > start + seconds + length / 2)
             break;
@@ -140,6 +140,6 @@ void bench_sustained(bench *b, bench_device *d, bench_case *cases, size_t count)
 {
     const double seconds = b->seconds > 0 ? b->seconds : DEFAULT_SECONDS;
     cJSON *array = cJSON_AddArrayToObject(d->json, "sustained");
-    for (size_t n = 0; n < count && !bench_interrupted() && !b->lost; n++)
+    for (size_t n = 0; n < count && !tool_interrupted() && !b->lost; n++)
         sustain(b, d, &cases[n], seconds / (double)count, array);
 }

@@ -273,7 +273,7 @@ void bench_compare(bench *b, const char *path)
     for (size_t n = 0; n < b->old.count; n++)
         if (!k.seen[n] && b->old.cases[n].ok && !b->o->filter && !b->o->cases)
             tell_row(&k, b->old.cases[n].device, b->old.cases[n].name, BASELINE_MISSING, NULL,
-                     bench_interrupted()        ? "interrupted before it"
+                     tool_interrupted()        ? "interrupted before it"
                      : !b->old.cases[n].by_name ? "of a replay, which this run is not"
                                                 : "not among this run's cases");
     for (int n = 0; n < BASELINE_VERDICTS; n++)
