@@ -111,7 +111,112 @@ static bool cbam(oracle *o)
     return good && !o->failed;
 }
 
+/* ResNeSt (arXiv:2004.08955), equations 2 and 3 with one cardinal group: sum over splits r of softmax_r(W2 relu(W1 s + b1) + b2) x_r, s the
+ * mean over places of the sum of splits. */
+static double split_logit(oracle *o, const map *m, uint64_t channels, uint64_t split, uint64_t c)
+{
+    const rapt_check_array *w1 = input(o, "w1"), *w2 = input(o, "w2");
+    const uint64_t hidden = w1->shape[0], places = m->size[1] * m->size[2], row = split * channels + c;
+    double sum = input(o, "b2")->data[row];
+    for (uint64_t u = 0; u < hidden; u++) {
+        double unit = input(o, "b1")->data[u];
+        for (uint64_t x = 0; x < channels; x++) {
+            double mean = 0;
+            for (uint64_t y = x; y < m->size[0]; y += channels)
+                for (uint64_t e = 0; e < places; e++)
+                    mean = r(o, mean + r(o, m->x[y * places + e] / (double)places));
+            unit = r(o, unit + r(o, w1->data[u * channels + x] * mean));
+        }
+        sum = r(o, sum + r(o, w2->data[row * hidden + u] * fmax(unit, 0)));
+    }
+    return sum;
+}
+
+static bool resnest(oracle *o)
+{
+    const rapt_check_array *x = input(o, "x");
+    const uint64_t splits = (uint64_t)whole(o, "radix"), c = x->shape[1] / splits, places = x->shape[2] * x->shape[3];
+    const bool good = room(o, x->count / splits, 0);
+    for (uint64_t b = 0; b < x->shape[0] && good; b++)
+        for (uint64_t channel = 0; channel < c; channel++) {
+            const map m = {x->data + b * x->shape[1] * places, {x->shape[1], x->shape[2], x->shape[3]}};
+            double weight[3], top = -INFINITY, sum = 0;
+            for (uint64_t s = 0; s < splits; s++)
+                top = fmax(top, weight[s] = split_logit(o, &m, c, s, channel));
+            for (uint64_t s = 0; s < splits; s++)
+                sum = r(o, sum + (weight[s] = r(o, exp(r(o, weight[s] - top)))));
+            for (uint64_t e = 0; e < places; e++) {
+                double y = 0;
+                for (uint64_t s = 0; s < splits; s++)
+                    y = r(o, y + r(o, r(o, weight[s] / sum) * m.x[(s * c + channel) * places + e]));
+                o->to->out[(b * c + channel) * places + e] = stored(o, y);
+            }
+        }
+    return good && !o->failed;
+}
+
 /* ---- reading ---- */
+
+/* Pointer Networks (arXiv:1506.03134), equation 3: softmax_j(w . tanh(c_j + a_i)). */
+static bool pointer(oracle *o)
+{
+    const rapt_check_array *a = input(o, "a"), *c = input(o, "c"), *w = input(o, "w");
+    const uint64_t m = a->shape[1], n = c->shape[1], hidden = a->shape[2];
+    const bool good = room(o, a->shape[0] * m * n, 0);
+    for (uint64_t row = 0; row < a->shape[0] * m && good; row++) {
+        double top = -INFINITY, sum = 0, *out = o->to->out + row * n;
+        for (uint64_t j = 0; j < n; j++) {
+            out[j] = 0;
+            for (uint64_t e = 0; e < hidden; e++)
+                out[j] = r(o, out[j] + r(o, w->data[e] * r(o, tanh(r(o, a->data[row * hidden + e] + c->data[(row / m * n + j) * hidden + e])))));
+            top = fmax(top, out[j]);
+            o->to->score = fmax(o->to->score, (double)hidden);
+        }
+        for (uint64_t j = 0; j < n; j++)
+            sum = r(o, sum + (out[j] = r(o, exp(r(o, out[j] - top)))));
+        for (uint64_t j = 0; j < n; j++)
+            out[j] = r(o, out[j] / sum);
+    }
+    return good && !o->failed;
+}
+
+/* SinkLoRA (arXiv:2406.05678): LongLoRA's groups, those of the last heads half a group further, sinks; or, at inference, H2O's keys. */
+static bool in_group(oracle *o, uint64_t kv, int64_t p, int64_t j)
+{
+    const int64_t group = whole(o, "group");
+    const uint64_t heads = input(o, "q")->shape[1];
+    const bool moved = (double)o->head >= floor((1 - strtod(text_of(o, "shifted"), NULL)) * (double)heads + 0.5);
+    (void)kv;
+    return j <= p && (j < whole(o, "sinks") || (p + (moved ? group / 2 : 0)) / group == (j + (moved ? group / 2 : 0)) / group);
+}
+
+static bool sink_lora(oracle *o)
+{
+    bool heavy = false;
+    for (uint32_t n = 0; n < o->p->input_count; n++)
+        heavy |= strcmp(o->p->inputs[n].name, "sums") == 0;
+    if (!heavy)
+        return rows(o, in_group, softmax, 0);
+    const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *v = input(o, "v"), *sums = input(o, "sums");
+    const uint64_t heads = q->shape[1], kv = k->shape[1], nk = k->shape[2], dv = v->shape[3];
+    double unused;
+    query one;
+    const bool good = query_make(&one, nk, dv) && room(o, q->shape[0] * heads * dv, 0);
+    for (uint64_t row = 0; row < q->shape[0] * heads && good; row++) {
+        const uint64_t b = row / heads, h = row % heads, g = h * kv / heads;
+        for (uint64_t j = 0; j < nk; j++) {
+            one.seen[j] = (int64_t)(nk - j) <= whole(o, "recent");
+            one.s[j] = product(o, row4(q, b, h, 0), row4(k, b, g, j), q->shape[3], scale_of(o, q->shape[3]));
+            one.v[j] = row4(v, b, g, j);
+        }
+        take_largest(sums->data + (b * kv + g) * nk, nk, whole(o, "keep"), one.seen);
+        one.out = o->to->out + row * dv;
+        one.lse = &unused;
+        softmax(o, &one);
+    }
+    query_free(&one);
+    return good && !o->failed;
+}
 
 /* BiDAF (arXiv:1611.01603): s_ij = w1 h_i + w2 u_j + w3 (h_i u_j); a_i = softmax_j(s_i) u, h~ = softmax_i(max_j s_ij) h; [h; a; h a; h h~]. */
 static bool bidaf(oracle *o)
@@ -199,7 +304,10 @@ static bool skim(oracle *o)
 static const oracle_entry entries[] = {
     {"Triplet attention", triplet},
     {"CBAM", cbam},
+    {"ResNeSt split-attention", resnest},
     {"BiDAF", bidaf},
+    {"Pointer Networks", pointer},
+    {"SinkLoRA (SF-Attn over S2-Attn, H2O)", sink_lora},
     {"Skim-Attention", skim},
 };
 const oracle_family rapt_oracles_gates = {entries, sizeof entries / sizeof *entries};

@@ -75,3 +75,34 @@ void rapt_system_linear_give(rapt_system_step *s, rapt_system_view q, rapt_syste
     rapt_system_give(&s->linear.v, &s->v, &v);
     rapt_system_give(&s->linear.out, &s->out, &out);
 }
+
+bool rapt_system_identity(rapt_system_builder *b, rapt_system_view one, uint64_t count, rapt_system_view *to)
+{
+    const uint64_t shape[4] = {1, 1, count, count};
+    rapt_system_view scores, ones[2];
+    for (unsigned axis = 0; axis < 4; axis++) {
+        one.tensor.size[axis] = axis == 2 ? count : 1;
+        one.tensor.stride[axis] = axis == 3;
+    }
+    one.tensor.rank = 4;
+    if (!rapt_system_between(b, "triangle", RAPT_F32, 4, shape, &scores) || !rapt_system_between(b, "up to the diagonal", RAPT_F32, 4, shape, &ones[0]) ||
+        !rapt_system_between(b, "before the diagonal", RAPT_F32, 4, shape, &ones[1]) || !rapt_system_between(b, "identity", RAPT_F32, 4, shape, to))
+        return false;
+    for (int n = 0; n < 2; n++) { /* products of which nothing is taken: 0, or -inf where causality hides them */
+        rapt_route_desc d = RAPT_ROUTE_DESC_INIT;
+        d.q = d.k = one.tensor;
+        d.scores = scores.tensor;
+        d.block_q = d.block_k = d.top_k = 1;
+        d.flags = RAPT_ROUTE_CAUSAL | RAPT_ROUTE_SCALE;
+        d.causal_offset = -n;
+        rapt_system_step *s = rapt_system_route_step_add(b, n ? "before the diagonal" : "up to the diagonal", &d);
+        if (s == NULL)
+            return false;
+        s->q = s->k = one.at;
+        s->scores = scores.at;
+        if (!rapt_system_map(b, "as ones", ones[n], scores, 1, 0, RAPT_COMBINE_ACT_EXP))
+            return false;
+    }
+    const rapt_system_term terms[] = {{ones[0], 1, NULL}, {ones[1], -1, NULL}};
+    return rapt_system_combine_step_add(b, "the diagonal", *to, terms, 2) != NULL;
+}

@@ -71,7 +71,6 @@ static bool take(rapt_system_builder *b, feedback *t)
            rapt_system_between(b, "scores", RAPT_F32, 4, square, &t->scores) &&
            rapt_system_between(b, "weights", RAPT_F32, 4, square, &t->weights) &&
            rapt_system_between(b, "rows", RAPT_F32, 4, square, &t->rows) &&
-           rapt_system_between(b, "identity", RAPT_F32, 4, (const uint64_t[]){1, 1, t->chunk, t->chunk}, &t->identity) &&
            rapt_system_between(b, "past", RAPT_F32, 4, part, &t->past) && rapt_system_between(b, "share", RAPT_F32, 4, part, &t->share) &&
            rapt_system_between(b, "known", RAPT_F32, 4, part, &t->known) && rapt_system_between(b, "own lse", RAPT_F32, 3, part, &t->own_lse) &&
            rapt_system_between(b, "past lse", RAPT_F32, 3, part, &t->past_lse) && rapt_system_between(b, "lse", RAPT_F32, 3, part, &t->lse) &&
@@ -81,42 +80,23 @@ static bool take(rapt_system_builder *b, feedback *t)
            rapt_system_fill(b, "less than any sum", rapt_system_line(t->lines, LOWEST), gamma, -1e30f);
 }
 
-/* Products of tokens of a chunk, -inf where one is not before the other. */
-static bool products(rapt_system_builder *b, const char *what, rapt_system_view q, rapt_system_view k, rapt_system_view out, int64_t offset,
-                     float scale, bool scaled)
+/* Scores of a chunk's tokens against those before them, -inf elsewhere. */
+static bool products(rapt_system_builder *b, rapt_system_view q, rapt_system_view k, rapt_system_view out)
 {
     rapt_route_desc d = RAPT_ROUTE_DESC_INIT;
     d.q = q.tensor;
     d.k = k.tensor;
     d.scores = out.tensor;
     d.block_q = d.block_k = d.top_k = 1;
-    d.flags = RAPT_ROUTE_CAUSAL | (scaled ? RAPT_ROUTE_SCALE : 0);
-    d.scale = scale;
-    d.causal_offset = offset;
-    rapt_system_step *s = rapt_system_route_step_add(b, what, &d);
+    d.flags = RAPT_ROUTE_CAUSAL;
+    d.causal_offset = -1;
+    rapt_system_step *s = rapt_system_route_step_add(b, "scores within a chunk", &d);
     if (s == NULL)
         return false;
     s->q = q.at;
     s->k = k.at;
     s->scores = out.at;
     return true;
-}
-
-/* 1 on the diagonal: 1 up to it less 1 before it, from products of which nothing is taken. */
-static bool make_identity(rapt_system_builder *b, const feedback *t)
-{
-    rapt_system_view one[2], both[2] = {t->scores, t->weights};
-    for (int n = 0; n < 2; n++) {
-        const rapt_system_view q = rapt_system_part(rapt_system_part(tokens(t->q, 0, t->chunk), 0, 0, 1), 1, 0, 1),
-                               k = rapt_system_part(rapt_system_part(tokens(t->k, 0, t->chunk), 0, 0, 1), 1, 0, 1);
-        one[n] = rapt_system_part(rapt_system_part(t->rows, 0, 0, 1), 1, 0, 1);
-        both[n] = rapt_system_part(rapt_system_part(both[n], 0, 0, 1), 1, 0, 1);
-        if (!products(b, n ? "before the diagonal" : "up to the diagonal", q, k, one[n], -n, 0, true) ||
-            !rapt_system_map(b, "as ones", both[n], one[n], 1, 0, RAPT_COMBINE_ACT_EXP))
-            return false;
-    }
-    const rapt_system_term terms[] = {{both[0], 1, NULL}, {both[1], -1, NULL}};
-    return rapt_system_combine_step_add(b, "the diagonal", t->identity, terms, 2) != NULL;
 }
 
 /* What the tokens of a chunk get from those before it, `known`, and the logarithm of all their weights. */
@@ -155,7 +135,7 @@ static bool solve(rapt_system_builder *b, const feedback *t, uint64_t first, uin
     ones.tensor.size[3] = count;
     diagonal.tensor.size[0] = t->q.tensor.size[0]; /* the same for all */
     diagonal.tensor.stride[0] = 0;
-    if (!products(b, "scores within a chunk", tokens(t->q, first, count), tokens(t->k, first, count), scores, -1, 0, false))
+    if (!products(b, tokens(t->q, first, count), tokens(t->k, first, count), scores))
         return false;
     const rapt_system_term terms[] = {{scores, 1, NULL}, {ones, -1, &lse}};
     rapt_system_step *s = rapt_system_combine_step_add(b, "as weights", weights, terms, 2);
@@ -178,7 +158,7 @@ static bool solve(rapt_system_builder *b, const feedback *t, uint64_t first, uin
 bool rapt_system_feedback(rapt_system_builder *b)
 {
     feedback t = {.gamma_max = 1};
-    if (!take(b, &t) || !make_identity(b, &t))
+    if (!take(b, &t) || !rapt_system_identity(b, rapt_system_line(t.lines, ONE), t.chunk, &t.identity))
         return false;
     for (uint64_t first = 0; first < t.n; first += t.chunk) {
         const uint64_t count = RAPT_MIN(t.chunk, t.n - first);

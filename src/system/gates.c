@@ -1,4 +1,4 @@
-/* Systems that gate maps by what is pooled along their axes: CBAM, triplet attention. Maps are (batch, channels, height, width). */
+/* Systems that gate maps by what is pooled along their axes: CBAM, triplet attention, ResNeSt. Maps are (batch, channels, height, width). */
 #include "system/system.h"
 
 typedef struct gates {
@@ -6,7 +6,8 @@ typedef struct gates {
     uint64_t batch, channels, height, width;
 } gates;
 
-static bool take(rapt_system_builder *b, gates *t)
+/* out has `splits` times fewer channels. */
+static bool take(rapt_system_builder *b, gates *t, uint64_t splits)
 {
     rapt_system_view x;
     if (!rapt_system_in(b, "x", 4, &x))
@@ -16,7 +17,10 @@ static bool take(rapt_system_builder *b, gates *t)
         if (s[axis] == 0)
             return rapt_system_refuse(b, "x is empty");
     *t = (gates){.batch = s[0], .channels = s[1], .height = s[2], .width = s[3]};
-    return rapt_system_new(b, RAPT_SYSTEM_OUT, "out", b->dtype, 4, s, &t->out) && rapt_system_between(b, "scanned", RAPT_F32, 4, s, &t->run) &&
+    const uint64_t out[4] = {s[0], s[1] / splits, s[2], s[3]};
+    if (s[1] % splits != 0)
+        return rapt_system_refuse(b, "%llu channels are not %llu splits", (unsigned long long)s[1], (unsigned long long)splits);
+    return rapt_system_new(b, RAPT_SYSTEM_OUT, "out", b->dtype, 4, out, &t->out) && rapt_system_between(b, "scanned", RAPT_F32, 4, s, &t->run) &&
            (x.tensor.dtype == RAPT_F32
                 ? rapt_system_between(b, "x single", RAPT_F32, 4, s, &t->x) && rapt_system_map(b, "without gaps", t->x, x, 1, 0, RAPT_COMBINE_ACT_NONE)
                 : rapt_system_single(b, "x single", x, &t->x));
@@ -104,7 +108,7 @@ bool rapt_system_triplet(rapt_system_builder *b)
                             *const of_gates[] = {"gates of places", "gates of channels and width", "gates of height and channels"};
     gates t;
     rapt_system_view kernels, shifts, gate[BRANCHES], gated[2];
-    if (!take(b, &t) || !take_kernels(b, BRANCHES, &kernels, &shifts))
+    if (!take(b, &t, 1) || !take_kernels(b, BRANCHES, &kernels, &shifts))
         return false;
     const uint64_t c = t.channels, h = t.height, w = t.width, *s = t.x.tensor.size;
     /* The axis that is pooled along comes third, the one that lies side by side last. */
@@ -231,7 +235,7 @@ bool rapt_system_channels_then_places(rapt_system_builder *b)
 {
     gates t;
     rapt_system_view channels, kernels, shifts, maps, convolved, gate, scaled;
-    if (!take(b, &t) || !take_kernels(b, 1, &kernels, &shifts) || !gate_channels(b, &t, &channels))
+    if (!take(b, &t, 1) || !take_kernels(b, 1, &kernels, &shifts) || !gate_channels(b, &t, &channels))
         return false;
     const uint64_t *s = t.x.tensor.size, two[4] = {s[0], 2, s[2], s[3]}, one[4] = {s[0], 1, s[2], s[3]};
     if (!rapt_system_between(b, "scaled", RAPT_F32, 4, s, &scaled) || !rapt_system_between(b, "maps", RAPT_F32, 4, two, &maps) ||
@@ -244,4 +248,67 @@ bool rapt_system_channels_then_places(rapt_system_builder *b)
     gate.tensor.size[1] = t.channels;
     gate.tensor.stride[1] = 0;
     return multiply(b, "places times their gates", scaled, gate, t.out);
+}
+
+/* ---- ResNeSt ---- */
+
+/* (batch, 1, 1, outputs) = w x + bias, through `act`. */
+static bool layer(rapt_system_builder *b, const char *const names[2], rapt_system_view x, rapt_system_view w, rapt_system_view bias,
+                  rapt_combine_act act, rapt_system_view *to)
+{
+    const uint64_t shape[4] = {x.tensor.size[0], 1, 1, w.tensor.size[0]};
+    rapt_system_view product;
+    if (!rapt_system_between(b, names[0], RAPT_F32, 4, shape, &product) || !rapt_system_between(b, names[1], RAPT_F32, 4, shape, to) ||
+        !multiply_rows(b, names[0], x, w, product))
+        return false;
+    const rapt_system_term terms[] = {{product, 1, NULL}, {rapt_system_axes(bias, (const int[]){-1, -1, -1, 0}), 1, NULL}};
+    rapt_system_step *s = rapt_system_combine_step_add(b, names[1], *to, terms, 2);
+    if (s != NULL)
+        s->combine.act = act;
+    return s != NULL;
+}
+
+/* Splits of the channels, weighed channel by channel by a softmax over the splits of two layers of their pooled sum. */
+bool rapt_system_splits(rapt_system_builder *b)
+{
+    static const char *const first[] = {"the first layer", "its bias and relu"}, *const second[] = {"the second layer", "its bias"};
+    gates t;
+    rapt_system_view w[2], bias[2], columns, scanned, last, pooled, sum, hidden, logits;
+    rapt_system_term terms[RAPT_COMBINE_TERMS];
+    rapt_system_view weights[RAPT_COMBINE_TERMS];
+    int64_t radix = 2;
+    if (!rapt_system_integer(b, "radix", 2, RAPT_COMBINE_TERMS, &radix) || !take(b, &t, (uint64_t)radix))
+        return false;
+    const uint64_t n = t.batch, r = (uint64_t)radix, c = t.channels / r;
+    if (!rapt_system_in_f32(b, "w1", 2, (const uint64_t[]){0, c}, &w[0]))
+        return false;
+    const uint64_t size = w[0].tensor.size[0];
+    if (size == 0 || size > 576 || c > 576)
+        return rapt_system_refuse(b, "%llu channels, %llu hidden; 1 to 576 are possible", (unsigned long long)c, (unsigned long long)size);
+    if (!rapt_system_in_f32(b, "b1", 1, &size, &bias[0]) || !rapt_system_in_f32(b, "w2", 2, (const uint64_t[]){t.channels, size}, &w[1]) ||
+        !rapt_system_in_f32(b, "b2", 1, &t.channels, &bias[1]) ||
+        !rapt_system_between(b, "scanned columns", RAPT_F32, 4, (const uint64_t[]){n, t.channels, t.width, 1}, &scanned) ||
+        !rapt_system_between(b, "pooled", RAPT_F32, 4, (const uint64_t[]){n, 1, r, c}, &pooled) ||
+        !rapt_system_between(b, "sum of splits", RAPT_F32, 4, (const uint64_t[]){n, 1, 1, c}, &sum) ||
+        !pool(b, "down columns", t.x, t.run, true, &columns) ||
+        !pool(b, "along what is left", rapt_system_axes(columns, (const int[]){0, 1, 3, 2}), scanned, true, &last))
+        return false;
+    rapt_system_view flat = pooled; /* (batch, channels, 1, 1) */
+    flat.tensor.size[1] = t.channels;
+    flat.tensor.stride[1] = 1;
+    flat.tensor.size[2] = flat.tensor.size[3] = 1;
+    for (uint64_t split = 0; split < r; split++)
+        terms[split] = (rapt_system_term){rapt_system_part(pooled, 2, split, 1), 1, NULL};
+    if (!rapt_system_map(b, "means", flat, last, 1 / (float)(t.height * t.width), 0, RAPT_COMBINE_ACT_NONE) ||
+        !rapt_system_combine_step_add(b, "their sum over the splits", sum, terms, (uint32_t)r) ||
+        !layer(b, first, sum, w[0], bias[0], RAPT_COMBINE_ACT_RELU, &hidden) || !layer(b, second, hidden, w[1], bias[1], RAPT_COMBINE_ACT_NONE, &logits))
+        return false;
+    for (uint64_t split = 0; split < r; split++) {
+        weights[split] = rapt_system_weights(rapt_system_axes(rapt_system_part(logits, 3, split * c, c), (const int[]){0, 3, 1, -1}));
+        terms[split] = (rapt_system_term){rapt_system_part(t.x, 1, split * c, c), 1, &weights[split]};
+    }
+    rapt_system_step *s = rapt_system_combine_step_add(b, "splits weighed", t.out, terms, (uint32_t)r);
+    if (s != NULL)
+        s->combine.weights = RAPT_COMBINE_SOFTMAX;
+    return s != NULL;
 }

@@ -521,6 +521,104 @@ bool rapt_system_luong(rapt_system_builder *b)
     return step != NULL && add_buffer(b, step, 0, "p", &p) && add_buffer(b, step, 1, "sums", &sums);
 }
 
+/* Pointer Networks: the weights of an additive score are the output: their sum over rows of the identity. */
+bool rapt_system_pointer(rapt_system_builder *b)
+{
+    rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT;
+    rapt_system_view a, c, w, one, identity, q, k, out;
+    if (!rapt_system_in_f32(b, "a", 3, (const uint64_t[]){0, 0, 0}, &a))
+        return false;
+    const uint64_t s[3] = {a.tensor.size[0], a.tensor.size[1], a.tensor.size[2]}, hidden = s[2];
+    if (!rapt_system_in_f32(b, "c", 3, (const uint64_t[]){s[0], 0, hidden}, &c) || !rapt_system_in_f32(b, "w", 1, &hidden, &w))
+        return false;
+    const uint64_t n = c.tensor.size[1], m = s[1], shape[3] = {s[0], m, n};
+    if (hidden == 0 || hidden > 1024 || n == 0 || n > 576 || s[0] == 0 || m == 0)
+        return rapt_system_refuse(b, "%llu hidden units and %llu inputs; 1 to 1024, and 1 to 576, are possible", (unsigned long long)hidden,
+                                  (unsigned long long)n);
+    a = rapt_system_ranked(a, 4, (const int[]){0, -1, 1, 2});
+    c = rapt_system_ranked(c, 4, (const int[]){0, -1, 1, 2});
+    if (!rapt_system_between(b, "one", RAPT_F32, 4, (const uint64_t[]){1, 1, 1, 1}, &one) || !rapt_system_fill(b, "one", one, a, 1) ||
+        !rapt_system_identity(b, one, n, &identity) || !rapt_system_new(b, RAPT_SYSTEM_OUT, "out", RAPT_F32, 3, shape, &out) ||
+        !set_strides(b, &d, 1, &a.tensor, 3) || !set_strides(b, &d, 7, &c.tensor, 3))
+        return false;
+    q = k = one; /* scores are the code's alone */
+    q.tensor.size[0] = k.tensor.size[0] = identity.tensor.size[0] = s[0];
+    q.tensor.size[2] = m;
+    k.tensor.size[2] = n;
+    for (int axis = 0; axis < 3; axis++)
+        q.tensor.stride[axis] = k.tensor.stride[axis] = 0;
+    identity.tensor.stride[0] = 0;
+    d.flags = RAPT_ATTENTION_SCALE;
+    d.user_constants[0] = (float)hidden;
+    d.score_mod[0] = additive_score;
+    rapt_system_step *step = rapt_system_step_add(b, "weights of an additive score", &d, q, k, identity,
+                                                  rapt_system_ranked(out, 4, (const int[]){0, -1, 1, 2}), NULL);
+    return step != NULL && add_buffer(b, step, 0, "a", &a) && add_buffer(b, step, 1, "c", &c) && add_buffer(b, step, 2, "w", &w);
+}
+
+/* SinkLoRA: groups of tokens, those of some heads half a group further; the first tokens are seen by all. */
+static const char sink_groups_mask[] = "bool mask_mod(uint b, uint h, uint q, uint k)\n"
+                                       "{\n"
+                                       "    uint group = uint(user_f(0)), moved = h >= uint(user_f(1)) ? group / 2u : 0u;\n"
+                                       "    return k < uint(user_f(2)) || (q + moved) / group == (k + moved) / group;\n"
+                                       "}\n";
+
+/* At inference: the keys whose weights have added up to most so far, and the latest. */
+static bool keep_heavy(rapt_system_builder *b, const rapt_system_qkv *t, rapt_attention_desc *d)
+{
+    rapt_route_desc route = RAPT_ROUTE_DESC_INIT;
+    rapt_system_view sums, mask;
+    int64_t keep = 1, recent = 1;
+    const uint64_t *q = t->q.tensor.size, *k = t->k.tensor.size;
+    if (!rapt_system_in_f32(b, "sums", 3, k, &sums) || !rapt_system_integer(b, "keep", 1, 1 << 29, &keep) ||
+        !rapt_system_integer(b, "recent", 1, 1 << 29, &recent))
+        return false;
+    if (q[0] == 0 || k[1] == 0 || q[1] % k[1] != 0 || q[2] != 1 || k[2] == 0 || (k[2] > 1 && sums.tensor.stride[2] != 1))
+        return rapt_system_refuse(b, "with sums, one query, keys, kv heads that divide the query heads, and sums side by side are needed");
+    if (!rapt_system_between(b, "mask", RAPT_I32, 4, (const uint64_t[]){q[0], q[1], 1, k[2]}, &mask))
+        return false;
+    route.flags = RAPT_ROUTE_SCORES_GIVEN;
+    route.nq = route.block_q = route.block_k = 1;
+    route.nk = k[2];
+    route.top_k = (uint64_t)(keep + recent);
+    route.always_last = (uint64_t)recent;
+    route.scores = rapt_system_axes(sums, (const int[]){0, 1, -1, 2}).tensor;
+    route.mask = mask.tensor;
+    rapt_system_step *s = rapt_system_route_step_add(b, "keys that live on", &route);
+    if (s == NULL)
+        return false;
+    s->scores = sums.at;
+    s->mask = mask.at;
+    s = rapt_system_step_add(b, "attention to them", d, t->q, t->k, t->v, t->out, NULL);
+    if (s == NULL)
+        return false;
+    rapt_system_give(&s->attention.block_mask, &s->block_mask, &mask);
+    s->attention.block_q = s->attention.block_k = 1;
+    return true;
+}
+
+bool rapt_system_sink_groups(rapt_system_builder *b)
+{
+    rapt_system_qkv t;
+    rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT;
+    int64_t group = 1, sinks = 0;
+    float shifted = 0;
+    if (!rapt_system_qkv_take(b, &t) || !rapt_system_common(b, &d) || !rapt_system_integer(b, "group", 1, 1 << 23, &group) ||
+        !rapt_system_integer(b, "sinks", 0, 1 << 23, &sinks) || !rapt_system_number(b, "shifted", &shifted))
+        return false;
+    if (rapt_system_given(b, "sums"))
+        return keep_heavy(b, &t, &d);
+    const uint64_t *s = t.q.tensor.size;
+    if (s[2] != t.k.tensor.size[2] || s[2] > (1 << 23) || s[1] > (1 << 20) || !(shifted >= 0 && shifted <= 1))
+        return rapt_system_refuse(b, "as many queries as keys, up to 2^23, and a share of the heads are needed");
+    d.flags |= RAPT_ATTENTION_CAUSAL;
+    d.mask_mod[0] = sink_groups_mask;
+    d.user_constants[0] = (float)group;
+    d.user_constants[1] = roundf((1 - shifted) * (float)s[1]);
+    d.user_constants[2] = (float)sinks;
+    return rapt_system_step_add(b, "causal attention in groups", &d, t.q, t.k, t.v, t.out, NULL) != NULL;
+}
+
 /* ---- scores of two products: the second is held, nq x nk numbers a head, as routing's scores of single keys ---- */
 
 static bool add_products(rapt_system_builder *b, const char *what, rapt_system_view q, rapt_system_view k, float scale, rapt_system_view *out)

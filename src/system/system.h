@@ -133,6 +133,8 @@ bool rapt_system_weigh(rapt_system_builder *b, const char *what, rapt_system_vie
                        float factor, rapt_combine_act act);
 /* Every number of a line is `value`; any: what is read, and of no account. */
 bool rapt_system_fill(rapt_system_builder *b, const char *what, rapt_system_view line, rapt_system_view any, float value);
+/* (1, 1, count, count): 1 on the diagonal, else 0. one: of which the first number is finite. */
+bool rapt_system_identity(rapt_system_builder *b, rapt_system_view one, uint64_t count, rapt_system_view *to);
 /* A line as the weights of a term. */
 rapt_system_view rapt_system_weights(rapt_system_view line);
 /* `count` lines for (batch, heads, n), in one tensor: line l is rapt_system_line(lines, l). */
@@ -278,5 +280,8 @@ bool rapt_system_channels_then_places(rapt_system_builder *b);
 bool rapt_system_both_ways(rapt_system_builder *b);
 bool rapt_system_skim(rapt_system_builder *b);
 bool rapt_system_normed_decay(rapt_system_builder *b);
+bool rapt_system_splits(rapt_system_builder *b);
+bool rapt_system_pointer(rapt_system_builder *b);
+bool rapt_system_sink_groups(rapt_system_builder *b);
 
 #endif
