@@ -432,9 +432,8 @@ static const struct {
      "the first cache, "
      "where the texel one reads 44"},
     {10 /* VK_DRIVER_ID_GOOGLE_SWIFTSHADER */, "arithmetic", "fma-f32",
-     "SwiftShader works on vectors of 128 bits, half of AVX2's, and rounds between multiplication and addition: a quarter of "
-     "the fused AVX2 rate at most; the rest is lost in the code that its fast compiler (Subzero) makes: the same sums four to an "
-     "operation (vec4) ran 2.8 times as fast as one by one"},
+     "SwiftShader works on vectors of 128 bits, half of AVX2's; the rest is lost in the code that its fast compiler (Subzero) makes: "
+     "the same sums four to an operation (vec4) ran 2.8 times as fast as one by one"},
 };
 
 static void add_limit(const rapt_device *device, rapt_gauge_info *info)
