@@ -596,6 +596,35 @@ static void test_bind_refuses(void **state)
     rig_close(&the_rig);
 }
 
+/* Bind takes from the device what the plan said, and gives it all back. */
+static void test_memory_is_as_planned(void **state)
+{
+    (void)state;
+    rig_open(&the_rig, NULL);
+    rapt_attention_desc split = rig_desc(RAPT_F32, 1, 2, 2, 20, 300, 64, true);
+    split.key_splits = 3;
+    const rapt_attention_desc descs[] = {rig_desc(RAPT_F32, 2, 4, 2, 33, 65, 64, true), split,
+                                         rig_desc(RAPT_F16, 1, 8, 2, 1, 4096, 128, false)};
+    for (size_t n = 0; n < sizeof descs / sizeof *descs; n++) {
+        rapt_memory_info before, after;
+        rapt_plan_info info = RAPT_PLAN_INFO_INIT;
+        rapt_binding *binding = NULL;
+        bound b;
+        bound_make(the_rig.device, &b, descs[n]); /* the first binding: uploads and their staging are behind it */
+        RIG_OK(rapt_plan_describe(b.plan, &info, error));
+        rapt_device_memory(the_rig.device, &before);
+        RIG_OK(rapt_attention_bind(b.plan, &b.buffers.args, &binding, error));
+        rapt_device_memory(the_rig.device, &after);
+        const uint64_t taken = after.used_bytes - before.used_bytes; /* parameters: as the driver rounds them */
+        assert_in_range(taken, info.workspace_bytes + 4, info.workspace_bytes + info.parameter_bytes);
+        rapt_binding_destroy(&binding);
+        rapt_device_memory(the_rig.device, &after);
+        assert_int_equal(after.used_bytes, before.used_bytes);
+        bound_free(&b);
+    }
+    rig_close(&the_rig);
+}
+
 /* exec_test rows [PART]: every row of the table (with PART in its name), and nothing else. */
 int main(int argc, char **argv)
 {
@@ -616,6 +645,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_wait_runs_out),
         cmocka_unit_test(test_timestamps_wrap),
         cmocka_unit_test(test_bind_refuses),
+        cmocka_unit_test(test_memory_is_as_planned),
     };
     return RIG_RUN("exec", tests);
 }

@@ -34,7 +34,7 @@ typedef struct rapt_plan_info {
                                   f16 weights, f32 sums": the softmax weights are rounded before they multiply v */
     uint64_t workspace_bytes;  /* exactly what bind takes beside inputs and outputs */
     uint32_t workspace_align;
-    uint64_t parameter_bytes;  /* uniform parameters and canary: allocated by bind on top of the workspace */
+    uint64_t parameter_bytes;  /* uniform parameters and canary, at most: allocated by bind on top of the workspace */
     uint64_t flops;            /* 2 * (head_dim_qk + head_dim_v) per visible (query, key) pair */
     uint64_t bytes_read, bytes_written; /* compulsory traffic: every input and output once */
     uint32_t steps;            /* dispatches */
