@@ -227,6 +227,83 @@ static void test_exact_zero_and_bad(void **state)
     rig_close(&the_rig);
 }
 
+/* Streaming heads, as rapt/rows.h has them: a ring behind sinks, of keys turned as they are placed, against
+ * attention over all keys with a window and sinks, which turns them itself. */
+static void test_streaming_heads(void **state)
+{
+    (void)state;
+    enum {
+        HEADS = 2,
+        N = 23,
+        DIM = 16,
+        SINKS = 2,
+        WINDOW = 7,
+        ROOM = SINKS + WINDOW,
+        CALLS = 5,
+        COUNT = HEADS * N * DIM
+    };
+    float ring[HEADS * DIM], plain[HEADS * DIM], q[HEADS * DIM], cache[2][HEADS * ROOM * DIM];
+    rig_open(&the_rig, NULL);
+    float *k = rig_numbers(RAPT_F32, COUNT, 1), *v = rig_numbers(RAPT_F32, COUNT, 2),
+          *q_given = rig_numbers(RAPT_F32, HEADS * DIM, 3);
+    memset(cache, 0xff, sizeof cache);
+    rapt_rows_desc d = RAPT_ROWS_DESC_INIT;
+    d.kind = RAPT_ROWS_PLACE;
+    for (int32_t first = 0; first < N; first += CALLS) { /* a slot at most once a call */
+        const int32_t count = RAPT_MIN(CALLS, N - first);
+        int32_t slots[CALLS], places[CALLS];
+        for (int32_t i = 0; i < count; i++) {
+            places[i] = first + i;
+            slots[i] = places[i] < SINKS ? places[i] : SINKS + (places[i] - SINKS) % WINDOW;
+        }
+        for (int t = 0; t < 2; t++) { /* keys are turned, values not */
+            d.x = rapt_tensor_bhnd(RAPT_F32, 1, HEADS, (uint64_t)count, DIM);
+            d.x.stride[1] = N * DIM;
+            d.out = rapt_tensor_bhnd(RAPT_F32, 1, HEADS, ROOM, DIM);
+            d.list = (rapt_tensor){
+                .dtype = RAPT_I32, .rank = 3, .size = {1, 1, (uint64_t)count}, .stride = {count, count, 1}};
+            d.rope_base = t ? 0 : 10000;
+            d.positions =
+                t ? (rapt_tensor){.dtype = RAPT_DTYPE_NONE}
+                  : (rapt_tensor){
+                        .dtype = RAPT_I32, .rank = 2, .size = {1, (uint64_t)count}, .stride = {count, 1}};
+            rig_run_rows(
+                the_rig.device, &d,
+                &(rig_rows){
+                    .x = (t ? v : k) + first * DIM, .list = slots, .positions = places, .out = cache[t]});
+        }
+    }
+    const int32_t zero = 0, last = N - 1;
+    d.x = d.out = rapt_tensor_bhnd(RAPT_F32, 1, HEADS, 1, DIM);
+    d.list = (rapt_tensor){.dtype = RAPT_I32, .rank = 3, .size = {1, 1, 1}, .stride = {1, 1, 1}};
+    d.positions = (rapt_tensor){.dtype = RAPT_I32, .rank = 2, .size = {1, 1}, .stride = {1, 1}};
+    d.rope_base = 10000;
+    rig_run_rows(the_rig.device, &d, &(rig_rows){.x = q_given, .list = &zero, .positions = &last, .out = q});
+    rig_call call = {.desc = rig_desc(RAPT_F32, 1, HEADS, HEADS, 1, ROOM, DIM, false),
+                     .q = q,
+                     .k = cache[0],
+                     .v = cache[1],
+                     .out = ring};
+    rig_run(the_rig.device, &call);
+    call = (rig_call){.desc = rig_desc(RAPT_F32, 1, HEADS, HEADS, 1, N, DIM, false),
+                      .q = q_given,
+                      .k = k,
+                      .v = v,
+                      .out = plain};
+    call.desc.flags = RAPT_ATTENTION_CAUSAL | RAPT_ATTENTION_WINDOW;
+    call.desc.window_left = WINDOW - 1;
+    call.desc.window_right = -1;
+    call.desc.sink_tokens = SINKS;
+    call.desc.rope_base = 10000;
+    rig_run(the_rig.device, &call);
+    for (int i = 0; i < HEADS * DIM; i++)
+        assert_true(fabsf(ring[i] - plain[i]) <= 1e-5f * (1 + fabsf(plain[i])));
+    free(k);
+    free(v);
+    free(q_given);
+    rig_close(&the_rig);
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
@@ -269,6 +346,6 @@ static void test_refusals(void **state)
 int main(void)
 {
     struct CMUnitTest tests[] = {cmocka_unit_test(test_cases), cmocka_unit_test(test_exact_zero_and_bad),
-                                 cmocka_unit_test(test_refusals)};
+                                 cmocka_unit_test(test_streaming_heads), cmocka_unit_test(test_refusals)};
     return RIG_RUN("append", tests);
 }

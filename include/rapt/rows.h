@@ -38,7 +38,13 @@ typedef enum rapt_rows_kind {
  * quantised   with out of RAPT_INT8, RAPT_INT4 or RAPT_FP8, whose last axis is the words of a row (rapt/tensor.h); blocks whose
  *             largest |x| is below 2^-100 become 0
  *
- * Queries take the same way: a list of 0 .. m - 1, and a "cache" with a page for each batch entry. */
+ * Queries take the same way: a list of 0 .. m - 1, and a "cache" with a page for each batch entry.
+ *
+ * Decoding with a window of W tokens (local layers), or with S sinks before it (streaming heads, as of StreamingLLM, arXiv:2309.17453,
+ * and DuoAttention, arXiv:2410.10819): the cache has room for S + W keys, token p goes to slot p < S ? p : S + (p - S) % W, turned by
+ * position p, and attention reads the cache with k_lengths min(p + 1, S + W), without causality and window: what is there is what is
+ * seen, and keys that are turned need no order. Of streaming heads beside others, either kind has a cache and a call of its own, over
+ * the heads that are its own by strides. tools/gemma decodes so. */
 typedef enum rapt_rows_flags {
     RAPT_ROWS_NORM = 1,
     RAPT_ROWS_ROPE_INTERLEAVED = 2, /* rope turns the pairs (2i, 2i + 1) instead of (i, i + rope_dim / 2) */

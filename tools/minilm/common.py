@@ -1,5 +1,6 @@
 """What the scripts share: their Python environment, which setup-venv makes on first use, and the file of texts."""
 
+import argparse
 import importlib.util
 import os
 import subprocess
@@ -9,6 +10,15 @@ from pathlib import Path
 _MARK = "RAPT_MINILM_IN_VENV"
 HERE = Path(__file__).resolve().parent
 TEXTS = HERE / "texts.txt"
+
+
+def device_parser(description):
+    """A parser of the options that say which library and which device."""
+    p = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--build", type=Path, metavar="DIR", help="rapt's build folder; else RAPT_LIB, else the system's")
+    p.add_argument("--device", metavar="SEL", help="number, UUID or part of the name; default as the library's")
+    p.add_argument("--caps-mask", metavar="SPEC", help="lower the device's capabilities, as the library's own masks")
+    return p
 
 
 def enter_venv(need_weights=True, install=True):

@@ -16,7 +16,9 @@ VERSION = (0, 1)  # of the headers this was written against
 
 OK, INVALID, UNSUPPORTED, NO_DEVICE, DEVICE_LOST = range(5)
 OUT_OF_HOST_MEMORY, OUT_OF_DEVICE_MEMORY, TIMEOUT, INCOMPLETE, BUSY, COMPILE, WRONG_RESULT, IO, VULKAN = range(5, 14)
-NONE, F32, F16, BF16, I32 = range(5)
+NONE, F32, F16, BF16, I32, INT8, INT4, FP8 = range(8)
+ROWS_GATHER, ROWS_SCATTER, ROWS_SCATTER_MEAN, ROWS_PLACE = range(4)
+ROWS_NORM, ROWS_ROPE_INTERLEAVED = 1, 2
 FOREVER = 2**64 - 1
 
 
@@ -125,6 +127,21 @@ class AttentionArgs(c.Structure):
     ]  # fmt: skip
 
 
+class RowsDesc(c.Structure):
+    _fields_ = [
+        ("struct_size", c_uint32), ("kind", c_int), ("x", Tensor), ("list", Tensor), ("out", Tensor), ("weight", Tensor),
+        ("runs", c_uint64), ("slice_ms", c_float), ("flags", c_uint32), ("norm_epsilon", c_float),
+        ("norm_weight", Tensor), ("positions", Tensor), ("rope_base", c_double), ("rope_dim", c_uint32),
+    ]  # fmt: skip
+
+
+class RowsArgs(c.Structure):
+    _fields_ = [
+        ("struct_size", c_uint32), ("x", Slot), ("list", Slot), ("out", Slot), ("weight", Slot), ("norm_weight", Slot),
+        ("positions", Slot),
+    ]  # fmt: skip
+
+
 class PlanInfo(c.Structure):
     _fields_ = [
         ("struct_size", c_uint32), ("kernel", c_char * 64), ("merge_kernel", c_char * 64), ("precision", c_char * 48),
@@ -143,7 +160,7 @@ STRUCTURES = {
     "rapt_error": Error, "rapt_runtime_options": RuntimeOptions, "rapt_coopmat_shape": CoopmatShape,
     "rapt_caps": Caps, "rapt_device_options": DeviceOptions, "rapt_tensor": Tensor, "rapt_slot": Slot, "rapt_user_buffer": UserBuffer,
     "rapt_attention_desc": AttentionDesc, "rapt_attention_args": AttentionArgs, "rapt_plan_info": PlanInfo,
-    "rapt_timing": Timing,
+    "rapt_timing": Timing, "rapt_rows_desc": RowsDesc, "rapt_rows_args": RowsArgs,
 }  # fmt: skip
 
 _HANDLE = c_void_p
@@ -159,6 +176,8 @@ _CALLS = {  # functions that return a status; the error comes last and is added 
     "rapt_plan_prepare": [_HANDLE],
     "rapt_plan_describe": [_HANDLE, POINTER(PlanInfo)],
     "rapt_attention_bind": [_HANDLE, POINTER(AttentionArgs), POINTER(_HANDLE)],
+    "rapt_rows_plan": [_HANDLE, POINTER(RowsDesc), POINTER(_HANDLE)],
+    "rapt_rows_bind": [_HANDLE, POINTER(RowsArgs), POINTER(_HANDLE)],
     "rapt_submit": [_HANDLE],
     "rapt_wait": [_HANDLE, c_uint64],
 }
@@ -197,6 +216,7 @@ class Library:
             self._c.rapt_version.argtypes, self._c.rapt_version.restype = [], c_uint32
             self._c.rapt_version_string.argtypes, self._c.rapt_version_string.restype = [], c_char_p
             self._c.rapt_status_name.argtypes, self._c.rapt_status_name.restype = [c_int], c_char_p
+            self._c.rapt_quantised_words.argtypes, self._c.rapt_quantised_words.restype = [c_int, c_uint64], c_uint64
             self._c.rapt_device_caps.argtypes, self._c.rapt_device_caps.restype = [_HANDLE], POINTER(Caps)
             self._c.rapt_binding_timing.argtypes, self._c.rapt_binding_timing.restype = [_HANDLE, POINTER(Timing)], None
             self._c.rapt_plan_explain.argtypes = [_HANDLE, c_int, c_void_p, c_size_t]
@@ -307,6 +327,45 @@ class Buffer(_Object):
         """Fills contiguous writable memory from the buffer."""
         memory, size = _bytes_of(data, True)
         self.library.call("rapt_buffer_download", self.handle, offset, c.cast(memory, c_void_p), size)
+
+
+def tensor(dtype, *size):
+    """A tensor without gaps; of rank 4 the axes are (batch, heads, tokens, elements)."""
+    made, stride = Tensor(dtype=dtype, rank=len(size)), 1
+    for axis in reversed(range(len(size))):
+        made.size[axis], made.stride[axis] = size[axis], stride
+        stride *= max(size[axis], 1)
+    return made
+
+
+class Call(_Object):
+    """An operator, planned and bound to buffers once, run often. `kind`: attention or rows; `slots`: Buffers by name."""
+
+    def __init__(self, device, kind, desc, slots):
+        library = device.library
+        desc.struct_size = c.sizeof(desc)
+        args = {"attention": AttentionArgs, "rows": RowsArgs}[kind]()
+        args.struct_size = c.sizeof(args)
+        for name, buffer in slots.items():
+            setattr(args, name, Slot(buffer.handle, 0))
+        self.plan = _Object(library, library.make(f"rapt_{kind}_plan", device.handle, byref(desc)), "rapt_plan_destroy")
+        try:
+            library.call("rapt_plan_prepare", self.plan.handle)
+            self.info = PlanInfo(c.sizeof(PlanInfo))
+            library.call("rapt_plan_describe", self.plan.handle, byref(self.info))
+            bound = library.make(f"rapt_{kind}_bind", self.plan.handle, byref(args))
+        except BaseException:
+            self.plan.close()
+            raise
+        super().__init__(library, bound, "rapt_binding_destroy")
+
+    def run(self):
+        self.library.call("rapt_submit", self.handle)
+        self.library.call("rapt_wait", self.handle, FOREVER)
+
+    def close(self):
+        super().close()
+        self.plan.close()
 
 
 def packed_tensor(tokens, heads, head_dim):

@@ -7,7 +7,6 @@ Without the weights (no network on the first run) it says so and checks attentio
 Exit status: 0 good, 1 a check failed, 2 bad input, 3 no device, 4 refused, 5 device lost.
 """
 
-import argparse
 import array
 import math
 import operator
@@ -25,10 +24,7 @@ EXIT = {rapt.INVALID: 2, rapt.NO_DEVICE: 3, rapt.DEVICE_LOST: 5, rapt.INCOMPLETE
 
 
 def parse(arguments):
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--build", type=Path, metavar="DIR", help="rapt's build folder; else RAPT_LIB, else the system's")
-    p.add_argument("--device", metavar="SEL", help="number, UUID or part of the name; default as the library's")
-    p.add_argument("--caps-mask", metavar="SPEC", help="lower the device's capabilities, as the library's own masks")
+    p = common.device_parser(__doc__)
     p.add_argument("--kernel", metavar="NAME", help="force a kernel by name")
     p.add_argument("--texts", type=Path, default=common.TEXTS, metavar="F", help="UTF-8, one text a paragraph")
     p.add_argument("--model", type=Path, metavar="DIR", help="folder of config.json, model.safetensors and vocab.txt")
