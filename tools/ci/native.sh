@@ -21,6 +21,7 @@ check "nothing is built twice" idle || true
 check "symbols of librapt" tools/ci/check_symbols "$build/src/librapt.so.0" "$build/src/librapt_compiler.so.0" || true
 check "the tool runs from the build folder" "$build/tools/rapt/rapt" --version || true
 check "the Python binding" env RAPT_BUILD="$build" python3 tools/minilm/test_minilm.py || true
+check "a small language model decodes" env RAPT_BUILD="$build" python3 tools/gemma/test_gemma.py || true
 check "the main job, with generated input" python3 tools/minilm/run.py --build "$build" --generated || true
 meson_tests unit "$build" --suite unit
 meson_tests bench "$build" --suite bench
