@@ -301,7 +301,63 @@ static bool skim(oracle *o)
     return good && !o->failed;
 }
 
+/* Softmax attention of query `i` of head (b, h) over all of k and v, or those up to it. */
+static void read_source(oracle *o, query *one, const char *k_name, const char *v_name, uint64_t b, uint64_t h, uint64_t i, bool causal, double *out)
+{
+    const rapt_check_array *q = input(o, "q"), *k = input(o, k_name), *v = input(o, v_name);
+    const uint64_t nk = k->shape[2], g = h * k->shape[1] / q->shape[1];
+    double unused;
+    one->n = nk;
+    for (uint64_t j = 0; j < nk; j++) {
+        one->seen[j] = !causal || j <= i + nk - q->shape[2];
+        one->s[j] = product(o, row4(q, b, h, i), row4(k, b, g, j), q->shape[3], scale_of(o, q->shape[3]));
+        one->v[j] = row4(v, b, g, j);
+    }
+    one->out = out;
+    one->lse = &unused;
+    softmax(o, one);
+}
+
+/* Wings (arXiv:2406.03496): the main attention, and what two learners read of their modalities, weighed token by token. LLM Modules
+ * (arXiv:2502.08213): x + g times cross attention. */
+static bool added(oracle *o, bool wings)
+{
+    const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *v = input(o, "v"), *weights = input(o, wings ? "r" : "g");
+    const uint64_t heads = q->shape[1], n = q->shape[2], dv = v->shape[3], all = q->shape[0] * heads * n,
+                   most = k->shape[2] + (wings ? input(o, "k_visual")->shape[2] + input(o, "k_text")->shape[2] : 0);
+    double *part = malloc((size_t)(3 * dv + 1) * sizeof *part);
+    query one;
+    const bool good = query_make(&one, most, dv) && part && room(o, all * dv, 0);
+    for (uint64_t row = 0; row < all && good; row++) {
+        const uint64_t b = row / n / heads, h = row / n % heads, i = row % n;
+        read_source(o, &one, "k", "v", b, h, i, wings && whole(o, "causal") != 0, part);
+        if (wings) {
+            read_source(o, &one, "k_visual", "v_visual", b, h, i, false, part + dv);
+            read_source(o, &one, "k_text", "v_text", b, h, i, false, part + 2 * dv);
+        }
+        for (uint64_t e = 0; e < dv; e++) {
+            const double *w = weights->data + (b * n + i) * (wings ? 2 : 1);
+            const double sum = wings ? r(o, r(o, part[e] + r(o, w[0] * part[dv + e])) + r(o, w[1] * part[2 * dv + e]))
+                                     : r(o, row4(input(o, "x"), b, h, i)[e] + r(o, w[0] * part[e]));
+            o->to->out[row * dv + e] = stored(o, sum);
+        }
+    }
+    query_free(&one);
+    free(part);
+    return good && !o->failed;
+}
+static bool wings(oracle *o)
+{
+    return added(o, true);
+}
+static bool llm_modules(oracle *o)
+{
+    return added(o, false);
+}
+
 static const oracle_entry entries[] = {
+    {"Wings (LoRRA)", wings},
+    {"LLM Modules (enhanced cross-attention)", llm_modules},
     {"Triplet attention", triplet},
     {"CBAM", cbam},
     {"ResNeSt split-attention", resnest},

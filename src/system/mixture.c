@@ -222,6 +222,52 @@ bool rapt_system_two_sources(rapt_system_builder *b)
     return rapt_system_combine_step_add(b, "their sum", t.out, terms, 2) != NULL;
 }
 
+/* Wings: what two learners read of their modalities joins the main attention, token by token. */
+bool rapt_system_learners(rapt_system_builder *b)
+{
+    static const char *const k_names[] = {"k_visual", "k_text"}, *const v_names[] = {"v_visual", "v_text"},
+                            *const parts[] = {"visual learner", "text learner"};
+    rapt_system_qkv t;
+    rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT, cross = RAPT_ATTENTION_DESC_INIT;
+    rapt_system_view k, v, part[3], r, by_token[2];
+    if (!rapt_system_qkv_take(b, &t) || !rapt_system_common(b, &d))
+        return false;
+    cross.flags = d.flags & ~(uint32_t)RAPT_ATTENTION_CAUSAL;
+    cross.scale = d.scale;
+    const uint64_t *shape = t.out.tensor.size;
+    if (!rapt_system_in_f32(b, "r", 3, (const uint64_t[]){shape[0], shape[2], 2}, &r) || !between(b, "main", shape, &part[2]) ||
+        !rapt_system_step_add(b, "the main attention", &d, t.q, t.k, t.v, part[2], NULL))
+        return false;
+    for (uint64_t n = 0; n < 2; n++) {
+        if (!take_pair(b, k_names[n], v_names[n], &t.q, &k, &v) || !between(b, parts[n], shape, &part[n]))
+            return false;
+        if (k.tensor.size[1] != t.k.tensor.size[1] || v.tensor.size[3] != shape[3])
+            return rapt_system_refuse(b, "all sources must agree in kv heads and d_v");
+        if (!rapt_system_step_add(b, parts[n], &cross, t.q, k, v, part[n], NULL))
+            return false;
+        by_token[n] = weights_of(rapt_system_part(r, 2, n, 1), 0, 2, 1);
+    }
+    const rapt_system_term terms[] = {{part[0], 1, &by_token[0]}, {part[1], 1, &by_token[1]}, {part[2], 1, NULL}};
+    return rapt_system_combine_step_add(b, "their sum", t.out, terms, 3) != NULL;
+}
+
+/* LLM Modules: x and, gated token by token, what it reads of a large model's states. */
+bool rapt_system_gated_reading(rapt_system_builder *b)
+{
+    rapt_system_qkv t;
+    rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT;
+    rapt_system_view x, g, read;
+    if (!rapt_system_qkv_take(b, &t) || !rapt_system_common(b, &d))
+        return false;
+    const uint64_t *shape = t.out.tensor.size;
+    if (!rapt_system_in_sized(b, "x", 4, shape, &x) || !rapt_system_in_f32(b, "g", 2, (const uint64_t[]){shape[0], shape[2]}, &g) ||
+        !between(b, "read", shape, &read) || !rapt_system_step_add(b, "cross attention", &d, t.q, t.k, t.v, read, NULL))
+        return false;
+    const rapt_system_view by_token = weights_of(g, 0, -1, 1);
+    const rapt_system_term terms[] = {{x, 1, NULL}, {read, 1, &by_token}};
+    return rapt_system_combine_step_add(b, "gated, to x", t.out, terms, 2) != NULL;
+}
+
 /* HeadHunter / SoftPAG: the map pulled towards the identity, head by head: A V + u V - u A V. */
 bool rapt_system_towards_identity(rapt_system_builder *b)
 {

@@ -283,5 +283,7 @@ bool rapt_system_normed_decay(rapt_system_builder *b);
 bool rapt_system_splits(rapt_system_builder *b);
 bool rapt_system_pointer(rapt_system_builder *b);
 bool rapt_system_sink_groups(rapt_system_builder *b);
+bool rapt_system_learners(rapt_system_builder *b);
+bool rapt_system_gated_reading(rapt_system_builder *b);
 
 #endif
