@@ -89,7 +89,7 @@ void rapt_quantised_put(uint8_t *row, rapt_dtype dtype, uint64_t head_dim, uint6
 double rapt_quantised_get(const uint8_t *row, rapt_dtype dtype, uint64_t head_dim, uint64_t e)
 {
     uint32_t shift;
-    const uint32_t bits = *word_of((uint8_t *)row, dtype, head_dim, e, &shift) >> shift;
+    const uint32_t *word = word_of((uint8_t *)row, dtype, head_dim, e, &shift), bits = *word >> shift;
     const double scale = rapt_number_get(row + 4 * (e / RAPT_QUANTISED_BLOCK), RAPT_F32);
     if (dtype == RAPT_INT4)
         return scale * ((int32_t)((bits & 15) ^ 8) - 8);
