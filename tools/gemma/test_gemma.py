@@ -10,6 +10,10 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "minilm")]
+import common  # noqa: E402
+
+if __name__ == "__main__":
+    common.enter_venv(need_weights=False, install=False)  # minilm's, where it was made
 NUMPY = importlib.util.find_spec("numpy") is not None
 BUILD = os.environ.get("RAPT_BUILD")
 
