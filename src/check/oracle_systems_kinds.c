@@ -141,76 +141,6 @@ static bool wuneng(oracle *o)
     return good && !o->failed;
 }
 
-/* ---- MiniCPM-SALA ---- */
-
-/* Blocks that query t of a group may read: the first ones, those of the window, and the best of the others by the sum over the group's
- * heads of q . mean of the block's keys. */
-static void choose_blocks(oracle *o, uint64_t b, uint64_t g, uint64_t t, double *score, bool *taken)
-{
-    const rapt_check_array *q = input(o, "q"), *k = input(o, "k");
-    const uint64_t nk = k->shape[2], d = q->shape[3], group = q->shape[1] / k->shape[1], block = (uint64_t)whole(o, "block"),
-                   blocks = (nk + block - 1) / block, p = t + nk - q->shape[2], own = p / block,
-                   local = ((uint64_t)whole(o, "window") + block - 1) / block;
-    int64_t top = whole(o, "top") + whole(o, "first") + (int64_t)local + 1;
-    for (uint64_t n = 0; n < blocks; n++) {
-        const uint64_t end = n * block + block < nk ? n * block + block : nk;
-        score[n] = 0;
-        for (uint64_t h = g * group; h < (g + 1) * group; h++)
-            for (uint64_t e = 0; e < d; e++) {
-                double mean = 0;
-                for (uint64_t j = n * block; j < end; j++)
-                    mean = r(o, mean + row4(k, b, g, j)[e]);
-                score[n] = r(o, score[n] + r(o, row4(q, b, h, t)[e] * r(o, mean / (double)(end - n * block))));
-            }
-        score[n] = n > own ? -INFINITY : score[n];
-        taken[n] = n <= own && (n < (uint64_t)whole(o, "first") || n + local >= own);
-        top -= taken[n];
-    }
-    take_largest(score, blocks, top, taken);
-}
-
-static bool sala(oracle *o)
-{
-    const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *v = input(o, "v"), *gate = has(o, "gate") ? input(o, "gate") : NULL;
-    const uint64_t heads = q->shape[1], n = q->shape[2], nk = k->shape[2], d = q->shape[3], dv = v->shape[3], lines = q->shape[0] * heads,
-                   block = (uint64_t)whole(o, "block");
-    const bool sparse = whole(o, "sparse") != 0;
-    double *score = malloc((size_t)(nk + 1) * sizeof *score);
-    bool *taken = malloc((size_t)nk + 1);
-    query one;
-    const bool good = query_make(&one, nk, dv) && score && taken && room(o, lines * n * dv, 0);
-    for (uint64_t at = 0; at < lines * n && good; at++) {
-        const uint64_t b = at / n / heads, h = at / n % heads, t = at % n, g = h * k->shape[1] / heads;
-        double *out = o->to->out + at * dv;
-        if (sparse) {
-            const bool all = nk <= (uint64_t)whole(o, "dense");
-            if (!all)
-                choose_blocks(o, b, g, t, score, taken);
-            for (uint64_t j = 0; j < nk; j++)
-                one.seen[j] = j <= t + nk - n && (all || taken[j / block]);
-            attend(o, &one, b, h, t, out);
-        } else { /* sum over j of lambda^(t - j) (q_t . k_j) v_j */
-            double decay = 1;
-            for (uint64_t e = 0; e < dv; e++)
-                out[e] = 0;
-            for (uint64_t j = t + 1; j-- > 0;) {
-                const double w = r(o, decay * product(o, row4(q, b, h, t), row4(k, b, g, j), d, 1));
-                for (uint64_t e = 0; e < dv; e++)
-                    out[e] = r(o, out[e] + r(o, w * row4(v, b, g, j)[e]));
-                decay = r(o, decay * input(o, "lambda")->data[h]);
-            }
-            for (uint64_t e = 0; e < dv; e++)
-                out[e] = stored(o, out[e]);
-        }
-        for (uint64_t e = 0; e < dv && gate; e++)
-            out[e] = stored(o, r(o, out[e] * r(o, 1 / r(o, 1 + r(o, exp(-gate->data[at * dv + e]))))));
-    }
-    query_free(&one);
-    free(score);
-    free(taken);
-    return good && !o->failed;
-}
-
 /* ---- Pyramid Sparse Attention (arXiv:2512.04025) ---- */
 
 /* For a tile of queries the level of each key block, 0: skipped; by descending importance, `quota` shares of the blocks. */
@@ -364,7 +294,6 @@ static bool dhsa(oracle *o)
 static const oracle_entry entries[] = {
     {"Sessa (Selective State Space Attention)", sessa},
     {"WuNeng (RWKV-7 state heads)", wuneng},
-    {"MiniCPM-SALA (InfLLM-V2 + Lightning)", sala},
     {"Pyramid Sparse Attention (PSA)", psa},
     {"DHSA (on-device)", dhsa},
 };
