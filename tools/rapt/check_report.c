@@ -233,3 +233,14 @@ void check_report_write(const check_report *r, FILE *file)
         }
     }
 }
+
+int tool_check_code(bool lost, size_t runs, size_t failures, bool any)
+{
+    if (lost)
+        return tool_error(TOOL_DEVICE_LOST, "the device was lost; the rest did not run");
+    if (tool_interrupted())
+        return tool_error(TOOL_INTERRUPTED, "interrupted: %zu runs, %zu failed; the rest did not run", runs, failures);
+    if (failures > 0)
+        return TOOL_CHECK_FAILED;
+    return any ? TOOL_GOOD : tool_error(TOOL_REFUSED, "nothing ran: everything was refused");
+}

@@ -47,4 +47,8 @@ cJSON *check_failure_json(const check_report *report, const check_failure *f);
 /* Markdown. */
 void check_report_write(const check_report *report, FILE *file);
 
+/* The exit code that a check of any kind ends with, told in a line where it is none of its results. any: whether anything passed,
+ * or had to. */
+int tool_check_code(bool lost, size_t runs, size_t failures, bool any);
+
 #endif

@@ -389,16 +389,8 @@ static int run_all(check *c)
     const int written = write_report(c, &report);
     code = code == TOOL_GOOD ? written : code;
     free(rows);
-    if (code != TOOL_GOOD)
-        return code;
-    if (c->lost)
-        return tool_error(TOOL_DEVICE_LOST, "the device was lost; the rest did not run");
-    if (tool_interrupted())
-        return tool_error(TOOL_INTERRUPTED, "interrupted: %zu runs, %zu failed; the rest did not run", c->runs, c->failures);
-    if (c->failures > 0)
-        return TOOL_CHECK_FAILED;
     const bool nothing_due = c->parts > 1 && c->runs == 0;
-    return passes > 0 || nothing_due ? TOOL_GOOD : tool_error(TOOL_REFUSED, "nothing ran: every case was refused");
+    return code == TOOL_GOOD ? tool_check_code(c->lost, c->runs, c->failures, passes > 0 || nothing_due) : code;
 }
 
 static int list_cases(const check *c)

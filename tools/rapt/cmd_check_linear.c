@@ -1,6 +1,7 @@
 /* rapt check linear: the planner's choice and every row of linear attention that can be forced, against the recurrence in double
  * precision, over the cases of src/check/runner_linear.c and capability masks. */
 #include "args.h"
+#include "check_report.h"
 #include "progress.h"
 #include "tool.h"
 
@@ -218,15 +219,7 @@ static int run_all(check *c)
         code = summary_json(c);
     else
         summary_text(c);
-    if (code != TOOL_GOOD)
-        return code;
-    if (c->lost)
-        return tool_error(TOOL_DEVICE_LOST, "the device was lost; the rest did not run");
-    if (tool_interrupted())
-        return tool_error(TOOL_INTERRUPTED, "interrupted: %zu runs, %zu failed; the rest did not run", c->runs, c->failures);
-    if (c->failures > 0)
-        return TOOL_CHECK_FAILED;
-    return c->runs > 0 ? TOOL_GOOD : tool_error(TOOL_REFUSED, "nothing ran: every case was refused");
+    return code == TOOL_GOOD ? tool_check_code(c->lost, c->runs, c->failures, c->runs > 0) : code;
 }
 
 static int list_cases(const check_options *o)

@@ -1,5 +1,6 @@
 /* rapt check systems: every published system that works, as its recipe runs it on this device, against an oracle of its own. */
 #include "args.h"
+#include "check_report.h"
 #include "problem_options.h"
 #include "progress.h"
 #include "tool.h"
@@ -141,15 +142,7 @@ static int run_all(check *c)
         code = summary_json(c);
     else
         summary_text(c);
-    if (code != TOOL_GOOD)
-        return code;
-    if (c->lost)
-        return tool_error(TOOL_DEVICE_LOST, "the device was lost; the rest did not run");
-    if (tool_interrupted())
-        return tool_error(TOOL_INTERRUPTED, "interrupted: %zu runs, %zu failed; the rest did not run", c->runs, c->failures);
-    if (c->failures > 0)
-        return TOOL_CHECK_FAILED;
-    return c->runs > 0 ? TOOL_GOOD : tool_error(TOOL_REFUSED, "nothing ran: every system was refused");
+    return code == TOOL_GOOD ? tool_check_code(c->lost, c->runs, c->failures, c->runs > 0) : code;
 }
 
 int tool_check_systems(int argc, char **argv)
