@@ -872,13 +872,25 @@ void rapt_probe_note(const rapt_plan *plan, uint32_t pipeline, rapt_verdict_kind
         rapt_kernel_note(plan->device, kernel, verdict, lasting, reason);
 }
 
+/* Of a probe's small problem: whether its plan is to be made without this row, because `user`, the plan to be probed, has none of it. */
+static bool stands_aside(void *user, const rapt_kernel_row *row, char *why, size_t size)
+{
+    const rapt_plan *plan = user;
+    for (uint32_t i = 0; i < plan->pipeline_count; i++)
+        if (plan->pipelines[i].base == row)
+            return false;
+    snprintf(why, size, "no row of the plan that is probed");
+    return true;
+}
+
 /* The plan of the probe's problem, through the very rows and constants of `plan`. */
 static rapt_status plan_case(const rapt_plan *plan, unsigned shrink, probe_case *c, rapt_plan **small,
                              rapt_error *error)
 {
     const char *name = plan->pipelines[0].row->name;
     make_case(plan, shrink, c);
-    rapt_status status = rapt_plan_new(plan->device, &plan->device->caps, &c->desc, NULL, small, error);
+    const rapt_verdicts rows = {.user = (void *)(uintptr_t)plan, .blocked = stands_aside};
+    rapt_status status = rapt_plan_new(plan->device, &plan->device->caps, &c->desc, &rows, small, error);
     if (status != RAPT_OK)
         return rapt_fail_prefix(error, status, "the probe of kernel '%s'", name);
     bool same = (*small)->pipeline_count == plan->pipeline_count;

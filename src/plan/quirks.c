@@ -14,20 +14,21 @@ typedef struct quirk {
     bool exact;         /* holds for rows of one subgroup size only: those for software devices */
     const char *reason;
     const char *row; /* holds for this row alone; NULL: for all */
+    const char *but; /* not for rows whose names begin so */
 } quirk;
 
 static const quirk quirks[] = {
     /* Measured on 22.3.6: 10 to 60 s to compile a kernel that 25.0 compiles in one; what came out ran at 0.2
        GFLOP/s. */
     {13 /* VK_DRIVER_ID_MESA_LLVMPIPE */, 23, 1u << RAPT_FAMILY_BROADCAST | 1u << RAPT_FAMILY_DECODE, 0, false,
-     "avoided on lavapipe before Mesa 23, whose compiler takes minutes for it", NULL},
+     "avoided on lavapipe before Mesa 23, whose compiler takes minutes for it", NULL, "tile-"},
     /* Measured on 22.3.6: 11 s for one that 25.0 compiles in one; the test of linear attention took more than 4 minutes. */
-    {13, 23, 1u << RAPT_FAMILY_STATE, 0, true, "avoided on lavapipe before Mesa 23, whose compiler takes long for it", NULL},
+    {13, 23, 1u << RAPT_FAMILY_STATE, 0, true, "avoided on lavapipe before Mesa 23, whose compiler takes long for it", NULL, NULL},
     /* One lane for a row of many blocks falls short of what loops may take there (rapt_loop_turns). */
-    {13, 23, 1u << RAPT_FAMILY_ROUTE, 0, false, "avoided on lavapipe before Mesa 23, which ends long loops early", "route-select"},
+    {13, 23, 1u << RAPT_FAMILY_ROUTE, 0, false, "avoided on lavapipe before Mesa 23, which ends long loops early", "route-select", NULL},
     /* Measured with Subzero: 0.8 s for 4 scores a lane, 2.4 s for 8, 6 s for 16, minutes for 32. */
     {10 /* VK_DRIVER_ID_GOOGLE_SWIFTSHADER */, 0, 1u << RAPT_FAMILY_TILE, 8, false,
-     "avoided on SwiftShader, whose compiler takes minutes for it", NULL},
+     "avoided on SwiftShader, whose compiler takes minutes for it", NULL, NULL},
 };
 
 /* The major version in "Mesa 22.3.6 (LLVM 15.0.6)"; 0 when there is none. */
@@ -47,7 +48,7 @@ const char *rapt_quirk(const rapt_kernel_row *row, const rapt_caps *caps)
         uint64_t scores = (uint64_t)row->rows_per_tile * row->keys_per_tile / RAPT_MAX(row->local_size, 1);
         if (q->driver_id == caps->driver_id && (q->families >> row->family & 1) && version &&
             (q->scores == 0 || scores > q->scores) && (!q->exact || row->subgroup_exact != 0) &&
-            (q->row == NULL || strcmp(q->row, row->name) == 0))
+            (q->row == NULL || strcmp(q->row, row->name) == 0) && (q->but == NULL || strncmp(row->name, q->but, strlen(q->but)) != 0))
             return q->reason;
     }
     return NULL;

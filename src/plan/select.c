@@ -605,7 +605,7 @@ rapt_status rapt_select_map(const rapt_problem *problem, const rapt_caps *caps, 
     const rapt_family family = role == RAPT_ROLE_EXTRA ? RAPT_FAMILY_ROUTE : RAPT_FAMILY_MAP;
     const bool is_margin = rapt_margin_of(problem, role) != RAPT_MARGIN_NONE;
     const char *reason = "is not built in", *why = NULL;
-    bool makes_up = false; /* for a row whose loops would take too long, by one meant for other devices */
+    bool makes_up = false; /* for a row that is blocked or whose loops would take too long, by one meant for other devices */
     for (uint32_t i = 0; i < table->row_count; i++) {
         const rapt_kernel_row *row = &table->rows[i];
         if (row->family != family || !has_role(row, role) || (row->score[caps->device_class] < 0 && !makes_up) ||
@@ -640,6 +640,7 @@ rapt_status rapt_select_map(const rapt_problem *problem, const rapt_caps *caps, 
         if (c->chosen && verdicts != NULL && verdicts->blocked != NULL &&
             verdicts->blocked(verdicts->user, row, blocked, sizeof blocked)) {
             c->chosen = false;
+            makes_up = family == RAPT_FAMILY_ROUTE;
             snprintf(c->reason, sizeof c->reason, "is on the block list: %s", blocked);
         }
         if (c->chosen && verdicts != NULL && verdicts->lookup != NULL &&
