@@ -298,14 +298,16 @@ static VKAPI_ATTR VkResult VKAPI_CALL fault_vkWaitForFences(VkDevice a, uint32_t
                                                             uint64_t e)
 {
     const VkResult fault = fault_of(a, "vkWaitForFences");
-    const VkResult result = real_vkWaitForFences(a, b, c, d, e);
+    /* To its end, however short the caller's patience: nothing is torn down under a device at work. */
+    const uint64_t patience = fault != VK_SUCCESS && !vk_fault_stalled() ? UINT64_MAX : e;
+    const VkResult result = real_vkWaitForFences(a, b, c, d, patience);
     const uint64_t percent = atomic_load(&slow_percent);
     if (percent > 100 && result == VK_SUCCESS && is_aimed_at(a)) {
         const uint64_t begin = atomic_load(&submitted_at), end = begin + (rapt_now_ns() - begin) * percent / 100;
         while (rapt_now_ns() < end)
             rest();
     }
-    return fault != VK_SUCCESS ? fault : result; /* done first: nothing is torn down under a device at work */
+    return fault != VK_SUCCESS ? fault : result;
 }
 
 static PFN_vkGetPhysicalDeviceMemoryProperties real_vkGetPhysicalDeviceMemoryProperties;
