@@ -41,9 +41,9 @@ static void test_coopmat(void **state)
         for (size_t i = 0; i < RAPT_COUNT(cases) && there; i++) {
             const rapt_result result = rig_try(&the_rig, &cases[i], rows[r], 1);
             if (result.verdict == RAPT_CHECK_REFUSED) {
-                if (strstr(result.error.message, "has no form") != NULL)
+                if (i > 0 || strstr(result.error.message, "has no form") != NULL)
                     fail_msg("%s: %s", cases[i].name, result.error.message);
-                break; /* the device lists no such matrices */
+                break; /* from the first case on: the device lists no such matrices */
             }
             ran++;
         }

@@ -50,6 +50,15 @@ static inline const rapt_check_array *input(oracle *o, const char *name)
     return &o->p->inputs[0];
 }
 
+/* Whether an input that may be absent is there. */
+static inline bool has(const oracle *o, const char *name)
+{
+    for (uint32_t n = 0; n < o->p->input_count; n++)
+        if (strcmp(o->p->inputs[n].name, name) == 0)
+            return true;
+    return false;
+}
+
 static inline const char *text_of(oracle *o, const char *name)
 {
     for (uint32_t n = 0; n < o->p->setting_count; n++)
@@ -210,6 +219,21 @@ static inline bool always_causal(oracle *o, uint64_t kv, int64_t p, int64_t j)
     (void)o;
     (void)kv;
     return j <= p;
+}
+
+/* A row of attention by q, k and v: query i of head h, over the keys that `one` has marked as seen. */
+static inline void attend_row(oracle *o, query *one, uint64_t b, uint64_t h, uint64_t i, double *out)
+{
+    const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *v = input(o, "v");
+    const uint64_t g = h * k->shape[1] / q->shape[1];
+    double unused;
+    for (uint64_t j = 0; j < k->shape[2]; j++) {
+        one->s[j] = product(o, row4(q, b, h, i), row4(k, b, g, j), q->shape[3], scale_of(o, q->shape[3]));
+        one->v[j] = row4(v, b, g, j);
+    }
+    one->out = out;
+    one->lse = &unused;
+    softmax(o, one);
 }
 
 /* An oracle by the system's name. */

@@ -15,14 +15,6 @@ static double sigmoid(const oracle *o, double x)
     return r(o, 1 / r(o, 1 + r(o, exp(-x))));
 }
 
-static bool has(const oracle *o, const char *name)
-{
-    for (uint32_t n = 0; n < o->p->input_count; n++)
-        if (strcmp(o->p->inputs[n].name, name) == 0)
-            return true;
-    return false;
-}
-
 /* ---- Flowformer, equations 4 to 9 (arXiv:2202.06258); the causal form after its appendix and the authors' code ---- */
 
 /* to_i = a_i . sum over j of c_j w_j, over all j or those up to i; w NULL: 1. */

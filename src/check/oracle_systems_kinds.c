@@ -1,29 +1,6 @@
 /* Oracles of systems with heads or layers of two kinds, feedback, pyramids and chunks. */
 #include "oracle_system.h"
 
-static bool has(const oracle *o, const char *name)
-{
-    for (uint32_t n = 0; n < o->p->input_count; n++)
-        if (strcmp(o->p->inputs[n].name, name) == 0)
-            return true;
-    return false;
-}
-
-/* Query head `h` of kv heads `kv`, token t, over the keys that `seen` marks; values of v. */
-static void attend(oracle *o, query *one, uint64_t b, uint64_t h, uint64_t t, double *out)
-{
-    const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *v = input(o, "v");
-    const uint64_t g = h * k->shape[1] / q->shape[1];
-    double unused;
-    for (uint64_t j = 0; j < k->shape[2]; j++) {
-        one->s[j] = product(o, row4(q, b, h, t), row4(k, b, g, j), q->shape[3], scale_of(o, q->shape[3]));
-        one->v[j] = row4(v, b, g, j);
-    }
-    one->out = out;
-    one->lse = &unused;
-    softmax(o, one);
-}
-
 /* softmax(s) V kept in single precision: what is between steps. */
 static void average(const oracle *o, const query *q)
 {
@@ -126,7 +103,7 @@ static bool wuneng(oracle *o)
         for (uint64_t at = 0; at < heads * n; at++) {
             for (uint64_t j = 0; j < n; j++)
                 one.seen[j] = j <= at % n;
-            attend(o, &one, b, at / n, at % n, out + at * dv);
+            attend_row(o, &one, b, at / n, at % n, out + at * dv);
         }
         for (uint64_t h = 0; h < states; h++)
             state_head(o, b * states + h, state, out + (heads + h) * n * dv);
@@ -284,7 +261,7 @@ static bool dhsa(oracle *o)
                 score[j] = r(o, score[j] + r(o, chunk_of(o, q, chunk->bounds, b, h, t, e) * chunk_of(o, k, chunk->bounds, b, g, j, e)));
         }
         take_largest(score, n, whole(o, "budget"), one.seen);
-        attend(o, &one, b, h, t, o->to->out + at * dv);
+        attend_row(o, &one, b, h, t, o->to->out + at * dv);
     }
     query_free(&one);
     free(score);

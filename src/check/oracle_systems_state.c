@@ -99,20 +99,12 @@ static bool outer_products(oracle *o)
     return recur(o, (recurrence){0});
 }
 
-static bool has_input(const oracle *o, const char *name)
-{
-    for (uint32_t n = 0; n < o->p->input_count; n++)
-        if (strcmp(o->p->inputs[n].name, name) == 0)
-            return true;
-    return false;
-}
-
 /* Mamba-2, equation 1 with the discretisation of section 7 (arXiv:2405.21060), and its skip connection. */
 static bool ssd(oracle *o)
 {
     if (!recur(o, (recurrence){.steps = true}))
         return false;
-    const rapt_check_array *v = input(o, "v"), *skip = has_input(o, "skip") ? input(o, "skip") : NULL;
+    const rapt_check_array *v = input(o, "v"), *skip = has(o, "skip") ? input(o, "skip") : NULL;
     for (uint64_t at = 0; at < v->count && skip; at++)
         o->to->out[at] = stored(o, r(o, o->to->out[at] + r(o, skip->data[at / v->shape[3] / v->shape[2] % v->shape[1]] * v->data[at])));
     return !o->failed;
@@ -203,7 +195,7 @@ static bool kimi(oracle *o)
     }
     if (!recur(o, (recurrence){.decay = "alpha", .delta = true, .unit = true}))
         return false;
-    const rapt_check_array *gate = input(o, "gate"), *norm = has_input(o, "norm") ? input(o, "norm") : NULL;
+    const rapt_check_array *gate = input(o, "gate"), *norm = has(o, "norm") ? input(o, "norm") : NULL;
     for (uint64_t at = 0; at < gate->count; at += gate->shape[3])
         norm_and_gate(o, o->to->out + at, gate->shape[3], norm ? norm->data : NULL, gate->data + at, true,
                       strtod(text_of(o, "eps"), NULL));
@@ -217,7 +209,7 @@ static bool ring_linear(oracle *o)
         return rows(o, always_causal, softmax, 0);
     if (!recur(o, (recurrence){.decay = "lambda"}))
         return false;
-    const rapt_check_array *gate = input(o, "gate"), *norm = has_input(o, "norm") ? input(o, "norm") : NULL;
+    const rapt_check_array *gate = input(o, "gate"), *norm = has(o, "norm") ? input(o, "norm") : NULL;
     for (uint64_t at = 0; at < gate->count; at += gate->shape[3])
         norm_and_gate(o, o->to->out + at, gate->shape[3], norm ? norm->data : NULL, gate->data + at, true,
                       strtod(text_of(o, "eps"), NULL));
@@ -372,7 +364,7 @@ static bool decayed_hybrid(oracle *o)
 {
     if (whole(o, "softmax") != 0)
         return rows(o, always_causal, softmax, 0);
-    return recur(o, (recurrence){.decay = has_input(o, "lambda") ? "lambda" : "a"});
+    return recur(o, (recurrence){.decay = has(o, "lambda") ? "lambda" : "a"});
 }
 static bool mamba_llama(oracle *o)
 {

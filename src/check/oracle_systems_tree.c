@@ -1,21 +1,6 @@
 /* Oracles of systems that search for keys from coarse to fine, the search included. */
 #include "oracle_system.h"
 
-/* A row of attention: query `i` of head `h`, over the keys that are marked. */
-static void attend(oracle *o, query *one, uint64_t b, uint64_t h, uint64_t i, double *out)
-{
-    const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *v = input(o, "v");
-    const uint64_t g = h * k->shape[1] / q->shape[1];
-    double unused;
-    for (uint64_t j = 0; j < k->shape[2]; j++) {
-        one->s[j] = product(o, row4(q, b, h, i), row4(k, b, g, j), q->shape[3], scale_of(o, q->shape[3]));
-        one->v[j] = row4(v, b, g, j);
-    }
-    one->out = out;
-    one->lse = &unused;
-    softmax(o, one);
-}
-
 /* Which keys a row sees. */
 typedef void (*search_fn)(oracle *o, uint64_t b, uint64_t h, uint64_t i, double *score, bool *taken, bool *seen);
 
@@ -30,7 +15,7 @@ static bool searched(oracle *o, search_fn search)
     for (uint64_t at = 0; at < all && good; at++) {
         const uint64_t b = at / nq / heads, h = at / nq % heads, i = at % nq;
         search(o, b, h, i, score, taken, one.seen);
-        attend(o, &one, b, h, i, o->to->out + at * dv);
+        attend_row(o, &one, b, h, i, o->to->out + at * dv);
     }
     query_free(&one);
     free(score);

@@ -1,14 +1,6 @@
 /* Oracles of systems on maps: depthwise convolutions, regions, gates of channels. Tokens are (batch, n, channels). */
 #include "oracle_system.h"
 
-static bool has(const oracle *o, const char *name)
-{
-    for (uint32_t n = 0; n < o->p->input_count; n++)
-        if (strcmp(o->p->inputs[n].name, name) == 0)
-            return true;
-    return false;
-}
-
 /* Comma list of two numbers, or one for both. */
 static void pair_of(oracle *o, const char *name, int64_t out[2])
 {

@@ -106,3 +106,21 @@ bool rapt_system_identity(rapt_system_builder *b, rapt_system_view one, uint64_t
     const rapt_system_term terms[] = {{ones[0], 1, NULL}, {ones[1], -1, NULL}};
     return rapt_system_combine_step_add(b, "the diagonal", *to, terms, 2) != NULL;
 }
+
+bool rapt_system_row_products(rapt_system_builder *b, const char *what, rapt_system_view x, rapt_system_view y, rapt_system_view to)
+{
+    rapt_route_desc d = RAPT_ROUTE_DESC_INIT; /* scores of blocks of one row */
+    d.q = x.tensor;
+    d.k = y.tensor;
+    d.scores = to.tensor;
+    d.block_q = d.block_k = d.top_k = 1;
+    d.flags = RAPT_ROUTE_SCALE;
+    d.scale = 1;
+    rapt_system_step *s = rapt_system_route_step_add(b, what, &d);
+    if (s == NULL)
+        return false;
+    s->q = x.at;
+    s->k = y.at;
+    s->scores = to.at;
+    return true;
+}

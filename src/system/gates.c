@@ -164,25 +164,12 @@ bool rapt_system_triplet(rapt_system_builder *b)
 
 /* ---- CBAM ---- */
 
-/* to = x w^T, rows of x against rows of w, in single precision. */
+/* to = x w^T, rows of x against rows of w, the same for all batch entries. */
 static bool multiply_rows(rapt_system_builder *b, const char *what, rapt_system_view x, rapt_system_view w, rapt_system_view to)
 {
-    rapt_route_desc d = RAPT_ROUTE_DESC_INIT;
     w = rapt_system_axes(w, (const int[]){-1, -1, 0, 1});
     w.tensor.size[0] = x.tensor.size[0];
-    d.q = x.tensor;
-    d.k = w.tensor;
-    d.scores = to.tensor;
-    d.block_q = d.block_k = d.top_k = 1;
-    d.flags = RAPT_ROUTE_SCALE;
-    d.scale = 1;
-    rapt_system_step *s = rapt_system_route_step_add(b, what, &d);
-    if (s == NULL)
-        return false;
-    s->q = x.at;
-    s->k = w.at;
-    s->scores = to.at;
-    return true;
+    return rapt_system_row_products(b, what, x, w, to);
 }
 
 /* One number for each channel: sigmoid(MLP(means) + MLP(largest)), as (batch, 1, 1, channels). */

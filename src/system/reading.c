@@ -39,22 +39,9 @@ static bool take(rapt_system_builder *b, flows *t)
 /* The products of a vector of w with all rows of x, side by side. */
 static bool project(rapt_system_builder *b, const char *what, const flows *t, uint64_t which, rapt_system_view x, rapt_system_view to)
 {
-    rapt_route_desc d = RAPT_ROUTE_DESC_INIT;
     rapt_system_view w = rapt_system_axes(rapt_system_part(t->w, 0, which, 1), (const int[]){-1, -1, 0, 1});
     w.tensor.size[0] = x.tensor.size[0];
-    d.q = w.tensor;
-    d.k = x.tensor;
-    d.scores = to.tensor;
-    d.block_q = d.block_k = d.top_k = 1;
-    d.flags = RAPT_ROUTE_SCALE;
-    d.scale = 1;
-    rapt_system_step *s = rapt_system_route_step_add(b, what, &d);
-    if (s == NULL)
-        return false;
-    s->q = w.at;
-    s->k = x.at;
-    s->scores = to.at;
-    return true;
+    return rapt_system_row_products(b, what, w, x, to);
 }
 
 static bool multiply(rapt_system_builder *b, const char *what, rapt_system_view out, rapt_system_view x, rapt_system_view y)

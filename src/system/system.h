@@ -123,6 +123,8 @@ static inline bool rapt_system_between(rapt_system_builder *b, const char *name,
 {
     return rapt_system_new(b, RAPT_SYSTEM_BETWEEN, name, dtype, rank, shape, view);
 }
+/* to = x y^T: every row of x with every row of y, in single precision. */
+bool rapt_system_row_products(rapt_system_builder *b, const char *what, rapt_system_view x, rapt_system_view y, rapt_system_view to);
 /* `x`, of rank 4, in single precision: itself, or a copy of this name that a step makes. */
 bool rapt_system_single(rapt_system_builder *b, const char *name, rapt_system_view x, rapt_system_view *to);
 /* out = act(factor x + offset). */
