@@ -414,12 +414,15 @@ static void splits_do_not_depend_on_the_batch(void **state)
 static void quirks_follow_the_driver_version(void **state)
 {
     (void)state;
-    const rapt_kernel_row broadcast = {.family = RAPT_FAMILY_BROADCAST}, tile = {.family = RAPT_FAMILY_TILE};
+    const rapt_kernel_row broadcast = {.name = "broadcast", .family = RAPT_FAMILY_BROADCAST};
+    const rapt_kernel_row quantised = {.name = "tile-quantised", .family = RAPT_FAMILY_BROADCAST};
+    const rapt_kernel_row tile = {.name = "tile", .family = RAPT_FAMILY_TILE};
     rapt_caps caps;
     rapt_caps_floor(&caps);
     caps.driver_id = 13;
     snprintf(caps.driver_info, sizeof caps.driver_info, "Mesa 22.3.6 (LLVM 15.0.6)");
     assert_non_null(rapt_quirk(&broadcast, &caps));
+    assert_null(rapt_quirk(&quantised, &caps)); /* excepted by its name */
     assert_null(rapt_quirk(&tile, &caps));
     snprintf(caps.driver_info, sizeof caps.driver_info, "Mesa 25.0.7-2");
     assert_null(rapt_quirk(&broadcast, &caps));
@@ -427,10 +430,10 @@ static void quirks_follow_the_driver_version(void **state)
     snprintf(caps.driver_info, sizeof caps.driver_info, "Mesa 22.3.6");
     assert_null(rapt_quirk(&broadcast, &caps));
     /* Only the patches that are too large for the compiler of this one, whatever its version. */
-    const rapt_kernel_row large = {.family = RAPT_FAMILY_TILE, .rows_per_tile = 32, .keys_per_tile = 32,
-                                   .local_size = 32};
-    const rapt_kernel_row patch = {.family = RAPT_FAMILY_TILE, .rows_per_tile = 8, .keys_per_tile = 32,
-                                   .local_size = 64};
+    const rapt_kernel_row large = {.name = "large", .family = RAPT_FAMILY_TILE, .rows_per_tile = 32,
+                                   .keys_per_tile = 32, .local_size = 32};
+    const rapt_kernel_row patch = {.name = "patch", .family = RAPT_FAMILY_TILE, .rows_per_tile = 8,
+                                   .keys_per_tile = 32, .local_size = 64};
     assert_null(rapt_quirk(&large, &caps));
     caps.driver_id = 10;
     assert_non_null(rapt_quirk(&large, &caps));
