@@ -234,6 +234,7 @@ static inline void attend_row(oracle *o, query *one, uint64_t b, uint64_t h, uin
     one->out = out;
     one->lse = &unused;
     softmax(o, one);
+    one->lse = NULL;
 }
 
 /* An oracle by the system's name. */
@@ -255,6 +256,7 @@ extern const oracle_family rapt_oracles_kinds;
 extern const oracle_family rapt_oracles_merged;
 extern const oracle_family rapt_oracles_mixture;
 extern const oracle_family rapt_oracles_multi_token;
+extern const oracle_family rapt_oracles_search;
 extern const oracle_family rapt_oracles_state;
 extern const oracle_family rapt_oracles_tree;
 extern const oracle_family rapt_oracles_scan;
