@@ -6,6 +6,8 @@
 
 #include "check/half.h"
 #include "check/problem.h"
+#include "op/copy.h"
+#include "vk/vk.h"
 
 #include <math.h>
 #include <stdatomic.h>
@@ -218,6 +220,232 @@ static void test_same_bits(void **state)
     close_devices();
 }
 
+/* ---- parts of the keys ---- */
+
+static const rapt_case long_keys[] = {
+    {"decode-long", SHAPE(1, 2, 1, 1, 5000, 64, 64), .dtype = RAPT_F32},
+    {"decode-long-f16", SHAPE(1, 2, 1, 1, 4100, 64, 64), .dtype = RAPT_F16, .causal = true, .alibi = true, .key_bias = 2, .sinks = 1},
+    {"few-rows-bf16-window", SHAPE(1, 1, 1, 3, 3000, 32, 40), .dtype = RAPT_BF16, .causal = true, .window = true,
+     .window_left = 700, .window_right = -1, .sink_tokens = 3},
+    {"gaps-poisoned", SHAPE(1, 1, 1, 5, 2600, 16, 16), .dtype = RAPT_F32, .layout = RAPT_LAYOUT_ODD, .causal = true,
+     .causal_offset = -2598, .input = RAPT_INPUT_POISONED},
+};
+
+static double number(rapt_dtype dtype, const char *image, uint64_t at)
+{
+    float x;
+    rapt_widen(&x, image + at * rapt_dtype_size(dtype), dtype, 1);
+    return (double)x;
+}
+
+/* Elements of a tensor, each within `most` of the other's size, where no poison is seen. */
+static void near_to(const char *name, const rapt_tensor *t, const char *a, const char *b, double most)
+{
+    const uint64_t d = t->rank == 4 ? t->size[3] : 1;
+    for (uint64_t i = 0; i < t->size[0] * t->size[1] * t->size[2] * d; i++) {
+        const uint64_t row = i / d;
+        const int64_t at = (int64_t)(row / t->size[2] / t->size[1]) * t->stride[0] +
+                           (int64_t)(row / t->size[2] % t->size[1]) * t->stride[1] + (int64_t)(row % t->size[2]) * t->stride[2] +
+                           (int64_t)(i % d);
+        const double x = number(t->dtype, a, (uint64_t)at), y = number(t->dtype, b, (uint64_t)at);
+        if (isfinite(y) && x != y && !(fabs(x - y) <= most * (1 + fabs(y))))
+            fail_msg("%s: element %llu is %g, one device has %g", name, (unsigned long long)i, x, y);
+    }
+}
+
+static void near_one_device(const rapt_check_problem *p, const char *name, const char *out, const char *lse, const char *out_alone,
+                            const char *lse_alone)
+{
+    const uint64_t *at = &p->operands[RAPT_OP_OUT].offset;
+    const double most = p->desc.out.dtype == RAPT_F32 ? 2e-6 : p->desc.out.dtype == RAPT_F16 ? 1e-3 : 8e-3;
+    near_to(name, &p->desc.out, out + *at, out_alone + *at, most);
+    if (p->desc.lse.dtype != RAPT_DTYPE_NONE)
+        near_to(name, &p->desc.lse, lse + p->operands[RAPT_OP_LSE].offset, lse_alone + p->operands[RAPT_OP_LSE].offset, 2e-6);
+}
+
+/* Merged parts are what one device computes but for rounding, the same bits each time; or, if so wanted, its very bits. */
+static void check_parts(rapt_group *group, rapt_group *whole, const rapt_case *c)
+{
+    shared s;
+    char *out, *lse, *again;
+    shared_make(c, &s);
+    const uint64_t bytes = s.problem.operands[RAPT_OP_OUT].bytes / 4 * 4;
+    alone(devices[0], &s.problem, &out, &lse);
+    RIG_OK(rapt_group_attention(whole, &s.problem.desc, &s.args, error));
+    assert_memory_equal(s.out, out, bytes);
+    again = poisoned(&s.problem.operands[RAPT_OP_OUT]);
+    for (int i = 0; i < 3; i++) {
+        RIG_OK(rapt_group_attention(group, &s.problem.desc, &s.args, error));
+        near_one_device(&s.problem, c->name, s.out, s.lse, out, lse);
+        if (i > 0 && memcmp(again, s.out, bytes) != 0)
+            fail_msg("%s: call %d gives other bits", c->name, i);
+        memcpy(again, s.out, bytes);
+        check_shares(group, &s.problem);
+    }
+    uint32_t parts = 0;
+    for (uint32_t i = 0; i < MEMBERS; i++) {
+        rapt_group_member m = RAPT_GROUP_MEMBER_INIT;
+        RIG_OK(rapt_group_describe(group, i, &m, error));
+        parts += m.parts;
+    }
+    assert_true(parts >= 2); /* one head: the keys were cut */
+    free(again);
+    free(out);
+    free(lse);
+    shared_free(&s);
+}
+
+static void test_parts_of_keys(void **state)
+{
+    (void)state;
+    open_devices(NULL);
+    rapt_group *group = group_of(&(rapt_group_options){.struct_size = sizeof(rapt_group_options), .threads = 1});
+    rapt_group *whole = group_of(&(rapt_group_options){.struct_size = sizeof(rapt_group_options), .whole_keys = 1});
+    rapt_group *unthreaded = group_of(NULL);
+    for (size_t i = 0; i < RAPT_COUNT(long_keys); i++)
+        check_parts(group, whole, &long_keys[i]);
+    check_parts(unthreaded, whole, &long_keys[0]);
+    rapt_group_destroy(&group);
+    rapt_group_destroy(&whole);
+    rapt_group_destroy(&unthreaded);
+    close_devices();
+}
+
+/* ---- keys that stay where they were put ---- */
+
+enum { SHARDS = 4, KEYS = 300 };
+
+/* Keys [first[i], first[i + 1]) of kv head i / 2 lie on member i % 2. */
+typedef struct resident {
+    rapt_group_resident whole;
+    rapt_group_shard shard[SHARDS];
+    rapt_attention_desc desc[SHARDS];
+    rapt_attention_args args[SHARDS];
+} resident;
+
+static const uint64_t shard_first[SHARDS] = {0, 110, 0, 7}, shard_count[SHARDS] = {110, KEYS - 110, 7, KEYS - 7};
+
+static void put_shard(resident *r, const shared *s, uint32_t i, uint32_t member)
+{
+    const rapt_attention_desc *whole = &s->problem.desc;
+    rapt_attention_desc *d = &r->desc[i];
+    *d = *whole;
+    d->q.size[1] = d->out.size[1] = whole->q.size[1] / 2;
+    d->k.size[1] = d->v.size[1] = 1;
+    d->k.size[2] = d->v.size[2] = shard_count[i];
+    d->causal_offset = (int64_t)(KEYS - shard_first[i] - shard_count[i]);
+    r->args[i] = (rapt_attention_args)RAPT_ATTENTION_ARGS_INIT;
+    rapt_slot *slots[2] = {&r->args[i].k, &r->args[i].v};
+    const void *data[2] = {s->args.k, s->args.v};
+    rapt_tensor *t[2] = {&d->k, &d->v};
+    for (int n = 0; n < 2; n++) {
+        const uint64_t at = (i / 2) * (uint64_t)t[n]->stride[1] + shard_first[i] * (uint64_t)t[n]->stride[2];
+        RIG_OK(rapt_buffer_create(devices[member], rapt_tensor_bytes(t[n]), &slots[n]->buffer, error));
+        RIG_OK(rapt_buffer_upload(slots[n]->buffer, 0, (const char *)data[n] + at * rapt_dtype_size(t[n]->dtype), rapt_tensor_bytes(t[n]), error));
+    }
+    r->shard[i] = (rapt_group_shard){.struct_size = sizeof(rapt_group_shard), .member = member, .part = i,
+                                     .first_head = (uint32_t)((i / 2) * d->q.size[1]), .desc = d, .args = &r->args[i]};
+}
+
+static void resident_make(resident *r, const shared *s)
+{
+    const rapt_attention_desc *d = &s->problem.desc;
+    *r = (resident){.whole = RAPT_GROUP_RESIDENT_INIT};
+    r->whole.q = d->q;
+    r->whole.out = d->out;
+    r->whole.lse = d->lse;
+    r->whole.q_data = s->args.q;
+    r->whole.out_data = s->args.out;
+    r->whole.lse_data = s->args.lse;
+}
+
+static void resident_free(resident *r)
+{
+    for (uint32_t i = 0; i < SHARDS; i++) {
+        rapt_buffer_destroy(&r->args[i].k.buffer);
+        rapt_buffer_destroy(&r->args[i].v.buffer);
+    }
+}
+
+static void test_resident(void **state)
+{
+    static const rapt_case kinds[] = {
+        {"resident", SHAPE(1, 4, 2, 3, KEYS, 32, 24), .dtype = RAPT_F32, .causal = true},
+        {"resident-f16", SHAPE(1, 6, 2, 1, KEYS, 64, 64), .dtype = RAPT_F16, .causal = true, .layout = RAPT_LAYOUT_BNHD},
+    };
+    (void)state;
+    open_devices(NULL);
+    for (size_t n = 0; n < RAPT_COUNT(kinds); n++) {
+        rapt_group *group = group_of(&(rapt_group_options){.struct_size = sizeof(rapt_group_options), .threads = n == 0});
+        shared s;
+        resident r;
+        char *out, *lse;
+        shared_make(&kinds[n], &s);
+        resident_make(&r, &s);
+        for (uint32_t i = 0; i < SHARDS; i++)
+            put_shard(&r, &s, i, i % MEMBERS);
+        alone(devices[0], &s.problem, &out, &lse);
+        for (int i = 0; i < 2; i++) {
+            RIG_OK(rapt_group_attention_resident(group, &r.whole, r.shard, SHARDS, error));
+            near_one_device(&s.problem, kinds[n].name, s.out, s.lse, out, lse);
+            for (uint32_t m = 0; m < MEMBERS; m++) {
+                rapt_group_member info = RAPT_GROUP_MEMBER_INIT;
+                RIG_OK(rapt_group_describe(group, m, &info, error));
+                assert_int_equal(info.parts, 2); /* its own */
+            }
+        }
+        r.shard[1].part = 5;
+        RIG_FAILS(rapt_group_attention_resident(group, &r.whole, r.shard, SHARDS, error), RAPT_ERROR_INVALID, "no shard has part 1");
+        r.shard[1].part = 1;
+        r.desc[2].link = RAPT_LINK_RELU;
+        RIG_FAILS(rapt_group_attention_resident(group, &r.whole, r.shard, SHARDS, error), RAPT_ERROR_UNSUPPORTED, "shard 2");
+        resident_free(&r);
+        rapt_group_destroy(&group);
+        free(out);
+        free(lse);
+        shared_free(&s);
+    }
+    close_devices();
+}
+
+/* A member is lost: a copy of its shards elsewhere does for them; without one the call fails by name, and out stays. */
+static void test_resident_loss(void **state)
+{
+    static const rapt_case kind = {"resident-loss", SHAPE(1, 2, 2, 2, KEYS, 16, 16), .dtype = RAPT_F32, .causal = true};
+    (void)state;
+    open_devices(NULL);
+    rapt_group *group = group_of(NULL);
+    shared s;
+    resident r, copy;
+    char *out, *lse;
+    rapt_group_shard shards[2 * SHARDS];
+    shared_make(&kind, &s);
+    resident_make(&r, &s);
+    resident_make(&copy, &s);
+    for (uint32_t i = 0; i < SHARDS; i++) {
+        put_shard(&r, &s, i, i % MEMBERS);
+        put_shard(&copy, &s, i, 0);
+        shards[i] = r.shard[i];
+        shards[SHARDS + i] = copy.shard[i];
+    }
+    alone(devices[0], &s.problem, &out, &lse);
+    const uint64_t bytes = s.problem.operands[RAPT_OP_OUT].bytes / 4 * 4;
+    char *before = poisoned(&s.problem.operands[RAPT_OP_OUT]);
+    rapt_device_note_hung(devices[1]);
+    RIG_FAILS(rapt_group_attention_resident(group, &r.whole, r.shard, SHARDS, error), RAPT_ERROR_DEVICE_LOST, "for part 1");
+    assert_memory_equal(s.out, before, bytes);
+    RIG_OK(rapt_group_attention_resident(group, &r.whole, shards, 2 * SHARDS, error));
+    near_one_device(&s.problem, kind.name, s.out, s.lse, out, lse);
+    resident_free(&r);
+    resident_free(&copy);
+    rapt_group_destroy(&group);
+    free(before);
+    free(out);
+    free(lse);
+    shared_free(&s);
+    close_devices();
+}
+
 /* Pages and lengths are refused by name. */
 static void test_refusals(void **state)
 {
@@ -254,6 +482,9 @@ int main(void)
         cmocka_unit_test(test_same_bits),
         cmocka_unit_test(test_without_threads),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_parts_of_keys),
+        cmocka_unit_test(test_resident),
+        cmocka_unit_test(test_resident_loss),
     };
     return RIG_RUN("sched", tests);
 }

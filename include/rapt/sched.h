@@ -47,6 +47,7 @@ typedef struct rapt_group_options {
     uint32_t parts;       /* at least so many parts for each device, where the shapes allow it; 0: 8 */
     rapt_group_event_fn event;
     void *event_user;
+    uint32_t whole_keys;  /* 1: keys are never cut, so that every call has the bits of one device */
 } rapt_group_options;
 #define RAPT_GROUP_OPTIONS_INIT {.struct_size = sizeof(rapt_group_options)}
 
@@ -92,7 +93,9 @@ typedef struct rapt_group_attention_args {
 #define RAPT_GROUP_ATTENTION_ARGS_INIT {.struct_size = sizeof(rapt_group_attention_args)}
 
 /* One attention, shared. Cut by batch entries (packed sequences: by sequences) and heads, which changes no bit of what one
- * device computes; by queries where that gives too few parts. Descriptors with score_mod or mask_mod are not cut: the first
+ * device computes; by queries where that gives too few parts; by keys, at least 1,024 a part, where that is not enough: a decode
+ * step of few heads over a long cache. Such parts give (O, lse) each, and one device merges them by their lse (as rapt/combine.h
+ * does) in float32: the same bits every time on equal devices, within rounding of what one device computes. Descriptors with score_mod or mask_mod are not cut: the first
  * device that is free runs them.
  * Errors: RAPT_ERROR_INVALID (the descriptor, a missing tensor); RAPT_ERROR_UNSUPPORTED (block_table, k_lengths); where no device is left, the status of the last one's
  * failure, with all of them in the message: outputs may then be written in part. */
@@ -102,6 +105,45 @@ RAPT_API rapt_status rapt_group_attention(rapt_group *group, const rapt_attentio
  * else than RAPT_ERROR_TIMEOUT. RAPT_ERROR_BUSY while an earlier call was not waited for. */
 RAPT_API rapt_status rapt_group_attention_begin(rapt_group *group, const rapt_attention_desc *desc,
                                                 const rapt_group_attention_args *args, rapt_error *error);
+/* ---- Keys and values that stay where they were put ---- */
+
+/* A part of the keys and values, in buffers of one member's device: an attention of its own, whatever holds its cache (pages, lengths,
+ * quantised rows, windows). */
+typedef struct rapt_group_shard {
+    uint32_t struct_size;
+    uint32_t member; /* whose device has the buffers */
+    uint32_t part;   /* from 0 on without gaps. Shards of one part are copies of each other: any of them will do */
+    uint32_t first_batch, first_head; /* where its q and out begin in the whole's, batch entries and heads of q */
+    const rapt_attention_desc *desc;  /* q has the sizes of its part of the whole's q, of out only the last size counts; lse is ignored.
+                                       * With softmax as its link, and as many heads of q as of k, or more. Shards see their
+                                       * own keys alone: one of keys first .. first + count of nk that must be causal in the whole has
+                                       * causal_offset = nk - first - count */
+    const rapt_attention_args *args;  /* all tensors of desc but q, out and lse. The buffers must stay until rapt_group_wait has returned
+                                       * something else than RAPT_ERROR_TIMEOUT */
+} rapt_group_shard;
+#define RAPT_GROUP_SHARD_INIT {.struct_size = sizeof(rapt_group_shard)}
+
+#define RAPT_GROUP_SHARDS 64 /* of one call; and parts */
+
+/* The tensors of all shards together, in host memory. */
+typedef struct rapt_group_resident {
+    uint32_t struct_size;
+    rapt_tensor q, out, lse; /* as of rapt_attention_desc; lse may be absent */
+    const void *q_data;
+    void *out_data, *lse_data;
+} rapt_group_resident;
+#define RAPT_GROUP_RESIDENT_INIT {.struct_size = sizeof(rapt_group_resident)}
+
+/* Attention of q over the keys of all shards together: each is computed where it lies, and the parts that a row of out has are merged
+ * by their lse on one device. Only q, (out, lse) of each shard and the result move, however long the caches are (attention offloading:
+ * Lamina, arXiv:2405.01814). Shards of different heads or batch entries lie side by side, those of different keys add up; rows that no
+ * shard has give 0 and lse -inf.
+ * Where a member fails and no copy of its shard is left, that member's status, and out is as it was: its keys are lost with it.
+ * begin is the first half, as of rapt_group_attention_begin. */
+RAPT_API rapt_status rapt_group_attention_resident(rapt_group *group, const rapt_group_resident *whole, const rapt_group_shard *shards,
+                                                   uint32_t count, rapt_error *error);
+RAPT_API rapt_status rapt_group_attention_resident_begin(rapt_group *group, const rapt_group_resident *whole,
+                                                         const rapt_group_shard *shards, uint32_t count, rapt_error *error);
 /* timeout in nanoseconds; 0: just look. Without threads this is what drives the devices: call it again and again; without a call it looks
  * after a part of an earlier one that a slow member is still at. */
 RAPT_API rapt_status rapt_group_wait(rapt_group *group, uint64_t timeout, rapt_error *error);

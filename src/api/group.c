@@ -44,6 +44,7 @@ rapt_status rapt_group_create(rapt_device *const *devices, uint32_t count, const
         options.parts = 8;
     group->allocator = *a;
     group->parts = options.parts;
+    group->whole_keys = options.whole_keys != 0;
     group->timeout = (uint64_t)((options.deadline_ms > 0 ? (double)options.deadline_ms : 10000.0) * 1e6);
     status = rapt_pool_create(a, devices, count, &options, &group->pool, error);
     if (status != RAPT_OK) {
@@ -67,6 +68,30 @@ void rapt_group_trim(rapt_group *group, uint32_t member)
     seat->scratch_bytes = 0;
 }
 
+rapt_status rapt_group_take_place(rapt_device *device, rapt_place *place, uint64_t bytes, rapt_error *error)
+{
+    if (place->buffer != NULL && rapt_buffer_size(place->buffer) < bytes)
+        rapt_buffer_destroy(&place->buffer);
+    if (place->buffer != NULL)
+        return RAPT_OK;
+    place->call = 0;
+    return rapt_buffer_create(device, bytes, &place->buffer, error);
+}
+
+rapt_status rapt_group_take_scratch(rapt_group *group, rapt_group_seat *seat, uint64_t bytes, rapt_error *error)
+{
+    if (seat->scratch_bytes >= bytes)
+        return RAPT_OK;
+    if (seat->scratch != NULL)
+        rapt_free(&group->allocator, seat->scratch, seat->scratch_bytes);
+    seat->scratch = rapt_calloc(&group->allocator, (size_t)bytes, 1);
+    seat->scratch_bytes = seat->scratch != NULL ? (size_t)bytes : 0;
+    return seat->scratch != NULL
+               ? RAPT_OK
+               : rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for %llu bytes of a tensor with gaps",
+                           (unsigned long long)bytes);
+}
+
 void rapt_group_destroy(rapt_group **handle)
 {
     if (handle == NULL || *handle == NULL)
@@ -78,6 +103,7 @@ void rapt_group_destroy(rapt_group **handle)
     rapt_pool_destroy(&group->pool);
     for (uint32_t i = 0; i < count; i++)
         rapt_group_trim(group, i);
+    rapt_group_merge_free(group->merge);
     rapt_free(&a, group, sizeof *group);
 }
 
@@ -126,7 +152,19 @@ rapt_status rapt_group_wait(rapt_group *group, uint64_t timeout, rapt_error *err
 {
     if (group == NULL)
         return rapt_fail(error, RAPT_ERROR_INVALID, "group is NULL");
-    return rapt_pool_wait(group->pool, timeout, error);
+    const uint64_t begin = rapt_now_ns();
+    rapt_status status = rapt_pool_wait(group->pool, timeout, error);
+    if (status == RAPT_ERROR_TIMEOUT || group->merge == NULL)
+        return status;
+    rapt_group_merge *merge = group->merge;
+    group->merge = NULL;
+    if (status != RAPT_OK) {
+        rapt_group_merge_free(merge);
+        return status;
+    }
+    status = rapt_group_merge_begin(merge, error);
+    const uint64_t gone = rapt_now_ns() - begin;
+    return status == RAPT_OK ? rapt_pool_wait(group->pool, timeout > gone ? timeout - gone : 0, error) : status;
 }
 
 rapt_status rapt_group_attention(rapt_group *group, const rapt_attention_desc *desc,

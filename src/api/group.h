@@ -26,16 +26,36 @@ typedef struct rapt_group_seat {
     size_t scratch_bytes;
 } rapt_group_seat;
 
+/* Results over parts of the keys, in host memory, and what they become: one attention, merged on a device. */
+typedef struct rapt_group_merge rapt_group_merge;
+
 struct rapt_group {
     rapt_allocator allocator;
     rapt_pool *pool;
     uint64_t timeout; /* ns, of a transfer */
     uint32_t parts;   /* for each device, at least */
     uint64_t calls;
+    bool whole_keys;
+    rapt_group_merge *merge; /* of the call that is under way, until its parts are done; NULL: there is nothing to merge */
     rapt_group_seat seats[RAPT_GROUP_MAX];
 };
 
 /* Gives back what a member keeps. */
 void rapt_group_trim(rapt_group *group, uint32_t member);
+/* At least `bytes` of a member's memory in this place, which then is nobody's data. */
+rapt_status rapt_group_take_place(rapt_device *device, rapt_place *place, uint64_t bytes, rapt_error *error);
+/* At least so much host memory, as seat->scratch. */
+rapt_status rapt_group_take_scratch(rapt_group *group, rapt_group_seat *seat, uint64_t bytes, rapt_error *error);
+
+#define RAPT_GROUP_PARTS 64 /* of the keys, at most */
+/* For `parts` results (batch, heads, nq, d), which become `out` and, unless its dtype is RAPT_DTYPE_NONE, `lse` of the app's at
+ * these addresses. Every row of every part is attention to no key at first. */
+rapt_status rapt_group_merge_new(rapt_group *group, uint32_t parts, const rapt_tensor *out, void *out_data, const rapt_tensor *lse,
+                                 void *lse_data, rapt_group_merge **merge, rapt_error *error);
+/* Where part 0 lies, each without gaps; the next one follows. Written under the pool's rules for what is the app's. */
+void rapt_group_merge_parts(const rapt_group_merge *merge, rapt_tensor *out, void **out_data, rapt_tensor *lse, void **lse_data);
+void rapt_group_merge_free(rapt_group_merge *merge);
+/* Goes on with the call: the parts become one. Takes over `merge`. */
+rapt_status rapt_group_merge_begin(rapt_group_merge *merge, rapt_error *error);
 
 #endif

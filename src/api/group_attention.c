@@ -6,19 +6,24 @@
 #include <string.h>
 
 #define LEAST_ROWS 128 /* queries of a unit, where queries are cut: fewer may be another kernel's */
+#define LEAST_KEYS 1024 /* keys of a part, where keys are cut: fewer are not worth the way */
+#define KEYS_UNIT 64    /* keys are cut at multiples of it */
 
-/* A call; its units are numbered (batch entries, head units, tiles of queries), the last fastest. Read-only once begun. */
+/* A call; its units are numbered (parts of the keys, batch entries, head units, tiles of queries), the last fastest. Read-only once
+ * begun. */
 typedef struct sharing {
     rapt_group *group;
     rapt_arena arena; /* everything below that is a pointer, but for the app's tensors */
     rapt_attention_desc desc;
     const void *data[RAPT_PLACES];
     void *out[RAPT_CUT_TENSORS];
+    uint64_t out_elements[RAPT_CUT_TENSORS]; /* of one part of the keys, where there are several */
     const int32_t *cu_q, *cu_k;
     uint64_t number;                 /* of the call */
     rapt_cut whole;
-    uint64_t per_batch, per_heads, per_tile; /* batch entries, head units and queries of a unit */
-    uint64_t batches, heads, tiles;          /* units along each axis */
+    uint64_t per_batch, per_heads, per_tile, per_keys; /* batch entries, head units, queries and keys of a unit */
+    uint64_t batches, heads, tiles, parts;             /* units along each axis */
+    rapt_group_merge *merge;         /* of several parts, whose results `desc` and `out` then mean; not owned */
     double *before;                          /* weight of all units before each, and of all at the end */
 } sharing;
 
@@ -44,24 +49,26 @@ static rapt_range along(uint64_t first, uint64_t count, uint64_t per, uint64_t s
     return (rapt_range){from, RAPT_MIN(count * per, size - from)};
 }
 
-static rapt_cut cut_of(const sharing *s, uint64_t first, uint64_t count)
+static rapt_cut cut_of(const sharing *s, uint64_t at, uint64_t count)
 {
-    const uint64_t row = s->tiles, entry = s->heads * s->tiles;
+    const uint64_t row = s->tiles, entry = s->heads * s->tiles, part = s->batches * entry, first = at % part;
     const uint64_t tiles = RAPT_MIN(count, row), heads = RAPT_MAX(1, RAPT_MIN(count, entry) / row);
     rapt_cut cut = {
         .batch = along(first / entry, RAPT_MAX(1, count / entry), s->per_batch, s->whole.batch.count),
         .heads = along(first / row % s->heads, heads, s->per_heads, s->whole.heads.count),
         .queries = along(first % row, tiles, s->per_tile, s->whole.queries.count),
-        .keys = s->whole.keys,
+        .keys = along(at / part, 1, s->per_keys, s->whole.keys.count),
     };
     return cut;
 }
 
-/* A run is tiles of one head, or heads of one batch entry, or batch entries. */
-static uint64_t fit(void *user, uint64_t first, uint64_t count)
+/* A run is tiles of one head, or heads of one batch entry, or batch entries; and one part of the keys, so that its bits do not
+ * depend on who takes what. */
+static uint64_t fit(void *user, uint64_t at, uint64_t most)
 {
     const sharing *s = user;
-    const uint64_t row = s->tiles, entry = s->heads * s->tiles;
+    const uint64_t row = s->tiles, entry = s->heads * s->tiles, part = s->batches * entry, first = at % part;
+    const uint64_t count = RAPT_MIN(most, part - first);
     if (first % row != 0 || count < row)
         return RAPT_MIN(count, row - first % row);
     if (first % entry != 0 || count < entry)
@@ -128,8 +135,8 @@ static rapt_slot *place_slot(rapt_attention_args *args, unsigned place)
     return slots[place];
 }
 
-/* Kernel and key splits follow from the heads and queries of a call: those of the whole, so that a part's bits are the whole's.
- * What the member knows is good for one call. */
+/* Kernel and key splits follow from the heads and queries of a call: those of the whole, so that a part's bits are the whole's;
+ * or, where keys are cut, those of the first part. What the member knows is good for one call. */
 static rapt_status plan_whole(run *r, rapt_error *error)
 {
     rapt_group_seat *seat = r->seat;
@@ -137,7 +144,12 @@ static rapt_status plan_whole(run *r, rapt_error *error)
     rapt_verdicts verdicts = rapt_device_verdicts(r->device);
     if (seat->planned == r->s->number)
         return RAPT_OK;
-    rapt_status status = rapt_plan_new(r->device, &r->device->caps, &r->s->desc, &verdicts, &whole, error);
+    rapt_attention_desc desc;
+    rapt_cut cut = r->s->whole;
+    uint64_t first[RAPT_CUT_TENSORS];
+    cut.keys.count = RAPT_MIN(cut.keys.count, r->s->per_keys);
+    rapt_attention_cut(&r->s->desc, &cut, r->s->cu_q, r->s->cu_k, &desc, first);
+    rapt_status status = rapt_plan_new(r->device, &r->device->caps, &desc, &verdicts, &whole, error);
     if (status == RAPT_OK) {
         seat->planned = r->s->number;
         seat->kernel = whole->step_count > 0 ? whole->pipelines[0].row->name : NULL;
@@ -188,14 +200,9 @@ static rapt_status take_places(run *r, rapt_attention_args *args, rapt_error *er
         const uint64_t bytes = place_bytes(r, i);
         if (bytes == 0)
             continue;
-        if (place->buffer != NULL && rapt_buffer_size(place->buffer) < bytes)
-            rapt_buffer_destroy(&place->buffer);
-        if (place->buffer == NULL) {
-            place->call = 0;
-            rapt_status status = rapt_buffer_create(r->device, bytes, &place->buffer, error);
-            if (status != RAPT_OK)
-                return status;
-        }
+        rapt_status status = rapt_group_take_place(r->device, place, bytes, error);
+        if (status != RAPT_OK)
+            return status;
         place_slot(args, i)->buffer = place->buffer;
     }
     return RAPT_OK;
@@ -253,23 +260,6 @@ static rapt_status make(void *user, uint32_t member, uint64_t first, uint64_t co
     return status == RAPT_OK ? rapt_attention_bind(r->plan, &args, &r->binding, error) : status;
 }
 
-/* Host memory of the member, for tensors that have gaps in the app's. */
-static rapt_status take_scratch(run *r, uint64_t bytes, rapt_error *error)
-{
-    const rapt_allocator *a = &r->s->group->allocator;
-    rapt_group_seat *seat = r->seat;
-    if (seat->scratch_bytes >= bytes)
-        return RAPT_OK;
-    if (seat->scratch != NULL)
-        rapt_free(a, seat->scratch, seat->scratch_bytes);
-    seat->scratch = rapt_calloc(a, (size_t)bytes, 1);
-    seat->scratch_bytes = seat->scratch != NULL ? (size_t)bytes : 0;
-    return seat->scratch != NULL
-               ? RAPT_OK
-               : rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for %llu bytes of a tensor with gaps",
-                           (unsigned long long)bytes);
-}
-
 static rapt_status upload(run *r, unsigned i, uint64_t bytes, rapt_error *error)
 {
     rapt_place *place = &r->seat->places[i];
@@ -282,7 +272,7 @@ static rapt_status upload(run *r, unsigned i, uint64_t bytes, rapt_error *error)
         if (held)
             return RAPT_OK;
         if (!rapt_tensor_lies_alike(here, there)) {
-            rapt_status status = take_scratch(r, bytes, error);
+            rapt_status status = rapt_group_take_scratch(r->s->group, r->seat, bytes, error);
             if (status != RAPT_OK)
                 return status;
             rapt_tensor_copy(r->seat->scratch, there, data, here);
@@ -325,12 +315,20 @@ static rapt_tensor rows_of(const rapt_tensor *t, uint64_t count)
     return rows;
 }
 
+/* Where an output of the part begins. */
+static char *output(const run *r, unsigned i, const rapt_tensor *here)
+{
+    const sharing *s = r->s;
+    const uint64_t before = s->merge != NULL ? r->cut.keys.first / s->per_keys * s->out_elements[i] : 0;
+    return (char *)s->out[i] + (before + r->first[i]) * rapt_dtype_size(here->dtype);
+}
+
 /* From the packed tensor to the app's: all of it, or the rows that belong to sequences. */
 static void spread(run *r, unsigned i, const char *from)
 {
     const rapt_tensor *here = rapt_cut_tensor(&r->part, i), *there = rapt_cut_tensor(&r->desc, i);
     const size_t element = rapt_dtype_size(here->dtype);
-    char *to = (char *)r->s->out[i] + r->first[i] * element;
+    char *to = output(r, i, here);
     if (r->cu == NULL) {
         rapt_tensor_copy(to, here, from, there);
         return;
@@ -353,8 +351,8 @@ static rapt_status store(void *user, rapt_error *error)
         rapt_buffer *buffer = r->seat->places[i].buffer;
         const rapt_tensor *here = rapt_cut_tensor(&r->part, i);
         const bool direct = r->cu == NULL && bytes > 0 && rapt_tensor_lies_alike(here, rapt_cut_tensor(&r->desc, i));
-        void *to = direct ? (char *)r->s->out[i] + r->first[i] * rapt_dtype_size(here->dtype) : NULL;
-        rapt_status status = direct || bytes == 0 ? RAPT_OK : take_scratch(r, bytes, error);
+        void *to = direct ? output(r, i, here) : NULL;
+        rapt_status status = direct || bytes == 0 ? RAPT_OK : rapt_group_take_scratch(r->s->group, r->seat, bytes, error);
         if (status == RAPT_OK && bytes > 0)
             status = rapt_buffer_download_within(buffer, 0, direct ? to : r->seat->scratch, bytes, r->s->group->timeout, error);
         if (status != RAPT_OK)
@@ -464,6 +462,23 @@ static rapt_status copy_sequences(sharing *s, const char *name, const int32_t *c
     return RAPT_OK;
 }
 
+/* Long keys are cut where nothing else gives as many units as wanted: few queries of few heads. How many parts there are, and so
+ * the bits of the result, follows from the shapes, the number of devices and the group's options. */
+static void choose_parts(sharing *s, uint64_t wanted)
+{
+    const uint64_t units = s->batches * s->heads * s->tiles, keys = s->whole.keys.count;
+    uint64_t unit;
+    s->parts = 1;
+    s->per_keys = RAPT_MAX(keys, 1);
+    if (s->group->whole_keys || s->desc.key_splits != 0 || units >= wanted || rapt_cut_refuses_keys(&s->desc, &unit) != NULL)
+        return;
+    const uint64_t parts = RAPT_MIN(RAPT_MIN(rapt_div_up(wanted, units), keys / LEAST_KEYS), RAPT_GROUP_PARTS);
+    if (parts < 2)
+        return;
+    s->per_keys = rapt_align_up(rapt_align_up(rapt_div_up(keys, parts), KEYS_UNIT), unit);
+    s->parts = rapt_div_up(keys, s->per_keys);
+}
+
 /* How large units are: heads and batch entries by themselves, and queries cut where that gives fewer units than wanted. */
 static void choose_units(sharing *s, uint32_t devices)
 {
@@ -486,22 +501,23 @@ static void choose_units(sharing *s, uint32_t devices)
     s->batches = RAPT_MAX(rapt_div_up(batch, s->per_batch), 1);
     s->heads = RAPT_MAX(rapt_div_up(heads, s->per_heads), 1);
     s->tiles = RAPT_MAX(rapt_div_up(rows, s->per_tile), 1);
+    choose_parts(s, wanted);
 }
 
 /* Work of the units, by what their queries see; one for being there at all. */
 static rapt_status weigh(sharing *s, const rapt_problem *problem, rapt_error *error)
 {
-    const uint64_t units = s->batches * s->heads * s->tiles;
+    const uint64_t part_units = s->batches * s->heads * s->tiles, units = s->parts * part_units, tiles = s->parts * s->tiles;
     double *before = rapt_arena_alloc(&s->arena, units + 1, sizeof *before);
-    double *tile = rapt_arena_alloc(&s->arena, s->tiles, sizeof *tile);
+    double *tile = rapt_arena_alloc(&s->arena, tiles, sizeof *tile);
     if (before == NULL || tile == NULL)
         return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for %llu units", (unsigned long long)units);
     s->before = before;
-    for (uint64_t t = 0; t < s->tiles && s->cu_q == NULL; t++) {
+    for (uint64_t t = 0; t < tiles && s->cu_q == NULL; t++) {
         rapt_attention_desc part;
         rapt_problem p;
         uint64_t first[RAPT_CUT_TENSORS];
-        const rapt_cut cut = cut_of(s, t, 1);
+        const rapt_cut cut = cut_of(s, t / s->tiles * part_units + t % s->tiles, 1);
         rapt_attention_cut(&s->desc, &cut, NULL, NULL, &part, first);
         rapt_status status = rapt_attention_problem(&part, &p, error);
         if (status != RAPT_OK)
@@ -510,12 +526,28 @@ static rapt_status weigh(sharing *s, const rapt_problem *problem, rapt_error *er
     }
     const double per_pair = 2.0 * (problem->head_dim_qk + problem->head_dim_v) * (double)problem->heads_out / (double)s->heads;
     for (uint64_t u = 0; u < units; u++) {
-        double w = tile[u % s->tiles];
+        double w = tile[u / part_units * s->tiles + u % s->tiles];
         const rapt_range batch = cut_of(s, u, 1).batch;
         for (uint64_t n = batch.first; s->cu_q != NULL && n < batch.first + batch.count; n++)
             w += per_pair * (double)rapt_visible_pairs(problem, (uint64_t)(s->cu_q[n + 1] - s->cu_q[n]),
                                                        (uint64_t)(s->cu_k[n + 1] - s->cu_k[n]), problem->causal_offset) + 1;
         before[u + 1] = before[u] + w;
+    }
+    return RAPT_OK;
+}
+
+/* Parts of the keys write results of their own, each with its log-sum-exp. */
+static rapt_status part_outputs(sharing *s, rapt_error *error)
+{
+    rapt_attention_desc *d = &s->desc;
+    rapt_status status = rapt_group_merge_new(s->group, (uint32_t)s->parts, &d->out, s->out[RAPT_CUT_OUT], &d->lse,
+                                              s->out[RAPT_CUT_LSE], &s->merge, error);
+    if (status != RAPT_OK)
+        return status;
+    rapt_group_merge_parts(s->merge, &d->out, &s->out[RAPT_CUT_OUT], &d->lse, &s->out[RAPT_CUT_LSE]);
+    for (unsigned i = RAPT_CUT_OUT; i <= RAPT_CUT_LSE; i++) {
+        const rapt_tensor *t = rapt_cut_tensor(d, i);
+        s->out_elements[i] = rapt_tensor_bytes(t) / rapt_dtype_size(t->dtype);
     }
     return RAPT_OK;
 }
@@ -548,7 +580,8 @@ static rapt_status sharing_make(sharing *s, const rapt_attention_desc *desc, con
         return status;
     s->whole = rapt_cut_whole(&s->desc);
     choose_units(s, rapt_pool_count(s->group->pool));
-    return weigh(s, problem, error);
+    status = weigh(s, problem, error);
+    return status == RAPT_OK && s->parts > 1 && !problem->empty ? part_outputs(s, error) : status;
 }
 
 rapt_status rapt_group_attention_begin(rapt_group *group, const rapt_attention_desc *desc,
@@ -567,13 +600,15 @@ rapt_status rapt_group_attention_begin(rapt_group *group, const rapt_attention_d
     s->number = ++group->calls;
     rapt_arena_init(&s->arena, &group->allocator);
     rapt_status status = sharing_make(s, desc, args, &problem, error);
+    rapt_group_merge *merge = s->merge;
     if (status != RAPT_OK) {
+        rapt_group_merge_free(merge);
         sharing_free(s);
         return status;
     }
     const rapt_pool_work work = {.user = s,
-                                 .units = problem.empty ? 0 : s->batches * s->heads * s->tiles,
-                                 .kind = kind_of(&problem),
+                                 .units = problem.empty ? 0 : s->parts * s->batches * s->heads * s->tiles,
+                                 .kind = kind_of(&problem) + s->parts,
                                  .weight = weight,
                                  .fit = fit,
                                  .make = make,
@@ -583,5 +618,10 @@ rapt_status rapt_group_attention_begin(rapt_group *group, const rapt_attention_d
                                  .end = end,
                                  .trim = trim,
                                  .free = sharing_free};
-    return rapt_pool_begin(group->pool, &work, error);
+    status = rapt_pool_begin(group->pool, &work, error);
+    if (status == RAPT_OK)
+        group->merge = merge;
+    else
+        rapt_group_merge_free(merge);
+    return status;
 }

@@ -70,3 +70,29 @@ void rapt_tensor_copy(void *to, const rapt_tensor *to_tensor, const void *from, 
                     memcpy((char *)to + (size_t)x * element, (const char *)from + (size_t)y * element, run * element);
                 }
 }
+
+/* An exponent of all ones lies at 2^16 after scaling, where no finite number does. */
+static float widen_half(uint16_t half)
+{
+    uint32_t bits = (uint32_t)(half & 0x7fff) << 13;
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    x *= 0x1p112f;
+    memcpy(&bits, &x, sizeof bits);
+    bits |= (x >= 65536.0f ? 0x7f800000u : 0) | (uint32_t)(half & 0x8000) << 16;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+void rapt_widen(float *to, const void *from, rapt_dtype dtype, uint64_t count)
+{
+    const uint16_t *half = from;
+    if (dtype == RAPT_F32)
+        memcpy(to, from, count * sizeof *to);
+    for (uint64_t i = 0; i < count && dtype == RAPT_BF16; i++) {
+        const uint32_t bits = (uint32_t)half[i] << 16;
+        memcpy(&to[i], &bits, sizeof bits);
+    }
+    for (uint64_t i = 0; i < count && dtype == RAPT_F16; i++)
+        to[i] = widen_half(half[i]);
+}

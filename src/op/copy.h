@@ -12,5 +12,7 @@ rapt_tensor rapt_tensor_packed(const rapt_tensor *t);
 bool rapt_tensor_lies_alike(const rapt_tensor *a, const rapt_tensor *b);
 /* Copies all elements; sizes and dtype are the same. An axis of stride 0 in both is copied once. */
 void rapt_tensor_copy(void *to, const rapt_tensor *to_tensor, const void *from, const rapt_tensor *from_tensor);
+/* The numbers as float32, exactly; f32, f16 or bf16, without gaps. */
+void rapt_widen(float *to, const void *from, rapt_dtype dtype, uint64_t count);
 
 #endif

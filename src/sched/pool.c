@@ -72,7 +72,7 @@ struct rapt_pool {
         uint64_t kind, used;
         double rate[RAPT_GROUP_MAX]; /* weight a second; 0: not known */
     } kinds[KINDS];
-    uint64_t calls;
+    uint64_t calls, told; /* and the kind of work that members tell of */
 };
 
 /* ---- calls ---- */
@@ -145,6 +145,11 @@ static bool takes_part(const job *j, const member *m)
     return m->device != NULL && !m->info.quarantined && !j->members[m->index].out;
 }
 
+static bool may_run(const job *j, const member *m, uint64_t unit)
+{
+    return j->work.may == NULL || j->work.may(j->work.user, m->index, unit);
+}
+
 static void job_end(rapt_pool *pool, job *j, rapt_status status, const char *message)
 {
     if (j->over)
@@ -155,15 +160,32 @@ static void job_end(rapt_pool *pool, job *j, rapt_status status, const char *mes
     rapt_cond_wake_all(&pool->change);
 }
 
+/* The first unit that is not done and that nobody can run any more, or units. */
+static uint64_t lost_unit(const rapt_pool *pool, const job *j)
+{
+    for (uint64_t unit = 0; unit < j->work.units; unit++) {
+        bool lost = j->unit[unit] != UNIT_DONE;
+        for (uint32_t i = 0; i < pool->count && lost; i++)
+            lost = !takes_part(j, &pool->members[i]) || !may_run(j, &pool->members[i], unit);
+        if (lost)
+            return unit;
+        if (j->work.may == NULL && j->unit[unit] != UNIT_DONE)
+            break; /* the others are no different */
+    }
+    return j->work.units;
+}
+
 /* Ends a call that nobody is left for, with what became of each. */
 static void end_without_members(rapt_pool *pool, job *j, rapt_status status)
 {
     char words[sizeof j->error.message];
     rapt_text text = rapt_text_over(words, sizeof words);
-    for (uint32_t i = 0; i < pool->count; i++)
-        if (takes_part(j, &pool->members[i]))
-            return;
+    const uint64_t lost = lost_unit(pool, j);
+    if (lost == j->work.units)
+        return;
     rapt_text_add(&text, "no device is left");
+    if (j->work.may != NULL)
+        rapt_text_add(&text, " for part %llu", (unsigned long long)lost);
     for (uint32_t i = 0; i < pool->count; i++)
         if (pool->members[i].info.status != RAPT_OK)
             rapt_text_add(&text, "; %u: %s", i, pool->members[i].info.message);
@@ -229,13 +251,13 @@ static uint64_t units_of(const job *j, uint64_t first, uint64_t most, double tar
     return low;
 }
 
-/* The first units that nobody runs: where they begin and how many there are. */
-static uint64_t free_units(const job *j, uint64_t *first)
+/* The first units that nobody runs and this member can: where they begin and how many there are. */
+static uint64_t free_units(const job *j, const member *me, uint64_t *first)
 {
     uint64_t at = 0, end;
-    while (at < j->work.units && j->unit[at] != UNIT_FREE)
+    while (at < j->work.units && (j->unit[at] != UNIT_FREE || !may_run(j, me, at)))
         at++;
-    for (end = at; end < j->work.units && j->unit[end] == UNIT_FREE;)
+    for (end = at; end < j->work.units && j->unit[end] == UNIT_FREE && may_run(j, me, end);)
         end++;
     *first = at;
     return end - at;
@@ -252,7 +274,7 @@ static part *free_part(rapt_pool *pool, job *j)
 /* New units for a member, or NULL where it should take none now. */
 static part *take_units(rapt_pool *pool, job *j, const member *me, uint64_t now)
 {
-    uint64_t first, count, most = free_units(j, &first);
+    uint64_t first, count, most = free_units(j, me, &first);
     const double rate = rate_of(pool, j, me->index);
     if (most == 0)
         return NULL;
@@ -263,7 +285,7 @@ static part *take_units(rapt_pool *pool, job *j, const member *me, uint64_t now)
     most = RAPT_MIN(most, j->members[me->index].limit);
     count = j->work.fit(j->work.user, first, units_of(j, first, most, target));
     double weight = j->work.weight(j->work.user, first, count);
-    if (others_are_sooner(j, &r, rate, weight)) {
+    if (j->work.may == NULL && others_are_sooner(j, &r, rate, weight)) {
         count = j->work.fit(j->work.user, first, 1);
         weight = j->work.weight(j->work.user, first, count);
         if (others_are_sooner(j, &r, rate, weight))
@@ -283,6 +305,9 @@ static uint64_t backup_due(rapt_pool *pool, const job *j, const member *me, cons
     const double rate = rate_of(pool, j, me->index);
     if (p->copies == 0 || p->copies >= MOST_COPIES || p->done || p->storing || p->count > j->members[me->index].limit)
         return UINT64_MAX;
+    for (uint64_t unit = p->first; j->work.may != NULL && unit < p->first + p->count; unit++)
+        if (!may_run(j, me, unit))
+            return UINT64_MAX;
     const uint64_t own = rate > 0 ? (uint64_t)(p->weight / rate * 1.2e9) : UINT64_MAX / 4;
     const uint64_t expected = p->end > p->start ? p->end - p->start : 0;
     if (expected > 0 && now + own < p->end)
@@ -363,7 +388,7 @@ static void leave(rapt_pool *pool, member *me, bool stored)
         p->done = true;
         j->done += p->count;
         memset(j->unit + p->first, UNIT_DONE, p->count);
-        if (j == pool->job) {
+        if (j == pool->job && !j->work.continues) {
             me->info.parts++;
             me->info.share += j->total > 0 ? p->weight / j->total : 0;
         }
@@ -429,7 +454,7 @@ static void settle(rapt_pool *pool, member *me, const rapt_error *why, bool stor
     rapt_mutex_lock(&pool->lock);
     if (j == pool->job) {
         me->info.busy_ns += (double)(rapt_now_ns() - me->begun);
-        me->info.wasted += !stored;
+        me->info.wasted += !stored; /* of a call that continues too */
     }
     if (--p->copies == 0 && !p->done) {
         memset(j->unit + p->first, UNIT_FREE, p->count);
@@ -658,9 +683,13 @@ rapt_status rapt_pool_set_device(rapt_pool *pool, uint32_t index, rapt_device *d
 static void meet_call(rapt_pool *pool, job *j)
 {
     struct kind *k = keep_kind(pool, j->work.kind);
+    if (!j->work.continues)
+        pool->told = j->work.kind;
     for (uint32_t i = 0; i < pool->count; i++) {
         rapt_group_member *info = &pool->members[i].info;
         j->members[i].limit = UINT64_MAX;
+        if (j->work.continues)
+            continue;
         if (info->parts == 0)
             k->rate[i] *= RATE_HOPE;
         info->parts = info->wasted = 0;
@@ -699,6 +728,12 @@ rapt_status rapt_pool_begin(rapt_pool *pool, const rapt_pool_work *work, rapt_er
     return RAPT_OK;
 }
 
+/* Whether nobody will touch what is the app's again. */
+static bool is_done(const job *j)
+{
+    return j->over && j->touching == 0 && (!j->work.settles || j->refs == 1);
+}
+
 rapt_status rapt_pool_wait(rapt_pool *pool, uint64_t timeout, rapt_error *error)
 {
     const uint64_t begin = rapt_now_ns();
@@ -709,7 +744,7 @@ rapt_status rapt_pool_wait(rapt_pool *pool, uint64_t timeout, rapt_error *error)
         return RAPT_OK;
     }
     rapt_mutex_lock(&pool->lock);
-    while (!j->over || j->touching > 0) {
+    while (!is_done(j)) {
         const uint64_t gone = rapt_now_ns() - begin;
         bool moved = true;
         if (pool->threads == 0) {
@@ -719,7 +754,7 @@ rapt_status rapt_pool_wait(rapt_pool *pool, uint64_t timeout, rapt_error *error)
             if (timeout > 0 && moved)
                 continue;
         }
-        if (j->over && j->touching == 0)
+        if (is_done(j))
             break;
         if (gone >= timeout) {
             rapt_mutex_unlock(&pool->lock);
@@ -742,10 +777,7 @@ void rapt_pool_describe(rapt_pool *pool, uint32_t index, rapt_group_member *out)
 {
     rapt_mutex_lock(&pool->lock);
     *out = pool->members[index].info;
-    const struct kind *latest = NULL; /* of the last call */
-    for (uint32_t i = 0; i < KINDS; i++)
-        if (pool->kinds[i].used != 0 && pool->kinds[i].used == pool->calls)
-            latest = &pool->kinds[i];
+    const struct kind *latest = find_kind(pool, pool->told);
     out->rate = latest != NULL ? latest->rate[index] : 0;
     rapt_mutex_unlock(&pool->lock);
 }

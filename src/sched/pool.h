@@ -14,6 +14,10 @@ typedef struct rapt_pool_work {
     void *user;
     uint64_t units;
     uint64_t kind; /* calls of equal kind run at equal rates */
+    bool continues; /* the call before it: it counts in no part and no share */
+    bool settles;   /* the app's memory is read between load and store too: the call is over only when every run has ended */
+    /* Whether a member can run the unit; NULL: every one can. */
+    bool (*may)(void *user, uint32_t member, uint64_t unit);
     /* The work in a range of units, in what the rates count. */
     double (*weight)(void *user, uint64_t first, uint64_t count);
     /* How many of `count` units from `first` on, at least 1, can be one run. */
