@@ -4,7 +4,8 @@
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_shuffle : require
 // One token of each sequence, for software devices (lanes.glsl): the state goes by once, row by row, and is not kept in
-// registers. A lane has four columns. What rules delta and dplr read of the state takes a walk of its own before.
+// registers. A lane has four columns in each of up to four blocks. What rules delta and dplr read of the state takes a walk
+// of its own before.
 #include "common/linear_params.h"
 #include "common/io.glsl"
 
@@ -49,26 +50,34 @@ layout(std430, set = 0, binding = RAPT_BIND_STATE) buffer States4 { vec4 states4
 #define FETCH(texels, at, row) texelFetch(texels, int(((at) + (row)) / 4u))
 #define FETCH_STORED(texels, at, row) STORED4(FETCH(texels, at, row))
 
+// Column blocks of a lane: what a token holds is fetched once for all of them, and rows are read from end to end.
+const uint BLOCKS = (D_V + SPAN - 1u) / SPAN < 4u ? (D_V + SPAN - 1u) / SPAN : 4u;
+
 void main()
 {
     const Sequence s = sequence_of(pc.bh0 + gl_WorkGroupID.z);
     const uint token = min(pc.token0, max(s.tokens, 1u) - 1u);
     const bool exists = pc.token0 < min(pc.token1, s.tokens); // else the state is handed on as it is
-    const uint column = (gl_WorkGroupID.x * LANES + gl_LocalInvocationID.x) * 4u;
-    const bool mine = column < D_V;
+    const uint first = gl_WorkGroupID.x * BLOCKS * SPAN + gl_LocalInvocationID.x * 4u; // column
     const bool given = (pc.flags & RAPT_LINEAR_READ_IN) != 0u;
     const bool reads = (pc.flags & (RAPT_LINEAR_READ_IN | RAPT_LINEAR_READ_STATE)) != 0u;
-    const bool keeps = (pc.flags & RAPT_LINEAR_WRITE_STATE) != 0u && mine;
-    const uint pitch = given ? p.state_in_stride_k : p.state_stride_k;
-    const uint from = pc.read_base + min(column, D_V - 4u) +
-                      (given ? s.b * p.state_in_stride_b + s.h * p.state_in_stride_h
-                             : s.b * p.state_stride_b + s.h * p.state_stride_h);
-    const uint to = pc.base[RAPT_BIND_STATE - 1u] + s.b * p.state_stride_b + s.h * p.state_stride_h + column;
+    const bool keeps = (pc.flags & RAPT_LINEAR_WRITE_STATE) != 0u;
+    const uint pitch = (given ? p.state_in_stride_k : p.state_stride_k) / 4u; // in vectors, as from and to
+    const uint read_at = pc.read_base + (given ? s.b * p.state_in_stride_b + s.h * p.state_in_stride_h
+                                               : s.b * p.state_stride_b + s.h * p.state_stride_h);
+    const uint to = (state_row(s) + first) / 4u;
     const uint k_at = k_row(s, token), q_at = q_row(s, token);
 #ifdef GATE
     const uint gate_at = decay_row(s, token);
 #endif
-    vec4 add = exists ? STORED4(texelFetch(texels_v, int((v_row(s, token) + min(column, D_V - 4u)) / 4u))) : vec4(0.0);
+    uint from[BLOCKS];
+    vec4 add[BLOCKS], known[BLOCKS], o[BLOCKS];
+    [[unroll]] for (uint n = 0u; n < BLOCKS; n++) {
+        const uint column = min(first + n * SPAN, D_V - 4u); // that is fetched: there is one
+        from[n] = (read_at + column) / 4u;
+        add[n] = exists ? STORED4(texelFetch(texels_v, int((v_row(s, token) + column) / 4u))) : vec4(0.0);
+        known[n] = o[n] = vec4(0.0);
+    }
     float alpha = 1.0;
 #ifndef GATE
     if (DECAY == DECAY_HEAD && exists)
@@ -76,9 +85,8 @@ void main()
     else if (DECAY == DECAY_TOKEN && exists)
         alpha = decay_of(decays[decay_row(s, token)]);
 #endif
-#define STATE(row) (reads ? texelFetch(texels_state, int((from + (row) * pitch) / 4u)) : vec4(0.0))
+#define STATE(row, n) texelFetch(texels_state, int(from[n] + (row) * pitch))
 #if RULE != 0
-    vec4 known = vec4(0.0);
     [[dont_unroll]] for (uint row = 0u; row < (reads && exists ? D_K : 0u); row += 4u) {
 #if RULE == 1
         vec4 weight = phi(FETCH_STORED(texels_k, k_at, row)) * alpha;
@@ -89,18 +97,18 @@ void main()
         const vec4 weight = FETCH_STORED(texels_a, a_row(s, token), row);
 #endif
         [[unroll]] for (uint c = 0u; c < 4u; c++)
-            known += STATE(row + c) * weight[c];
+            [[unroll]] for (uint n = 0u; n < BLOCKS; n++)
+                known[n] += STATE(row + c, n) * weight[c];
     }
 #endif
-#if RULE == 1
-    add -= known;
-#endif
+    float beta = 1.0;
 #if RULE != 2
     if (BETA != 0u && exists)
-        add *= betas[pc.base[RAPT_BIND_BETA - 1u] + s.batch * p.beta_stride_b +
+        beta = betas[pc.base[RAPT_BIND_BETA - 1u] + s.batch * p.beta_stride_b +
                      (s.h * p.heads_beta / p.heads) * p.beta_stride_h + (s.first + token) * p.beta_stride_s];
 #endif
-    vec4 o = vec4(0.0);
+    [[unroll]] for (uint n = 0u; n < BLOCKS; n++)
+        add[n] = (RULE == 1 ? add[n] - known[n] : add[n]) * beta;
     [[dont_unroll]] for (uint row = 0u; row < D_K; row += 4u) {
         const vec4 key = exists ? phi(FETCH_STORED(texels_k, k_at, row)) : vec4(0.0);
         const vec4 query = phi(FETCH_STORED(texels_q, q_at, row));
@@ -111,16 +119,20 @@ void main()
 #if RULE == 2
         const vec4 write = FETCH_STORED(texels_b, b_row(s, token), row);
 #endif
-        [[unroll]] for (uint c = 0u; c < 4u; c++) {
-            vec4 x = STATE(row + c) * factor[c] + add * key[c];
+        [[unroll]] for (uint c = 0u; c < 4u; c++)
+            [[unroll]] for (uint n = 0u; n < BLOCKS; n++) {
+                vec4 x = add[n] * key[c];
+                if (reads)
+                    x += STATE(row + c, n) * factor[c];
 #if RULE == 2
-            x += known * write[c];
+                x += known[n] * write[c];
 #endif
-            o += x * query[c];
-            if (keeps)
-                states4[(to + (row + c) * p.state_stride_k) / 4u] = x;
-        }
+                o[n] += x * query[c];
+                if (keeps && first + n * SPAN < D_V)
+                    states4[to + (row + c) * (p.state_stride_k / 4u) + n * LANES] = x;
+            }
     }
-    if (exists && mine)
-        store_out4(o_row(s, token) + column, o * p.scale, 4u);
+    [[unroll]] for (uint n = 0u; n < BLOCKS; n++)
+        if (exists && first + n * SPAN < D_V)
+            store_out4(o_row(s, token) + first + n * SPAN, o[n] * p.scale, 4u);
 }
