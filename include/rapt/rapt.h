@@ -4,6 +4,7 @@
 #define RAPT_RAPT_H
 
 #include <rapt/attention.h>
+#include <rapt/cache.h>
 #include <rapt/caps.h>
 #include <rapt/combine.h>
 #include <rapt/device.h>

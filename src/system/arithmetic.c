@@ -1,11 +1,8 @@
 /* Small sums that recipes are made of (rapt/combine.h), and numbers of rows. */
 #include "system/system.h"
 
-bool rapt_system_single(rapt_system_builder *b, const char *name, rapt_system_view x, rapt_system_view *to)
+bool rapt_system_single_copy(rapt_system_builder *b, const char *name, rapt_system_view x, rapt_system_view *to)
 {
-    *to = x;
-    if (x.tensor.dtype == RAPT_F32)
-        return true;
     if (!rapt_system_between(b, name, RAPT_F32, 4, x.tensor.size, to))
         return false;
     rapt_route_desc d = RAPT_ROUTE_DESC_INIT; /* what stands for a block of one row is that row, in single precision */
@@ -18,6 +15,12 @@ bool rapt_system_single(rapt_system_builder *b, const char *name, rapt_system_vi
     s->k = x.at;
     s->summary = to->at;
     return true;
+}
+
+bool rapt_system_single(rapt_system_builder *b, const char *name, rapt_system_view x, rapt_system_view *to)
+{
+    *to = x;
+    return x.tensor.dtype == RAPT_F32 || rapt_system_single_copy(b, name, x, to);
 }
 
 bool rapt_system_map(rapt_system_builder *b, const char *what, rapt_system_view out, rapt_system_view x, float factor, float offset,

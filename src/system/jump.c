@@ -84,18 +84,7 @@ static bool take_routing(rapt_system_builder *b, const char *name, const char *c
         return false;
     if (in.tensor.size[3] < 1 || in.tensor.size[3] > MOST_ANCHORS)
         return rapt_system_refuse(b, "'%s' is %llu wide; 1 to %d are possible", name, (unsigned long long)in.tensor.size[3], MOST_ANCHORS);
-    rapt_route_desc d = RAPT_ROUTE_DESC_INIT; /* what stands for a block of one row is that row */
-    if (!rapt_system_between(b, copied, RAPT_F32, 4, in.tensor.size, to))
-        return false;
-    d.k = in.tensor;
-    d.summary = to->tensor;
-    d.block_q = d.block_k = d.top_k = 1;
-    rapt_system_step *s = rapt_system_route_step_add(b, "routing vectors in single precision", &d);
-    if (s == NULL)
-        return false;
-    s->k = in.at;
-    s->summary = to->at;
-    return true;
+    return rapt_system_single_copy(b, copied, in, to);
 }
 
 static bool take(rapt_system_builder *b, jump *t)

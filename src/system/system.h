@@ -127,6 +127,8 @@ static inline bool rapt_system_between(rapt_system_builder *b, const char *name,
 bool rapt_system_row_products(rapt_system_builder *b, const char *what, rapt_system_view x, rapt_system_view y, rapt_system_view to);
 /* `x`, of rank 4, in single precision: itself, or a copy of this name that a step makes. */
 bool rapt_system_single(rapt_system_builder *b, const char *name, rapt_system_view x, rapt_system_view *to);
+/* A copy in any case, without gaps. */
+bool rapt_system_single_copy(rapt_system_builder *b, const char *name, rapt_system_view x, rapt_system_view *to);
 /* out = act(factor x + offset). */
 bool rapt_system_map(rapt_system_builder *b, const char *what, rapt_system_view out, rapt_system_view x, float factor, float offset,
                      rapt_combine_act act);
