@@ -61,7 +61,8 @@ class WithoutDevice(tool_test.Case):
         self.fails(BAD_INPUT, "one word too many", "systems", "MoBA", "FLARE")
         self.fails(BAD_INPUT, "which system", "run", "system")
         self.fails(BAD_INPUT, "near: FlashAttention;", "run", "system", "flash-atention")
-        self.fails(BAD_INPUT, "Ring Attention is planned", "run", "system", "Ring Attention")
+        planned = json.loads(run("systems", "--json", "--status", "planned").stdout)[0]["name"]
+        self.fails(BAD_INPUT, f"{planned} is planned", "run", "system", planned)
         self.assertIn("Examples:", run("run", "system", "--help").stdout)
 
     def test_bad_arguments(self):
@@ -116,11 +117,14 @@ class WithDevice(tool_test.Case):
 
     close, random, needs_compiler = tool_test.WithDevice.close, tool_test.WithDevice.random, tool_test.WithDevice.needs_compiler
 
+    ROWS = ("q_rows", "k_rows", "back")  # int32 inputs of three axes
+
     def system(self, name, tensors, *settings, outputs=("out",), extra=(), descr="<f4"):
         """Runs a system; shape and values of each output, and what it printed."""
         arguments = ["run", "system", name, *extra]
         for key, t in tensors.items():
-            data = npy_bytes("<i4", (len(t),), t) if isinstance(t, list) else npy_bytes(descr, t.shape, t.values)
+            shape = (1, 1, len(t)) if key in self.ROWS else (len(t),) if isinstance(t, list) else t.shape
+            data = npy_bytes("<i4", shape, t) if isinstance(t, list) else npy_bytes(descr, shape, t.values)
             arguments += ["--in", f"{key}=" + self.write(f"in-{key}.npy", data)]
         for setting in settings:
             arguments += ["--set", setting]
@@ -166,6 +170,27 @@ class WithDevice(tool_test.Case):
         want = [x for h in range(2) for i in range(20) for x in (alone if i < 13 else over_all).row(0, h, i)]
         self.close(out, want, 2e-6)
         self.assertIn("2 steps\n", printed)
+
+    def test_tasks_of_documents(self):
+        """DistCA: tasks of two documents, of any lengths and in any order, are causal attention of each document."""
+        q, k, v = self.random(35, 1, 4, 2, 24, 24, 8)
+        bounds = [0, 15, 24]
+        tasks = [(0, 9, 6), (1, 0, 2), (0, 0, 9), (1, 2, 7)]  # document, first query in it, queries
+        q_rows, k_rows, cu_q, cu_k = [], [], [0], [0]
+        for document, first, count in tasks:
+            begin = bounds[document]
+            q_rows += range(begin + first, begin + first + count)
+            k_rows += range(begin, begin + first + count)
+            cu_q.append(len(q_rows))
+            cu_k.append(len(k_rows))
+        back = [q_rows.index(i) for i in range(24)]
+        inputs = {"q": q, "k": k, "v": v, "q_rows": q_rows, "k_rows": k_rows, "cu_q": cu_q, "cu_k": cu_k, "back": back}
+        want, _ = reference(q, k, v, causal=True, cu_q=bounds, cu_k=bounds)
+        for servers in (1, 3):
+            [(shape, out)], printed = self.system("DistCA", inputs, f"servers={servers}")
+            self.assertEqual(shape, want.shape)
+            self.close(out, want.values, 2e-6)
+            self.assertIn(f"{3 + (1 if servers == 1 else 2) + 1} steps\n", printed)
 
     def test_flare(self):
         rng = random.Random(34)

@@ -262,6 +262,7 @@ extern const oracle_family rapt_oracles_tree;
 extern const oracle_family rapt_oracles_scan;
 extern const oracle_family rapt_oracles_convolved;
 extern const oracle_family rapt_oracles_directions;
+extern const oracle_family rapt_oracles_distributed;
 extern const oracle_family rapt_oracles_program;
 extern const oracle_family rapt_oracles_vision;
 

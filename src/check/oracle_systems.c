@@ -619,6 +619,7 @@ static const oracle_family *const families[] = {
     &rapt_oracles_scan,
     &rapt_oracles_convolved,
     &rapt_oracles_directions,
+    &rapt_oracles_distributed,
     &rapt_oracles_program,
     &rapt_oracles_vision,
 };

@@ -25,7 +25,14 @@ static uint32_t numbers(const char *text, uint64_t *out, uint32_t capacity)
     }
 }
 
-static bool fill(rapt_check_array *a, const char *about, char *value, rapt_dtype dtype, rapt_random *random)
+/* A number, or a letter: the tokens of the problem. */
+static uint64_t below_what(const char *text, uint64_t tokens)
+{
+    return *text >= 'a' && *text <= 'z' ? tokens : strtoull(text, NULL, 10);
+}
+
+/* tokens: of the first input, 0 while there is none. */
+static bool fill(rapt_check_array *a, const char *about, char *value, rapt_dtype dtype, uint64_t tokens, rapt_random *random)
 {
     static const char single[] = "float32", below[] = "int32 below ", rising[] = "int32 rising below ", share[] = "float32 in (0, 1)",
                       negative[] = "float32, negative", positive[] = "float32, positive", above[] = "positive ";
@@ -53,7 +60,7 @@ static bool fill(rapt_check_array *a, const char *about, char *value, rapt_dtype
     a->rank = count;
     const bool rises = strncmp(about, rising, sizeof rising - 1) == 0;
     if (rises || strncmp(about, below, sizeof below - 1) == 0) {
-        const uint64_t end = strtoull(about + (rises ? sizeof rising : sizeof below) - 1, NULL, 10), row = list[count - 1],
+        const uint64_t end = below_what(about + (rises ? sizeof rising : sizeof below) - 1, tokens), row = list[count - 1],
                        step = rises && row > 0 ? end / row : end;
         a->dtype = RAPT_I32;
         for (uint32_t n = 0; n < count; n++)
@@ -112,7 +119,8 @@ bool rapt_check_system_make(const rapt_system_info *info, const char *check, rap
         } else {
             rapt_check_array *a = &out->inputs[out->input_count++];
             snprintf(a->name, sizeof a->name, "%.23s", word);
-            if (!fill(a, about(info, a->name), value, dtype, &random))
+            const uint64_t tokens = out->input_count > 1 ? out->inputs[0].shape[2] : 0;
+            if (!fill(a, about(info, a->name), value, dtype, tokens, &random))
                 return false;
         }
         word = next;

@@ -5,7 +5,8 @@
  *
  * The numbers are shapes; of inputs named cu_.. they are the entries. An input that the table calls "float32" is that whatever
  * the problem's type; "float32 in (0, 1)" and "float32, positive" lie in (0, 1), "float32, negative" in (-1, 0), "positive .." in
- * (0, 1) in the problem's type; "int32 below N" has entries from 0 to N - 1, "int32 rising below N" rising ones along the last axis.
+ * (0, 1) in the problem's type; "int32 below N" has entries from 0 to N - 1, "int32 rising below N" rising ones along the last axis;
+ * where N is a letter, below the first input's third size.
  * A number of a float input behind a star, k=1,2,30,16*0.2, is what its entries are multiplied with. In parameters ~ stands for a
  * space. */
 #ifndef RAPT_CHECK_SYSTEMS_H

@@ -1,20 +1,23 @@
 /* Small sums that recipes are made of (rapt/combine.h), and numbers of rows. */
 #include "system/system.h"
 
-bool rapt_system_single_copy(rapt_system_builder *b, const char *name, rapt_system_view x, rapt_system_view *to)
+bool rapt_system_widen(rapt_system_builder *b, rapt_system_view x, rapt_system_view to)
 {
-    if (!rapt_system_between(b, name, RAPT_F32, 4, x.tensor.size, to))
-        return false;
     rapt_route_desc d = RAPT_ROUTE_DESC_INIT; /* what stands for a block of one row is that row, in single precision */
     d.k = x.tensor;
-    d.summary = to->tensor;
+    d.summary = to.tensor;
     d.block_q = d.block_k = d.top_k = 1;
     rapt_system_step *s = rapt_system_route_step_add(b, "in single precision", &d);
     if (s == NULL)
         return false;
     s->k = x.at;
-    s->summary = to->at;
+    s->summary = to.at;
     return true;
+}
+
+bool rapt_system_single_copy(rapt_system_builder *b, const char *name, rapt_system_view x, rapt_system_view *to)
+{
+    return rapt_system_between(b, name, RAPT_F32, 4, x.tensor.size, to) && rapt_system_widen(b, x, *to);
 }
 
 bool rapt_system_single(rapt_system_builder *b, const char *name, rapt_system_view x, rapt_system_view *to)

@@ -125,6 +125,8 @@ static inline bool rapt_system_between(rapt_system_builder *b, const char *name,
 }
 /* to = x y^T: every row of x with every row of y, in single precision. */
 bool rapt_system_row_products(rapt_system_builder *b, const char *what, rapt_system_view x, rapt_system_view y, rapt_system_view to);
+/* to = x, of rank 4, in single precision. */
+bool rapt_system_widen(rapt_system_builder *b, rapt_system_view x, rapt_system_view to);
 /* `x`, of rank 4, in single precision: itself, or a copy of this name that a step makes. */
 bool rapt_system_single(rapt_system_builder *b, const char *name, rapt_system_view x, rapt_system_view *to);
 /* A copy in any case, without gaps. */
@@ -290,5 +292,10 @@ bool rapt_system_pointer(rapt_system_builder *b);
 bool rapt_system_sink_groups(rapt_system_builder *b);
 bool rapt_system_learners(rapt_system_builder *b);
 bool rapt_system_gated_reading(rapt_system_builder *b);
+bool rapt_system_ring(rapt_system_builder *b);
+bool rapt_system_offloaded(rapt_system_builder *b);
+bool rapt_system_heads_and_chunks(rapt_system_builder *b);
+bool rapt_system_disaggregated(rapt_system_builder *b);
+bool rapt_system_gathered_states(rapt_system_builder *b);
 
 #endif
