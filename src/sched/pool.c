@@ -13,7 +13,7 @@
 enum { UNIT_FREE = 0, UNIT_TAKEN, UNIT_DONE };
 #define KINDS 16        /* of work whose rates are remembered */
 #define MOST_COPIES 3   /* members at one run */
-#define RATE_HOPE 1.05  /* a member that got nothing is trusted so much more with each call: its rate may be an old one */
+#define RATE_HOPE 1.15  /* a member that got nothing is trusted so much more with each call: its rate may be an old one */
 #define LOOK_AGAIN_NS (20ull * 1000 * 1000)
 #define POLL_NS (200ull * 1000)
 
@@ -71,6 +71,7 @@ struct rapt_pool {
     struct kind {
         uint64_t kind, used;
         double rate[RAPT_GROUP_MAX]; /* weight a second; 0: not known */
+        uint8_t runs[RAPT_GROUP_MAX]; /* that it was measured in, at most 2: the first may have had a driver's compilation in it */
     } kinds[KINDS];
     uint64_t calls, told; /* and the kind of work that members tell of */
 };
@@ -136,8 +137,17 @@ static double rate_of(rapt_pool *pool, const job *j, uint32_t index)
 static void note_rate(rapt_pool *pool, const job *j, uint32_t index, double now)
 {
     struct kind *k = find_kind(pool, j->work.kind);
-    if (k != NULL)
-        k->rate[index] = k->rate[index] > 0 ? 0.5 * (k->rate[index] + now) : now;
+    if (k == NULL)
+        return;
+    k->rate[index] = k->runs[index] > 1 ? 0.5 * (k->rate[index] + now) : now;
+    k->runs[index] = (uint8_t)RAPT_MIN(k->runs[index] + 1, 2);
+}
+
+/* Whether a member's rate is good enough to be left out by. */
+static bool is_proven(rapt_pool *pool, const job *j, uint32_t index)
+{
+    const struct kind *k = find_kind(pool, j->work.kind);
+    return k != NULL && k->runs[index] > 1;
 }
 
 static bool takes_part(const job *j, const member *m)
@@ -285,7 +295,7 @@ static part *take_units(rapt_pool *pool, job *j, const member *me, uint64_t now)
     most = RAPT_MIN(most, j->members[me->index].limit);
     count = j->work.fit(j->work.user, first, units_of(j, first, most, target));
     double weight = j->work.weight(j->work.user, first, count);
-    if (j->work.may == NULL && others_are_sooner(j, &r, rate, weight)) {
+    if (j->work.may == NULL && is_proven(pool, j, me->index) && others_are_sooner(j, &r, rate, weight)) {
         count = j->work.fit(j->work.user, first, 1);
         weight = j->work.weight(j->work.user, first, count);
         if (others_are_sooner(j, &r, rate, weight))
@@ -672,8 +682,10 @@ rapt_status rapt_pool_set_device(rapt_pool *pool, uint32_t index, rapt_device *d
     if (!busy) {
         m->device = device;
         m->info = (rapt_group_member)RAPT_GROUP_MEMBER_INIT;
-        for (uint32_t i = 0; i < KINDS; i++)
+        for (uint32_t i = 0; i < KINDS; i++) {
             pool->kinds[i].rate[index] = 0;
+            pool->kinds[i].runs[index] = 0;
+        }
     }
     rapt_mutex_unlock(&pool->lock);
     return busy ? rapt_fail(error, RAPT_ERROR_BUSY, "member %u is at work", index) : RAPT_OK;

@@ -1,6 +1,7 @@
 /* rapt run: an operator on tensors from files. */
 #include "problem_options.h"
 #include "quantise.h"
+#include "run_group.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -9,7 +10,7 @@
 typedef struct run_options {
     tool_problem_options problem;
     tool_device_options device;
-    const char *out, *lse, *row_max, *col_sums, *time;
+    const char *out, *lse, *row_max, *col_sums, *time, *devices;
     bool by_kv_head;
     bool explain, json;
 } run_options;
@@ -259,6 +260,10 @@ static int run_attention(run *r)
         return tool_report(&error);
     tool_want_margins(&r->problem.desc, r->o->row_max != NULL, r->o->col_sums != NULL, r->o->by_kv_head);
     int code = tool_kernel_known(r->o->problem.kernel);
+    if (code == TOOL_GOOD && r->o->devices) {
+        const tool_group_options group = {r->o->devices, r->o->device, r->o->out, r->o->lse, r->repeats, r->o->json};
+        return tool_run_group(&group, &r->problem);
+    }
     if (code == TOOL_GOOD)
         code = tool_device_open(&r->o->device, r->o->json, &r->device);
     if (code != TOOL_GOOD)
@@ -325,6 +330,7 @@ static const char *const examples[] = {
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --causal --alibi slopes.npy --sinks S.npy",
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --block-mask M.npy --block 64x64",
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --causal --col-sums C.npy --row-max M.npy",
+    "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --causal --devices 0,1 --time 10",
     "rapt run attention --q m.safetensors:q --k m.safetensors:k --v m.safetensors:v --out O.npy --time 20",
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --dtype f16 --caps no-subgroup --explain",
     "rapt run attention --q Q.npy --k K.npy --v V.npy --out O.npy --cu-seqlens-q A.npy --cu-seqlens-k B.npy",
@@ -415,6 +421,9 @@ int tool_run(int argc, char **argv)
         RUN_MARGINS,
         TOOL_OPTIONS_MEANING(o.problem),
         TOOL_OPTIONS_DEVICE(o.device),
+        {"--devices", "SEL,SEL[,..]",
+         "share the work among these devices by their speed; tells each one's share,\ntime, and what became of those that failed",
+         &o.devices, NULL},
         {"--explain", NULL, "tell why this kernel was chosen and the others were not", NULL, &o.explain},
         {"--time", "N", "then run N times more: device and wall time, TFLOP/s, GB/s", &o.time, NULL},
         {"--json", NULL, "everything as JSON on standard output", NULL, &o.json},
@@ -483,6 +492,8 @@ int tool_run(int argc, char **argv)
         return tool_error(TOOL_BAD_INPUT, "two of --out, --lse, --row-max and --col-sums are the same file, %s", same_file(&o));
     if (o.by_kv_head && !o.col_sums)
         return tool_error(TOOL_BAD_INPUT, "--by-kv-head goes with --col-sums");
+    if (o.devices && (o.device.device || o.explain || o.row_max || o.col_sums))
+        return tool_error(TOOL_BAD_INPUT, "--devices goes without --device, --explain, --row-max and --col-sums");
     rapt_error error = {0};
     run r = {.o = &o, .info = RAPT_PLAN_INFO_INIT};
     if (o.time && !tool_integer("--time", o.time, 1, 1000000, &r.repeats, &error))

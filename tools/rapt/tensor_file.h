@@ -27,6 +27,8 @@ void tensor_file_free(tensor_file *t);
 bool npy_write(const char *path, rapt_dtype dtype, uint32_t rank, const uint64_t *shape, const void *data,
                rapt_error *error);
 
+/* Writes a contiguous tensor of host memory; bf16 becomes float32. */
+bool tool_save_data(const void *data, const rapt_tensor *t, uint32_t rank, const uint64_t *shape, const char *path, rapt_error *error);
 /* Downloads a contiguous tensor and writes it; bf16 becomes float32. */
 bool tool_save(rapt_buffer *buffer, const rapt_tensor *t, uint32_t rank, const uint64_t *shape, const char *path,
                rapt_error *error);
