@@ -481,6 +481,10 @@ static void case_names(void **state)
     assert_true(rapt_case_parse("B1H8D64N4096f32b8", &c));
     assert_true(c.blocks == 3 && c.block_q == 64 && c.block_k == 64 && c.blocks_of == 8 && !c.causal);
     assert_false(rapt_case_parse("B1H8D64N4096f32b0", &c));
+    assert_true(rapt_case_parse("B1H32K8D128Q1N4096f16p16qint8", &c));
+    assert_true(c.page_size == 16 && c.all_pages && c.k_dtype == RAPT_INT8 && c.v_dtype == RAPT_INT8);
+    assert_false(rapt_case_parse("B1H32K8D128Q1N4096f16p0", &c));
+    assert_false(rapt_case_parse("B1H32K8D128Q1N4100f16p16", &c)); /* not whole pages */
     static const char *const bad[] = {"",
                                       "B1H8D64N1024f32w",
                                       "B1H8D64N1024f32w1c",

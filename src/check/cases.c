@@ -772,6 +772,13 @@ bool rapt_case_parse(const char *name, rapt_case *out)
         c.block_q = c.block_k = 64;
         c.blocks_of = (uint32_t)blocks;
     }
+    uint64_t page;
+    if (c.dtype != RAPT_DTYPE_NONE && read_count(&at, 'p', &page)) {
+        if (page == 0 || c.nk % page != 0 || c.grid.rank > 0)
+            return false;
+        c.page_size = (uint32_t)page;
+        c.all_pages = true;
+    }
     if (c.dtype != RAPT_DTYPE_NONE && *at == 'q' && !read_quantised(&at, &c))
         return false;
     if (c.dtype == RAPT_DTYPE_NONE || *at != 0)

@@ -60,6 +60,7 @@ typedef struct rapt_case {
     uint32_t place_width; /* 0: positions lie on a line */
     uint32_t page_size; /* keys lie in pages of so many, some of them shared and some missing; 0: they do not. nk is rounded up
                          * to whole pages */
+    bool all_pages;     /* none of them shared or missing */
     bool ragged;        /* batch entry b has length_k[b] keys, at most nk; not with sequences */
     rapt_link link;
     rapt_grid grid; /* rank 0: none */
@@ -80,6 +81,7 @@ rapt_case *rapt_cases(uint32_t groups, const char *filter, size_t *count);
 /* Parses shape names such as B1H8K2D64N1024f32 or B1H32K8D128Q1N4096f16c: batch, query heads, [kv heads],
  * head_dim, [V head_dim], [queries], keys, f32|f16|bf16, [c for causal],
  * [w and the keys of a window before and after the query]: B1H8D64N4096f32cw255;
+ * [p and the keys of a page, of whole pages]: B1H32K8D128Q1N4096f16p16;
  * [q and int8|int4|fp8, of keys and values or of keys and then of values; at the end]: B1H32K8D128Q1N4096f16qint8int4;
  * [b and n: a block mask that shows one block of 64 x 64 of every n]: B1H8D64N4096f32b8;
  * [g and the axes of a grid, k and its kernel size, [d dilation], [s stride], [c and a bit per causal axis]]:

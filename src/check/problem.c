@@ -609,7 +609,8 @@ static void fill_blocks(rapt_check_problem *p, rapt_random *random)
                 }
 }
 
-/* Every page in some order that is not theirs; the first one is shared by all batch entries, of seven one is missing. */
+/* Every page in some order that is not theirs; the first one is shared by all batch entries, of seven one is missing, where the case
+ * has not all of them. */
 static void fill_table(rapt_check_problem *p)
 {
     const rapt_tensor *t = &p->desc.block_table;
@@ -617,9 +618,10 @@ static void fill_table(rapt_check_problem *p)
     const uint64_t pages = p->desc.k.size[0];
     for (uint64_t b = 0; table && b < t->size[0]; b++)
         for (uint64_t n = 0; n < t->size[1]; n++) {
-            const uint64_t page = n == 0 ? 1 : pages - 1 - (n * t->size[0] + b);
+            const bool all = p->c.all_pages;
+            const uint64_t page = n == 0 && !all ? 1 : pages - 1 - (n * t->size[0] + b);
             table[(int64_t)b * t->stride[0] + (int64_t)n] =
-                n % 7 == 3 ? (b % 2 ? -1 - (int32_t)n : (int32_t)(pages + n)) : (int32_t)page;
+                n % 7 == 3 && !all ? (b % 2 ? -1 - (int32_t)n : (int32_t)(pages + n)) : (int32_t)page;
         }
     int32_t *lengths = data(p, RAPT_OP_LENGTHS);
     for (uint64_t b = 0; lengths && b < p->c.batch; b++)

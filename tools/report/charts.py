@@ -212,8 +212,10 @@ def sweeps(device, prefix, several):
         if not cases:
             continue
         memory = all(c.bound == "memory" and c.bandwidth for c in cases)
-        of = (lambda c: c.bandwidth) if memory else (lambda c: c.rate)
-        factor, unit = units.axis_scale([of(c).median for c in cases], "B/s" if memory else "FLOP/s")
+        of, unit_of_rate = (lambda c: c.bandwidth, "B/s") if memory else (lambda c: c.rate, "FLOP/s")
+        if text(sweep, "speed") == "calls":
+            of, unit_of_rate = (lambda c: c.time.inverse(1)), "calls/s"
+        factor, unit = units.axis_scale([of(c).median for c in cases], unit_of_rate)
         xs = sorted({x for _, points in read for x, _ in points})
         log = xs[0] > 0 and xs[-1] / xs[0] >= 8
         drawn = []
@@ -225,7 +227,7 @@ def sweeps(device, prefix, several):
         fastest = max(cases, key=lambda c: of(c).median)
         charts.append(Chart(
             f"{prefix}-sweep-{index}", title,
-            f"{title}: {len(drawn)} series; the fastest point is {fastest.name} at {units.rate(of(fastest).median, unit_of(memory))}.",
+            f"{title}: {len(drawn)} series; the fastest point is {fastest.name} at {units.rate(of(fastest).median, unit_of_rate)}.",
             Axis(AXES.get(axis, " ".join(filter(None, (axis, text(sweep, "unit"))))), log=log,
                  ticks=apart(xs, log) if len(xs) <= 16 else None),
             Axis(unit, low=0), drawn))
@@ -240,10 +242,6 @@ def apart(xs, log):
         if not kept or place - kept[-1][1] > 0.11 * (places[-1] - places[0]):
             kept.append((x, place))
     return [(x, f"{x:g}") for x, _ in kept]
-
-
-def unit_of(memory):
-    return "B/s" if memory else "FLOP/s"
 
 
 # ---- over time ----

@@ -153,6 +153,7 @@ typedef struct bench_sweep_series {
 } bench_sweep_series;
 typedef struct bench_sweep {
     const char *name, *axis, *unit;
+    bool calls; /* its speed is calls a second */
     double xs[16];
     size_t x_count, series_count;
     bench_sweep_series series[8];

@@ -221,6 +221,7 @@ static void tell_sweep(bench *b, bench_device *d, const bench_sweep *s, cJSON *s
     cJSON_AddStringToObject(o, "name", s->name);
     cJSON_AddStringToObject(o, "axis", s->axis);
     cJSON_AddStringToObject(o, "unit", s->unit);
+    cJSON_AddStringToObject(o, "speed", s->calls ? "calls" : "work");
     cJSON *array = cJSON_AddArrayToObject(o, "series");
     for (size_t n = 0; n < s->series_count; n++) {
         cJSON *series = cJSON_CreateObject();
@@ -555,7 +556,7 @@ int tool_bench(int argc, char **argv)
         "  quick      the device's rates, and ten cases: less than a minute (the default)\n"
         "  full       the same at length, every usual case, and the sweeps\n"
         "  sustained  one case for minutes: throughput over time, clocks, heat, energy\n"
-        "  sweep      speed against sequence length, density, head_dim; softmax beside linear\n"
+        "  sweep      speed against sequence length, density, head_dim; softmax beside linear; caches\n"
         "  replay     the problems that a program recorded under RAPT_RECORD=FILE\n"
         "  compare    the cases of an earlier --json file again: has any become slower?\n"
         "  peers      other libraries on the same cases, as far as they are there\n"

@@ -283,6 +283,7 @@ void bench_suite_print(FILE *out, bench_mode mode)
 /* Each line's name has %u for the place on the axis. */
 static const struct {
     const char *name, *axis, *unit;
+    bool calls; /* speed is calls a second, where FLOP and bytes of the lines differ */
     uint32_t xs[16]; /* ended by 0 */
     struct {
         const char *label, *form;
@@ -291,6 +292,7 @@ static const struct {
     {"tokens",
      "N",
      "tokens",
+     false,
      {128, 256, 512, 1024, 2048, 4096, 8192, 16384},
      {{"f32", "B1H8D64N%uf32"},
       {"f32 causal", "B1H8D64N%uf32c"},
@@ -300,37 +302,54 @@ static const struct {
     {"density",
      "density",
      "part of all pairs", /* x is what the window leaves of them */
+     false,
      {31, 63, 127, 255, 511, 1023, 4095},
      {{"f32 causal window", "B1H8D64N4096f32cw%u"}, {"f16 causal window", "B1H8D64N4096f16cw%u"}}},
     {"block-density",
      "density",
      "part of all pairs", /* x is how many blocks of 64 x 64 there are for each that is visible */
+     false,
      {1, 2, 4, 8, 16, 32},
      {{"f32 blocks", "B1H8D64N4096f32b%u"}, {"f16 blocks", "B1H8D64N4096f16b%u"}}},
     {"neighborhood",
      "kernel size",
      "tokens a side", /* of 64 x 64 places, seen from each */
+     false,
      {3, 5, 7, 9, 13, 17, 25, 33},
      {{"f32 neighborhood", "B1H8D64N4096f32g64x64k%ux%u"}, {"f16 neighborhood", "B1H8D64N4096f16g64x64k%ux%u"}}},
     {"context",
      "N",
      "tokens",
+     false,
      {512, 1024, 2048, 4096, 8192, 16384, 32768},
      {{"f32 decode", "B1H32K8D128Q1N%uf32"}, {"f16 decode", "B1H32K8D128Q1N%uf16"}}},
     {"head-dim",
      "head_dim",
      "elements",
+     false,
      {32, 64, 80, 96, 128, 160, 192, 256},
      {{"f32", "B1H8D%uN1024f32"}, {"f16", "B1H8D%uN1024f16"}}},
     {"linear",
      "N",
      "tokens",
+     false,
      {1024, 2048, 4096, 8192, 16384, 32768},
      {{"softmax, causal", "B1H8D64N%uf32c"},
       {"softmax, causal, window 256", "B1H8D64N%uf32cw255"},
       {"Lightning Attention-2", "lightning-attention-2@%uf32"},
       {"GLA", "gla@%uf32"},
       {"Gated DeltaNet", "gated-deltanet@%uf32"}}},
+    {"caches",
+     "N",
+     "tokens",
+     true,
+     {1024, 2048, 4096, 8192, 16384, 32768},
+     {{"f32", "B1H32K8D128Q1N%uf32"},
+      {"f16", "B1H32K8D128Q1N%uf16"},
+      {"f16 in pages of 16", "B1H32K8D128Q1N%uf16p16"},
+      {"int8", "B1H32K8D128Q1N%uf16qint8"},
+      {"int4", "B1H32K8D128Q1N%uf16qint4"},
+      {"f16, window of 1,024", "B1H32K8D128Q1N%uf16cw1023"}}},
 };
 
 size_t bench_sweep_count(void)
@@ -380,7 +399,7 @@ bool bench_sweep_named(const char *filter)
 bool bench_sweep_make(size_t index, const rapt_caps *caps, const char *filter, const char *kernel,
                       bench_sweep *s)
 {
-    *s = (bench_sweep){.name = sweeps[index].name, .axis = sweeps[index].axis, .unit = sweeps[index].unit};
+    *s = (bench_sweep){.name = sweeps[index].name, .axis = sweeps[index].axis, .unit = sweeps[index].unit, .calls = sweeps[index].calls};
     for (; s->x_count < TOOL_COUNT(sweeps[index].xs) && sweeps[index].xs[s->x_count]; s->x_count++)
         s->xs[s->x_count] = sweeps[index].xs[s->x_count];
     for (size_t n = 0; n < TOOL_COUNT(sweeps[index].series) && sweeps[index].series[n].label; n++) {
