@@ -3,6 +3,8 @@
 #include "native_loops.h"
 #include "stats.h"
 
+#include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,9 +62,11 @@ typedef struct sample {
     rapt_native_item item;
     size_t cache_bytes; // not 0: reads of so many bytes, whatever the item
     double seconds;
+    atomic_uint *counter; // of all threads
     struct part {
-        double begin, end, work; // work in flop or bytes
+        double begin, end, work; // work in flop, operations or bytes
         double result;           // consumed, so that no loop can be removed
+        atomic_uint counter;     // of this thread
         char apart[96];          // keeps threads off one another's cache lines
     } * part;
 } sample;
@@ -80,13 +84,71 @@ static void fma_part(const sample *s, const rapt_native_kernels *k, struct part 
     } while (part->end - part->begin < s->seconds);
 }
 
-static void mad_part(const sample *s, struct part *part)
+#define LIBRARY_CHAINS 16
+
+// exp2(-x) and cos(x) again and again tend to their fixed points: neither overflow nor denormals.
+static double library_rounds(rapt_native_item item, uint64_t rounds, float seed)
 {
-    const uint64_t rounds = 10000;
+    float c[LIBRARY_CHAINS];
+    double total = 0;
+    for (int i = 0; i < LIBRARY_CHAINS; i++)
+        c[i] = seed + (float)i * 0.05f;
+    for (uint64_t round = 0; round < rounds; round++)
+        for (int i = 0; i < LIBRARY_CHAINS; i++)
+            c[i] = item == RAPT_NATIVE_COS ? cosf(c[i]) : exp2f(-c[i]);
+    for (int i = 0; i < LIBRARY_CHAINS; i++)
+        total += c[i];
+    return total;
+}
+
+static double atomic_rounds(atomic_uint *counter, uint64_t rounds)
+{
+    for (uint64_t round = 0; round < rounds; round++)
+        atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+    return atomic_load(counter);
+}
+
+// One look at the clock's worth of an item that works on registers or counters; adds what it did to part->work.
+static void registers_once(const sample *s, struct part *part)
+{
+    const rapt_native_kernels *k = s->native->best;
+    const uint32_t seed = (uint32_t)part->work | 1u;
+    const float start = (float)(part->result * 1e-9) + 1.0f;
+    switch (s->item) {
+    case RAPT_NATIVE_FMA_F16:
+        part->result += k->half(10000, start);
+        part->work += 10000 * k->half_flops;
+        break;
+    case RAPT_NATIVE_DOT_I8:
+        part->result += k->dot(10000, seed);
+        part->work += 10000 * k->dot_ops;
+        break;
+    case RAPT_NATIVE_RSQRT:
+        part->result += (double)k->rsqrt(2000, start);
+        part->work += 2000.0 * RAPT_NATIVE_RSQRT_CHAINS;
+        break;
+    case RAPT_NATIVE_EXP2:
+    case RAPT_NATIVE_COS:
+        part->result += library_rounds(s->item, 1000, start);
+        part->work += 1000.0 * LIBRARY_CHAINS;
+        break;
+    case RAPT_NATIVE_ATOMIC_ONE:
+    case RAPT_NATIVE_ATOMIC_SPREAD:
+        part->result += atomic_rounds(s->item == RAPT_NATIVE_ATOMIC_ONE ? s->counter : &part->counter, 4000);
+        part->work += 4000;
+        break;
+    default:
+        part->result += k->mad(10000, seed);
+        part->work += 10000.0 * 2 * RAPT_NATIVE_MAD_CHAINS;
+        break;
+    }
+}
+
+static void registers_part(const sample *s, struct part *part)
+{
     part->begin = part->end = rapt_bench_now();
     do {
-        part->result += s->native->best->mad(rounds, (uint32_t)part->work | 1u);
-        part->work += (double)rounds * 2 * RAPT_NATIVE_MAD_CHAINS;
+        registers_once(s, part);
         part->end = rapt_bench_now();
     } while (part->end - part->begin < s->seconds);
 }
@@ -156,8 +218,8 @@ static void sample_part(void *context, int thread)
         cache_part(s, part);
     else if (is_memory(s->item))
         memory_part(s, thread, part);
-    else if (s->item == RAPT_NATIVE_MAD_I32)
-        mad_part(s, part);
+    else if (s->item >= RAPT_NATIVE_MAD_I32)
+        registers_part(s, part);
     else
         fma_part(s, kernels_of(s->item), part);
 }
@@ -166,6 +228,8 @@ static double take(sample s)
 {
     rapt_native *native = s.native;
     double rate = -1;
+    atomic_uint counter = 0;
+    s.counter = &counter;
     s.part = calloc((size_t)native->threads, sizeof *s.part);
     if (!s.part)
         return -1;
@@ -249,8 +313,11 @@ void rapt_native_close(rapt_native *native)
 
 bool rapt_native_has(const rapt_native *native, rapt_native_item item)
 {
-    (void)native;
-    return is_memory(item) || item == RAPT_NATIVE_MAD_I32 || kernels_of(item) != NULL;
+    if (item == RAPT_NATIVE_FMA_F16)
+        return native->best->half != NULL;
+    if (item == RAPT_NATIVE_DOT_I8)
+        return native->best->dot != NULL;
+    return is_memory(item) || (item >= RAPT_NATIVE_MAD_I32 && item < RAPT_NATIVE_ALL_COUNT) || kernels_of(item) != NULL;
 }
 
 rapt_native_item rapt_native_reference(const rapt_native *native)
@@ -316,15 +383,15 @@ bool rapt_native_measure(rapt_native_peaks *out, double seconds_per_item, rapt_b
 const char *rapt_native_item_name(rapt_native_item item)
 {
     static const char *const names[RAPT_NATIVE_ALL_COUNT] = {
-        "fma_portable", "fma_avx2",     "fma_avx512",   "fma_neon", "memory_read",
-        "memory_copy",  "memory_write", "memory_triad", "mad_i32",
+        "fma_portable", "fma_avx2", "fma_avx512", "fma_neon", "memory_read", "memory_copy", "memory_write", "memory_triad",
+        "mad_i32", "fma_f16c", "dot_i8", "rsqrt", "exp2f", "cosf", "atomic_one", "atomic_spread",
     };
     return item < RAPT_NATIVE_ALL_COUNT ? names[item] : "unknown";
 }
 
 const char *rapt_native_item_unit(rapt_native_item item)
 {
-    if (item == RAPT_NATIVE_MAD_I32)
+    if (item >= RAPT_NATIVE_MAD_I32 && item != RAPT_NATIVE_FMA_F16)
         return "GOP/s";
     return is_memory(item) ? "GB/s" : "GFLOP/s";
 }

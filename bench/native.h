@@ -18,6 +18,13 @@ typedef enum rapt_native_item {
     RAPT_NATIVE_WRITE = RAPT_NATIVE_ITEM_COUNT, // vector stores over the same buffer
     RAPT_NATIVE_TRIAD,                          // a = b + 3 c; bytes read plus bytes written
     RAPT_NATIVE_MAD_I32, // 32-bit integer multiply-adds, with the widest vectors there are
+    RAPT_NATIVE_FMA_F16, // f32 multiply-adds of numbers kept as f16: converted before and after (F16C)
+    RAPT_NATIVE_DOT_I8,  // dot products of four 8-bit integers, summed in 32 bits, in vectors of 32 bytes (AVX2)
+    RAPT_NATIVE_RSQRT,   // 1 / sqrt(x) in f32, rounded rightly, in vectors
+    RAPT_NATIVE_EXP2,    // exp2f of the C library, number by number
+    RAPT_NATIVE_COS,     // cosf of the C library, number by number
+    RAPT_NATIVE_ATOMIC_ONE,    // atomic additions, of all threads to one counter
+    RAPT_NATIVE_ATOMIC_SPREAD, // of each thread to one of its own
     RAPT_NATIVE_ALL_COUNT
 } rapt_native_item;
 

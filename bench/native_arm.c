@@ -66,6 +66,11 @@ static uint32_t mad_neon(uint64_t rounds, uint32_t seed)
     return native_mad(rounds, seed);
 }
 
+static float rsqrt_neon(uint64_t rounds, float seed)
+{
+    return native_rsqrt(rounds, seed);
+}
+
 const rapt_native_kernels rapt_native_neon = {
     .supported = has_neon,
     .fma = fma_neon,
@@ -74,6 +79,7 @@ const rapt_native_kernels rapt_native_neon = {
     .write = write_neon,
     .triad = triad_neon,
     .mad = mad_neon,
+    .rsqrt = rsqrt_neon,
 };
 #else
 typedef int rapt_native_arm_absent; // an empty translation unit is not C

@@ -18,6 +18,14 @@ typedef struct rapt_native_kernels {
     void (*triad)(float *to, const float *from, const float *also, size_t bytes);
     // rounds times 2 * RAPT_NATIVE_MAD_CHAINS 32-bit integer operations: a multiply-add counts as two.
     uint32_t (*mad)(uint64_t rounds, uint32_t seed);
+    // rounds times RAPT_NATIVE_RSQRT_CHAINS.
+    float (*rsqrt)(uint64_t rounds, float seed);
+    // As fma, with numbers kept as f16; NULL: not with these instructions.
+    double (*half)(uint64_t rounds, float seed);
+    double half_flops;
+    // rounds times dot_ops 8-bit operations: a multiply-add counts as two; NULL as above.
+    uint32_t (*dot)(uint64_t rounds, uint32_t seed);
+    double dot_ops;
 } rapt_native_kernels;
 
 extern const rapt_native_kernels rapt_native_portable;

@@ -57,6 +57,11 @@ static uint32_t mad_portable(uint64_t rounds, uint32_t seed)
     return native_mad(rounds, seed);
 }
 
+static float rsqrt_portable(uint64_t rounds, float seed)
+{
+    return native_rsqrt(rounds, seed);
+}
+
 const rapt_native_kernels rapt_native_portable = {
     .supported = always,
     .fma = fma_portable,
@@ -65,4 +70,5 @@ const rapt_native_kernels rapt_native_portable = {
     .write = write_portable,
     .triad = triad_portable,
     .mad = mad_portable,
+    .rsqrt = rsqrt_portable,
 };

@@ -7,6 +7,7 @@
 #include <immintrin.h>
 
 #define AVX2 __attribute__((target("avx2,fma")))
+#define F16C __attribute__((target("avx2,fma,f16c")))
 #define AVX512 __attribute__((target("avx512f")))
 
 // Two FMA units of latency 4 or 5 need 10 independent chains; 12 and the two factors fit 16 registers.
@@ -15,7 +16,7 @@
 
 static bool has_avx2(void)
 {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
 }
 
 static bool has_avx512(void)
@@ -48,6 +49,48 @@ AVX2 static double fma_avx2(uint64_t rounds, float seed)
     double total = 0;
     for (int i = 0; i < 8; i++)
         total += lanes[i];
+    return total;
+}
+
+// Every CPU with AVX2 that was ever sold converts f16, too.
+F16C static double half_f16c(uint64_t rounds, float seed)
+{
+    const __m256 a = _mm256_set1_ps(0.5f), b = _mm256_set1_ps(0.5f); // tends to 1
+    __m128i c[CHAINS_AVX2];
+#pragma GCC unroll 32
+    for (int i = 0; i < CHAINS_AVX2; i++)
+        c[i] = _mm256_cvtps_ph(_mm256_set1_ps(seed + (float)i), _MM_FROUND_TO_NEAREST_INT);
+    for (uint64_t round = 0; round < rounds; round++) {
+#pragma GCC unroll 32
+        for (int i = 0; i < CHAINS_AVX2; i++)
+            c[i] = _mm256_cvtps_ph(_mm256_fmadd_ps(_mm256_cvtph_ps(c[i]), a, b), _MM_FROUND_TO_NEAREST_INT);
+    }
+    float lanes[8];
+    double total = 0;
+    for (int i = 0; i < CHAINS_AVX2; i++) {
+        _mm256_storeu_ps(lanes, _mm256_cvtph_ps(c[i]));
+        total += lanes[i % 8];
+    }
+    return total;
+}
+
+AVX2 static uint32_t dot_avx2(uint64_t rounds, uint32_t seed)
+{
+    const __m256i factor = _mm256_set1_epi8((char)(seed & 7)), ones = _mm256_set1_epi16(1);
+    __m256i c[CHAINS_AVX2];
+#pragma GCC unroll 32
+    for (int i = 0; i < CHAINS_AVX2; i++)
+        c[i] = _mm256_set1_epi32((int)seed + i);
+    for (uint64_t round = 0; round < rounds; round++) {
+#pragma GCC unroll 32
+        for (int i = 0; i < CHAINS_AVX2; i++) // bytes without sign times bytes with: pairs in 16 bits, then fours in 32
+            c[i] = _mm256_add_epi32(c[i], _mm256_madd_epi16(_mm256_maddubs_epi16(c[i], factor), ones));
+    }
+    uint32_t lanes[8], total = 0;
+    for (int i = 0; i < CHAINS_AVX2; i++) {
+        _mm256_storeu_si256((__m256i *)lanes, c[i]);
+        total += lanes[i % 8];
+    }
     return total;
 }
 
@@ -134,6 +177,11 @@ AVX2 static uint32_t mad_avx2(uint64_t rounds, uint32_t seed)
     return native_mad(rounds, seed);
 }
 
+AVX2 static float rsqrt_avx2(uint64_t rounds, float seed)
+{
+    return native_rsqrt(rounds, seed);
+}
+
 AVX512 static void write_avx512(void *memory, size_t bytes, uint32_t value)
 {
     native_write(memory, bytes, value);
@@ -149,6 +197,11 @@ AVX512 static uint32_t mad_avx512(uint64_t rounds, uint32_t seed)
     return native_mad(rounds, seed);
 }
 
+AVX512 static float rsqrt_avx512(uint64_t rounds, float seed)
+{
+    return native_rsqrt(rounds, seed);
+}
+
 const rapt_native_kernels rapt_native_avx2 = {
     .supported = has_avx2,
     .fma = fma_avx2,
@@ -157,6 +210,11 @@ const rapt_native_kernels rapt_native_avx2 = {
     .write = write_avx2,
     .triad = triad_avx2,
     .mad = mad_avx2,
+    .rsqrt = rsqrt_avx2,
+    .half = half_f16c,
+    .half_flops = 2.0 * CHAINS_AVX2 * 8,
+    .dot = dot_avx2,
+    .dot_ops = 8.0 * CHAINS_AVX2 * 8,
 };
 
 const rapt_native_kernels rapt_native_avx512 = {
@@ -167,6 +225,11 @@ const rapt_native_kernels rapt_native_avx512 = {
     .write = write_avx512,
     .triad = triad_avx512,
     .mad = mad_avx512,
+    .rsqrt = rsqrt_avx512,
+    .half = half_f16c,
+    .half_flops = 2.0 * CHAINS_AVX2 * 8,
+    .dot = dot_avx2,
+    .dot_ops = 8.0 * CHAINS_AVX2 * 8,
 };
 #else
 typedef int rapt_native_x86_absent; // an empty translation unit is not C

@@ -126,6 +126,18 @@ typedef struct rapt_kernel_info {
 RAPT_API uint32_t rapt_kernel_count(void);
 RAPT_API rapt_status rapt_kernel_describe(uint32_t index, rapt_kernel_info *info, rapt_error *error);
 
+/* What a device has done with a row since it was opened. */
+typedef struct rapt_kernel_use {
+    uint32_t struct_size;
+    uint32_t pipelines; /* made of it: one for each set of constants that plans prepared here asked for */
+    uint32_t proven;    /* sets of constants that passed the known-answer probe, in this run or, by the cache, in an earlier one */
+    uint32_t wrong;     /* that failed it, or that the driver would not compile */
+    char reason[160];   /* of the last that is wrong; else "" */
+} rapt_kernel_use;
+#define RAPT_KERNEL_USE_INIT {.struct_size = sizeof(rapt_kernel_use)}
+/* Of row `index` of rapt_kernel_count(). Thread-safety: safe. Errors: RAPT_ERROR_INVALID. */
+RAPT_API rapt_status rapt_device_kernel_use(rapt_device *device, uint32_t index, rapt_kernel_use *use, rapt_error *error);
+
 /* What the driver's compiler says of one kernel row with the constants of this plan (VK_KHR_pipeline_executable_properties):
  * text or JSON as in rapt_plan_explain; 0 where the device does not tell. `internal` adds the driver's own listings. */
 RAPT_API rapt_status rapt_kernel_statistics(rapt_plan *plan, rapt_text_format format, uint32_t internal, char *buffer,

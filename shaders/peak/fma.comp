@@ -3,7 +3,8 @@
 #extension GL_EXT_control_flow_attributes : require
 // The device's rate of one arithmetic operation: CHAINS independent chains a lane, enough to hide latency, in registers
 // only. Each invocation does pc.rows * STEPS * CHAINS steps. What chains must come to is known (src/measure/alu.c).
-//   KIND 1: multiply-add in TYPE, x = x * 1 + 1: counts the steps, until the type counts no further
+//   KIND 1: multiply-add in TYPE, x = x * 1 + 1: counts the steps, until the type counts no further. With BF16 both
+//     ones are bf16 numbers, unpacked anew from a word for each step of all chains
 //   KIND 2: 32-bit integer multiply-add, modulo 2^32
 //   KIND 6: dot product of four packed signed bytes, added to the chain
 //   KIND 3: exp2, 4: inverse square root, 5: cosine: each tends to its fixed point
@@ -30,7 +31,10 @@ layout(std430, set = 0, binding = RAPT_BIND_OUT) writeonly buffer Results { uint
 #else
 #define FOLD(f, v) float(v)
 #endif
-#if KIND == 1
+#if KIND == 1 && defined(BF16)
+#define STEP(x) x * uintBitsToFloat(word << 16) + uintBitsToFloat(word & 0xffff0000u)
+#define START(c) TYPE(c)
+#elif KIND == 1
 #define STEP(x) x * one + one
 #define START(c) TYPE(c)
 #elif KIND == 2
@@ -62,10 +66,17 @@ void main()
     TYPE chain[CHAINS];
     [[unroll]] for (uint c = 0u; c < CHAINS; c++)
         chain[c] = START(c);
+#ifdef BF16
+    uint word = floatBitsToUint(one) | floatBitsToUint(one) >> 16, change = p.nk - 1u; // 0, but the compiler does not know
+#endif
     [[dont_unroll]] for (uint i = 0u; i < pc.rows; i++)
-        [[unroll]] for (uint s = 0u; s < STEPS; s++)
+        [[unroll]] for (uint s = 0u; s < STEPS; s++) {
+#ifdef BF16
+            word ^= change << s;
+#endif
             [[unroll]] for (uint c = 0u; c < CHAINS; c++)
                 chain[c] = STEP(chain[c]);
+        }
     // Folded so that a wrong chain shows, whichever it is.
 #if KIND == 1
     TYPE low = chain[0], high = chain[0];

@@ -5,31 +5,34 @@
 #extension GL_KHR_memory_scope_semantics : require
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_EXT_shader_explicit_arithmetic_types : require
-// The device's rate of one cooperative-matrix shape: CHAINS independent accumulators a subgroup, pc.rows * STEPS products
-// each, of matrices full of UNIT, whose every sum is known.
+// The device's rate of one cooperative-matrix shape, TM x TK by TK x TN: CHAINS independent accumulators a subgroup,
+// pc.rows * STEPS products each, of matrices full of UNIT, whose every sum is known.
 #include "common/attention_params.h"
 layout(local_size_x_id = 0) in;
 layout(local_size_x = 128) in;
 layout(constant_id = 1) const uint CHAINS = 4;
 layout(constant_id = 2) const uint STEPS = 8;
+layout(constant_id = 3) const uint TM = 16;
+layout(constant_id = 4) const uint TN = 16;
+layout(constant_id = 5) const uint TK = 16;
 RAPT_DECLARE_ATTENTION_PARAMS
 layout(std430, set = 0, binding = RAPT_BIND_OUT) writeonly buffer Results { uint results[]; };
 
-#define MatrixA coopmat<AB, gl_ScopeSubgroup, TM, TK, gl_MatrixUseA>
-#define MatrixB coopmat<AB, gl_ScopeSubgroup, TK, TN, gl_MatrixUseB>
+#define MatrixA coopmat<A, gl_ScopeSubgroup, TM, TK, gl_MatrixUseA>
+#define MatrixB coopmat<B, gl_ScopeSubgroup, TK, TN, gl_MatrixUseB>
 #define Sums coopmat<C, gl_ScopeSubgroup, TM, TN, gl_MatrixUseAccumulator>
 
 void main()
 {
     // All are full of UNIT, but no compiler can know that they are alike, nor that they stay what they are: otherwise it
     // would compute one product for all, or take the products out of the loop.
-    AB one = AB(p.scale_log2);
+    A one = A(p.scale_log2);
     MatrixA a[2];
     MatrixB b[2];
-    a[0] = MatrixA(AB(p.scale_log2 * UNIT));
-    a[1] = MatrixA(AB(float(p.nk) * UNIT));
-    b[0] = MatrixB(AB(p.scale_log2 * UNIT));
-    b[1] = MatrixB(AB(float(p.nk) * UNIT));
+    a[0] = MatrixA(A(p.scale_log2 * UNIT));
+    a[1] = MatrixA(A(float(p.nk) * UNIT));
+    b[0] = MatrixB(B(p.scale_log2 * UNIT));
+    b[1] = MatrixB(B(float(p.nk) * UNIT));
     Sums sum[CHAINS];
     [[unroll]] for (uint c = 0u; c < CHAINS; c++)
         sum[c] = Sums(C(c));

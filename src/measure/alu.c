@@ -38,12 +38,28 @@ static rapt_status reset(rapt_session *s, rapt_error *error)
     return rapt_buffer_fill(g->results, 0, g->bytes, is_global(s->gauge) ? 0 : 0xffffffffu, error);
 }
 
+/* The row's matrices are of any shape: of this one. */
+static void set_shape(const rapt_kernel_row *row, const rapt_coopmat_shape *shape, uint32_t constants[RAPT_MAX_CONSTANTS])
+{
+    const struct {
+        const char *name;
+        uint32_t value;
+    } sizes[] = {{"TM", shape->m}, {"TN", shape->n}, {"TK", shape->k}};
+    for (uint32_t i = 0; i < row->constant_count; i++)
+        for (size_t k = 0; k < RAPT_COUNT(sizes); k++)
+            if (strcmp(row->constants[i].name, sizes[k].name) == 0)
+                constants[i] = sizes[k].value;
+}
+
 static rapt_status open_alu(rapt_session *s, rapt_error *error)
 {
     alu *g = s->state;
     const rapt_kernel_row *row = s->gauge->row;
     uint32_t constants[RAPT_MAX_CONSTANTS];
+    const rapt_coopmat_shape *shape = is_matrix(s->gauge) ? &s->device->caps.coopmat[s->gauge->detail] : NULL;
     g->local_size = rapt_row_constants(s->device, row, constants);
+    if (shape != NULL)
+        set_shape(row, shape, constants);
     g->groups = RAPT_MIN(s->device->caps.device_class == RAPT_CLASS_SOFTWARE ? 1024 : 4096,
                          s->device->caps.max_groups[0]);
     g->chains = rapt_row_constant(row, "CHAINS");
@@ -51,8 +67,8 @@ static rapt_status open_alu(rapt_session *s, rapt_error *error)
     g->subgroups = RAPT_MAX(g->local_size / RAPT_MAX(s->device->caps.subgroup_size, 1), 1);
     g->bytes = (uint64_t)g->groups * g->local_size * 8;
     /* f16 matrices are full of 1/32, integer ones of 1. */
-    g->product = row->coopmat[2] *
-                 (rapt_row_constant(row, "A_TYPE") == VK_COMPONENT_TYPE_FLOAT16_KHR ? 1.0 / 1024 : 1.0);
+    if (shape != NULL)
+        g->product = shape->k * (shape->a_type == VK_COMPONENT_TYPE_FLOAT16_KHR ? 1.0 / 1024 : 1.0);
     s->most = MOST_ROUNDS;
     g->words = rapt_calloc(&s->device->runtime->allocator, 1, g->bytes);
     if (g->words == NULL)

@@ -91,6 +91,9 @@ static void arithmetic(walk *w)
          "multiply-adds of f16 vectors of 2; each number's counts as two", RAPT_ALU_COUNT_F16, 4},
         {"fma-f16-vec4", "peak-fma-f16-vec4", "FLOP/s",
          "multiply-adds of f16 vectors of 4; each number's counts as two", RAPT_ALU_COUNT_F16, 8},
+        {"fma-bf16", "peak-fma-bf16", "FLOP/s",
+         "f32 multiply-adds of bf16 pairs, unpacked from a word for every eight of them, as kernels do; each counts as two",
+         RAPT_ALU_COUNT_F32, 2},
         {"mad-i32", "peak-mad-i32", "OP/s", "32-bit integer multiply-adds in registers; each counts as two",
          RAPT_ALU_MAD_I32, 2},
         {"dot-i8", "peak-dot-i8", "OP/s",
@@ -255,12 +258,10 @@ static const char *component(uint32_t type, char spare[16])
 static const rapt_kernel_row *matrix_row(const rapt_coopmat_shape *shape)
 {
     const rapt_kernel_table *table = rapt_kernels();
-    for (uint32_t i = 0; i < table->row_count; i++) {
+    for (uint32_t i = 0; i < table->row_count && shape->result_type == shape->c_type && shape->scope == 3; i++) {
         const rapt_kernel_row *row = &table->rows[i];
-        if (row->family == RAPT_FAMILY_PEAK && row->coopmat[0] == shape->m && row->coopmat[1] == shape->n &&
-            row->coopmat[2] == shape->k && rapt_row_constant(row, "A_TYPE") == shape->a_type &&
-            rapt_row_constant(row, "C_TYPE") == shape->c_type && shape->b_type == shape->a_type &&
-            shape->result_type == shape->c_type && shape->scope == 3)
+        if (row->family == RAPT_FAMILY_PEAK && row->coopmat[0] != 0 && rapt_row_constant(row, "A_TYPE") == shape->a_type &&
+            rapt_row_constant(row, "B_TYPE") == shape->b_type && rapt_row_constant(row, "C_TYPE") == shape->c_type)
             return row;
     }
     return NULL;
@@ -290,15 +291,15 @@ static void matrices(walk *w)
         w->out->kind = &rapt_gauge_alu;
         w->out->variant =
             shape->c_type == VK_COMPONENT_TYPE_FLOAT16_KHR ? RAPT_ALU_MATRIX_F16 : RAPT_ALU_MATRIX;
+        w->out->detail = i;
         w->out->per_step = 2.0 * shape->m * shape->n * shape->k;
         if (row != NULL)
             use_row(w, row, row->name);
         else if (caps->no_execution)
             use_row(w, NULL, "");
         else
-            SET(w->out->info.refusal,
-                "no kernel of this build has this shape: rows of shaders/peak/matrix.toml that its "
-                "GLSL compiler knew");
+            SET(w->out->info.refusal, "no kernel of this build has these types: see shaders/peak/matrix.toml, and what of it the "
+                                      "GLSL compiler knew");
     }
 }
 

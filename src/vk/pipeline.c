@@ -464,6 +464,31 @@ void rapt_kernel_note(rapt_device *device, rapt_kernel *kernel, rapt_verdict_kin
                          sizeof v);
 }
 
+rapt_status rapt_device_kernel_use(rapt_device *device, uint32_t index, rapt_kernel_use *use, rapt_error *error)
+{
+    const rapt_kernel_table *table = rapt_kernels();
+    if (device == NULL || use == NULL || use->struct_size < sizeof *use)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "%s",
+                         device == NULL ? "device is NULL"
+                         : use == NULL  ? "use is NULL"
+                                        : "rapt_kernel_use.struct_size: use RAPT_KERNEL_USE_INIT");
+    if (index >= table->row_count)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "kernel %u of %u", index, table->row_count);
+    *use = (rapt_kernel_use){.struct_size = use->struct_size};
+    rapt_mutex_lock(&device->kernels->lock);
+    for (const rapt_kernel *k = device->kernels->kernels; k != NULL; k = k->next) {
+        if (k->base != &table->rows[index])
+            continue;
+        use->pipelines += k->pipeline != VK_NULL_HANDLE;
+        use->proven += k->verdict == RAPT_VERDICT_GOOD;
+        use->wrong += k->verdict == RAPT_VERDICT_BAD;
+        if (k->verdict == RAPT_VERDICT_BAD)
+            snprintf(use->reason, sizeof use->reason, "%s", k->reason);
+    }
+    rapt_mutex_unlock(&device->kernels->lock);
+    return RAPT_OK;
+}
+
 static rapt_verdict_kind lookup(void *user, const rapt_plan_pipeline *pipeline, const char **reason)
 {
     rapt_device *device = user;

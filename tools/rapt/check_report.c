@@ -234,6 +234,25 @@ void check_report_write(const check_report *r, FILE *file)
     }
 }
 
+void check_coverage_add(check_coverage *coverage, rapt_device *device)
+{
+    for (uint32_t n = 0; coverage && device && n < rapt_kernel_count(); n++) {
+        rapt_kernel_use use = RAPT_KERNEL_USE_INIT;
+        if (rapt_device_kernel_use(device, n, &use, NULL) != RAPT_OK)
+            continue;
+        coverage->used[n] |= use.pipelines > 0;
+        coverage->wrong[n] |= use.wrong > 0;
+    }
+}
+
+int check_json(check_coverage *coverage, const char *part, cJSON *summary)
+{
+    if (!coverage || !coverage->json)
+        return tool_json_print(summary, NULL);
+    cJSON_AddItemToObject(coverage->json, part, summary);
+    return TOOL_GOOD;
+}
+
 int tool_check_code(bool lost, size_t runs, size_t failures, bool any)
 {
     if (lost)

@@ -47,6 +47,23 @@ cJSON *check_failure_json(const check_report *report, const check_failure *f);
 /* Markdown. */
 void check_report_write(const check_report *report, FILE *file);
 
+/* What `rapt check all` gathers from its parts: which kernel rows had a pipeline on any device that they used, and which failed a
+ * probe there, [rapt_kernel_count()]; with --json also their summaries, by name. */
+typedef struct check_coverage {
+    bool *used, *wrong;
+    cJSON *json;
+} check_coverage;
+/* Adds what a device has done so far; coverage or device may be NULL. */
+void check_coverage_add(check_coverage *coverage, rapt_device *device);
+
+/* Prints a part's summary and deletes it, or keeps it under this name for `rapt check all`. An exit code. */
+int check_json(check_coverage *coverage, const char *part, cJSON *summary);
+
+/* The checks as commands of their own, and as parts of `rapt check all`, which gathers coverage; it may be NULL. */
+int check_attention(int argc, char **argv, check_coverage *coverage);
+int check_linear(int argc, char **argv, check_coverage *coverage);
+int check_systems(int argc, char **argv, check_coverage *coverage);
+
 /* The exit code that a check of any kind ends with, told in a line where it is none of its results. any: whether anything passed,
  * or had to. */
 int tool_check_code(bool lost, size_t runs, size_t failures, bool any);

@@ -33,6 +33,7 @@ typedef struct tally {
 
 typedef struct check {
     const check_options *o;
+    check_coverage *coverage; /* NULL: none is gathered */
     rapt_runtime *runtime;
     const char *masks[MAX_MASKS];
     rapt_device *devices[MAX_MASKS]; /* NULL: the mask does not apply */
@@ -352,7 +353,7 @@ static int summary_json(check *c, const check_report *report, double seconds)
     for (size_t n = 0; n < c->list_count; n++)
         cJSON_AddItemToArray(failures, check_failure_json(report, &c->list[n]));
     cJSON_AddNumberToObject(root, "seconds", seconds);
-    return tool_json_print(root, NULL);
+    return check_json(c->coverage, "attention", root);
 }
 
 static int run_all(check *c)
@@ -402,8 +403,10 @@ static int list_cases(const check *c)
 
 static void check_close(check *c)
 {
-    for (size_t n = 0; n < c->mask_count; n++)
+    for (size_t n = 0; n < c->mask_count; n++) {
+        check_coverage_add(c->coverage, c->devices[n]);
         rapt_device_destroy(&c->devices[n]);
+    }
     rapt_runtime_destroy(&c->runtime);
     free(c->tallies);
     free(c->cases);
@@ -439,7 +442,7 @@ static bool parse_part(const char *text, check *c)
     return true;
 }
 
-int tool_check(int argc, char **argv)
+int check_attention(int argc, char **argv, check_coverage *coverage)
 {
     check_options o = {0};
     const tool_option options[] = {
@@ -488,7 +491,7 @@ int tool_check(int argc, char **argv)
         "rapt check --every-row --report report.md",
         "rapt check --chosen --repeat 100 --report flaky.md",
         "rapt check --part 1/2 & rapt check --part 2/2; wait",
-        "rapt check linear",
+        "rapt check all",
         NULL,
     };
     const tool_usage usage = {
@@ -499,14 +502,11 @@ int tool_check(int argc, char **argv)
         "outside the results may be written. The planner's choice runs every case, bare and under\n"
         "masks that lower the device; then kernel rows are forced.\n"
         "One line per failure, a summary, exit code 1 if there was one.\n"
-        "rapt check linear does the same for linear attention: rapt check linear --help.",
+        "Others have a help of their own: rapt check linear, for linear attention; rapt check systems,\n"
+        "for the published systems; rapt check all, for these three and which rows they ran.",
         examples, options};
     size_t count;
     int code;
-    if (argc > 1 && strcmp(argv[1], "linear") == 0)
-        return tool_check_linear(argc - 1, argv + 1);
-    if (argc > 1 && strcmp(argv[1], "systems") == 0)
-        return tool_check_systems(argc - 1, argv + 1);
     if (!tool_arguments(argc, argv, &usage, NULL, 0, &count, &code))
         return code;
     if (o.quick && o.full)
@@ -519,7 +519,7 @@ int tool_check(int argc, char **argv)
         return tool_error(TOOL_BAD_INPUT, "--case and --filter exclude each other");
     if (o.repeats && !tool_integer("--repeat", o.repeats, 0, 10000, &repeats, &error))
         return tool_report(&error);
-    check c = {.o = &o, .repeats = (uint32_t)repeats, .parts = 1};
+    check c = {.o = &o, .coverage = coverage, .repeats = (uint32_t)repeats, .parts = 1};
     if (o.part && !parse_part(o.part, &c))
         return tool_error(TOOL_BAD_INPUT, "--part %.40s: is not I/N with I from 1 to N, and N at most 1000", o.part);
     c.cases = rapt_cases(o.one_case ? RAPT_CASE_FULL | RAPT_CASE_BENCH

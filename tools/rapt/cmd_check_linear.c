@@ -30,6 +30,7 @@ typedef struct tally {
 
 typedef struct check {
     const check_options *o;
+    check_coverage *coverage; /* NULL: none is gathered */
     rapt_runtime *runtime;
     const char *masks[MAX_MASKS];
     rapt_device *devices[MAX_MASKS]; /* NULL: the mask does not apply */
@@ -201,7 +202,7 @@ static int summary_json(check *c)
     }
     cJSON_AddNumberToObject(root, "runs", (double)c->runs);
     cJSON_AddNumberToObject(root, "failed", (double)c->failures);
-    return tool_json_print(root, NULL);
+    return check_json(c->coverage, "linear", root);
 }
 
 static int run_all(check *c)
@@ -236,7 +237,7 @@ static int list_cases(const check_options *o)
                      : tool_error(TOOL_BAD_INPUT, "no case's name contains '%.60s'; rapt check linear --full --list shows them", o->filter);
 }
 
-int tool_check_linear(int argc, char **argv)
+int check_linear(int argc, char **argv, check_coverage *coverage)
 {
     check_options o = {0};
     const tool_option list[] = {
@@ -278,11 +279,13 @@ int tool_check_linear(int argc, char **argv)
     code = list_cases(&o);
     if (o.list || code != TOOL_GOOD)
         return code;
-    check c = {.o = &o, .repeats = (uint32_t)repeats, .json = o.json ? cJSON_CreateObject() : NULL};
+    check c = {.o = &o, .coverage = coverage, .repeats = (uint32_t)repeats, .json = o.json ? cJSON_CreateObject() : NULL};
     c.json_failures = c.json ? cJSON_AddArrayToObject(c.json, "failures") : NULL;
     code = run_all(&c);
-    for (size_t n = 0; n < c.mask_count; n++)
+    for (size_t n = 0; n < c.mask_count; n++) {
+        check_coverage_add(coverage, c.devices[n]);
         rapt_device_destroy(&c.devices[n]);
+    }
     rapt_runtime_destroy(&c.runtime);
     free(c.tallies);
     cJSON_Delete(c.json);

@@ -27,6 +27,7 @@ typedef struct tally {
 
 typedef struct check {
     const check_options *o;
+    check_coverage *coverage; /* NULL: none is gathered */
     tool_device device;
     tally *tallies;
     size_t count, runs, failures;
@@ -128,7 +129,7 @@ static int summary_json(const check *c)
     }
     cJSON_AddNumberToObject(root, "runs", (double)c->runs);
     cJSON_AddNumberToObject(root, "failed", (double)c->failures);
-    return tool_json_print(root, NULL);
+    return check_json(c->coverage, "systems", root);
 }
 
 static int run_all(check *c)
@@ -145,7 +146,7 @@ static int run_all(check *c)
     return code == TOOL_GOOD ? tool_check_code(c->lost, c->runs, c->failures, c->runs > 0) : code;
 }
 
-int tool_check_systems(int argc, char **argv)
+int check_systems(int argc, char **argv, check_coverage *coverage)
 {
     check_options o = {0};
     const tool_option list[] = {
@@ -170,7 +171,7 @@ int tool_check_systems(int argc, char **argv)
     int code;
     if (!tool_arguments(argc, argv, &usage, NULL, 0, &words, &code))
         return code;
-    check c = {.o = &o};
+    check c = {.o = &o, .coverage = coverage};
     if (!list_systems(&c))
         return tool_no_memory();
     if (c.count == 0)
@@ -180,6 +181,7 @@ int tool_check_systems(int argc, char **argv)
             printf("%s\n", c.tallies[n].info.name);
     else
         code = run_all(&c);
+    check_coverage_add(coverage, c.device.device);
     tool_device_close(&c.device);
     free(c.tallies);
     return code;

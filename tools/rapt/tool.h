@@ -117,8 +117,6 @@ int tool_run_scan(int argc, char **argv);
 int tool_explain_scan(int argc, char **argv);
 int tool_explain_command(int argc, char **argv);
 int tool_check(int argc, char **argv);
-int tool_check_linear(int argc, char **argv);
-int tool_check_systems(int argc, char **argv);
 int tool_bench(int argc, char **argv);
 int tool_systems(int argc, char **argv);
 int tool_tune(int argc, char **argv);

@@ -111,30 +111,36 @@ typedef struct beside {
     double rates[2][2 * NATIVE_ROUNDS]; /* FLOP/s or B/s */
 } beside;
 
+static const struct {
+    const char *gauge; /* all whose names begin so */
+    rapt_native_item item;
+} natives[] = {
+    {"read-", RAPT_NATIVE_READ},         {"copy", RAPT_NATIVE_COPY},         {"write", RAPT_NATIVE_WRITE},
+    {"triad", RAPT_NATIVE_TRIAD},        {"mad-i32", RAPT_NATIVE_MAD_I32},   {"fma-f16", RAPT_NATIVE_FMA_F16},
+    {"dot-i8", RAPT_NATIVE_DOT_I8},      {"exp2-f32", RAPT_NATIVE_EXP2},     {"rsqrt-f32", RAPT_NATIVE_RSQRT},
+    {"cos-f32", RAPT_NATIVE_COS},        {"atomic-global-one", RAPT_NATIVE_ATOMIC_ONE},
+    {"atomic-global-spread", RAPT_NATIVE_ATOMIC_SPREAD},
+    {"atomic-shared-one", RAPT_NATIVE_ATOMIC_SPREAD}, /* one thread of the CPU runs all of a workgroup */
+    {"atomic-shared-spread", RAPT_NATIVE_ATOMIC_SPREAD},
+};
+
 static void pair_up(beside *p, const rapt_gauge_info *g)
 {
     p->item_count = p->rounds = p->cache_bytes = 0;
     char key[24];
     if (!p->native)
         return;
-    if (peak_key(g, key) && strcmp(key, "f32") == 0) {
+    if (peak_key(g, key) && (strcmp(key, "f32") == 0 || strcmp(key, "bf16") == 0)) {
         p->items[p->item_count++] = rapt_native_reference(p->native);
         if (rapt_native_has(p->native, RAPT_NATIVE_FMA_AVX512))
             p->items[p->item_count++] = RAPT_NATIVE_FMA_AVX512;
-    } else if (in_group(g, "memory") && is_read(g)) {
-        p->items[p->item_count++] = RAPT_NATIVE_READ;
-    } else if (in_group(g, "memory") && strcmp(g->name, "copy") == 0) {
-        p->items[p->item_count++] = RAPT_NATIVE_COPY;
-    } else if (in_group(g, "memory") && strcmp(g->name, "write") == 0) {
-        p->items[p->item_count++] = RAPT_NATIVE_WRITE;
-    } else if (in_group(g, "memory") && strcmp(g->name, "triad") == 0) {
-        p->items[p->item_count++] = RAPT_NATIVE_TRIAD;
-    } else if (in_group(g, "arithmetic") && strcmp(g->name, "mad-i32") == 0) {
-        p->items[p->item_count++] = RAPT_NATIVE_MAD_I32;
-    } else if (in_group(g, "cache") && p->caches) {
+    } else if ((in_group(g, "cache") && p->caches) || in_group(g, "shared")) {
         p->items[p->item_count++] = RAPT_NATIVE_READ;
         p->cache_bytes = (size_t)g->bytes;
     }
+    for (size_t n = 0; n < TOOL_COUNT(natives) && p->item_count == 0; n++)
+        if (strncmp(g->name, natives[n].gauge, strlen(natives[n].gauge)) == 0 && rapt_native_has(p->native, natives[n].item))
+            p->items[p->item_count++] = natives[n].item;
 }
 
 static void sample_native(beside *p)
