@@ -7,12 +7,14 @@ import json
 import math
 import os
 import random
+import shlex
 import sys
 import unittest
+from pathlib import Path
 
 import tool_test
 from tool_reference import Tensor, bf16, f16, f32, read_npy
-from tool_test import BAD_INPUT, GOOD, REFUSED, run
+from tool_test import BAD_INPUT, FAILED, GOOD, REFUSED, run
 
 
 def softmax(x):
@@ -135,6 +137,22 @@ class WithDevice(tool_test.Case):
         r = run("check", "linear", "--kernel", "state-none-f32", "--filter", "one-token")
         self.assertEqual(r.returncode, GOOD, r.stderr)
         self.assertRegex(r.stdout, r"state-none-f32 +1 +0 +2 ")
+
+    def test_check_report(self):
+        row, env = self.broken("state-none-f32")
+        report = self.path("report.md")
+        r = run("check", "linear", "--kernel", "state-none-f32", "--filter", "one-token", "--no-probe", "--report", report, "--json", env=env)
+        self.assertEqual(r.returncode, FAILED, r.stdout + r.stderr)
+        (failure,) = json.loads(r.stdout)["failures"]
+        self.assertIn("f32, batch", failure["shape"])
+        text = Path(report).read_text()
+        for part in ("# rapt check linear: 1 of 1 runs failed", "### 1. state-none-f32, ", "- shape: " + failure["shape"], row["hash"],
+                     "    " + failure["command"], "| state-none-f32 |  | 0 | 1 | "):  # fmt: skip
+            self.assertIn(part, text)
+        again = shlex.split(failure["command"])
+        self.assertEqual(run(*again[1:], env=env).returncode, FAILED)
+        self.assertEqual(run(*again[1:], env={"RAPT_CACHE_DIR": ""}).returncode, GOOD)
+        self.fails(BAD_INPUT, "/nonexistent/r.md", "check", "linear", "--report", "/nonexistent/r.md")
 
     def check(self, arguments, want, tolerance=2e-5, out="o.npy"):
         r = run("run", "linear", *arguments)

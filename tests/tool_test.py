@@ -64,6 +64,20 @@ class Case(unittest.TestCase):
             arguments += [f"--{name}", self.tensor(f"{name}.npy", t, descr, layout)]
         return arguments
 
+    def broken(self, kernel):
+        """The row, and settings with which it subtracts where it should add."""
+        spirv = self.path("k.spv")
+        self.assertEqual(run("compile", kernel, "--spirv", spirv).returncode, GOOD)
+        words = list(struct.unpack(f"<{os.path.getsize(spirv) // 4}I", Path(spirv).read_bytes()))
+        at = 5
+        while at < len(words):  # OpFAdd becomes OpFSub
+            words[at] += 2 if words[at] & 0xFFFF == 129 else 0
+            at += words[at] >> 16
+        row = next(k for k in json.loads(run("compile", "--list", "--json").stdout)["kernels"] if k["name"] == kernel)
+        os.mkdir(self.path("override"))
+        Path(self.path("override"), row["hash"] + ".spv").write_bytes(struct.pack(f"<{len(words)}I", *words))
+        return row, {"RAPT_SHADER_OVERRIDE": self.path("override"), "RAPT_CACHE_DIR": ""}
+
     def fails(self, code, text, *arguments, env=None):
         """One clear line on standard error, and the exit code."""
         r = run(*arguments, env=env)
@@ -682,17 +696,7 @@ class WithDevice(Case):
 
     def test_check_report(self):
         """A kernel that adds where it should and subtracts where it should not: found, told, and shown again by its command."""
-        spirv = self.path("k.spv")
-        self.assertEqual(run("compile", "naive-f32", "--spirv", spirv).returncode, GOOD)
-        words = list(struct.unpack(f"<{os.path.getsize(spirv) // 4}I", Path(spirv).read_bytes()))
-        at = 5
-        while at < len(words):  # OpFAdd becomes OpFSub
-            words[at] += 2 if words[at] & 0xFFFF == 129 else 0
-            at += words[at] >> 16
-        row = next(k for k in json.loads(run("compile", "--list", "--json").stdout)["kernels"] if k["name"] == "naive-f32")
-        os.mkdir(self.path("override"))
-        Path(self.path("override"), row["hash"] + ".spv").write_bytes(struct.pack(f"<{len(words)}I", *words))
-        env = {"RAPT_SHADER_OVERRIDE": self.path("override"), "RAPT_CACHE_DIR": ""}
+        row, env = self.broken("naive-f32")
         report = self.path("report.md")
         base = ["check", "--case", "poison-causal", "--kernel", "naive-f32"]
         r = run(*base, "--no-probe", "--repeat", "3", "--report", report, "--json", env=env)

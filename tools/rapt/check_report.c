@@ -1,5 +1,6 @@
 #include "check_report.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
@@ -33,23 +34,23 @@ void check_shape_line(const rapt_case *c, char *text, size_t capacity)
         rapt_case_input_name(c->input), c->no_lse ? ", no lse" : "");
 }
 
-void check_command_line(const check_report *r, const check_failure *f, char *text, size_t capacity)
+void check_command_line(check_failure *f, const tool_device_options *device, uint32_t repeats, const char *start)
 {
+    char *text = f->command;
+    const size_t capacity = sizeof f->command;
     text[0] = 0;
-    add(text, capacity, "rapt check --case '%s'", f->c.name);
+    add(text, capacity, "%s", start);
     if (f->forced)
         add(text, capacity, " --kernel %s", f->forced_kernel);
-    else
-        add(text, capacity, " --chosen");
-    if (!f->forced || f->mask[0])
+    if (f->mask[0])
         add(text, capacity, " --caps '%s'", f->mask);
-    if (r->repeats > 0)
-        add(text, capacity, " --repeat %u", r->repeats);
-    if (r->device->device)
-        add(text, capacity, " --device '%s'", r->device->device);
-    if (r->device->no_probe)
+    if (repeats > 0)
+        add(text, capacity, " --repeat %u", repeats);
+    if (device->device)
+        add(text, capacity, " --device '%s'", device->device);
+    if (device->no_probe)
         add(text, capacity, " --no-probe");
-    if (r->device->validation)
+    if (device->validation)
         add(text, capacity, " --validation");
 }
 
@@ -84,16 +85,16 @@ static void add_difference(cJSON *o, const char *name, const rapt_check_differen
 
 cJSON *check_failure_json(const check_report *r, const check_failure *f)
 {
-    char text[700], seed[24];
+    char seed[24];
     cJSON *o = cJSON_CreateObject();
-    cJSON_AddStringToObject(o, "case", f->c.name);
+    cJSON_AddStringToObject(o, "case", f->name);
     cJSON_AddStringToObject(o, "kernel", kernel_of(f));
     cJSON_AddStringToObject(o, "merge_kernel", f->result.info.merge_kernel);
     cJSON_AddStringToObject(o, "caps", f->mask);
-    check_shape_line(&f->c, text, sizeof text);
-    cJSON_AddStringToObject(o, "shape", text);
-    snprintf(seed, sizeof seed, "0x%016" PRIx64, f->c.seed); /* 64 bits: more than a JSON number holds */
-    cJSON_AddStringToObject(o, "seed", seed);
+    cJSON_AddStringToObject(o, "shape", f->shape);
+    snprintf(seed, sizeof seed, "0x%016" PRIx64, f->seed); /* 64 bits: more than a JSON number holds */
+    if (f->seed != 0)
+        cJSON_AddStringToObject(o, "seed", seed);
     cJSON_AddStringToObject(o, "driver_name", r->caps->driver_name);
     cJSON_AddStringToObject(o, "driver_info", r->caps->driver_info);
     add_difference(o, "out", &f->result.out);
@@ -102,8 +103,7 @@ cJSON *check_failure_json(const check_report *r, const check_failure *f)
     cJSON_AddNumberToObject(o, "runs_wrong", f->result.wrong);
     cJSON_AddNumberToObject(o, "repeats_differing", f->result.differing);
     cJSON_AddStringToObject(o, "message", f->message);
-    check_command_line(r, f, text, sizeof text);
-    cJSON_AddStringToObject(o, "command", text);
+    cJSON_AddStringToObject(o, "command", f->command);
     return o;
 }
 
@@ -179,12 +179,12 @@ static void print_difference(FILE *file, const char *name, const rapt_check_diff
 static void print_failure(const check_report *r, size_t n, FILE *file)
 {
     const check_failure *f = &r->list[n];
-    char text[700];
     rapt_kernel_info info;
-    fprintf(file, "\n### %zu. %s, %s\n\n", n + 1, kernel_of(f), f->c.name);
+    fprintf(file, "\n### %zu. %s, %s\n\n", n + 1, kernel_of(f), f->name);
     print_cell(file, f->message);
-    check_shape_line(&f->c, text, sizeof text);
-    fprintf(file, "\n\n- shape: %s\n- seed: 0x%016" PRIx64 "\n", text, f->c.seed);
+    fprintf(file, "\n\n- shape: %s\n", f->shape[0] ? f->shape : f->name);
+    if (f->seed != 0)
+        fprintf(file, "- seed: 0x%016" PRIx64 "\n", f->seed);
     fprintf(file, "- kernel: %s%s%s%s", kernel_of(f), f->result.info.merge_kernel[0] ? ", merged by " : "",
             f->result.info.merge_kernel, f->forced ? "" : ", the planner's choice");
     if (find_kernel(kernel_of(f), &info))
@@ -199,13 +199,12 @@ static void print_failure(const check_report *r, size_t n, FILE *file)
     print_cell(file, r->caps->driver_name);
     fprintf(file, " ");
     print_cell(file, r->caps->driver_info);
-    check_command_line(r, f, text, sizeof text);
-    fprintf(file, "\n\nTo see it again:\n\n    %s\n", text);
+    fprintf(file, "\n\nTo see it again:\n\n    %s\n", f->command);
 }
 
 void check_report_write(const check_report *r, FILE *file)
 {
-    fprintf(file, "# rapt check: %zu of %zu runs failed on ", r->failures, r->runs);
+    fprintf(file, "# %s: %zu of %zu runs failed on ", r->title, r->failures, r->runs);
     print_cell(file, r->caps->device_name);
     fprintf(file, "\n\n");
     print_device(r, file);
@@ -215,23 +214,45 @@ void check_report_write(const check_report *r, FILE *file)
         print_failure(r, n, file);
     if (r->list_count < r->failures)
         fprintf(file, "\nFurther %zu failures are counted only.\n", r->failures - r->list_count);
-    fprintf(file, "\n## Every row that was tried\n\n"
+    fprintf(file, "\n## All that was tried\n\n"
                   "Errors are shares of the tolerance, which is twice the error of a plain single-precision\n"
                   "computation of the same inputs.\n\n"
-                  "| kernel | capabilities lowered by | pass | fail | refused | largest error | case, or why "
+                  "| what | capabilities lowered by | pass | fail | refused | largest error | case, or why "
                   "it never ran |\n"
                   "|---|---|---|---|---|---|---|\n");
     for (size_t n = 0; n < r->row_count; n++) {
         const check_row *t = &r->rows[n];
-        fprintf(file, "| %s | %s | %zu | %zu | %zu | ", t->kernel, t->mask, t->pass, t->fail, t->refused);
+        fprintf(file, "| ");
+        print_cell(file, t->kernel);
+        fprintf(file, " | %s | %zu | %zu | %zu | ", t->mask, t->pass, t->fail, t->refused);
         if (t->pass > 0)
-            fprintf(file, "%.3f | %s |\n", t->worst, t->worst_case);
+            fprintf(file, "%.3f | %s |\n", t->worst, t->worst_case ? t->worst_case : "");
         else {
             fprintf(file, "| ");
             print_cell(file, t->refusal);
             fprintf(file, " |\n");
         }
     }
+}
+
+int check_report_open(const char *path, FILE **file)
+{
+    *file = path ? fopen(path, "ab") : NULL;
+    return !path || *file ? TOOL_GOOD : tool_error(TOOL_BAD_INPUT, "%s: %s", path, strerror(errno));
+}
+
+int check_report_close(const check_report *report, const char *path, FILE **file)
+{
+    if (!*file)
+        return TOOL_GOOD;
+    FILE *out = freopen(path, "wb", *file); /* only now: an earlier report stays until there is a new one */
+    *file = NULL;
+    if (!out)
+        return tool_error(TOOL_BAD_INPUT, "%s: %s", path, strerror(errno));
+    check_report_write(report, out);
+    const bool good = !ferror(out);
+    const bool closed = fclose(out) == 0;
+    return good && closed ? TOOL_GOOD : tool_error(TOOL_BAD_INPUT, "%s: %s", path, strerror(errno));
 }
 
 void check_coverage_add(check_coverage *coverage, rapt_device *device)

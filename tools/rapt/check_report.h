@@ -8,17 +8,20 @@
 #include "check/runner.h"
 
 typedef struct check_failure {
-    rapt_case c;
+    char name[240];  /* of the case */
+    char shape[700]; /* in one line; "": the name says it */
+    char command[1024]; /* that shows it again */
     bool forced; /* the row was forced by name; else it is the planner's choice */
     const char *forced_kernel;
     const char *mask;   /* capabilities lowered by; "" for none */
+    uint64_t seed; /* 0: the case has its own, always the same */
     rapt_result result; /* with the kernels that ran, as far as it came */
     char message[700];
 } check_failure;
 
 /* One line of the table of rows. */
 typedef struct check_row {
-    const char *kernel; /* "(chosen)" for the planner's choice */
+    const char *kernel; /* or system; "(chosen)" for the planner's choice */
     const char *mask;
     size_t pass, fail, refused;
     double worst; /* largest error / tolerance of the passes */
@@ -26,6 +29,7 @@ typedef struct check_row {
 } check_row;
 
 typedef struct check_report {
+    const char *title; /* the command: "rapt check" */
     const rapt_caps *caps;
     const tool_device_options *device; /* as on the command line */
     const char *set;                   /* "quick", "full" or what it was narrowed to */
@@ -41,11 +45,16 @@ typedef struct check_report {
 
 /* "batch 2, heads 4:2, nq 5, .." in one line. */
 void check_shape_line(const rapt_case *c, char *text, size_t capacity);
-/* The command line that runs this failure alone. */
-void check_command_line(const check_report *report, const check_failure *f, char *text, size_t capacity);
+/* Writes the command line that runs this failure alone: `start`, then the row or --chosen, mask, repeats and device. */
+void check_command_line(check_failure *f, const tool_device_options *device, uint32_t repeats, const char *start);
 cJSON *check_failure_json(const check_report *report, const check_failure *f);
 /* Markdown. */
 void check_report_write(const check_report *report, FILE *file);
+
+/* A file for a report, opened for writing before anything runs; what it holds stays until the report is there. NULL path: none. */
+int check_report_open(const char *path, FILE **file);
+/* Writes it and closes the file; an exit code. *file may be NULL. */
+int check_report_close(const check_report *report, const char *path, FILE **file);
 
 /* What `rapt check all` gathers from its parts: which kernel rows had a pipeline on any device that they used, and which failed a
  * probe there, [rapt_kernel_count()]; with --json also their summaries, by name. */

@@ -5,7 +5,6 @@
 #include "progress.h"
 #include "tool.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -150,9 +149,14 @@ static void report_failure(check *c, const rapt_check_problem *p, const tally *t
     if (c->list_count == MAX_FAILURES)
         return;
     check_failure *f = &c->list[c->list_count++];
-    *f = (check_failure){
-        .c = p->c, .forced = t->kernel != NULL, .forced_kernel = t->kernel, .mask = mask, .result = *r};
+    *f = (check_failure){.forced = t->kernel != NULL, .forced_kernel = t->kernel, .mask = mask, .seed = p->c.seed, .result = *r};
+    char start[300];
     snprintf(f->message, sizeof f->message, "%s", message);
+    snprintf(f->name, sizeof f->name, "%s", p->c.name);
+    check_shape_line(&p->c, f->shape, sizeof f->shape);
+    /* Without a mask the usual ones would be tried as well. */
+    snprintf(start, sizeof start, "rapt check --case '%s'%s", f->name, f->forced ? "" : mask[0] ? " --chosen" : " --chosen --caps ''");
+    check_command_line(f, &c->o->device, c->repeats, start);
 }
 
 static double ratio(const rapt_check_difference *d)
@@ -288,7 +292,8 @@ static check_report make_report(const check *c, check_row *rows, double seconds)
                               .worst_case = t->worst_case,
                               .refusal = t->refusal};
     }
-    return (check_report){.caps = rapt_device_caps(c->devices[0]),
+    return (check_report){.title = "rapt check",
+                          .caps = rapt_device_caps(c->devices[0]),
                           .device = &c->o->device,
                           .set = c->o->one_case ? c->o->one_case
                                  : c->o->filter ? c->o->filter
@@ -304,21 +309,6 @@ static check_report make_report(const check *c, check_row *rows, double seconds)
                           .list_count = c->list_count,
                           .rows = rows,
                           .row_count = c->tally_count};
-}
-
-static int write_report(check *c, const check_report *report)
-{
-    if (!c->report)
-        return TOOL_GOOD;
-    if (!freopen(c->o->report, "wb", c->report)) { /* only now: an earlier report stays until there is a new one */
-        c->report = NULL;
-        return tool_error(TOOL_BAD_INPUT, "%s: %s", c->o->report, strerror(errno));
-    }
-    check_report_write(report, c->report);
-    const bool good = !ferror(c->report);
-    const bool closed = fclose(c->report) == 0;
-    c->report = NULL;
-    return good && closed ? TOOL_GOOD : tool_error(TOOL_BAD_INPUT, "%s: %s", c->o->report, strerror(errno));
 }
 
 static int summary_json(check *c, const check_report *report, double seconds)
@@ -387,7 +377,7 @@ static int run_all(check *c)
         code = summary_json(c, &report, seconds);
     else
         summary_text(c, seconds);
-    const int written = write_report(c, &report);
+    const int written = check_report_close(&report, c->o->report, &c->report);
     code = code == TOOL_GOOD ? written : code;
     free(rows);
     const bool nothing_due = c->parts > 1 && c->runs == 0;
@@ -535,13 +525,13 @@ int check_attention(int argc, char **argv, check_coverage *coverage)
                           "case '%.80s': neither a known name (rapt check --full --list) nor a shape such as "
                           "B1H8D64N1024f32",
                           o.one_case);
-    else if (o.report && !(c.report = fopen(o.report, "ab"))) /* now, not when all has run */
-        code = tool_error(TOOL_BAD_INPUT, "%s: %s", o.report, strerror(errno));
     else if (c.case_count == 0)
         code = tool_error(TOOL_BAD_INPUT, "no case's name contains '%.60s'; rapt check --list shows them",
                           o.filter);
-    else
-        code = o.list ? list_cases(&c) : run_all(&c);
+    else if (o.list)
+        code = list_cases(&c);
+    else if ((code = check_report_open(o.report, &c.report)) == TOOL_GOOD)
+        code = run_all(&c);
     check_close(&c);
     return code;
 }

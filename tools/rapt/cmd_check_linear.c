@@ -7,15 +7,17 @@
 
 #include "check/runner_linear.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define MAX_MASKS 8     /* the first is the device as it is, or as --caps has it */
 #define MAX_DETAILS 40  /* failures shown one by one */
+#define MAX_FAILURES 200 /* kept for the report */
 
 typedef struct check_options {
     tool_device_options device;
-    const char *kernel, *filter, *repeats;
+    const char *kernel, *filter, *repeats, *report;
     bool full, chosen, json, list;
 } check_options;
 
@@ -35,9 +37,13 @@ typedef struct check {
     const char *masks[MAX_MASKS];
     rapt_device *devices[MAX_MASKS]; /* NULL: the mask does not apply */
     size_t mask_count, tally_count, runs, failures;
+    size_t repeated, differing; /* repeats, and those of other bits than their first run */
     tally *tallies;
     uint32_t repeats;
-    cJSON *json, *json_failures;
+    check_failure *list; /* the first MAX_FAILURES of them */
+    size_t list_count;
+    FILE *report;
+    cJSON *json;
     bool lost;
 } check;
 
@@ -94,20 +100,33 @@ static int list_tallies(check *c)
                               : tool_error(TOOL_BAD_INPUT, "kernel row '%s' is none of linear attention", c->o->kernel);
 }
 
-static void tell_failure(check *c, const tally *t, const rapt_linear_case *one, const char *message)
+static void linear_shape_line(const rapt_linear_case *c, char *text, size_t capacity)
+{
+    static const char *const rules[] = {"none", "delta", "dplr"}, *const decays[] = {"", ", decay by head", ", by token", ", by channel"};
+    snprintf(text, capacity, "%s, batch %" PRIu64 ", heads %" PRIu64 ", n %" PRIu64 ", d_k %" PRIu64 ", d_v %" PRIu64 ", rule %s%s%s%s%s%s",
+             rapt_dtype_name(c->dtype), c->batch, c->heads, c->n, c->d_k, c->d_v,
+             (size_t)c->rule < TOOL_COUNT(rules) ? rules[c->rule] : "?", (size_t)c->decay < TOOL_COUNT(decays) ? decays[c->decay] : "",
+             c->beta ? ", beta" : "", c->states ? ", states in and out" : "", c->odd ? ", gaps of odd sizes" : "",
+             c->sequences > 0 ? ", packed sequences" : "");
+}
+
+static void tell_failure(check *c, const tally *t, const rapt_linear_case *one, const rapt_result *r, const char *message)
 {
     const char *mask = c->masks[t->mask];
     if (++c->failures <= MAX_DETAILS)
         fprintf(c->o->json ? stderr : stdout, "FAIL %s, kernel %s%s%s: %s\n", one->name, t->kernel ? t->kernel : "(chosen)",
                 mask[0] ? ", caps " : "", mask, message);
-    if (c->json_failures == NULL)
+    if (c->list_count == MAX_FAILURES)
         return;
-    cJSON *f = cJSON_CreateObject();
-    cJSON_AddStringToObject(f, "case", one->name);
-    cJSON_AddStringToObject(f, "kernel", t->kernel ? t->kernel : "(chosen)");
-    cJSON_AddStringToObject(f, "caps", mask);
-    cJSON_AddStringToObject(f, "message", message);
-    cJSON_AddItemToArray(c->json_failures, f);
+    check_failure *f = &c->list[c->list_count++];
+    *f = (check_failure){.forced = t->kernel != NULL, .forced_kernel = t->kernel, .mask = mask, .result = *r};
+    char start[300];
+    snprintf(f->name, sizeof f->name, "%s", one->name);
+    snprintf(f->message, sizeof f->message, "%s", message);
+    linear_shape_line(one, f->shape, sizeof f->shape);
+    snprintf(start, sizeof start, "rapt check linear%s --filter '%s'%s", c->o->full ? " --full" : "", one->name,
+             f->forced ? "" : mask[0] ? " --chosen" : " --chosen --caps ''");
+    check_command_line(f, &c->o->device, c->repeats, start);
 }
 
 static double ratio(const rapt_check_difference *d)
@@ -123,14 +142,16 @@ static void run_one(check *c, tally *t, const rapt_linear_case *one)
         t->refused++;
         snprintf(t->refusal, sizeof t->refusal, "%.190s", r.error.message);
         if (!t->kernel && c->masks[t->mask][0] == 0) /* the bare device takes every case */
-            tell_failure(c, t, one, r.error.message);
+            tell_failure(c, t, one, &r, r.error.message);
         return;
     }
     c->runs++;
+    c->repeated += r.runs > 1 ? r.runs - 1 : 0;
+    c->differing += r.differing;
     c->lost |= r.error.status == RAPT_ERROR_DEVICE_LOST;
     if (r.verdict != RAPT_CHECK_PASS) {
         t->fail++;
-        tell_failure(c, t, one, r.verdict == RAPT_CHECK_FAIL ? r.message : r.error.message);
+        tell_failure(c, t, one, &r, r.verdict == RAPT_CHECK_FAIL ? r.message : r.error.message);
         return;
     }
     t->pass++;
@@ -185,7 +206,36 @@ static void summary_text(const check *c)
     printf("%zu runs: %zu failed\n", c->runs, c->failures);
 }
 
-static int summary_json(check *c)
+static check_report make_report(const check *c, check_row *rows, double seconds)
+{
+    for (size_t n = 0; n < c->tally_count; n++) {
+        const tally *t = &c->tallies[n];
+        rows[n] = (check_row){.kernel = t->kernel ? t->kernel : "(chosen)",
+                              .mask = c->masks[t->mask],
+                              .pass = t->pass,
+                              .fail = t->fail,
+                              .refused = t->refused,
+                              .worst = t->worst,
+                              .worst_case = t->worst_case,
+                              .refusal = beside_others(t) ? "runs beside other rows only" : t->refusal};
+    }
+    return (check_report){.title = "rapt check linear",
+                          .caps = rapt_device_caps(c->devices[0]),
+                          .device = &c->o->device,
+                          .set = c->o->filter ? c->o->filter : c->o->full ? "full" : "quick",
+                          .repeats = c->repeats,
+                          .runs = c->runs,
+                          .failures = c->failures,
+                          .repeated = c->repeated,
+                          .differing = c->differing,
+                          .seconds = seconds,
+                          .list = c->list,
+                          .list_count = c->list_count,
+                          .rows = rows,
+                          .row_count = c->tally_count};
+}
+
+static int summary_json(check *c, const check_report *report)
 {
     cJSON *root = c->json, *kernels = cJSON_AddArrayToObject(root, "kernels");
     c->json = NULL;
@@ -202,6 +252,9 @@ static int summary_json(check *c)
     }
     cJSON_AddNumberToObject(root, "runs", (double)c->runs);
     cJSON_AddNumberToObject(root, "failed", (double)c->failures);
+    cJSON *failures = cJSON_AddArrayToObject(root, "failures");
+    for (size_t n = 0; n < c->list_count; n++)
+        cJSON_AddItemToArray(failures, check_failure_json(report, &c->list[n]));
     return check_json(c->coverage, "linear", root);
 }
 
@@ -215,11 +268,19 @@ static int run_all(check *c)
     if (code != TOOL_GOOD)
         return code;
     tool_catch_interrupts();
+    const double start = tool_now_ns();
     run_tallies(c);
+    check_row *rows = calloc(c->tally_count, sizeof *rows);
+    if (!rows)
+        return tool_no_memory();
+    const check_report report = make_report(c, rows, (tool_now_ns() - start) / 1e9);
     if (c->o->json)
-        code = summary_json(c);
+        code = summary_json(c, &report);
     else
         summary_text(c);
+    const int written = check_report_close(&report, c->o->report, &c->report);
+    code = code == TOOL_GOOD ? written : code;
+    free(rows);
     return code == TOOL_GOOD ? tool_check_code(c->lost, c->runs, c->failures, c->runs > 0) : code;
 }
 
@@ -247,6 +308,7 @@ int check_linear(int argc, char **argv, check_coverage *coverage)
         {"--filter", "TEXT", "only cases whose name contains TEXT", &o.filter, NULL},
         {"--caps", "SPEC", "only under this mask (see rapt run --help), not under the usual ones", &o.device.caps, NULL},
         {"--repeat", "N", "run each N times more and compare the bits; default 0, full 2", &o.repeats, NULL},
+        {"--report", "FILE", "a page in Markdown for a bug report, as of rapt check", &o.report, NULL},
         {"--list", NULL, "print the names of the cases and run nothing", NULL, &o.list},
         {"--device", "SEL", "index, UUID, or part of a name; default as for rapt devices", &o.device.device, NULL},
         {"--no-probe", NULL, "without the known-answer probe before a row's first use", NULL, &o.device.no_probe},
@@ -280,14 +342,19 @@ int check_linear(int argc, char **argv, check_coverage *coverage)
     if (o.list || code != TOOL_GOOD)
         return code;
     check c = {.o = &o, .coverage = coverage, .repeats = (uint32_t)repeats, .json = o.json ? cJSON_CreateObject() : NULL};
-    c.json_failures = c.json ? cJSON_AddArrayToObject(c.json, "failures") : NULL;
-    code = run_all(&c);
+    c.list = calloc(MAX_FAILURES, sizeof *c.list);
+    code = c.list ? check_report_open(o.report, &c.report) : tool_no_memory();
+    if (code == TOOL_GOOD)
+        code = run_all(&c);
     for (size_t n = 0; n < c.mask_count; n++) {
         check_coverage_add(coverage, c.devices[n]);
         rapt_device_destroy(&c.devices[n]);
     }
     rapt_runtime_destroy(&c.runtime);
     free(c.tallies);
+    free(c.list);
+    if (c.report)
+        fclose(c.report);
     cJSON_Delete(c.json);
     return code;
 }

@@ -10,9 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define MAX_FAILURES 200 /* kept for the report */
+
 typedef struct check_options {
     tool_device_options device;
-    const char *filter;
+    const char *filter, *report;
     bool full, json, list;
 } check_options;
 
@@ -31,6 +33,9 @@ typedef struct check {
     tool_device device;
     tally *tallies;
     size_t count, runs, failures;
+    check_failure *list; /* the first MAX_FAILURES of them */
+    size_t list_count;
+    FILE *report;
     bool lost;
 } check;
 
@@ -44,6 +49,20 @@ static bool list_systems(check *c)
             c->tallies[c->count++] = t;
     }
     return c->tallies != NULL;
+}
+
+static void keep_failure(check *c, const tally *t, const char *problem, const rapt_result *r)
+{
+    if (c->list_count == MAX_FAILURES)
+        return;
+    check_failure *f = &c->list[c->list_count++];
+    *f = (check_failure){.mask = c->o->device.caps ? c->o->device.caps : "", .seed = 1 + t->index, .result = *r};
+    char start[300];
+    snprintf(f->name, sizeof f->name, "%s", t->info.name);
+    snprintf(f->shape, sizeof f->shape, "%s", problem);
+    snprintf(f->message, sizeof f->message, "%s", t->message);
+    snprintf(start, sizeof start, "rapt check systems --filter '%.200s'%s", t->info.name, c->o->full ? " --full" : "");
+    check_command_line(f, &c->o->device, 0, start);
 }
 
 /* One problem in one type, rows `gap` elements apart. */
@@ -76,8 +95,10 @@ static void run_one(check *c, tally *t, const char *problem, rapt_dtype dtype, u
         return;
     snprintf(t->message, sizeof t->message, "%.160s, %s%s: %.280s", problem, rapt_dtype_name(dtype), gap ? ", rows with gaps" : "",
              r.verdict == RAPT_CHECK_FAIL ? r.message : r.error.message[0] ? r.error.message : rapt_status_name(r.error.status));
-    if (r.verdict != RAPT_CHECK_REFUSED)
-        fprintf(c->o->json ? stderr : stdout, "FAIL %s: %s\n", t->info.name, t->message);
+    if (r.verdict == RAPT_CHECK_REFUSED)
+        return;
+    fprintf(c->o->json ? stderr : stdout, "FAIL %s: %s\n", t->info.name, t->message);
+    keep_failure(c, t, problem, &r);
 }
 
 static void run_tallies(check *c)
@@ -111,7 +132,32 @@ static void summary_text(const check *c)
     printf("%zu systems, %zu runs: %zu failed\n", c->count, c->runs, c->failures);
 }
 
-static int summary_json(const check *c)
+static check_report make_report(const check *c, check_row *rows, double seconds)
+{
+    for (size_t n = 0; n < c->count; n++) {
+        const tally *t = &c->tallies[n];
+        rows[n] = (check_row){.kernel = t->info.name,
+                              .mask = c->o->device.caps ? c->o->device.caps : "",
+                              .pass = t->pass,
+                              .fail = t->fail,
+                              .refused = t->refused,
+                              .worst = t->worst,
+                              .refusal = t->message};
+    }
+    return (check_report){.title = "rapt check systems",
+                          .caps = rapt_device_caps(c->device.device),
+                          .device = &c->o->device,
+                          .set = c->o->filter ? c->o->filter : c->o->full ? "full" : "quick",
+                          .runs = c->runs,
+                          .failures = c->failures,
+                          .seconds = seconds,
+                          .list = c->list,
+                          .list_count = c->list_count,
+                          .rows = rows,
+                          .row_count = c->count};
+}
+
+static int summary_json(const check *c, const check_report *report)
 {
     cJSON *root = cJSON_CreateObject(), *systems = cJSON_AddArrayToObject(root, "systems");
     cJSON_AddItemToObject(root, "device", tool_caps_json(rapt_device_caps(c->device.device)));
@@ -129,6 +175,9 @@ static int summary_json(const check *c)
     }
     cJSON_AddNumberToObject(root, "runs", (double)c->runs);
     cJSON_AddNumberToObject(root, "failed", (double)c->failures);
+    cJSON *failures = cJSON_AddArrayToObject(root, "failures");
+    for (size_t n = 0; n < c->list_count; n++)
+        cJSON_AddItemToArray(failures, check_failure_json(report, &c->list[n]));
     return check_json(c->coverage, "systems", root);
 }
 
@@ -138,11 +187,19 @@ static int run_all(check *c)
     if (code != TOOL_GOOD)
         return code;
     tool_catch_interrupts();
+    const double start = tool_now_ns();
     run_tallies(c);
+    check_row *rows = calloc(c->count, sizeof *rows);
+    if (!rows)
+        return tool_no_memory();
+    const check_report report = make_report(c, rows, (tool_now_ns() - start) / 1e9);
     if (c->o->json)
-        code = summary_json(c);
+        code = summary_json(c, &report);
     else
         summary_text(c);
+    const int written = check_report_close(&report, c->o->report, &c->report);
+    code = code == TOOL_GOOD ? written : code;
+    free(rows);
     return code == TOOL_GOOD ? tool_check_code(c->lost, c->runs, c->failures, c->runs > 0) : code;
 }
 
@@ -152,6 +209,7 @@ int check_systems(int argc, char **argv, check_coverage *coverage)
     const tool_option list[] = {
         {"--filter", "TEXT", "only systems whose name contains TEXT", &o.filter, NULL},
         {"--full", NULL, "every problem in f16 too, and with gaps between rows", NULL, &o.full},
+        {"--report", "FILE", "a page in Markdown for a bug report, as of rapt check", &o.report, NULL},
         {"--list", NULL, "print the systems that would run, and run nothing", NULL, &o.list},
         TOOL_OPTIONS_DEVICE(o.device),
         {"--json", NULL, "the summary as JSON on standard output", NULL, &o.json},
@@ -172,17 +230,23 @@ int check_systems(int argc, char **argv, check_coverage *coverage)
     if (!tool_arguments(argc, argv, &usage, NULL, 0, &words, &code))
         return code;
     check c = {.o = &o, .coverage = coverage};
-    if (!list_systems(&c))
+    c.list = calloc(MAX_FAILURES, sizeof *c.list);
+    if (!c.list || !list_systems(&c)) {
+        free(c.list);
         return tool_no_memory();
+    }
     if (c.count == 0)
         code = tool_error(TOOL_BAD_INPUT, "no working system's name contains '%.60s'; rapt systems shows them", o.filter);
     else if (o.list)
         for (size_t n = 0; n < c.count; n++)
             printf("%s\n", c.tallies[n].info.name);
-    else
+    else if ((code = check_report_open(o.report, &c.report)) == TOOL_GOOD)
         code = run_all(&c);
     check_coverage_add(coverage, c.device.device);
     tool_device_close(&c.device);
     free(c.tallies);
+    free(c.list);
+    if (c.report)
+        fclose(c.report);
     return code;
 }
