@@ -5,6 +5,7 @@
 
 Runs on the Vulkan device that is there; without one, what needs a device is skipped.
 """
+import ctypes
 import json
 import math
 import os
@@ -22,7 +23,7 @@ from tool_reference import ADDITIVE, Tensor, bf16, f16, f32, npy_bytes, read_npy
 
 RAPT = None  # path of the program
 WRAPPER = os.environ.get("RAPT_TEST_WRAPPER", "").split()  # what starts rapt on another driver
-GOOD, FAILED, BAD_INPUT, NO_DEVICE, REFUSED = 0, 1, 2, 3, 4
+GOOD, FAILED, BAD_INPUT, NO_DEVICE, REFUSED, DEVICE_LOST = range(6)
 SCORE_MOD = b"// a snippet\nfloat score_mod(float score, uint b, uint h, uint q, uint k) {\n    return %s;\n}\n\n"
 MASK_MOD = b"bool mask_mod(uint b, uint h, uint q, uint k) { return %s; }\n"
 
@@ -693,6 +694,30 @@ class WithDevice(Case):
         self.assertEqual(process.returncode, 130, out + err)
         self.assertIn("rapt: interrupted", err)
         self.assertIn("#", Path(report).read_text())
+
+    def test_lost_device(self):
+        """Exit code 5 and one line, from every command that works on a device; what was there before stays, what was measured is kept."""
+        lost = Path(os.environ.get("RAPT_TEST_LOST", "nowhere"))
+        if WRAPPER or not (lost / "libvulkan.so.1").exists():
+            self.skipTest("another driver's loader, or a system without LD_LIBRARY_PATH")
+        ctypes.CDLL("libvulkan.so.1")
+        real = next(line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "libvulkan.so" in line)
+        env = {"LD_LIBRARY_PATH": str(lost), "RAPT_TEST_LIBVULKAN": real, "RAPT_CACHE_DIR": ""}
+        t = Tensor.random(random.Random(5), (1, 2, 40, 16))
+        out = self.write("o.npy", b"of an earlier run")
+        attention = ["run", "attention", *self.inputs(t, t, t), "--out", out]
+        result = self.path("bench.json")
+        bench = ["bench", "quick", "--gauges", "fma-f32", "--case", "B1H2D64N64f32,B1H2D64N65f32", "--samples", "3", "--json", result]
+        for after, command in ((0, attention), (1, attention), (2, attention), (2, ["check", "--filter", "exact", "--chosen"]),
+                               (3, ["check", "linear", "--filter", "one-token"]), (3, ["check", "systems", "--filter", "GLA"]),
+                               (9, ["tune", "--case", "B1H2D64N64f32"]), (40, bench)):  # fmt: skip
+            r = run(*command, env={**env, "RAPT_TEST_LOST_AFTER": str(after)})
+            self.assertEqual(r.returncode, DEVICE_LOST, f"{command} {after}\n{r.stdout}{r.stderr}")
+            self.assertRegex(r.stderr, "(?m)^rapt: .*device .*was lost")
+        self.assertEqual(Path(out).read_bytes(), b"of an earlier run")
+        self.assertEqual(json.loads(Path(result).read_text())["mode"], "quick")
+        r = run(*attention, env={**env, "RAPT_TEST_LOST_AFTER": "100"})  # all that makes the difference
+        self.assertEqual(r.returncode, GOOD, r.stderr)
 
     def test_check_report(self):
         """A kernel that adds where it should and subtracts where it should not: found, told, and shown again by its command."""

@@ -47,9 +47,9 @@ bool vk_fault_open(void)
         memcpy(&symbol, &proc, sizeof symbol);
     }
 #else
-    static const char *const names[] = {"libvulkan.so.1", "libvulkan.so", "libvulkan.dylib"};
+    const char *const names[] = {getenv("RAPT_TEST_LIBVULKAN"), "libvulkan.so.1", "libvulkan.so", "libvulkan.dylib"};
     for (size_t i = 0; i < sizeof names / sizeof names[0] && library == NULL; i++)
-        library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
+        library = names[i] != NULL ? dlopen(names[i], RTLD_NOW | RTLD_LOCAL) : NULL;
     if (library != NULL)
         symbol = dlsym(library, "vkGetInstanceProcAddr");
 #endif

@@ -366,7 +366,7 @@ static int run_devices(bench *b)
     return code;
 }
 
-/* The worst that happened decides, and Ctrl-C before all. */
+/* The worst that happened decides: Ctrl-C before all, then a lost device. */
 static int judge(const bench *b, int code)
 {
     if (b->wrong > 0)
@@ -378,6 +378,8 @@ static int judge(const bench *b, int code)
         tool_error(0, "failed: %zu of the cases, see above", b->failed);
     if (tool_interrupted())
         return tool_error(TOOL_INTERRUPTED, "interrupted; what was measured until then is kept");
+    if (code == TOOL_DEVICE_LOST)
+        return tool_error(TOOL_DEVICE_LOST, "the device was lost; what was measured until then is kept");
     if (b->wrong > 0 || b->regressions > 0)
         return TOOL_CHECK_FAILED;
     if (code != TOOL_GOOD)

@@ -1,5 +1,5 @@
-/* The results as lines of text: nested members joined by dots, one line per gauge, case, sweep point and
- * sustained point. */
+/* The results as lines of text: nested members joined by dots, one line per gauge, case, sweep point,
+ * sustained point and peer. */
 #include "bench.h"
 
 #include <math.h>
@@ -146,6 +146,19 @@ static void add_device(sheet *s, const cJSON *device)
     }
 }
 
+static void add_peers(sheet *s, const cJSON *results)
+{
+    const cJSON *group, *one;
+    cJSON_ArrayForEach(group, member(results, "groups"))
+    {
+        cJSON_ArrayForEach(one, member(group, "results"))
+        {
+            new_row(s, "peer", text_of(one, "peer"));
+            flatten(s, "", one);
+        }
+    }
+}
+
 /* ---- text ---- */
 
 typedef struct text {
@@ -195,6 +208,7 @@ char *bench_csv(const cJSON *json)
     {
         add_device(&s, device);
     }
+    add_peers(&s, member(member(json, "peers"), "results"));
     for (size_t n = 0; n < s.column_count; n++)
         append_cell(&t, s.columns[n], n + 1 == s.column_count);
     for (size_t r = 0; r < s.row_count; r++)

@@ -78,8 +78,8 @@ int bench_peers(bench *b)
             TOOL_BAD_INPUT,
             "peers: no program 'peers' beside this one: it comes with -Dbench=true -Dpeers=enabled");
     const bench_options *o = b->o;
-    if (o->kernel || o->seconds || o->gauges || o->caps || o->filter || o->csv || o->devices[1])
-        return tool_error(TOOL_BAD_INPUT, "peers takes --case, --samples, one --device, --json and --html alone");
+    if (o->kernel || o->seconds || o->gauges || o->caps || o->filter || o->devices[1])
+        return tool_error(TOOL_BAD_INPUT, "peers takes --case, --samples, one --device, --json, --csv and --html alone");
     const char *words[16] = {program, "--json", "--progress"};
     size_t count = 3;
     if (b->o->cases) {
