@@ -11,6 +11,7 @@ exit status: 0 written; 2 bad input, bad arguments or an output that cannot be w
 """
 
 import argparse
+import os
 import pathlib
 import sys
 
@@ -47,9 +48,17 @@ def script_of(chosen):
 
 
 def write(path, data):
+    """All of it or nothing: what was there stays until the new file is whole. Pipes and devices are written to as they are."""
+    path = pathlib.Path(path)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    whole = not path.exists() or path.is_file()
     try:
-        pathlib.Path(path).write_bytes(data)
+        (beside if whole else path).write_bytes(data)
+        if whole:
+            beside.replace(path)
     except OSError as error:
+        if whole:
+            beside.unlink(missing_ok=True)
         raise BadInput(f"{path}: cannot be written: {error.strerror}") from None
 
 
