@@ -90,6 +90,15 @@ static void test_mistakes(void **state)
     WRONG(bad, "come together", d.state_in = states, d.flags = RAPT_LINEAR_NORMALIZE);
     WRONG(bad, "need RAPT_LINEAR_NORMALIZE", d.norm_out = scalars);
     WRONG(bad, "IN_PLACE needs state_out", d.flags = RAPT_LINEAR_IN_PLACE);
+    const uint64_t twice[] = {1, 1}, far[] = {1ull << 40};
+    WRONG(bad, "positions is NULL", d.position_count = 1);
+    WRONG(bad, "positions need state_out", d.positions = twice, d.position_count = 1);
+#define WITHIN(list, count) d.state_out = rapt_tensor_bhnd(RAPT_F32, 1, 4, 16 * (count + 1), 24), d.positions = list, d.position_count = count
+    WRONG(bad, "positions[1] is 1: they must rise", WITHIN(twice, 2));
+    WRONG(bad, "must rise, up to", WITHIN(far, 1));
+    WRONG(bad, "at most 65536", WITHIN(twice, 65537));
+    WRONG(bad, "neither with RAPT_LINEAR_IN_PLACE", WITHIN(twice, 1), d.flags = RAPT_LINEAR_IN_PLACE);
+    WRONG(bad, "(positions + 1) rows", WITHIN(twice, 1), d.state_out = states);
     WRONG(bad, "state_in: axis 3", d.state_in = states, d.state_in.size[3] = 25);
     WRONG(bad, "state_out is f16", d.state_out = states, d.state_out.dtype = RAPT_F16);
     WRONG(bad, "max_seqlen goes with", d.max_seqlen = 5);

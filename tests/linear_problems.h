@@ -39,6 +39,8 @@ typedef struct lin {
         tolerance; /* times what is earned; 0: 1. Where the order of sums matters more than usual; says why */
     const char *kernel;
     uint64_t poison;  /* all of this token is NaN; 0: none */
+    const uint64_t *positions; /* states after these too */
+    uint32_t position_count;
     double collinear; /* delta: keys are one vector and so much noise */
 } lin;
 
@@ -177,6 +179,15 @@ static inline void poison(const lin *l, made *m)
     }
 }
 
+static inline rapt_tensor norms(uint64_t states, uint64_t heads, uint64_t rows)
+{
+    return (rapt_tensor){.dtype = RAPT_F32,
+                         .rank = 3,
+                         .size = {states, heads, rows},
+                         .stride = {(int64_t)(heads * rows), (int64_t)rows, 1},
+                         .align = 4};
+}
+
 static inline void make(const lin *l, made *m)
 {
     memset(m, 0, sizeof *m);
@@ -201,19 +212,18 @@ static inline void make(const lin *l, made *m)
         d->beta = view(RAPT_F32, 3, batch, heads, l->n, 1, l->odd);
     const uint64_t rows = rapt_linear_state_rows(l->feature, l->power, (uint32_t)l->d_k);
     const rapt_tensor state = view(RAPT_F32, 4, states, heads, rows, l->d_v, l->odd);
-    const rapt_tensor norm = {.dtype = RAPT_F32,
-                              .rank = 3,
-                              .size = {states, heads, rows},
-                              .stride = {(int64_t)(heads * rows), (int64_t)rows, 1},
-                              .align = 4};
+    const rapt_tensor norm = norms(states, heads, rows);
+    const uint64_t all_rows = rows * (l->position_count + 1ull);
     if (l->state_in)
         d->state_in = state;
     if (l->state_out || l->in_place)
-        d->state_out = state;
+        d->state_out = view(RAPT_F32, 4, states, heads, all_rows, l->d_v, l->odd);
     if (l->state_in && l->normalize)
         d->norm_in = norm;
     if ((l->state_out || l->in_place) && l->normalize)
-        d->norm_out = norm;
+        d->norm_out = norms(states, heads, all_rows);
+    d->positions = l->positions;
+    d->position_count = l->position_count;
     d->flags = RAPT_LINEAR_SCALE | (l->normalize ? RAPT_LINEAR_NORMALIZE : 0) |
                (l->log ? RAPT_LINEAR_LOG_DECAY : 0) | (l->in_place ? RAPT_LINEAR_IN_PLACE : 0) |
                (l->own_k ? RAPT_LINEAR_FEATURE_K : 0) | (l->both ? RAPT_LINEAR_BIDIRECTIONAL : 0) |
@@ -275,8 +285,8 @@ static inline void make(const lin *l, made *m)
         m->bytes[CU] = (l->sequences + 1) * 4;
     }
     m->out_count = batch * heads * l->n * l->d_v;
-    m->state_count = states * heads * rows * l->d_v;
-    m->norm_count = states * heads * rows;
+    m->state_count = states * heads * all_rows * l->d_v;
+    m->norm_count = states * heads * all_rows;
     m->out = calloc(m->out_count + 1, sizeof(double));
     m->state = calloc(m->state_count + 1, sizeof(double));
     m->norm = calloc(m->norm_count + 1, sizeof(double));

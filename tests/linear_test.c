@@ -330,6 +330,39 @@ static void test_handover(void **state)
     rig_close(&the_rig);
 }
 
+/* States within a sequence, in both forms and where features are made ahead; the same on rows for GPUs. */
+static void test_positions(void **state)
+{
+    (void)state;
+    static const uint64_t some[] = {0, 1, 16, 40}, one[] = {0}, last[] = {20, 50};
+#define AT(list) .positions = list, .position_count = RAPT_COUNT(list), .state_out = true
+    static const lin kinds[] = {
+        {"recurrent", RAPT_F32, .batch = 2, .heads = 2, .n = 50, D(32, 40), REC, .decay = DECAY_TOKEN, .state_in = true, AT(some)},
+        {"recurrent-walk", RAPT_F32, .batch = 2, .heads = 2, .n = 50, D(33, 41), REC, .decay = DECAY_CHANNEL, .odd = true,
+         .normalize = true, .feature = RAPT_PHI_EXP, .state_in = true, AT(some)},
+        {"normalised-wide", RAPT_F16, .heads = 2, .n = 50, D(20, 200), REC, .normalize = true, .feature = RAPT_PHI_EXP, AT(last)},
+        {"tiles", RAPT_F32, .batch = 2, .heads = 2, .n = 50, D(32, 40), CHU, .decay = DECAY_TOKEN, .normalize = true,
+         .feature = RAPT_PHI_EXP, AT(some)},
+        {"delta-chunked", RAPT_F32, .heads = 2, .n = 50, D(32, 16), CHU, .rule = RAPT_LINEAR_DELTA, .beta = true, .state_in = true,
+         AT(last)},
+        {"spans", RAPT_F32, .heads = 2, .n = 150, D(32, 32), CHU, .decay = DECAY_TOKEN, .limit = 40000, AT(some)},
+        {"packed", RAPT_F32, .heads = 2, .n = 60, D(32, 16), REC, .decay = DECAY_TOKEN, .sequences = 4, .length = {9, 0, 50, 1},
+         .state_in = true, AT(some)},
+        {"one", RAPT_F32, .batch = 2, .heads = 4, .n = 1, D(32, 40), .rule = RAPT_LINEAR_DELTA, .beta = true, .state_in = true, AT(one)},
+        {"mapped", RAPT_F32, .heads = 2, .n = 50, D(8, 12), REC, .feature = RAPT_PHI_TAYLOR2, .normalize = true, .state_in = true,
+         AT(some)},
+        {"mapped-chunked", RAPT_F32, .heads = 2, .n = 50, D(8, 12), CHU, .feature = RAPT_PHI_TAYLOR2, AT(some)},
+    };
+    static const char *const masks[] = {NULL, "floor"};
+    for (size_t m = 0; m < RAPT_COUNT(masks); m++) {
+        rig_open(&the_rig, &(rig_options){.mask = masks[m], .validation = m == 0});
+        for (size_t i = 0; i < RAPT_COUNT(kinds); i++)
+            check(the_rig.device, &kinds[i], 0);
+        assert_int_equal(atomic_load(&the_rig.runtime->validation_messages), 0);
+        rig_close(&the_rig);
+    }
+}
+
 /* Lower rungs: the same numbers with fewer capabilities and smaller limits, down to the floor. */
 static void test_masks(void **state)
 {
@@ -380,6 +413,7 @@ int main(void)
         cmocka_unit_test(test_cases), cmocka_unit_test(test_lengths), cmocka_unit_test(test_extremes),
         cmocka_unit_test(test_delta), cmocka_unit_test(test_poison),  cmocka_unit_test(test_handover),
         cmocka_unit_test(test_masks), cmocka_unit_test(test_long),
+        cmocka_unit_test(test_positions),
     };
     return RIG_RUN("linear", tests);
 }

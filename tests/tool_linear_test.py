@@ -88,7 +88,7 @@ class WithoutDevice(tool_test.Case):
         r = run("run", "linear", "--help")
         self.assertEqual(r.returncode, GOOD)
         for option in ("--decay", "--gate", "--log-gate", "--beta", "--rule", "--feature", "--normalize", "--scale", "--state-in",
-                       "--state-out", "--norm-in", "--norm-out", "--chunk", "--recurrent", "--cu-seqlens", "--a", "--b", "--out"):
+                       "--state-out", "--states-at", "--states-out", "--norms-out", "--norm-in", "--norm-out", "--chunk", "--recurrent", "--cu-seqlens", "--a", "--b", "--out"):
             self.assertIn(option + " ", r.stdout + " ")
 
     def test_mistakes(self):
@@ -287,6 +287,26 @@ class WithDevice(tool_test.Case):
                     want["n.npy"] = norms
                 for form in ([], ["--chunk", "4"]):
                     self.check([*files, *options, *form], want)
+
+    def test_states_within(self):
+        files = self.problem(n=21)
+        at = [0, 3, 16]
+        options = [*files, "--feature", "elu1", "--normalize", "--states-at", self.file("at.npy", "<i4", (3,), at), "--states-out",
+                   self.path("ss.npy"), "--norms-out", self.path("zs.npy"), "--state-out", self.path("s.npy"), "--norm-out", self.path("n.npy")]
+        out, states, norms = recurrence(self.q, self.k, self.v, 2, feature="elu1", normalize=True)
+        within = [recurrence(self.q, self.k, self.v, 2, feature="elu1", normalize=True, spans=[(0, p)])[1:] for p in at]
+        heads = lambda which, size: [x for h in range(2) for w in within for x in w[which][h * size:(h + 1) * size]]
+        for form in (["--recurrent"], ["--chunk", "8"]):
+            self.check([*options, *form], {"o.npy": out, "s.npy": states, "n.npy": norms, "ss.npy": heads(0, 30), "zs.npy": heads(1, 5)})
+            self.assertEqual(read_npy(self.path("ss.npy"))[1], (1, 2, 3, 5, 6))
+            self.assertEqual(read_npy(self.path("n.npy"))[1], (1, 2, 5))
+        bad = lambda values: ["--states-at", self.file("at.npy", "<i4", (len(values),), values), "--states-out", self.path("ss.npy")]
+        self.fails(BAD_INPUT, "must rise", "run", "linear", *files, *bad([3, 3]))
+        self.fails(BAD_INPUT, "up to 21", "run", "linear", *files, *bad([22]))
+        self.fails(BAD_INPUT, "entry 0 is -1", "run", "linear", *files, *bad([-1]))
+        self.fails(BAD_INPUT, "needs --states-out", "run", "linear", *files, *bad([3])[:2])
+        self.fails(BAD_INPUT, "need --states-at", "run", "linear", *files, "--states-out", self.path("ss.npy"))
+        self.fails(BAD_INPUT, "BIDIRECTIONAL", "run", "linear", *files, *bad([3]), "--bidirectional")
 
     def test_packed_and_shared_heads(self):
         self.q, q = self.numbers("q.npy", (1, 2, 30, 4))

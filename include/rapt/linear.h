@@ -90,6 +90,11 @@ typedef enum rapt_linear_flags {
  * the device; states have `sequences` as their batch. Kernels clamp what they read from it. An empty sequence
  * hands its state on.
  *
+ * States within a sequence, for taking back tokens (speculative decoding) and for caches of prefixes: `positions`, numbers of
+ * tokens p_0 < p_1 < .. <= N. state_out then has (position_count + 1) times the rows, norm_out as many features: the
+ * states after p_0, p_1, .. tokens, and S_N behind them. A packed sequence that is shorter gives its last state. Not in
+ * place, nor bidirectional.
+ *
  * out and the written states must not overlap each other or an input. The last axis of every tensor lies side
  * by side (stride 1), but for those of decay and beta, which may have any stride. */
 typedef struct rapt_linear_desc {
@@ -119,6 +124,8 @@ typedef struct rapt_linear_desc {
      * x being feature i of token t of head h of batch entry (or sequence) b. Taken for hostile, as score_mod
      * (rapt/attention.h), and compiled at run time. */
     const char *feature_map;
+    const uint64_t *positions; /* copied by the call */
+    uint32_t position_count;   /* 0: state_out is S_N */
 } rapt_linear_desc;
 #define RAPT_LINEAR_DESC_INIT {.struct_size = sizeof(rapt_linear_desc)}
 

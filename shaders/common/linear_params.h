@@ -152,7 +152,7 @@
     RAPT_UINT chunks;  /* chunks per (batch, head) in the workspace */                                       \
     RAPT_UINT flags;                                                                                         \
     RAPT_UINT read_base; /* of states through a texel buffer */                                              \
-    RAPT_UINT unused;
+    RAPT_UINT back; /* 1: the state to begin with is that after the position before; else 0 */
 
 #ifdef VULKAN
 #define RAPT_DECLARE_LINEAR_PARAMS                                                                           \

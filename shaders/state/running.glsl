@@ -24,7 +24,7 @@ vec4 first_state(uint b, uint h, uint row, uint column, uint count)
         for (uint i = 0u; i < count; i++)
             x[i] = states_in[at + i];
     } else if ((pc.flags & RAPT_LINEAR_READ_STATE) != 0u) {
-        uint at = STATE_BASE + b * p.state_stride_b + h * p.state_stride_h + row * p.state_stride_k + column;
+        uint at = STATE_BASE - pc.back * p.d_k * p.state_stride_k + b * p.state_stride_b + h * p.state_stride_h + row * p.state_stride_k + column;
         for (uint i = 0u; i < count; i++)
             x[i] = states[at + i];
     }
@@ -35,7 +35,7 @@ float first_norm(uint b, uint h, uint row)
     if ((pc.flags & RAPT_LINEAR_READ_IN) != 0u)
         return norms_in[NORM_IN_BASE + b * p.norm_in_stride_b + h * p.norm_in_stride_h + row];
     if ((pc.flags & RAPT_LINEAR_READ_STATE) != 0u)
-        return norms[NORM_BASE + b * p.norm_stride_b + h * p.norm_stride_h + row];
+        return norms[NORM_BASE - pc.back * p.d_k + b * p.norm_stride_b + h * p.norm_stride_h + row];
     return 0.0;
 }
 void last_state(uint b, uint h, uint row, uint column, uint count, vec4 x)

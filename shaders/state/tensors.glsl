@@ -66,6 +66,8 @@ uint o_row(Sequence s, uint token)
 }
 
 uint state_row(Sequence s) { return pc.base[RAPT_BIND_STATE - 1u] + s.b * p.state_stride_b + s.h * p.state_stride_h; }
+// Where a walk begins: what it writes, or the state after the position before.
+uint state_from(Sequence s) { return state_row(s) - pc.back * p.d_k * p.state_stride_k; }
 uint norm_row(Sequence s) { return pc.base[RAPT_BIND_NORM - 1u] + s.b * p.norm_stride_b + s.h * p.norm_stride_h; }
 // The same of a chunk, in the workspace.
 uint chunk_number(Sequence s, uint chunk) { return (s.b * p.heads + s.h) * pc.chunks + chunk; }

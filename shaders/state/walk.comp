@@ -348,13 +348,13 @@ void main()
         const uint pitch = PASS == RAPT_PASS_OUT ? p.chunk_pitch : given ? p.state_in_stride_k : p.state_stride_k;
         ROWS_FROM_MEMORY(vec4, state, texelFetch(texels_state, int((at + i * pitch + min(column, D_V - 4u)) / 4u)))
 #else
-        const uint at = PASS == RAPT_PASS_OUT ? chunk_state(s, chunk) : state_row(s);
+        const uint at = PASS == RAPT_PASS_OUT ? chunk_state(s, chunk) : state_from(s);
         const uint pitch = PASS == RAPT_PASS_OUT ? p.chunk_pitch : p.state_stride_k;
         ROWS_FROM_MEMORY(vec4, state, load_state(at + (row0 + i) * pitch + column, count))
 #endif
 #if RULE == 0
         if (NORMALIZE != 0u) {
-            const uint norm_at = PASS == RAPT_PASS_OUT ? chunk_norm(s, chunk) : norm_row(s);
+            const uint norm_at = PASS == RAPT_PASS_OUT ? chunk_norm(s, chunk) : norm_row(s) - pc.back * p.d_k;
             ROWS_FROM_MEMORY(float, norm, norms[norm_at + row0 + i])
         }
 #endif

@@ -66,6 +66,16 @@ rapt_status rapt_linear_plan_new(rapt_device *device, const rapt_caps *caps, con
     if (status != RAPT_OK)
         return status;
     rapt_plan *plan = *out;
+    if (problem.position_count != 0) { /* the app's may be gone when the plan is made again */
+        plan->positions = rapt_calloc(&plan->allocator, problem.position_count, sizeof *plan->positions);
+        if (plan->positions == NULL) {
+            rapt_plan_destroy(out);
+            return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for %u positions", problem.position_count);
+        }
+        memcpy(plan->positions, problem.positions, problem.position_count * sizeof *plan->positions);
+        problem.positions = plan->positions;
+        plan->outer = problem;
+    }
     status = rapt_user_feature_make(&plan->allocator, desc->feature_map, &plan->user_code, error);
     if (status == RAPT_OK && plan->user_code != NULL) {
         const rapt_compiler_api *compiler;
@@ -200,6 +210,8 @@ void rapt_plan_destroy(rapt_plan **pointer)
         rapt_free(&a, plan->kernels, RAPT_MAX_PIPELINES * sizeof *plan->kernels);
     rapt_plan_clear(plan);
     rapt_user_code_free(&plan->user_code);
+    if (plan->positions != NULL)
+        rapt_free(&a, plan->positions, plan->outer.position_count * sizeof *plan->positions);
     rapt_free(&a, plan, sizeof *plan);
     *pointer = NULL;
 }

@@ -233,6 +233,25 @@ static void output(const walk *w, uint64_t b, uint64_t h, uint64_t token, uint64
     }
 }
 
+/* Where states of one head go: after positions, and after the last token. */
+typedef struct states {
+    double *state, *norm; /* NULL: nowhere */
+    uint32_t place;
+} states;
+
+/* Keeps S and z for each place up to the number of tokens seen. */
+static void keep(const walk *w, states *to, bool last, uint64_t seen, const double *S, const double *z)
+{
+    const uint64_t n = w->d_k, size = n * w->d_v;
+    const uint32_t count = w->d->position_count;
+    for (; to->place < count ? last || w->d->positions[to->place] <= seen : last && to->place == count; to->place++) {
+        for (uint64_t i = 0; i < size && to->state != NULL; i++)
+            to->state[to->place * size + i] = S[i];
+        for (uint64_t i = 0; i < n && to->norm != NULL; i++)
+            to->norm[to->place * n + i] = z[i];
+    }
+}
+
 bool rapt_check_linear(const rapt_linear_desc *d, const rapt_check_linear_inputs *in, bool single,
                        double *out, double *state, double *norm)
 {
@@ -262,17 +281,17 @@ bool rapt_check_linear(const rapt_linear_desc *d, const rapt_check_linear_inputs
             if (d->max_seqlen != 0 && last - first > d->max_seqlen)
                 last = first + d->max_seqlen;
             const uint64_t b = d->sequences ? 0 : s;
+            const uint64_t at = (s * heads + h) * (d->position_count + 1ull);
+            states to = {state != NULL ? state + at * n * m : NULL, norm != NULL ? norm + at * n : NULL, 0};
             for (uint64_t t = first; t < last; t++) {
+                keep(&w, &to, false, t - first, S, z);
                 update(&w, b, h, t, t - first, S, z);
                 if (!both)
                     output(&w, b, h, t, t - first, S, z, out + ((b * heads + h) * tokens + t) * m);
             }
             for (uint64_t t = first; t < last && both; t++)
                 output(&w, b, h, t, t - first, S, z, out + ((b * heads + h) * tokens + t) * m);
-            for (uint64_t i = 0; i < n * m && state != NULL; i++)
-                state[(s * heads + h) * n * m + i] = S[i];
-            for (uint64_t i = 0; i < n && norm != NULL; i++)
-                norm[(s * heads + h) * n + i] = z[i];
+            keep(&w, &to, true, last - first, S, z);
         }
     free(memory);
     return true;

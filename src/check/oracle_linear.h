@@ -17,7 +17,7 @@ typedef struct rapt_check_linear_inputs {
 } rapt_check_linear_inputs;
 
 /* out: (batch, heads, N, d_v), state: (batch or sequences, heads, rows, d_v), norm: (batch or sequences, heads, rows), rows being
- * rapt_check_linear_rows, all contiguous; state and norm may be NULL. Outputs of tokens outside every sequence are left
+ * rapt_check_linear_rows (times positions + 1, with positions), all contiguous; state and norm may be NULL. Outputs of tokens outside every sequence are left
  * alone. `single`: every operation is rounded to single precision, and the output to its storage type: the
  * plainest implementation, which tolerances are earned from (compare.h). false: no memory. */
 bool rapt_check_linear(const rapt_linear_desc *desc, const rapt_check_linear_inputs *in, bool single,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define MAX_CHUNK 1024u
+#define MAX_POSITIONS (1u << 16)
 #define MAX_TOKENS (1ull << 29) /* token numbers fit 32-bit integers */
 
 static const char *const names[RAPT_L_COUNT] = {
@@ -159,6 +160,31 @@ static rapt_status check_members(const rapt_linear_desc *d, rapt_error *error)
     return RAPT_OK;
 }
 
+/* Positions within a sequence at which states are wanted. */
+static rapt_status check_positions(const rapt_linear_desc *d, uint64_t tokens, rapt_error *error)
+{
+    const char *wrong = NULL;
+    if (d->position_count == 0)
+        return RAPT_OK;
+    if (d->positions == NULL)
+        wrong = "positions is NULL";
+    else if (d->state_out.dtype == RAPT_DTYPE_NONE)
+        wrong = "positions need state_out";
+    else if (d->flags & (RAPT_LINEAR_IN_PLACE | RAPT_LINEAR_BIDIRECTIONAL))
+        wrong = "positions go neither with RAPT_LINEAR_IN_PLACE nor with RAPT_LINEAR_BIDIRECTIONAL";
+    if (wrong != NULL)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "%s", wrong);
+    if (d->position_count > MAX_POSITIONS)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "%u positions, at most %u", d->position_count, MAX_POSITIONS);
+    for (uint32_t i = 0; i < d->position_count; i++) {
+        const uint64_t at = d->positions[i];
+        if (at > tokens || (i > 0 && at <= d->positions[i - 1]))
+            return rapt_fail(error, RAPT_ERROR_INVALID, "positions[%u] is %llu: they must rise, up to %llu", i,
+                             (unsigned long long)at, (unsigned long long)tokens);
+    }
+    return RAPT_OK;
+}
+
 rapt_status rapt_linear_problem_make(const rapt_linear_desc *d, rapt_linear_problem *p, rapt_error *error)
 {
     memset(p, 0, sizeof *p);
@@ -192,12 +218,17 @@ rapt_status rapt_linear_problem_make(const rapt_linear_desc *d, rapt_linear_prob
     status = rapt_linear_problem_map(d, p, error);
     if (status != RAPT_OK)
         return status;
-    const uint64_t rows = (uint64_t)p->blocks * p->block;
+    status = check_positions(d, total, error);
+    if (status != RAPT_OK)
+        return status;
+    const uint64_t rows = (uint64_t)p->blocks * p->block, rows_out = rows * (d->position_count + 1ull);
     const bool wide = rows != d_k;
     const char *state = wide ? "(batch or sequences, heads, rows of the feature map, d_v)"
                              : "(batch or sequences, heads, d_k, d_v)";
     const char *norm =
         wide ? "(batch or sequences, heads, rows of the feature map)" : "(batch or sequences, heads, d_k)";
+    const char *state_out = d->position_count ? "(batch or sequences, heads, (positions + 1) rows, d_v)" : state,
+               *norm_out = d->position_count ? "(batch or sequences, heads, (positions + 1) rows)" : norm;
     const rapt_tensor *tensors[RAPT_L_COUNT] = {
         &d->q,    &d->k,        &d->v,         &d->out,     &d->a,       &d->b, gate ? &d->gate : &d->decay,
         &d->beta, &d->state_in, &d->state_out, &d->norm_in, &d->norm_out, &d->scale_q, &d->scale_k};
@@ -215,9 +246,9 @@ rapt_status rapt_linear_problem_make(const rapt_linear_desc *d, rapt_linear_prob
                                  : scalar,
         [RAPT_L_BETA] = scalar,
         [RAPT_L_STATE_IN] = {state, RAPT_F32, 4, {states, heads, rows, d_v}, false, true},
-        [RAPT_L_STATE_OUT] = {state, RAPT_F32, 4, {states, heads, rows, d_v}, false, true},
+        [RAPT_L_STATE_OUT] = {state_out, RAPT_F32, 4, {states, heads, rows_out, d_v}, false, true},
         [RAPT_L_NORM_IN] = {norm, RAPT_F32, 3, {states, heads, rows}, false, true},
-        [RAPT_L_NORM_OUT] = {norm, RAPT_F32, 3, {states, heads, rows}, false, true},
+        [RAPT_L_NORM_OUT] = {norm_out, RAPT_F32, 3, {states, heads, rows_out}, false, true},
         [RAPT_L_SCALE_Q] = {"(heads)", RAPT_F32, 1, {heads}, true, false},
         [RAPT_L_SCALE_K] = {"(heads)", RAPT_F32, 1, {heads}, true, false},
     };
@@ -257,6 +288,8 @@ rapt_status rapt_linear_problem_make(const rapt_linear_desc *d, rapt_linear_prob
     p->scale = d->flags & RAPT_LINEAR_SCALE ? d->scale : 1.0f;
     p->slice_ms = d->slice_ms > 0.0f ? d->slice_ms : 50.0f;
     p->chunk = d->chunk;
+    p->positions = d->positions;
+    p->position_count = d->position_count;
     p->workspace_limit = d->workspace_limit ? d->workspace_limit : 64ull << 20;
     /* Without tokens there may yet be a state to hand on. */
     p->empty = batch == 0 || heads == 0 || (total == 0 && !p->tensor[RAPT_L_STATE_OUT].present);

@@ -59,6 +59,8 @@ typedef struct rapt_linear_problem {
     float scale, slice_ms;
     uint32_t chunk; /* 0: choose */
     uint64_t workspace_limit;
+    const uint64_t *positions; /* after which the state is wanted; those of the descriptor, or of a plan */
+    uint32_t position_count;
     char kernel[64];
     /* Counts, of the recurrence; for varlen an upper bound. */
     uint64_t flops, bytes_read, bytes_written;

@@ -24,6 +24,7 @@ typedef struct rapt_linear_launch {
     uint32_t groups_x;
     double flops; /* per token and head */
     uint64_t state_row; /* of running states: the first that it works on */
+    uint32_t place, back; /* where states within a sequence are wanted: which of them is written; 1: the one before is read */
 } rapt_linear_launch;
 
 /* A form that is ready to walk spans of tokens. */
@@ -55,6 +56,17 @@ rapt_status rapt_linear_fit_span(const rapt_linear_launch *l, uint64_t unit, uin
 /* Workgroups side by side along `columns` columns of a state. */
 uint32_t rapt_linear_column_blocks(const rapt_kernel_row *row, uint32_t columns);
 double rapt_linear_token_flops(const rapt_linear_problem *p); /* of one head */
+
+/* The tokens between two hand-overs of the running state; zeroed before the first. */
+typedef struct rapt_linear_span {
+    rapt_linear_part part;
+    uint32_t place; /* of the state after it, or after others up to the same position */
+    bool started, first, begins, ends; /* of all; of its place */
+} rapt_linear_span;
+/* Chunks of all tokens: they begin anew at positions. */
+uint64_t rapt_linear_chain(const rapt_linear_problem *p, uint64_t chunk);
+/* Goes on to the next span of a plan whose layout is there; false: there is none. */
+bool rapt_linear_next_span(const rapt_plan *plan, rapt_linear_span *span);
 
 /* ---- the workspace */
 

@@ -109,7 +109,7 @@ rapt_status rapt_linear_chunked_form(rapt_plan *plan, const rapt_kernel_table *t
     rapt_linear_layout *layout = &plan->layout;
     const bool products = p->rule != RAPT_LINEAR_NONE;
     layout->chunk = p->chunk ? p->chunk : RAPT_LINEAR_CHUNK;
-    layout->chain = RAPT_MAX(rapt_div_up(p->tokens, layout->chunk), 1);
+    layout->chain = rapt_linear_chain(p, layout->chunk);
     layout->step_pitch = products ? (uint32_t)rapt_align_up(p->d_k, 4) : 0;
     layout->step_size = products                         ? p->d_k * layout->step_pitch
                         : p->decay == RAPT_DECAY_CHANNEL ? p->d_k
@@ -199,12 +199,13 @@ rapt_status rapt_linear_plan_chunked(rapt_plan *plan, const rapt_kernel_table *t
     if (spans > 1 && !has_out)
         status = rapt_linear_add_carry(plan, error);
     uint32_t phase = 0;
-    for (uint64_t s = 0; s < spans && status == RAPT_OK; s++) {
-        const rapt_linear_part x = {0, p->batch * p->heads, s * layout->span, RAPT_MIN(p->tokens, (s + 1) * layout->span)};
-        const uint32_t flags = (s == 0 && has_in ? RAPT_LINEAR_READ_IN : 0) |
-                               (s > 0 || p->in_place ? RAPT_LINEAR_READ_STATE : 0) |
+    for (rapt_linear_span s = {0}; status == RAPT_OK && rapt_linear_next_span(plan, &s);) {
+        const uint32_t flags = (s.first && has_in ? RAPT_LINEAR_READ_IN : 0) |
+                               (!s.first || p->in_place ? RAPT_LINEAR_READ_STATE : 0) |
                                (has_out || layout->carried ? RAPT_LINEAR_WRITE_STATE : 0);
-        status = rapt_linear_add_chunks(&form, &x, flags, &phase, error);
+        form.pass.place = s.place;
+        form.pass.back = s.begins && !s.first;
+        status = rapt_linear_add_chunks(&form, &s.part, flags, &phase, error);
     }
     return status;
 }

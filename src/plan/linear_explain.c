@@ -21,6 +21,8 @@ void rapt_linear_explain_problem(const rapt_plan *plan, rapt_text *t)
     rapt_text_add(t, "%s%s%s%s%s", p->beta ? ", beta" : "", p->normalize ? ", normalised" : "",
                   p->tensor[RAPT_L_STATE_IN].present ? ", state in" : "",
                   p->tensor[RAPT_L_STATE_OUT].present ? ", state out" : "", p->in_place ? " in place" : "");
+    if (p->position_count)
+        rapt_text_add(t, ", and after %u positions", p->position_count);
     rapt_text_add(t, "%s, feature %s", p->bidirectional ? ", bidirectional" : "", rapt_phi_name((rapt_phi)p->feature));
     if (p->feature_k != p->feature)
         rapt_text_add(t, ", of k %s", rapt_phi_name((rapt_phi)p->feature_k));
@@ -53,7 +55,7 @@ void rapt_linear_explain_problem_json(const rapt_plan *plan, rapt_text *t)
         "{\"op\":\"linear\",\"dtype\":\"%s\",\"rule\":\"%s\",\"decay\":\"%s\",\"log_decay\":%s,\"batch\":%"
         "llu,"
         "\"varlen\":%s,\"heads\":%llu,\"q_heads\":%llu,\"k_heads\":%llu,\"v_heads\":%llu,\"tokens\":%llu,"
-        "\"d_k\":%u,\"d_v\":%u,\"beta\":%s,\"normalize\":%s,\"state_in\":%s,\"state_out\":%s,\"in_place\":%s,"
+        "\"d_k\":%u,\"d_v\":%u,\"beta\":%s,\"normalize\":%s,\"state_in\":%s,\"state_out\":%s,\"in_place\":%s,\"positions\":%u,"
         "\"feature\":\"%s\",\"feature_k\":\"%s\",\"features\":%u,\"feature_blocks\":%u,\"bidirectional\":%s,\"scale\":%.9g,\"aligned\":%s},\"form\":\"%s\",\"chunk\":%u,\"span\":%llu,"
         "\"state_chain\":%llu",
         rapt_dtype_name(p->dtype), rapt_linear_rule_name((rapt_linear_rule)p->rule), decay_name(p),
@@ -62,7 +64,7 @@ void rapt_linear_explain_problem_json(const rapt_plan *plan, rapt_text *t)
         (unsigned long long)p->tensor[RAPT_L_K].heads, (unsigned long long)p->tensor[RAPT_L_V].heads,
         (unsigned long long)p->tokens, p->d_k, p->d_v, p->beta ? "true" : "false",
         p->normalize ? "true" : "false", p->tensor[RAPT_L_STATE_IN].present ? "true" : "false",
-        p->tensor[RAPT_L_STATE_OUT].present ? "true" : "false", p->in_place ? "true" : "false",
+        p->tensor[RAPT_L_STATE_OUT].present ? "true" : "false", p->in_place ? "true" : "false", p->position_count,
         rapt_phi_name((rapt_phi)p->feature), rapt_phi_name((rapt_phi)p->feature_k), p->block * p->blocks, p->blocks,
         p->bidirectional ? "true" : "false", (double)p->scale, plan->aligned ? "true" : "false",
         plan->layout.chunk ? "chunked" : "recurrent", plan->layout.chunk,

@@ -326,12 +326,12 @@ static rapt_status add_steps(mapped *m, rapt_error *error)
     const bool has_in = o->tensor[RAPT_L_STATE_IN].present || o->in_place;
     const uint64_t span = RAPT_MAX(plan->layout.span, 1), spans = RAPT_MAX(rapt_div_up(p->tokens, span), 1);
     rapt_status status = has_in ? add_move(m, RAPT_LINEAR_READ_IN, error) : RAPT_OK;
-    for (uint64_t s = 0; s < spans && status == RAPT_OK; s++) {
-        const rapt_linear_part x = {0, p->batch * p->heads, s * span, RAPT_MIN(p->tokens, (s + 1) * span)};
-        status = add_span(m, &x, has_in || s > 0, error);
+    for (rapt_linear_span s = {0}; status == RAPT_OK && rapt_linear_next_span(plan, &s);) {
+        status = add_span(m, &s.part, has_in || !s.first, error);
+        m->move.place = s.place;
+        if (status == RAPT_OK && s.ends && o->tensor[RAPT_L_STATE_OUT].present)
+            status = add_move(m, RAPT_LINEAR_WRITE_STATE | (o->tensor[RAPT_L_NORM_OUT].present ? RAPT_LINEAR_WRITE_NORM : 0), error);
     }
-    if (status == RAPT_OK && o->tensor[RAPT_L_STATE_OUT].present)
-        status = add_move(m, RAPT_LINEAR_WRITE_STATE | (o->tensor[RAPT_L_NORM_OUT].present ? RAPT_LINEAR_WRITE_NORM : 0), error);
     for (uint64_t s = 0; s < spans && p->bidirectional && status == RAPT_OK; s++) {
         const rapt_linear_part x = {0, p->batch * p->heads, s * span, RAPT_MIN(p->tokens, (s + 1) * span)};
         status = add_outputs(m, &x, error);

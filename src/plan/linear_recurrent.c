@@ -84,17 +84,16 @@ rapt_status rapt_linear_plan_recurrent(rapt_plan *plan, const rapt_kernel_table 
             return status;
         walk.phase++;
     }
-    for (uint64_t span = 0; span < spans; span++) {
-        rapt_linear_part x = all_states;
-        x.t0 = span * layout->span;
-        x.t1 = RAPT_MIN(p->tokens, x.t0 + layout->span);
+    for (rapt_linear_span s = {0}; rapt_linear_next_span(plan, &s);) {
         const bool writes = has_out || layout->carried, norm_here = walk.groups_x == 1;
-        walk.flags = (span == 0 && has_in && reads_in     ? RAPT_LINEAR_READ_IN
-                      : span > 0 || has_in || p->in_place ? RAPT_LINEAR_READ_STATE
-                                                          : 0) |
+        walk.place = s.place;
+        walk.back = s.begins && !s.first;
+        walk.flags = (s.first && has_in && reads_in          ? RAPT_LINEAR_READ_IN
+                      : !s.first || has_in || p->in_place ? RAPT_LINEAR_READ_STATE
+                                                           : 0) |
                      (writes ? RAPT_LINEAR_WRITE_STATE : 0) |
                      (writes && norm_here ? RAPT_LINEAR_WRITE_NORM : 0);
-        status = rapt_linear_add_part(&walk, &x, error);
+        status = rapt_linear_add_part(&walk, &s.part, error);
         if (status != RAPT_OK)
             return status;
         walk.phase++;
@@ -102,7 +101,7 @@ rapt_status rapt_linear_plan_recurrent(rapt_plan *plan, const rapt_kernel_table 
             walk.flags =
                 (walk.flags & RAPT_LINEAR_READ_STATE) | RAPT_LINEAR_WRITE_NORM | RAPT_LINEAR_NORM_ONLY;
             walk.groups_x = 1;
-            status = rapt_linear_add_part(&walk, &x, error);
+            status = rapt_linear_add_part(&walk, &s.part, error);
             if (status != RAPT_OK)
                 return status;
             walk.groups_x = rapt_linear_column_blocks(row, p->d_v);

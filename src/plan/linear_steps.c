@@ -17,7 +17,7 @@ static rapt_window tensor_window(const rapt_linear_problem *p, int tensor, const
     uint64_t r0 = x->t0, r1 = x->t1;
     if (tensor == RAPT_L_STATE_IN || tensor == RAPT_L_STATE_OUT) {
         r0 = 0;
-        r1 = (uint64_t)p->block * p->blocks;
+        r1 = (uint64_t)p->block * p->blocks * (tensor == RAPT_L_STATE_OUT ? p->position_count + 1ull : 1);
     } else if (tensor == RAPT_L_NORM_IN || tensor == RAPT_L_NORM_OUT || tensor >= RAPT_L_SCALE_Q) {
         r0 = 0;
         r1 = 1;
@@ -186,6 +186,19 @@ static uint64_t slot_base(const rapt_linear_launch *l, rapt_role role, const rap
     return 0 - x->t0 * plan->linear.tensor[tensor].stride[2];
 }
 
+/* Where the state lies that the launch reads or writes, beside the first. */
+static uint64_t place_base(const rapt_linear_launch *l, const rapt_kernel_operand *op)
+{
+    const bool state = op->role == RAPT_ROLE_STATE || op->role == RAPT_ROLE_STATE_OUT,
+               norm = op->role == RAPT_ROLE_NORM || op->role == RAPT_ROLE_NORM_OUT;
+    if ((!state && !norm) || slot_of(l->plan, (rapt_role)op->role) != NULL)
+        return 0;
+    /* Other kernels than those that read through texels step back by themselves. */
+    const uint32_t place = l->place - (op->binding == RAPT_BIND_TEXEL_STATE ? l->back : 0);
+    const rapt_linear_problem *o = &l->plan->outer;
+    return place * (uint64_t)o->block * o->blocks * (norm ? 1 : o->tensor[RAPT_L_STATE_OUT].stride[2]);
+}
+
 static rapt_status add_step(const rapt_linear_launch *l, const rapt_linear_part *x, rapt_error *error)
 {
     rapt_plan *plan = l->plan;
@@ -203,7 +216,8 @@ static rapt_status add_step(const rapt_linear_launch *l, const rapt_linear_part 
                              .token1 = (uint32_t)x->t1,
                              .chunk = l->chunk ? l->chunk : (uint32_t)(x->t1 - x->t0),
                              .chunks = l->chunks,
-                             .flags = l->flags};
+                             .flags = l->flags,
+                             .back = l->back};
     memcpy(step->push, &push, sizeof push);
     uint32_t *words = step->push;
     for (uint32_t i = 0; i < row->operand_count; i++) {
@@ -212,7 +226,8 @@ static rapt_status add_step(const rapt_linear_launch *l, const rapt_linear_part 
         step->windows[i] = w;
         if (w.first != UINT64_MAX && w.bytes != 0)
             words[rapt_binding_base(op->binding) - 1] =
-                (uint32_t)(0 - w.first / rapt_plan_role_element(plan, (rapt_role)op->role) + slot_base(l, (rapt_role)op->role, x));
+                (uint32_t)(0 - w.first / rapt_plan_role_element(plan, (rapt_role)op->role) + slot_base(l, (rapt_role)op->role, x) +
+                           place_base(l, op));
     }
     step->groups[0] = l->groups_x;
     step->groups[1] = (row->supports & RAPT_LINEAR_IN_PASSES) && l->chunks ? l->chunks : 1;
@@ -382,6 +397,36 @@ rapt_status rapt_linear_fit_span(const rapt_linear_launch *l, uint64_t unit, uin
         }
         *span = RAPT_MAX(*span / 2 / unit * unit, unit);
     }
+}
+
+/* The tokens before position number `place`, or all. */
+static uint64_t position(const rapt_linear_problem *p, uint32_t place)
+{
+    return place < p->position_count ? RAPT_MIN(p->positions[place], p->tokens) : p->tokens;
+}
+
+bool rapt_linear_next_span(const rapt_plan *plan, rapt_linear_span *s)
+{
+    const rapt_linear_problem *p = &plan->linear;
+    s->first = !s->started;
+    if (s->ends && s->place == p->position_count)
+        return false;
+    if (s->ends)
+        s->place++;
+    s->begins = s->first || s->ends;
+    const uint64_t begin = s->part.t1, last = position(p, s->place);
+    s->part = (rapt_linear_part){0, p->batch * p->heads, begin, RAPT_MIN(last, begin + RAPT_MAX(plan->layout.span, 1))};
+    s->started = true;
+    s->ends = s->part.t1 == last;
+    return true;
+}
+
+uint64_t rapt_linear_chain(const rapt_linear_problem *p, uint64_t chunk)
+{
+    uint64_t chain = 0;
+    for (uint32_t place = 0; place <= p->position_count; place++)
+        chain += rapt_div_up(position(p, place) - (place > 0 ? position(p, place - 1) : 0), chunk);
+    return RAPT_MAX(chain, 1);
 }
 
 uint32_t rapt_linear_column_blocks(const rapt_kernel_row *row, uint32_t columns)

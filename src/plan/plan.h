@@ -168,6 +168,7 @@ struct rapt_plan {
     rapt_list_layout lists;
     bool has_tuned; /* there is one for this problem; taken if its row accepts */
     rapt_tuned tuned;
+    uint64_t *positions; /* owned: those of linear.positions and outer.positions; NULL without */
     struct rapt_user_code *user_code; /* owned (api/plan.c); NULL without */
     struct rapt_user_row {
         rapt_kernel_row row;

@@ -9,15 +9,15 @@
 #include <string.h>
 
 /* The files that may be given, in this order. */
-enum { Q, K, V, DECAY, GATE, LOG_GATE, BETA, A, B, STATE_IN, NORM_IN, SCALE_Q, SCALE_K, CU_SEQLENS, INPUTS };
+enum { Q, K, V, DECAY, GATE, LOG_GATE, BETA, A, B, STATE_IN, NORM_IN, SCALE_Q, SCALE_K, CU_SEQLENS, STATES_AT, INPUTS };
 static const char *const input_names[INPUTS] = {"--q",    "--k",        "--v",       "--decay",
                                                 "--gate", "--log-gate", "--beta",    "--a",
                                                 "--b",    "--state-in", "--norm-in", "--scale-q",
-                                                "--scale-k", "--cu-seqlens"};
+                                                "--scale-k", "--cu-seqlens", "--states-at"};
 
 typedef struct run_options {
     const char *in[INPUTS];
-    const char *out, *state_out, *norm_out;
+    const char *out, *state_out, *norm_out, *states_out, *norms_out; /* the last two: of positions */
     const char *rule, *feature, *feature_k, *power, *feature_scale, *scale, *chunk, *dtype, *kernel, *limit, *time;
     tool_device_options device;
     bool normalize, recurrent, explain, json, bidirectional, normalize_keys, standardize;
@@ -31,6 +31,7 @@ typedef struct run {
     tensor_file file[INPUTS];
     rapt_buffer *buffer[INPUTS], *out, *state_out, *norm_out;
     char *map; /* GLSL of a feature map */
+    uint64_t *positions;
 } run;
 
 static void run_close(run *r)
@@ -45,6 +46,7 @@ static void run_close(run *r)
     rapt_buffer_destroy(&r->norm_out);
     plan_run_close(&r->p);
     free(r->map);
+    free(r->positions);
 }
 
 /* ---- files ---- */
@@ -76,9 +78,9 @@ static bool read_inputs(run *r, rapt_error *error)
         if (t->rank > RAPT_MAX_RANK || t->rank == 0)
             return tool_fail(error, RAPT_ERROR_INVALID, "%s %s: %u axes, 1 to 4 are needed", input_names[n],
                              path, t->rank);
-        if ((t->dtype == RAPT_I32) != (n == CU_SEQLENS))
+        if ((t->dtype == RAPT_I32) != (n >= CU_SEQLENS))
             return tool_fail(error, RAPT_ERROR_INVALID, "%s %s: %s; %s is needed", input_names[n], path,
-                             rapt_dtype_name(t->dtype), n == CU_SEQLENS ? "int32" : "float32 or float16");
+                             rapt_dtype_name(t->dtype), n >= CU_SEQLENS ? "int32" : "float32 or float16");
         if ((n == STATE_IN || n == NORM_IN) && t->dtype != RAPT_F32)
             return tool_fail(error, RAPT_ERROR_INVALID, "%s %s: %s; float32 is needed", input_names[n], path,
                              rapt_dtype_name(t->dtype));
@@ -185,9 +187,12 @@ static bool parse_words(run *r, rapt_dtype *dtype, rapt_error *error)
         return tool_fail(error, RAPT_ERROR_INVALID, "--decay, --gate and --log-gate exclude each other");
     if (o->in[STATE_IN] && o->normalize && !o->in[NORM_IN])
         return tool_fail(error, RAPT_ERROR_INVALID, "--normalize with --state-in needs --norm-in too");
-    if ((o->in[NORM_IN] || o->norm_out) && !o->normalize)
+    if ((o->in[NORM_IN] || o->norm_out || o->norms_out) && !o->normalize)
         return tool_fail(error, RAPT_ERROR_INVALID, "%s needs --normalize",
-                         o->in[NORM_IN] ? "--norm-in" : "--norm-out");
+                         o->in[NORM_IN] ? "--norm-in" : o->norm_out ? "--norm-out" : "--norms-out");
+    if (!o->in[STATES_AT] != (!o->states_out && !o->norms_out))
+        return tool_fail(error, RAPT_ERROR_INVALID, o->in[STATES_AT] ? "--states-at needs --states-out"
+                                                                     : "--states-out and --norms-out need --states-at");
     *dtype = (rapt_dtype)(type + RAPT_F32);
     d->rule = (rapt_linear_rule)rule;
     d->form = o->recurrent ? RAPT_LINEAR_RECURRENT : o->chunk ? RAPT_LINEAR_CHUNKED : RAPT_LINEAR_AUTO;
@@ -217,6 +222,26 @@ static bool check_cu_seqlens(const run *r, uint64_t packed, rapt_error *error)
         return tool_fail(error, RAPT_ERROR_INVALID,
                          "--cu-seqlens %s: ends at %d, but the packed sequence axis has %" PRIu64, path,
                          (int)cu[t->count - 1], packed);
+    return true;
+}
+
+/* Positions from their file; the library says which of them cannot be. */
+static bool read_positions(run *r, rapt_error *error)
+{
+    const tensor_file *t = &r->file[STATES_AT];
+    const int32_t *at = t->data;
+    if (t->rank != 1 || t->count == 0 || t->count > UINT32_MAX)
+        return tool_fail(error, RAPT_ERROR_INVALID, "--states-at %s: one axis of positions is needed", r->o->in[STATES_AT]);
+    r->positions = malloc(t->count * sizeof *r->positions);
+    if (!r->positions)
+        return tool_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for positions");
+    for (uint64_t n = 0; n < t->count; n++) {
+        if (at[n] < 0)
+            return tool_fail(error, RAPT_ERROR_INVALID, "--states-at %s: entry %" PRIu64 " is %d", r->o->in[STATES_AT], n, (int)at[n]);
+        r->positions[n] = (uint64_t)at[n];
+    }
+    r->d.positions = r->positions;
+    r->d.position_count = (uint32_t)t->count;
     return true;
 }
 
@@ -258,10 +283,12 @@ static bool describe(run *r, rapt_error *error)
     }
     /* Features beyond what the library takes are refused there, in its words. */
     const uint32_t d_k = (uint32_t)(d->q.size[3] < 4096 ? d->q.size[3] : 4096);
-    const uint64_t rows = rapt_linear_state_rows(d->feature, d->feature_power, d_k);
-    if (o->state_out)
+    if (o->in[STATES_AT] && !read_positions(r, error))
+        return false;
+    const uint64_t rows = rapt_linear_state_rows(d->feature, d->feature_power, d_k) * (d->position_count + 1ull);
+    if (o->state_out || o->in[STATES_AT])
         d->state_out = rapt_tensor_bhnd(RAPT_F32, states, heads, rows, d->v.size[3]);
-    if (o->norm_out)
+    if (o->norm_out || o->norms_out)
         d->norm_out = (rapt_tensor){.dtype = RAPT_F32,
                                     .rank = 3,
                                     .size = {states, heads, rows},
@@ -277,9 +304,9 @@ static rapt_status bind(run *r, rapt_error *error)
     rapt_slot *const slots[INPUTS] = {&args.q,     &args.k,        &args.v,       &args.decay,
                                       &args.decay, &args.decay,    &args.beta,    &args.a,
                                       &args.b,     &args.state_in, &args.norm_in, &args.scale_q,
-                                      &args.scale_k, &args.cu_seqlens};
+                                      &args.scale_k, &args.cu_seqlens, NULL};
     for (int n = 0; n < INPUTS; n++) {
-        if (!r->o->in[n])
+        if (!r->o->in[n] || !slots[n])
             continue;
         const uint64_t bytes = r->file[n].count * rapt_dtype_size(r->file[n].dtype);
         rapt_status status = rapt_buffer_create(r->p.device.device, bytes ? bytes : 1, &r->buffer[n], error);
@@ -309,14 +336,41 @@ static rapt_status bind(run *r, rapt_error *error)
     return rapt_linear_bind(r->p.plan, &args, &r->p.binding, error);
 }
 
+/* Writes places [first, first + count) of the states (or normalisers) that lie after each other in a tensor; single: without
+ * the axis of positions. */
+static bool save_places(const run *r, rapt_buffer *buffer, const rapt_tensor *t, uint64_t first, uint64_t count, bool single,
+                        const char *path, rapt_error *error)
+{
+    const uint64_t heads = t->size[0] * t->size[1], places = r->d.position_count + 1ull, rows = t->size[2] / places;
+    const uint64_t inner = t->rank == 4 ? t->size[3] : 1, each = rows * inner;
+    const uint64_t shape[] = {t->size[0], t->size[1], count, rows, inner}, whole[] = {t->size[0], t->size[1], rows, inner};
+    const size_t bytes = (size_t)(heads * places * each) * sizeof(float);
+    float *data = malloc(bytes + 1);
+    bool good = data || tool_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for the states");
+    good = good && (bytes == 0 || rapt_buffer_download(buffer, 0, data, bytes, error) == RAPT_OK);
+    for (uint64_t h = 0; h < heads && good; h++) /* moved up in place: targets lie before sources */
+        memmove(data + h * count * each, data + (h * places + first) * each, (size_t)(count * each) * sizeof(float));
+    good = good && npy_write(path, RAPT_F32, t->rank + !single, single ? whole : shape, data, error);
+    free(data);
+    return good;
+}
+
+static bool save_states(const run *r, rapt_error *error)
+{
+    const run_options *o = r->o;
+    const uint64_t count = r->d.position_count;
+    const rapt_tensor *s = &r->d.state_out, *z = &r->d.norm_out;
+    return (!o->state_out || save_places(r, r->state_out, s, count, 1, true, o->state_out, error)) &&
+           (!o->states_out || save_places(r, r->state_out, s, 0, count, false, o->states_out, error)) &&
+           (!o->norm_out || save_places(r, r->norm_out, z, count, 1, true, o->norm_out, error)) &&
+           (!o->norms_out || save_places(r, r->norm_out, z, 0, count, false, o->norms_out, error));
+}
+
 static int write_results(run *r)
 {
     rapt_error error = {0};
     const run_options *o = r->o;
-    if (!tool_save(r->out, &r->d.out, 4, r->d.out.size, o->out, &error) ||
-        (o->state_out &&
-         !tool_save(r->state_out, &r->d.state_out, 4, r->d.state_out.size, o->state_out, &error)) ||
-        (o->norm_out && !tool_save(r->norm_out, &r->d.norm_out, 3, r->d.norm_out.size, o->norm_out, &error)))
+    if (!tool_save(r->out, &r->d.out, 4, r->d.out.size, o->out, &error) || !save_states(r, &error))
         return tool_report(&error);
     if (o->json) {
         cJSON_AddStringToObject(r->p.json, "out", o->out);
@@ -327,6 +381,8 @@ static int write_results(run *r)
     printf("out: %s, %s %s\n", o->out, r->d.out.dtype == RAPT_F16 ? "float16" : "float32", text);
     if (o->state_out)
         printf("state: %s, float32\n", o->state_out);
+    if (o->states_out)
+        printf("states: %s, float32, after %u positions\n", o->states_out, r->d.position_count);
     return TOOL_GOOD;
 }
 
@@ -421,6 +477,9 @@ int tool_run_linear(int argc, char **argv)
         {"--norm-in", "FILE", "z_0: float32 (batch, heads, d_k); needed with --normalize and --state-in",
          &o.in[NORM_IN], NULL},
         {"--norm-out", "FILE", "also write z_N", &o.norm_out, NULL},
+        {"--states-at", "FILE", "int32, rising: also the states after so many tokens (of each sequence)", &o.in[STATES_AT], NULL},
+        {"--states-out", "FILE", "where they go: (batch, heads, positions, d_k, d_v)", &o.states_out, NULL},
+        {"--norms-out", "FILE", "their normalisers: (batch, heads, positions, d_k)", &o.norms_out, NULL},
         {"--chunk", "N", "in chunks of N tokens, side by side; default: chosen", &o.chunk, NULL},
         {"--recurrent", NULL, "token by token", NULL, &o.recurrent},
         {"--cu-seqlens", "FILE",
@@ -445,7 +504,7 @@ int tool_run_linear(int argc, char **argv)
     int code;
     if (!tool_arguments(argc, argv, &usage, words, 0, &count, &code))
         return code;
-    const char *const outs[] = {o.out, o.state_out, o.norm_out};
+    const char *const outs[] = {o.out, o.state_out, o.norm_out, o.states_out, o.norms_out};
     if (!o.out)
         return tool_error(TOOL_BAD_INPUT, "--out FILE is missing");
     for (size_t n = 0; n < TOOL_COUNT(outs); n++)
