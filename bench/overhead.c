@@ -1,6 +1,6 @@
 // overhead: what rapt costs beside the kernels. "first": the time from process start to a first correct
 // result is this program's own run time. "record": CPU time of recording a planned attention into a command
-// buffer.
+// buffer; "graph": the same, and of submitting, for a node of a graph.
 #include "os.h"
 #include "stats.h"
 
@@ -13,14 +13,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HEAD_DIM = 64, TOKENS = 64, RECORDS = 2000 };
+enum { HEAD_DIM = 64, TOKENS = 64, RECORDS = 2000, NODES = 256, GRAPHS = 50 };
 
 static const char help[] =
-    "Usage: overhead first | record\n"
+    "Usage: overhead first | record | graph\n"
     "\n"
     "  first   one attention, compared with double precision; run it under a clock:\n"
     "          time MESA_SHADER_CACHE_DISABLE=true RAPT_CACHE_DIR= overhead first\n"
     "  record  microseconds of CPU per rapt_record of a planned attention, median and quartiles\n"
+    "  graph   the same per node of a graph of 256, each after a barrier: finishing, recording, submitting\n"
     "\n"
     "The device is RAPT_DEVICE, or the default. Exit status: 0 good, 1 wrong result or failure, 2 bad "
     "input.\n";
@@ -108,7 +109,17 @@ static int first_result(setup *s, rapt_error *error)
     return worst < 1e-5 ? 0 : 1;
 }
 
-static int record(setup *s, rapt_error *error)
+typedef struct recording {
+    PFN_vkResetCommandPool reset;
+    PFN_vkDestroyCommandPool destroy;
+    PFN_vkBeginCommandBuffer begin;
+    PFN_vkEndCommandBuffer end;
+    VkDevice device;
+    VkCommandPool pool;
+    VkCommandBuffer commands;
+} recording;
+
+static bool recording_open(setup *s, recording *r, rapt_error *error)
 {
     void *vulkan = rapt_bench_library_open("libvulkan.so.1", false, NULL);
     void *symbol = vulkan ? rapt_bench_library_symbol(vulkan, "vkGetInstanceProcAddr") : NULL;
@@ -116,12 +127,11 @@ static int record(setup *s, rapt_error *error)
     memcpy(&get, &symbol, sizeof symbol); // ISO C has no cast from an object's to a function's address
     if (get == NULL) {
         snprintf(error->message, sizeof error->message, "libvulkan.so.1 cannot be opened");
-        return 1;
+        return false;
     }
     VkInstance instance;
-    VkDevice device;
     uint32_t family;
-    rapt_device_handles(s->device, &instance, NULL, &device, NULL, &family);
+    rapt_device_handles(s->device, &instance, NULL, &r->device, NULL, &family);
 #define GET(name) PFN_##name name = (PFN_##name)get(instance, #name)
     GET(vkCreateCommandPool);
     GET(vkAllocateCommandBuffers);
@@ -130,33 +140,81 @@ static int record(setup *s, rapt_error *error)
     GET(vkResetCommandPool);
     GET(vkDestroyCommandPool);
 #undef GET
-    VkCommandPool pool;
-    VkCommandBuffer commands;
+    r->reset = vkResetCommandPool;
+    r->destroy = vkDestroyCommandPool;
+    r->begin = vkBeginCommandBuffer;
+    r->end = vkEndCommandBuffer;
     VkCommandPoolCreateInfo pool_info = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
                                          .queueFamilyIndex = family};
-    if (vkCreateCommandPool(device, &pool_info, NULL, &pool) != VK_SUCCESS)
-        return 1;
+    if (vkCreateCommandPool(r->device, &pool_info, NULL, &r->pool) != VK_SUCCESS)
+        return false;
     VkCommandBufferAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
-                                            .commandPool = pool,
+                                            .commandPool = r->pool,
                                             .commandBufferCount = 1};
+    return vkAllocateCommandBuffers(r->device, &allocate, &r->commands) == VK_SUCCESS;
+}
+
+static void tell(const char *what, double *us, int count)
+{
+    rapt_stats stats = rapt_stats_of(us, count);
+    printf("%s: median %.2f us, middle half %.2f to %.2f us, of %d\n", what, stats.median, stats.q1, stats.q3, count);
+}
+
+static int record(setup *s, rapt_error *error)
+{
     VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
-    bool good = vkAllocateCommandBuffers(device, &allocate, &commands) == VK_SUCCESS;
     static double us[RECORDS];
-    for (int i = 0; i < RECORDS && good; i++) {
-        vkResetCommandPool(device, pool, 0);
-        vkBeginCommandBuffer(commands, &begin);
-        double before = rapt_bench_now();
-        good = rapt_record(s->binding, commands, 0, UINT32_MAX, error) == RAPT_OK;
-        us[i] = (rapt_bench_now() - before) * 1e6;
-        vkEndCommandBuffer(commands);
-    }
-    vkDestroyCommandPool(device, pool, NULL);
-    if (!good)
+    recording r;
+    if (!recording_open(s, &r, error))
         return 1;
-    rapt_stats stats = rapt_stats_of(us, RECORDS);
-    printf("record: median %.2f us, middle half %.2f to %.2f us, of %d\n", stats.median, stats.q1, stats.q3,
-           RECORDS);
-    return 0;
+    bool good = true;
+    for (int i = 0; i < RECORDS && good; i++) {
+        r.reset(r.device, r.pool, 0);
+        r.begin(r.commands, &begin);
+        double before = rapt_bench_now();
+        good = rapt_record(s->binding, r.commands, 0, UINT32_MAX, error) == RAPT_OK;
+        us[i] = (rapt_bench_now() - before) * 1e6;
+        r.end(r.commands);
+    }
+    r.destroy(r.device, r.pool, NULL);
+    if (good)
+        tell("record", us, RECORDS);
+    return good ? 0 : 1;
+}
+
+static int graph(setup *s, rapt_error *error)
+{
+    VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
+    rapt_graph_info info = RAPT_GRAPH_INFO_INIT;
+    static double recorded[GRAPHS], submitted[GRAPHS];
+    rapt_graph *g = NULL;
+    recording r;
+    if (!recording_open(s, &r, error) || rapt_graph_create(s->device, NULL, &g, error))
+        return 1;
+    bool good = true;
+    for (int i = 0; i < NODES && good; i++) // each writes what the one before it wrote
+        good = rapt_graph_add(g, s->binding, 0, NULL, error) == RAPT_OK;
+    good = good && rapt_graph_finish(g, error) == RAPT_OK;
+    for (int i = 0; i < GRAPHS && good; i++) {
+        r.reset(r.device, r.pool, 0);
+        r.begin(r.commands, &begin);
+        double before = rapt_bench_now();
+        good = rapt_graph_record(g, r.commands, error) == RAPT_OK;
+        recorded[i] = (rapt_bench_now() - before) * 1e6 / NODES;
+        r.end(r.commands);
+        good = good && rapt_graph_submit(g, error) == RAPT_OK && rapt_graph_describe(g, &info, error) == RAPT_OK &&
+               rapt_graph_wait(g, UINT64_MAX, error) == RAPT_OK;
+        submitted[i] = info.submit_ns * 1e-3 / NODES;
+    }
+    if (good) {
+        printf("graph of %u nodes: %u barriers, %u submissions, finished in %.2f us a node\n", info.nodes, info.barriers, info.submissions,
+               info.finish_ns * 1e-3 / NODES);
+        tell("recording a node", recorded, GRAPHS);
+        tell("submitting a node", submitted, GRAPHS);
+    }
+    rapt_graph_destroy(&g);
+    r.destroy(r.device, r.pool, NULL);
+    return good ? 0 : 1;
 }
 
 int main(int argc, char **argv)
@@ -166,13 +224,14 @@ int main(int argc, char **argv)
         fputs(help, stdout);
         return 0;
     }
-    if (argc != 2 || (!is_first && strcmp(argv[1], "record") != 0)) {
+    bool is_graph = argc == 2 && strcmp(argv[1], "graph") == 0;
+    if (argc != 2 || (!is_first && !is_graph && strcmp(argv[1], "record") != 0)) {
         fputs(help, stderr);
         return 2;
     }
     static setup s;
     rapt_error error = {0};
-    int code = prepare(&s, &error) == RAPT_OK ? (is_first ? first_result : record)(&s, &error) : 1;
+    int code = prepare(&s, &error) == RAPT_OK ? (is_first ? first_result : is_graph ? graph : record)(&s, &error) : 1;
     if (code != 0)
         fprintf(stderr, "overhead: %s\n", error.message[0] ? error.message : "failed");
     finish(&s);

@@ -8,6 +8,7 @@
 #include <rapt/caps.h>
 #include <rapt/combine.h>
 #include <rapt/device.h>
+#include <rapt/graph.h>
 #include <rapt/linear.h>
 #include <rapt/measure.h>
 #include <rapt/pattern.h>

@@ -39,6 +39,7 @@ typedef enum rapt_status {
     RAPT_ERROR_WRONG_RESULT = 11, /* a known-answer probe or a check found wrong numbers */
     RAPT_ERROR_IO = 12,           /* a file could not be read or written */
     RAPT_ERROR_VULKAN = 13,       /* any other VkResult; the message names it */
+    RAPT_ERROR_CANCELLED = 14,    /* the caller's own wish, or a deadline of its; nothing runs any more */
 } rapt_status;
 
 /* A short fixed name such as "invalid" or "device lost". Never NULL. */

@@ -14,7 +14,7 @@
 #undef RAPT_UNDEF_NO_PROTOTYPES
 #endif
 #endif
-#include <rapt/plan.h>
+#include <rapt/graph.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -82,6 +82,16 @@ RAPT_API rapt_status rapt_check_completion(rapt_binding *binding, rapt_error *er
  * are not enabled on the device. */
 RAPT_API rapt_status rapt_submit_timeline(rapt_binding *binding, VkSemaphore wait, uint64_t wait_value,
                                           VkSemaphore signal, uint64_t signal_value, rapt_error *error);
+
+/* What a node of a graph (rapt/graph.h) that was added with RAPT_GRAPH_WAITS or RAPT_GRAPH_SIGNALS waits for and signals, from
+ * the next rapt_graph_submit on; VK_NULL_HANDLE leaves one out. Not while the graph is in flight. */
+RAPT_API rapt_status rapt_graph_semaphores(rapt_graph *graph, uint32_t node, VkSemaphore wait, uint64_t wait_value,
+                                           VkSemaphore signal, uint64_t signal_value, rapt_error *error);
+/* Records all nodes of a finished graph into the app's command buffer, as rapt_record does a binding. Nodes' semaphores are the
+ * app's to take care of. Neither allocates nor compiles; the command buffer must have ended before the graph is used again. */
+RAPT_API rapt_status rapt_graph_record(rapt_graph *graph, VkCommandBuffer commands, rapt_error *error);
+/* After the app has waited for that command buffer: was the canary written? */
+RAPT_API rapt_status rapt_graph_check_completion(rapt_graph *graph, rapt_error *error);
 
 #ifdef __cplusplus
 }

@@ -61,7 +61,7 @@ rapt_status rapt_bind_slots(const rapt_plan *plan, const rapt_named_slot *slots,
         rapt_status status = check_slot(plan->device, &slots[i], error);
         if (status != RAPT_OK)
             return status;
-        bound[slots[i].role] = (rapt_bound){slots[i].slot->buffer, slots[i].slot->offset};
+        bound[slots[i].role] = (rapt_bound){slots[i].slot->buffer, slots[i].slot->offset, slots[i].bytes, slots[i].output};
     }
     for (size_t i = 0; i < count; i++)
         for (size_t j = 0; j < count; j++)
@@ -121,7 +121,7 @@ rapt_status rapt_attention_bind(rapt_plan *plan, const rapt_attention_args *args
         {p->user_names[2], RAPT_ROLE_USER + 2, &args->user[2], p->user_elements[2] * 4ull, 4, false},
         {p->user_names[3], RAPT_ROLE_USER + 3, &args->user[3], p->user_elements[3] * 4ull, 4, false},
     };
-    rapt_bound bound[RAPT_ROLE_COUNT] = {{NULL, 0}};
+    rapt_bound bound[RAPT_ROLE_COUNT] = {{0}};
     rapt_status status;
     status = rapt_bind_slots(plan, slots, RAPT_COUNT(slots), bound, error);
     for (unsigned x = RAPT_ROLE_SINKS; x <= RAPT_ROLE_BLOCK_TABLE && !plan->extras.packed; x++)

@@ -60,7 +60,7 @@ rapt_status rapt_combine_bind(rapt_plan *plan, const rapt_combine_args *args, ra
         {"norm_weight", RAPT_ROLE_NORM_WEIGHT, &args->norm_weight, p->lse ? 0 : t[RAPT_C_NORM].bytes, 4, false},
         {"lse", RAPT_ROLE_LSE, &args->lse, p->lse ? t[RAPT_C_NORM].bytes : 0, 4, true},
     };
-    rapt_bound bound[RAPT_ROLE_COUNT] = {{NULL, 0}};
+    rapt_bound bound[RAPT_ROLE_COUNT] = {{0}};
     status = rapt_bind_slots(plan, slots, RAPT_COUNT(slots), bound, error);
     if (status == RAPT_OK)
         status = rapt_check_bound_usage(plan, bound, error);

@@ -33,7 +33,7 @@ static void bind_sources(const rapt_plan *plan, rapt_bound bound[RAPT_ROLE_COUNT
         bound[RAPT_ROLE_NORM_IN] = bound[RAPT_ROLE_NORM];
     }
     for (uint32_t i = 0; i < plan->slot_count; i++)
-        bound[plan->slots[i].role] = (rapt_bound){NULL, 0};
+        bound[plan->slots[i].role] = (rapt_bound){0};
 }
 
 rapt_status rapt_linear_bind(rapt_plan *plan, const rapt_linear_args *args, rapt_binding **binding,
@@ -69,7 +69,7 @@ rapt_status rapt_linear_bind(rapt_plan *plan, const rapt_linear_args *args, rapt
         {"workspace", RAPT_ROLE_PART_ACC, &args->workspace,
          args->workspace.buffer ? plan->workspace_bytes : 0, 256, true},
     };
-    rapt_bound bound[RAPT_ROLE_COUNT] = {{NULL, 0}};
+    rapt_bound bound[RAPT_ROLE_COUNT] = {{0}};
     status = rapt_bind_slots(plan, slots, RAPT_COUNT(slots), bound, error);
     if (status != RAPT_OK)
         return status;

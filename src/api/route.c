@@ -35,7 +35,7 @@ rapt_status rapt_route_bind(rapt_plan *plan, const rapt_route_args *args, rapt_b
         {"within", RAPT_ROLE_WITHIN, &args->within, t[RAPT_R_WITHIN].bytes, t[RAPT_R_WITHIN].align, false},
         {"workspace", RAPT_ROLE_PART_ACC, &args->workspace, args->workspace.buffer ? plan->workspace_bytes : 0, 256, true},
     };
-    rapt_bound bound[RAPT_ROLE_COUNT] = {{NULL, 0}};
+    rapt_bound bound[RAPT_ROLE_COUNT] = {{0}};
     status = rapt_bind_slots(plan, slots, RAPT_COUNT(slots), bound, error);
     if (status == RAPT_OK)
         status = rapt_check_bound_usage(plan, bound, error);

@@ -37,7 +37,7 @@ rapt_status rapt_rows_bind(rapt_plan *plan, const rapt_rows_args *args, rapt_bin
         {"positions", RAPT_ROLE_POSITIONS, &args->positions, t[RAPT_M_POSITIONS].bytes, t[RAPT_M_POSITIONS].align, false},
         {"out", RAPT_ROLE_OUT, &args->out, t[RAPT_M_OUT].bytes, t[RAPT_M_OUT].align, true},
     };
-    rapt_bound bound[RAPT_ROLE_COUNT] = {{NULL, 0}};
+    rapt_bound bound[RAPT_ROLE_COUNT] = {{0}};
     status = rapt_bind_slots(plan, slots, RAPT_COUNT(slots), bound, error);
     if (status == RAPT_OK)
         status = rapt_check_bound_usage(plan, bound, error);

@@ -43,7 +43,7 @@ rapt_status rapt_scan_bind(rapt_plan *plan, const rapt_scan_args *args, rapt_bin
         {"cu_seqlens", RAPT_ROLE_CU_Q, &args->cu_seqlens, p->varlen ? (p->batch + 1) * 4 : 0, 4, false},
         {"workspace", RAPT_ROLE_PART_ACC, &args->workspace, args->workspace.buffer ? plan->workspace_bytes : 0, 256, true},
     };
-    rapt_bound bound[RAPT_ROLE_COUNT] = {{NULL, 0}};
+    rapt_bound bound[RAPT_ROLE_COUNT] = {{0}};
     status = rapt_bind_slots(plan, slots, RAPT_COUNT(slots), bound, error);
     if (status != RAPT_OK)
         return status;

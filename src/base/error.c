@@ -35,6 +35,8 @@ const char *rapt_status_name(rapt_status status)
         return "io";
     case RAPT_ERROR_VULKAN:
         return "vulkan";
+    case RAPT_ERROR_CANCELLED:
+        return "cancelled";
     }
     return "unknown status";
 }

@@ -85,7 +85,7 @@ static rapt_status fill(rapt_session *s, rapt_buffer *buffer, uint64_t bytes, ui
         rapt_operands operands[16] = {0};
         uint32_t count = 0;
         for (; count < 16 && at + count * piece < bytes; count++) {
-            operands[count].bound[RAPT_ROLE_OUT] = (rapt_bound){buffer, at + count * piece};
+            operands[count].bound[RAPT_ROLE_OUT] = (rapt_bound){.buffer = buffer, .offset = at + count * piece};
             operands[count].bytes[RAPT_ROLE_OUT] = piece;
         }
         rapt_tool tool;
@@ -163,10 +163,10 @@ static rapt_status open_memory(rapt_session *s, rapt_error *error)
     if (operands == NULL)
         return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for %u windows", g->pieces);
     for (uint32_t i = 0; i < g->pieces; i++) {
-        operands[i].bound[RAPT_ROLE_K] = (rapt_bound){g->from, i * g->piece};
-        operands[i].bound[RAPT_ROLE_V] = (rapt_bound){g->also, i * g->piece};
+        operands[i].bound[RAPT_ROLE_K] = (rapt_bound){.buffer = g->from, .offset = i * g->piece};
+        operands[i].bound[RAPT_ROLE_V] = (rapt_bound){.buffer = g->also, .offset = i * g->piece};
         operands[i].bound[RAPT_ROLE_OUT] =
-            reads ? (rapt_bound){g->sums, i * sum_bytes(g)} : (rapt_bound){g->to, i * g->piece};
+            reads ? (rapt_bound){.buffer = g->sums, .offset = i * sum_bytes(g)} : (rapt_bound){.buffer = g->to, .offset = i * g->piece};
         operands[i].bytes[RAPT_ROLE_K] = operands[i].bytes[RAPT_ROLE_V] = g->piece;
         operands[i].bytes[RAPT_ROLE_OUT] = reads ? sum_bytes(g) : g->piece;
     }

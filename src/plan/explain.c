@@ -29,7 +29,7 @@ rapt_status rapt_plan_describe(const rapt_plan *plan, rapt_plan_info *info, rapt
     precision_text(plan, out.precision, sizeof out.precision);
     out.workspace_bytes = plan->workspace_bytes;
     out.workspace_align = 256;
-    out.parameter_bytes = rapt_align_up(plan->params_bytes, 256) + rapt_align_up(plan->slice_count * 4ull, 256);
+    out.parameter_bytes = rapt_align_up(plan->params_bytes, RAPT_STAND_IN_BYTES) + RAPT_STAND_IN_BYTES + rapt_align_up(plan->slice_count * 4ull, 256);
     out.flops = plan->problem.flops;
     out.bytes_read = plan->problem.bytes_read;
     out.bytes_written = plan->problem.bytes_written;

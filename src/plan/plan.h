@@ -137,6 +137,16 @@ typedef struct rapt_scan_layout {
 /* Which operator a plan is for. */
 typedef enum rapt_op { RAPT_OP_ATTENTION = 0, RAPT_OP_LINEAR, RAPT_OP_ROUTE, RAPT_OP_SCAN, RAPT_OP_COMBINE, RAPT_OP_ROWS } rapt_op;
 
+/* Behind the parameters of a binding, for operands that are not there; also the alignment that all devices' descriptors take. */
+#define RAPT_STAND_IN_BYTES 256
+
+/* Bytes [begin, end) of some memory that a plan's work reads, or writes (and perhaps reads). */
+typedef struct rapt_access {
+    uint64_t memory; /* equal for the same memory alone */
+    uint64_t begin, end;
+    bool written;
+} rapt_access;
+
 struct rapt_plan {
     rapt_op op;
     rapt_allocator allocator;

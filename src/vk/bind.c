@@ -35,6 +35,12 @@ typedef struct region {
     uint64_t lead; /* bytes from the start of the region to the window's first byte */
 } region;
 
+/* What stands for operands that are not there lies behind the parameters. */
+static uint64_t stand_in(const rapt_plan *plan)
+{
+    return rapt_align_up(plan->params_bytes, RAPT_STAND_IN_BYTES);
+}
+
 static bool is_unbound(const rapt_window *w)
 {
     return w->first == UINT64_MAX;
@@ -47,11 +53,8 @@ static rapt_status place(const rapt_binding *binding, const rapt_kernel_operand 
     const rapt_caps *caps = &binding->device->caps;
     uint64_t texel = rapt_operand_texel_bytes((rapt_operand_kind)op->kind);
     if (w->bytes == 0) {
-        rapt_buffer *dummy;
-        rapt_status status = rapt_device_dummy(binding->device, &dummy, error);
-        if (status != RAPT_OK)
-            return status;
-        *out = (region){dummy, dummy->offset, dummy->size, 0};
+        /* Something must be bound. Of the binding's own, since it counts as touched, if only with those who look for missing barriers. */
+        *out = (region){binding->params, binding->params->offset + stand_in(binding->plan), RAPT_STAND_IN_BYTES, 0};
         return RAPT_OK;
     }
     if (bound->buffer == NULL)
@@ -281,13 +284,14 @@ static rapt_status make_buffers(rapt_binding *binding, rapt_bound bound[RAPT_ROL
 {
     rapt_device *device = binding->device;
     const rapt_plan *plan = binding->plan;
-    rapt_status status = rapt_buffer_create_internal(device, plan->params_bytes, RAPT_MEMORY_UPLOAD, &binding->params,
-                                                     error);
+    const uint64_t params = stand_in(plan) + RAPT_STAND_IN_BYTES;
+    rapt_status status = rapt_buffer_create_internal(device, params, RAPT_MEMORY_UPLOAD, &binding->params, error);
     if (status == RAPT_OK)
         status = rapt_buffer_create_internal(device, RAPT_MAX(plan->slice_count, 1) * 4ull, RAPT_MEMORY_READBACK,
                                              &binding->canary, error);
     if (status != RAPT_OK)
         return status;
+    memset(binding->params->mapped, 0, (size_t)params);
     memcpy(binding->params->mapped, plan->params, plan->params_bytes);
     memset(binding->canary->mapped, 0, RAPT_MAX(plan->slice_count, 1) * 4ull);
     if (plan->workspace_bytes == 0)
@@ -302,7 +306,28 @@ static rapt_status make_buffers(rapt_binding *binding, rapt_bound bound[RAPT_ROL
     }
     rapt_bound base = bound[RAPT_ROLE_PART_ACC];
     for (uint32_t i = 0; i < plan->slot_count; i++)
-        bound[plan->slots[i].role] = (rapt_bound){base.buffer, base.offset + plan->slots[i].offset};
+        bound[plan->slots[i].role] = (rapt_bound){.buffer = base.buffer, .offset = base.offset + plan->slots[i].offset};
+    return RAPT_OK;
+}
+
+/* What the binding touches that others may touch too: the app's tensors and, where it is the app's, the workspace. Roles that
+ * stand for one tensor count once more, which does no harm. */
+static rapt_status note_accesses(rapt_binding *binding, const rapt_bound *bound, rapt_error *error)
+{
+    binding->access_room = RAPT_ROLE_COUNT;
+    binding->accesses = rapt_calloc(&binding->device->runtime->allocator, RAPT_ROLE_COUNT, sizeof *binding->accesses);
+    if (binding->accesses == NULL)
+        return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a binding");
+    for (uint32_t role = 0; role < RAPT_ROLE_COUNT; role++) {
+        const rapt_bound *b = &bound[role];
+        if (b->buffer == NULL || b->bytes == 0)
+            continue;
+        rapt_access *a = &binding->accesses[binding->access_count++];
+        memcpy(&a->memory, &b->buffer->handle, sizeof b->buffer->handle);
+        a->begin = b->buffer->offset + b->offset;
+        a->end = a->begin + b->bytes;
+        a->written = b->written;
+    }
     return RAPT_OK;
 }
 
@@ -325,6 +350,8 @@ rapt_status rapt_binding_create(rapt_device *device, const rapt_plan *plan, cons
     binding->slice_first = rapt_calloc(a, plan->slice_count + 1ull, sizeof *binding->slice_first);
     if (binding->step_set == NULL || binding->push == NULL || binding->slice_first == NULL)
         status = rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for %u steps", steps);
+    if (status == RAPT_OK)
+        status = note_accesses(binding, bound, error);
     if (status == RAPT_OK)
         status = make_buffers(binding, bound, error);
     if (status == RAPT_OK && steps > 0)
@@ -384,6 +411,8 @@ void rapt_binding_destroy(rapt_binding **pointer)
     rapt_free(a, binding->step_set, steps * sizeof *binding->step_set);
     rapt_free(a, binding->push, steps * sizeof *binding->push);
     rapt_free(a, binding->slice_first, (binding->plan->slice_count + 1ull) * sizeof *binding->slice_first);
+    if (binding->accesses != NULL)
+        rapt_free(a, binding->accesses, binding->access_room * sizeof *binding->accesses);
     rapt_buffer_destroy(&binding->workspace);
     rapt_buffer_destroy(&binding->params);
     rapt_buffer_destroy(&binding->canary);

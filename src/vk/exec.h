@@ -55,8 +55,6 @@ rapt_status rapt_tuning_keep(rapt_device *device, rapt_hash key, const rapt_tune
                              rapt_error *error);
 /* The format of a texel operand; VK_FORMAT_UNDEFINED for storage. */
 VkFormat rapt_texel_format(rapt_operand_kind kind);
-/* A small buffer that stands for operands that are not there. */
-rapt_status rapt_device_dummy(rapt_device *device, rapt_buffer **dummy, rapt_error *error);
 /* Driver statistics of one kernel: a pipeline is made for that alone. */
 rapt_status rapt_kernel_driver_text(rapt_device *device, const rapt_plan_pipeline *pipeline, rapt_text_format format,
                                     bool internal, rapt_text *out, rapt_error *error);
@@ -65,6 +63,8 @@ rapt_status rapt_kernel_driver_text(rapt_device *device, const rapt_plan_pipelin
 typedef struct rapt_bound {
     rapt_buffer *buffer;
     uint64_t offset;
+    uint64_t bytes; /* of an app's tensor, from the offset on; 0: in the workspace */
+    bool written;
 } rapt_bound;
 
 /* What a slice leaves behind when it is done. */
@@ -89,6 +89,9 @@ struct rapt_binding {
     VkQueryPool queries;       /* two timestamps per slice, or VK_NULL_HANDLE */
     VkFence fence;
     bool in_flight;
+    uint32_t graphs;       /* in flight that it is a node of */
+    rapt_access *accesses; /* of what others may touch too */
+    uint32_t access_count, access_room;
     uint32_t submits; /* finished so far */
     uint64_t submitted_at;
     rapt_timing timing;
@@ -102,6 +105,12 @@ rapt_status rapt_binding_submit(rapt_binding *binding, VkSemaphore wait, uint64_
 /* Counts a submit of the plan's problem where the runtime records. Allocates nothing. Thread-safe. */
 #define RAPT_RECORD_PROBLEMS 4096 /* distinct ones, at most */
 void rapt_recorder_count(rapt_runtime *runtime, const rapt_plan *plan);
+/* Parts of what rapt_record_slices does: a barrier against all that was before; one between steps; the steps of slices [first, last), with
+ * the barriers of the plan's own; a barrier to all that comes, and `count` canaries from word `first` on. */
+void rapt_record_begin(const rapt_device *device, VkCommandBuffer commands);
+void rapt_record_barrier(const rapt_device *device, VkCommandBuffer commands);
+void rapt_record_steps(const rapt_binding *binding, VkCommandBuffer commands, uint32_t first, uint32_t last, bool timestamps);
+void rapt_record_end(const rapt_device *device, VkCommandBuffer commands, const rapt_buffer *canary, uint32_t first, uint32_t count);
 /* Records slices [first, last) with barriers around and the canaries after. */
 void rapt_record_slices(const rapt_binding *binding, VkCommandBuffer commands, uint32_t first, uint32_t last,
                         bool timestamps);

@@ -13,7 +13,6 @@ struct rapt_kernel_cache {
     rapt_kernel *kernels;
     VkPipelineCache pipelines;
     bool changed; /* pipelines were made since the cache was loaded */
-    rapt_buffer *dummy;
     double flops_per_second;
 };
 
@@ -116,7 +115,6 @@ void rapt_kernel_cache_destroy(rapt_device *device)
         destroy_objects(device, k);
         rapt_free(a, k, sizeof *k);
     }
-    rapt_buffer_destroy(&cache->dummy);
     device->fn.vkDestroyPipelineCache(device->handle, cache->pipelines, NULL);
     rapt_mutex_destroy(&cache->lock);
     rapt_free(a, cache, sizeof *cache);
@@ -175,18 +173,6 @@ rapt_kernel *rapt_kernel_probed(rapt_device *device, const rapt_plan_pipeline *p
     rapt_plan_pipeline any = *pipeline;
     any.code = (rapt_hash){0, 0};
     return rapt_kernel_find(device, &any);
-}
-
-rapt_status rapt_device_dummy(rapt_device *device, rapt_buffer **dummy, rapt_error *error)
-{
-    struct rapt_kernel_cache *cache = device->kernels;
-    rapt_status status = RAPT_OK;
-    rapt_mutex_lock(&cache->lock);
-    if (cache->dummy == NULL)
-        status = rapt_buffer_create_internal(device, 256, RAPT_MEMORY_DEVICE, &cache->dummy, error);
-    *dummy = cache->dummy;
-    rapt_mutex_unlock(&cache->lock);
-    return status;
 }
 
 /* The module's SPIR-V: the app's replacement from the override folder, or ours. Freed by the caller if *owned. */

@@ -14,16 +14,36 @@ static void barrier(const rapt_device *device, VkCommandBuffer commands, VkPipel
 #define SHADER_ACCESS (VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT)
 #define TRANSFER_ACCESS (VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT)
 
-void rapt_record_slices(const rapt_binding *binding, VkCommandBuffer commands, uint32_t first, uint32_t last,
-                        bool timestamps)
+void rapt_record_begin(const rapt_device *device, VkCommandBuffer commands)
+{
+    barrier(device, commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT,
+            SHADER_ACCESS | TRANSFER_ACCESS, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
+            SHADER_ACCESS | VK_ACCESS_UNIFORM_READ_BIT);
+}
+
+void rapt_record_barrier(const rapt_device *device, VkCommandBuffer commands)
+{
+    barrier(device, commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, SHADER_ACCESS, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, SHADER_ACCESS);
+}
+
+void rapt_record_end(const rapt_device *device, VkCommandBuffer commands, const rapt_buffer *canary, uint32_t first, uint32_t count)
+{
+    barrier(device, commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, SHADER_ACCESS,
+            VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT | VK_PIPELINE_STAGE_HOST_BIT,
+            SHADER_ACCESS | TRANSFER_ACCESS | VK_ACCESS_HOST_READ_BIT);
+    /* The canary: proof that the device got here. */
+    device->fn.vkCmdFillBuffer(commands, canary->handle, canary->offset + first * 4ull, count * 4ull, RAPT_CANARY);
+    barrier(device, commands, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_WRITE_BIT,
+            VK_PIPELINE_STAGE_HOST_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT,
+            VK_ACCESS_HOST_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT);
+}
+
+void rapt_record_steps(const rapt_binding *binding, VkCommandBuffer commands, uint32_t first, uint32_t last, bool timestamps)
 {
     const rapt_device *device = binding->device;
     const rapt_plan *plan = binding->plan;
     const rapt_kernel *bound = NULL;
     uint32_t bound_set = UINT32_MAX;
-    barrier(device, commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT,
-            SHADER_ACCESS | TRANSFER_ACCESS, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
-            SHADER_ACCESS | VK_ACCESS_UNIFORM_READ_BIT);
     for (uint32_t slice = first; slice < last; slice++) {
         if (timestamps)
             device->fn.vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_TOP_OF_PIPE_BIT, binding->queries, slice * 2);
@@ -31,8 +51,7 @@ void rapt_record_slices(const rapt_binding *binding, VkCommandBuffer commands, u
             const rapt_step *step = &plan->steps[i];
             const rapt_kernel *kernel = plan->kernels[step->pipeline];
             if (step->barrier)
-                barrier(device, commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, SHADER_ACCESS,
-                        VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, SHADER_ACCESS);
+                rapt_record_barrier(device, commands);
             if (kernel != bound) {
                 device->fn.vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, kernel->pipeline);
                 bound = kernel;
@@ -51,15 +70,14 @@ void rapt_record_slices(const rapt_binding *binding, VkCommandBuffer commands, u
             device->fn.vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, binding->queries,
                                            slice * 2 + 1);
     }
-    barrier(device, commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, SHADER_ACCESS,
-            VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT | VK_PIPELINE_STAGE_HOST_BIT,
-            SHADER_ACCESS | TRANSFER_ACCESS | VK_ACCESS_HOST_READ_BIT);
-    /* The canary: proof that the device got here. */
-    device->fn.vkCmdFillBuffer(commands, binding->canary->handle, binding->canary->offset + first * 4ull,
-                               (last - first) * 4ull, RAPT_CANARY);
-    barrier(device, commands, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_WRITE_BIT,
-            VK_PIPELINE_STAGE_HOST_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT,
-            VK_ACCESS_HOST_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT);
+}
+
+void rapt_record_slices(const rapt_binding *binding, VkCommandBuffer commands, uint32_t first, uint32_t last,
+                        bool timestamps)
+{
+    rapt_record_begin(binding->device, commands);
+    rapt_record_steps(binding, commands, first, last, timestamps);
+    rapt_record_end(binding->device, commands, binding->canary, first, last - first);
 }
 
 /* Puts the canaries back before work that will write them again. */
@@ -94,7 +112,7 @@ rapt_status rapt_record(rapt_binding *binding, VkCommandBuffer commands, uint32_
         return rapt_fail(error, RAPT_ERROR_INVALID, "slices %u to %llu of %u", first,
                          (unsigned long long)first + count, slices);
     uint32_t last = count == UINT32_MAX ? slices : first + count;
-    if (binding->in_flight) /* its canaries are the device's now */
+    if (binding->in_flight || binding->graphs > 0) /* its canaries are the device's now */
         return rapt_fail(error, RAPT_ERROR_BUSY, "the binding is in flight: wait for it first");
     if (first == last)
         return RAPT_OK;
@@ -128,7 +146,7 @@ rapt_status rapt_binding_submit(rapt_binding *binding, VkSemaphore wait, uint64_
 {
     rapt_device *device = binding->device;
     uint32_t slices = binding->plan->slice_count;
-    if (binding->in_flight)
+    if (binding->in_flight || binding->graphs > 0)
         return rapt_fail(error, RAPT_ERROR_BUSY, "the binding is in flight: wait for it first");
     rapt_status status = rapt_device_alive(device, error);
     if (status != RAPT_OK)
