@@ -195,6 +195,7 @@ static VkResult fault_of(const void *handle, const char *name)
       (VkDevice a, const VkBufferCreateInfo *b, const VkAllocationCallbacks *c, VkBuffer *d), (a, b, c, d),  \
       1, 0)                                                                                                  \
     X(vkBindBufferMemory, (VkDevice a, VkBuffer b, VkDeviceMemory c, VkDeviceSize d), (a, b, c, d), 0, 0)    \
+    X(vkQueueBindSparse, (VkQueue a, uint32_t b, const VkBindSparseInfo *c, VkFence d), (a, b, c, d), 0, 0)  \
     X(vkCreateBufferView,                                                                                    \
       (VkDevice a, const VkBufferViewCreateInfo *b, const VkAllocationCallbacks *c, VkBufferView *d),        \
       (a, b, c, d), 1, 0)                                                                                    \

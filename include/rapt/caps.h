@@ -49,7 +49,8 @@ typedef enum rapt_device_class {
     X(TIMELINE_SEMAPHORE, "timeline", "timeline semaphores")                                                           \
     X(VULKAN_MEMORY_MODEL, "memory-model", "the Vulkan memory model")                                                  \
     X(PIPELINE_STATISTICS, "pipeline-statistics", "VK_KHR_pipeline_executable_properties")                             \
-    X(MEMORY_BUDGET, "memory-budget", "VK_EXT_memory_budget")
+    X(MEMORY_BUDGET, "memory-budget", "VK_EXT_memory_budget")                                                          \
+    X(SPARSE_BUFFER, "sparse", "buffers whose memory comes piece by piece (sparse residency)")
 
 enum {
 #define RAPT_X(id, name, text) RAPT_FEATURE_INDEX_##id,

@@ -68,6 +68,20 @@ typedef struct rapt_buffer rapt_buffer;
 
 /* A buffer of `bytes` (at least 1; rounded up to 16) with every usage the device has. Contents are undefined. */
 RAPT_API rapt_status rapt_buffer_create(rapt_device *device, uint64_t bytes, rapt_buffer **buffer, rapt_error *error);
+/* A buffer of `bytes` addresses whose memory comes as it is asked for: a cache with room for the longest sequence, which kernels see
+ * as one piece, without block tables (vAttention, arXiv:2405.04437). Memory comes in pieces of 2 MiB where the device has sparse
+ * residency (RAPT_FEATURE_BIT(SPARSE_BUFFER), and a queue that binds); elsewhere all of it is taken here, and rapt_buffer_backed says
+ * so. Kernels may be bound to all of it: what has no memory reads as anything and keeps nothing that is written, so it must be hidden,
+ * by k_lengths for instance. Uses are fewer than of other buffers (no RAPT_BUFFER_UNIFORM_TEXEL): a tensor that lies there says so,
+ * usage = rapt_buffer_uses(buffer), so that its plan takes kernels that can read it. */
+RAPT_API rapt_status rapt_buffer_reserve(rapt_device *device, uint64_t bytes, rapt_buffer **buffer, rapt_error *error);
+/* Memory for the first `bytes`, if it is not there yet; contents of what is new are undefined, what was there stays. Blocking. Memory is not given back before the buffer is destroyed. On failure nothing is lost:
+ * rapt_buffer_backed says what is there. Not while another thread uses the buffer object. */
+RAPT_API rapt_status rapt_buffer_back(rapt_buffer *buffer, uint64_t bytes, rapt_error *error);
+/* What a buffer may be used for, as rapt_tensor.usage has it: rapt_buffer_usage bits. */
+RAPT_API uint32_t rapt_buffer_uses(const rapt_buffer *buffer);
+/* Bytes from the first on that have memory: of other buffers all. */
+RAPT_API uint64_t rapt_buffer_backed(const rapt_buffer *buffer);
 /* Must not be in flight. NULL-safe; sets *buffer to NULL. A wrapped VkBuffer itself is left alone. */
 RAPT_API void rapt_buffer_destroy(rapt_buffer **buffer);
 RAPT_API uint64_t rapt_buffer_size(const rapt_buffer *buffer);

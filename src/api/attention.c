@@ -43,7 +43,7 @@ rapt_status rapt_check_bound_usage(const rapt_plan *plan, const rapt_bound bound
             bool storage = op->kind == RAPT_OPERAND_STORAGE;
             if (b != NULL && !(b->usage & (storage ? RAPT_BUFFER_STORAGE : RAPT_BUFFER_UNIFORM_TEXEL)))
                 return rapt_fail(error, RAPT_ERROR_UNSUPPORTED,
-                                 "kernel '%s' needs the %s usage on the buffer of %s, which was wrapped without it: "
+                                 "kernel '%s' needs the %s usage on the buffer of %s, which has it not: "
                                  "say so in rapt_tensor.usage, and another kernel is chosen",
                                  row->name, storage ? "storage" : "uniform texel",
                                  rapt_role_name((rapt_role)op->role));

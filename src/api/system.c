@@ -112,6 +112,7 @@ rapt_status rapt_system_step_bind(rapt_plan *plan, const rapt_system_step *step,
     args.out = slot(buffers, &step->out);
     args.lse = slot(buffers, &step->lse);
     args.row_max = slot(buffers, &step->row_max);
+    args.k_lengths = slot(buffers, &step->k_lengths);
     args.cu_seqlens_q = slot(buffers, &step->cu_seqlens_q);
     args.cu_seqlens_k = slot(buffers, &step->cu_seqlens_k);
     args.gate = slot(buffers, &step->gate);

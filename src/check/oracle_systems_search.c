@@ -1,4 +1,5 @@
-/* Oracles of systems that search for spans or blocks of keys by routing vectors or by overlapping windows, the search included. */
+/* Oracles of systems that search for spans or blocks of keys by routing vectors or by overlapping windows, the search included; and of
+ * a cache with room for more keys than there are. */
 #include "oracle_system.h"
 
 /* ---- Superlinear (arXiv:2601.18401), as the authors' code has it (`get_spans`, `compute_qend_from_qanchor`, `merge_gate`) ---- */
@@ -184,7 +185,27 @@ static bool sala(oracle *o)
     return good && !o->failed;
 }
 
+/* ---- vAttention (arXiv:2405.04437): attention as it is, over the keys that there are; the last query stands at the last of them */
+
+static bool vattention(oracle *o)
+{
+    const rapt_check_array *q = input(o, "q"), *k = input(o, "k"), *lengths = input(o, "lengths");
+    const uint64_t heads = q->shape[1], nq = q->shape[2], nk = k->shape[2], dv = input(o, "v")->shape[3], lines = q->shape[0] * heads * nq;
+    query one;
+    const bool good = query_make(&one, nk, dv) && lengths->bounds && room(o, lines * dv, 0);
+    for (uint64_t line = 0; line < lines && good; line++) {
+        const uint64_t b = line / nq / heads, h = line / nq % heads, i = line % nq;
+        const int64_t there = lengths->bounds[b], p = (int64_t)i + there - (int64_t)nq;
+        for (int64_t j = 0; j < (int64_t)nk; j++)
+            one.seen[j] = j < there && (j <= p || whole(o, "causal") == 0);
+        attend_row(o, &one, b, h, i, o->to->out + line * dv);
+    }
+    query_free(&one);
+    return good && !o->failed;
+}
+
 static const oracle_entry entries[] = {
+    {"vAttention", vattention},
     {"Superlinear Multi-Step Attention", superlinear},
     {"MiniCPM-SALA (InfLLM-V2 + Lightning)", sala},
 };

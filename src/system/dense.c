@@ -49,6 +49,18 @@ bool rapt_system_gqa(rapt_system_builder *b)
     return one_call(b, &t, 0, &step);
 }
 
+/* A cache with room for more keys than there are: each batch entry has its own number of them. */
+bool rapt_system_lengths(rapt_system_builder *b)
+{
+    rapt_system_qkv t;
+    rapt_system_step *step;
+    rapt_system_view lengths;
+    if (!rapt_system_qkv_take(b, &t) || !rapt_system_in_i32(b, "lengths", 1, &t.q.tensor.size[0], &lengths) || !one_call(b, &t, 0, &step))
+        return false;
+    rapt_system_give(&step->attention.k_lengths, &step->k_lengths, &lengths);
+    return true;
+}
+
 /* Sequences without padding, one after the other along the sequence axis. */
 bool rapt_system_packed(rapt_system_builder *b)
 {

@@ -276,6 +276,7 @@ bool rapt_system_two_kinds_of_chunks(rapt_system_builder *b);
 bool rapt_system_feedback(rapt_system_builder *b);
 bool rapt_system_state_heads(rapt_system_builder *b);
 bool rapt_system_jump_search(rapt_system_builder *b);
+bool rapt_system_lengths(rapt_system_builder *b);
 bool rapt_system_sparse_and_lightning(rapt_system_builder *b);
 bool rapt_system_pyramid(rapt_system_builder *b);
 bool rapt_system_length_scaled_chunks(rapt_system_builder *b);

@@ -18,7 +18,7 @@ static const struct {
     {RAPT_BUFFER_DEVICE_ADDRESS, VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT},
 };
 
-static uint32_t usage_from_vulkan(VkBufferUsageFlags flags)
+uint32_t rapt_usage_from_vulkan(VkBufferUsageFlags flags)
 {
     uint32_t usage = 0;
     for (size_t i = 0; i < RAPT_COUNT(usages); i++)
@@ -27,13 +27,21 @@ static uint32_t usage_from_vulkan(VkBufferUsageFlags flags)
     return usage;
 }
 
+VkBufferUsageFlags rapt_usage_of_device(const rapt_device *device)
+{
+    VkBufferUsageFlags flags = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_UNIFORM_TEXEL_BUFFER_BIT |
+                               VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT |
+                               VK_BUFFER_USAGE_INDIRECT_BUFFER_BIT;
+    if ((device->caps.features & RAPT_FEATURE_BIT(BUFFER_DEVICE_ADDRESS)) != 0)
+        flags |= VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT;
+    return flags;
+}
+
 static rapt_status buffer_create(rapt_device *device, uint64_t bytes, rapt_memory_use use,
                                  VkBufferUsageFlags more, rapt_buffer **out, rapt_error *error)
 {
     const rapt_allocator *a = &device->runtime->allocator;
-    VkBufferUsageFlags flags = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_UNIFORM_TEXEL_BUFFER_BIT |
-                               VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT |
-                               VK_BUFFER_USAGE_INDIRECT_BUFFER_BIT | more;
+    const VkBufferUsageFlags flags = rapt_usage_of_device(device) | more;
     VkMemoryRequirements need = {0};
     VkResult result;
     *out = NULL;
@@ -48,15 +56,14 @@ static rapt_status buffer_create(rapt_device *device, uint64_t bytes, rapt_memor
                          " in one piece (its largest heap has %" PRIu64 ")",
                          bytes, device->caps.device_name, device->caps.max_allocation,
                          device->caps.device_heap);
-    if ((device->caps.features & RAPT_FEATURE_BIT(BUFFER_DEVICE_ADDRESS)) != 0)
-        flags |= VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT;
     rapt_buffer *buffer = rapt_calloc(a, 1, sizeof *buffer);
     if (buffer == NULL)
         return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a buffer object");
     buffer->device = device;
     buffer->size = bytes;
+    buffer->backed = bytes;
     buffer->capacity = rapt_align_up(bytes, 16);
-    buffer->usage = usage_from_vulkan(flags);
+    buffer->usage = rapt_usage_from_vulkan(flags);
     buffer->owned = true;
     const VkBufferCreateInfo create = {
         .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
@@ -131,8 +138,9 @@ rapt_status rapt_buffer_wrap(rapt_device *device, const rapt_vulkan_buffer *give
     buffer->handle = info.buffer;
     buffer->offset = info.offset;
     buffer->size = info.bytes;
+    buffer->backed = info.bytes;
     buffer->capacity = info.bytes; /* what lies behind is the app's */
-    buffer->usage = usage_from_vulkan(info.usage);
+    buffer->usage = rapt_usage_from_vulkan(info.usage);
     if ((device->caps.features & RAPT_FEATURE_BIT(BUFFER_DEVICE_ADDRESS)) == 0)
         buffer->usage &= ~(uint32_t)RAPT_BUFFER_DEVICE_ADDRESS;
     buffer->mapped = info.mapped;
@@ -151,13 +159,21 @@ void rapt_buffer_destroy(rapt_buffer **handle)
         if (buffer->handle != VK_NULL_HANDLE)
             device->fn.vkDestroyBuffer(device->handle, buffer->handle, NULL);
         rapt_memory_free(device, &buffer->allocation);
+        for (uint32_t n = 0; n < buffer->piece_count; n++)
+            rapt_memory_free(device, &buffer->pieces[n]);
     }
+    rapt_free(&device->runtime->allocator, buffer->pieces, buffer->piece_room * sizeof *buffer->pieces);
     rapt_free(&device->runtime->allocator, buffer, sizeof *buffer);
 }
 
 uint64_t rapt_buffer_size(const rapt_buffer *buffer)
 {
     return buffer != NULL ? buffer->size : 0;
+}
+
+uint32_t rapt_buffer_uses(const rapt_buffer *buffer)
+{
+    return buffer != NULL ? buffer->usage : 0;
 }
 
 VkBuffer rapt_buffer_handle(const rapt_buffer *buffer, uint64_t *offset)
@@ -341,6 +357,10 @@ static rapt_status check_range(const rapt_buffer *buffer, uint64_t offset, uint6
         return rapt_fail(error, RAPT_ERROR_INVALID,
                          "%s: %" PRIu64 " bytes at offset %" PRIu64 " do not lie in a buffer of %" PRIu64,
                          call, bytes, offset, buffer->size);
+    if (end > buffer->backed)
+        return rapt_fail(error, RAPT_ERROR_INVALID,
+                         "%s: %" PRIu64 " bytes at offset %" PRIu64 " lie beyond the %" PRIu64 " that have memory (rapt_buffer_back)",
+                         call, bytes, offset, buffer->backed);
     return rapt_device_alive(buffer->device, error);
 }
 

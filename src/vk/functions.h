@@ -29,6 +29,7 @@
     X(vkGetDeviceQueue)                                                                                                \
     X(vkDeviceWaitIdle)                                                                                                \
     X(vkQueueSubmit)                                                                                                   \
+    X(vkQueueBindSparse)                                                                                               \
     X(vkAllocateMemory)                                                                                                \
     X(vkFreeMemory)                                                                                                    \
     X(vkMapMemory)                                                                                                     \

@@ -80,6 +80,8 @@ uint32_t rapt_queue_families(const rapt_vk_instance *instance, VkPhysicalDevice 
                              VkQueueFamilyProperties families[RAPT_MAX_FAMILIES]);
 
 /* ---- buffer.c */
+uint32_t rapt_usage_from_vulkan(VkBufferUsageFlags flags); /* rapt_buffer_usage bits */
+VkBufferUsageFlags rapt_usage_of_device(const rapt_device *device); /* all that our own buffers are made with */
 /* Has the device write a word, and looks for it: a no-op driver reports success and writes nothing. */
 rapt_status rapt_device_executes(rapt_device *device, bool *executes, rapt_error *error);
 

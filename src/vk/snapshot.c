@@ -118,6 +118,8 @@ static const struct feature_bit {
      NULL},
     {RAPT_FEATURE_INDEX_PUSH_DESCRIPTOR, 0, VK_KHR_PUSH_DESCRIPTOR_EXTENSION_NAME},
     {RAPT_FEATURE_INDEX_MEMORY_BUDGET, 0, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME},
+    {RAPT_FEATURE_INDEX_SPARSE_BUFFER, offsetof(rapt_features, core.features.sparseResidencyBuffer), NULL},
+    {RAPT_FEATURE_INDEX_SPARSE_BUFFER, offsetof(rapt_features, core.features.sparseBinding), NULL},
 };
 
 static void *at(void *base, size_t offset)

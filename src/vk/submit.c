@@ -128,22 +128,43 @@ void rapt_device_note_hung(rapt_device *device)
     atomic_store(&device->hung, true);
 }
 
+static void lock_queue(rapt_device *device)
+{
+    rapt_mutex_lock(&device->queue_mutex);
+    if (device->lock_queue != NULL)
+        device->lock_queue(device->lock_user);
+}
+
+static void unlock_queue(rapt_device *device)
+{
+    if (device->unlock_queue != NULL)
+        device->unlock_queue(device->lock_user);
+    rapt_mutex_unlock(&device->queue_mutex);
+}
+
 rapt_status rapt_queue_submit(rapt_device *device, const VkSubmitInfo *submit, VkFence fence,
                               rapt_error *error)
 {
     rapt_status status = rapt_device_alive(device, error);
     if (status != RAPT_OK)
         return status;
-    rapt_mutex_lock(&device->queue_mutex);
-    if (device->lock_queue != NULL)
-        device->lock_queue(device->lock_user);
+    lock_queue(device);
     VkResult result = device->fn.vkQueueSubmit(device->queue, submit != NULL ? 1 : 0, submit, fence);
-    if (device->unlock_queue != NULL)
-        device->unlock_queue(device->lock_user);
     if (result == VK_SUCCESS)
         device->submitted++;
-    rapt_mutex_unlock(&device->queue_mutex);
+    unlock_queue(device);
     return rapt_vk_check(device, result, "vkQueueSubmit", error);
+}
+
+rapt_status rapt_queue_bind_sparse(rapt_device *device, const VkBindSparseInfo *bind, VkFence fence, rapt_error *error)
+{
+    rapt_status status = rapt_device_alive(device, error);
+    if (status != RAPT_OK)
+        return status;
+    lock_queue(device);
+    VkResult result = device->fn.vkQueueBindSparse(device->queue, 1, bind, fence);
+    unlock_queue(device);
+    return rapt_vk_check(device, result, "vkQueueBindSparse", error);
 }
 
 uint64_t rapt_queue_submitted(rapt_device *device)

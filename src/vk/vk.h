@@ -129,9 +129,13 @@ struct rapt_buffer {
     uint64_t offset; /* of this view in the VkBuffer */
     uint64_t size;   /* as asked for; `capacity` is what may be touched (rounded up to 16 for own buffers) */
     uint64_t capacity;
+    uint64_t backed; /* bytes from the first on that have memory; of all but rapt_buffer_reserve's: size */
     uint32_t usage; /* rapt_buffer_usage bits */
     void *mapped;
     rapt_allocation allocation;
+    rapt_allocation *pieces; /* memory that came later, in order; room for piece_room */
+    uint32_t piece_count, piece_room;
+    VkMemoryRequirements need; /* of a buffer of pieces */
     bool owned;
 };
 
@@ -172,6 +176,7 @@ rapt_status rapt_buffer_download_within(rapt_buffer *buffer, uint64_t offset, vo
 
 /* Under the queue's locks: submits one batch. Marks the device lost when it is. */
 rapt_status rapt_queue_submit(rapt_device *device, const VkSubmitInfo *submit, VkFence fence, rapt_error *error);
+rapt_status rapt_queue_bind_sparse(rapt_device *device, const VkBindSparseInfo *bind, VkFence fence, rapt_error *error);
 /* Batches submitted so far. */
 uint64_t rapt_queue_submitted(rapt_device *device);
 /* Waits at most `timeout` ns. RAPT_ERROR_TIMEOUT, RAPT_ERROR_DEVICE_LOST. */

@@ -213,7 +213,8 @@ def sweeps(device, prefix, several):
             continue
         memory = all(c.bound == "memory" and c.bandwidth for c in cases)
         of, unit_of_rate = (lambda c: c.bandwidth, "B/s") if memory else (lambda c: c.rate, "FLOP/s")
-        if text(sweep, "speed") == "calls":
+        calls = text(sweep, "speed") == "calls"
+        if calls:
             of, unit_of_rate = (lambda c: c.time.inverse(1)), "calls/s"
         factor, unit = units.axis_scale([of(c).median for c in cases], unit_of_rate)
         xs = sorted({x for _, points in read for x, _ in points})
@@ -230,7 +231,7 @@ def sweeps(device, prefix, several):
             f"{title}: {len(drawn)} series; the fastest point is {fastest.name} at {units.rate(of(fastest).median, unit_of_rate)}.",
             Axis(AXES.get(axis, " ".join(filter(None, (axis, text(sweep, "unit"))))), log=log,
                  ticks=apart(xs, log) if len(xs) <= 16 else None),
-            Axis(unit, low=0), drawn))
+            Axis(unit, log=True) if calls else Axis(unit, low=0), drawn))  # a call takes longer with each token: powers, not zero, matter
     return charts, bad
 
 

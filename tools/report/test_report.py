@@ -170,6 +170,11 @@ class Good(Reports):
         self.assertEqual(root.get("width"), "1200")
         self.assertIn("Speed against density", target.read_text())
         self.assertEqual(len([e for e in root.iter() if e.get("class", "").startswith("line")]), 2)
+        run = sample.run()
+        for sweep in run["devices"][0]["sweeps"]:
+            sweep["speed"] = "calls"  # where the lines' work differs
+        self.page(run, options=("--plotly", "none", "--picture", str(target), "--sweep", "density"))
+        self.assertIn("calls/s", target.read_text())
         path = self.file(sample.run(), "run.json")
         for arguments, words in ((("--picture", str(target), "--sweep", "nonsense"), "there are: N, density, head_dim"),
                                  (("--sweep", "density"), "there is no --picture")):
