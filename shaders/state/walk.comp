@@ -58,6 +58,7 @@ layout(constant_id = 10) const uint VARLEN = 0;
 #ifdef LANES
 #include "state/lanes.glsl"
 const uint SIDE = LANES;
+const uint STRIDE = D_K <= 64u ? 2u : 1u; // tokens a turn: what a loop hands on is blended with a mask each turn
 #else
 const uint SIDE = 128u / PARTS; // invocations side by side along the columns
 #endif
@@ -147,6 +148,8 @@ void store_state(uint index, vec4 x, uint count)
 
 #ifdef LANES
 #define sum_parts(x, place, wanted) (x)
+#define IS_LIVE live
+#define ONLY_LIVE(x) (live ? (x) : vec4(0.0))
 #define SPREAD(texels, i) BROADCAST(texels[(i) / SPAN], (i) % SPAN)
 #define KEY(i) SPREAD(k, i)
 #define QUERY(i) SPREAD(q, i)
@@ -184,6 +187,8 @@ float token_beta(Sequence s, uint token)
 }
 
 #ifndef LANES
+#define IS_LIVE true
+#define ONLY_LIVE(x) (x)
 #define KEY(i) s_k[at + (i) / 4u][(i) % 4u]
 #define QUERY(i) s_q[at + (i) / 4u][(i) % 4u]
 #define FACTOR(i) s_decay[at + (i) / 4u][(i) % 4u]
@@ -362,9 +367,10 @@ void main()
 
 #ifdef LANES
     READ_LANES(source)
-    [[dont_unroll]] for (uint token = begin; token < end; token++) {
-        {
-            const uint t = 0u;
+    [[dont_unroll]] for (uint token0 = begin; token0 < end; token0 += STRIDE) {
+        [[unroll]] for (uint n = 0u; n < STRIDE; n++) {
+            const uint t = 0u, token = min(token0 + n, end - 1u);
+            const bool live = n == 0u || token0 + n < end; // else nothing changes
             vec4 q[SPANS_K], k[SPANS_K], factors[SPANS_K];
             [[unroll]] for (uint span = 0u; span < SPANS_K; span++) {
                 k[span] = phi(FETCH_STORED(texels_k, k_row(s, token), span));
@@ -382,7 +388,14 @@ void main()
                 b[span] = FETCH_STORED(texels_b, b_row(s, token), span);
             }
 #endif
-            const float alpha = token_decay(s, token), beta = token_beta(s, token);
+            const float alpha = live ? token_decay(s, token) : 1.0, beta = token_beta(s, token);
+            [[unroll]] for (uint span = 0u; span < (n != 0u ? SPANS_K : 0u); span++) {
+                k[span] = live ? k[span] : vec4(0.0);
+                factors[span] = live ? factors[span] : vec4(1.0);
+#if RULE == 2
+                b[span] = live ? b[span] : vec4(0.0);
+#endif
+            }
 #else
     [[dont_unroll]] for (uint token = begin; token < end; token += BLOCK) {
         const uint tokens = min(BLOCK, end - token);
@@ -397,41 +410,39 @@ void main()
             vec4 read = vec4(0.0);
             [[unroll]] for (uint i = 0u; i < ROWS; i++)
                 read += state[i] * READ(i);
-            read = sum_parts(read, PASS == RAPT_PASS_CHUNKS ? t & 1u : 0u, true);
+            read = ONLY_LIVE(sum_parts(read, PASS == RAPT_PASS_CHUNKS ? t & 1u : 0u, true));
 #endif
-            if (DECAY != DECAY_ONE) {
-                [[unroll]] for (uint i = 0u; i < ROWS; i++) {
-                    const float factor = DECAY == DECAY_CHANNEL ? FACTOR(i) : alpha;
-                    state[i] *= factor;
-                    norm[i] *= factor;
-                    step[i / 4u][i % 4u] *= factor;
-                }
-            }
+#define DECAYED(i) (DECAY == DECAY_CHANNEL ? FACTOR(i) : alpha)
 #if RULE == 1
             vec4 known = vec4(0.0);
             [[unroll]] for (uint i = 0u; i < ROWS; i++)
-                known += state[i] * KEY(i);
-            const vec4 add = (value - sum_parts(known, PASS == RAPT_PASS_CHUNKS ? t & 1u : 0u, true)) * beta;
+                known += state[i] * (DECAY == DECAY_CHANNEL ? KEY(i) * FACTOR(i) : KEY(i));
+            if (DECAY != DECAY_CHANNEL)
+                known *= alpha;
+            const vec4 add = ONLY_LIVE((value - sum_parts(known, PASS == RAPT_PASS_CHUNKS ? t & 1u : 0u, true)) * beta);
 #else
-            const vec4 add = value * beta;
+            const vec4 add = ONLY_LIVE(value * beta);
 #endif
+            // One walk over the rows: software devices keep most of them in memory.
+            vec4 o = vec4(0.0);
+            float z = 0.0;
             [[unroll]] for (uint i = 0u; i < ROWS; i++) {
                 const float key = KEY(i);
-                state[i] += add * key;
-                norm[i] += key;
+                vec4 x = DECAY == DECAY_ONE ? state[i] : state[i] * DECAYED(i);
+                x += add * key;
 #if RULE == 2
-                state[i] += read * WRITE(i);
+                x += read * WRITE(i);
 #endif
+                state[i] = x;
+                norm[i] = norm[i] * DECAYED(i) + key;
+                step[i / 4u][i % 4u] *= DECAYED(i);
+                if (PASS != RAPT_PASS_CHUNKS) {
+                    o += x * QUERY(i);
+                    z += norm[i] * QUERY(i);
+                }
             }
             if (PASS != RAPT_PASS_CHUNKS) {
                 const bool writes = part == t % PARTS; // the parts take turns
-                vec4 o = vec4(0.0);
-                float z = 0.0;
-                [[unroll]] for (uint i = 0u; i < ROWS; i++) {
-                    const float query = QUERY(i);
-                    o += state[i] * query;
-                    z += norm[i] * query;
-                }
                 if (has_norm) {
                     z = sum_parts(vec4(z, 0.0, 0.0, 0.0), 0u, writes).x;
                     o = sum_parts(o, 1u, writes);
@@ -439,7 +450,7 @@ void main()
                 } else {
                     o = sum_parts(o, RULE == 0 ? t & 1u : 1u, writes) * p.scale;
                 }
-                if (writes && count != 0u && !norm_only)
+                if (writes && IS_LIVE && count != 0u && !norm_only)
                     store_out4(o_row(s, token + t) + column, o, count);
             }
         }
