@@ -19,6 +19,7 @@ LAYERS = {
     "measure": ["base", "plan", "kernel", "vk"],
     "sched": ["base", "plan", "vk"],
     "api": ["base", "op", "system", "plan", "kernel", "compiler", "vk", "sched"],
+    "mpi": [],  # the public API only
     "check": [],  # the public API only
 }
 # Programs see the public API and check, nothing else of src/; the tool loads the run-time compiler too.

@@ -1,0 +1,233 @@
+/* librapt_mpi under mpirun: each rank against the definition in double precision, what is sent against the formulas.
+ * mpi_test: all of it. mpi_test --die: one rank kills itself, and the others must get a status in time. 77: no Vulkan device. */
+#if !defined(_WIN32)
+#define _POSIX_C_SOURCE 200809L /* setenv */
+#endif
+#include <rapt/mpi.h>
+#include <rapt/rapt.h>
+
+#include <math.h>
+#include <mpi.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { BATCH = 2, Q_HEADS = 4, KV_HEADS = 2, TOKENS = 24, D = 16, D_V = 24, MOST = 64, LATE_MS = 1500 };
+
+static int rank, ranks;
+
+static void fail(const char *what, const rapt_error *error)
+{
+    fprintf(stderr, "rank %d: %s: %s\n", rank, what, error ? error->message : "");
+    MPI_Abort(MPI_COMM_WORLD, 1);
+}
+
+static void good(rapt_status status, const char *what, const rapt_error *error)
+{
+    if (status != RAPT_OK)
+        fail(what, error);
+}
+
+/* Element `at` of tensor `which` of the whole problem: the same on every rank. */
+static float number(unsigned which, uint64_t at)
+{
+    uint64_t x = (at + 1) * 0x9e3779b97f4a7c15ull + which * 0xbf58476d1ce4e5b9ull;
+    x ^= x >> 31;
+    x *= 0x94d049bb133111ebull;
+    return (float)(x >> 40) / 8388608.0f - 1.0f;
+}
+
+/* Entry e of token t of a line (batch and head) of the whole: of `total` tokens, `width` wide. */
+static float entry(unsigned which, uint64_t line, uint64_t t, uint64_t e, uint64_t total, uint64_t width)
+{
+    return number(which, (line * total + t) * width + e);
+}
+
+/* Tokens map[0 .. n) of every line. */
+static float *share(unsigned which, uint64_t lines, const uint64_t *map, uint64_t n, uint64_t total, uint64_t width)
+{
+    float *to = malloc(lines * n * width * sizeof *to);
+    for (uint64_t i = 0; i < lines * n * width; i++)
+        to[i] = entry(which, i / width / n, map[i / width % n], i % width, total, width);
+    return to;
+}
+
+/* softmax(q k^T / sqrt(d)) v of one query to keys below `seen`, in double precision. */
+static void attention(uint64_t b, uint64_t h, uint64_t query, uint64_t queries, uint64_t seen, uint64_t keys, double *out, double *lse)
+{
+    const uint64_t q_line = b * Q_HEADS + h, line = b * KV_HEADS + h * KV_HEADS / Q_HEADS;
+    double *s = malloc(keys * sizeof *s), top = -INFINITY, sum = 0;
+    for (uint64_t j = 0; j < seen; j++) {
+        s[j] = 0;
+        for (uint64_t e = 0; e < D; e++)
+            s[j] += (double)entry(0, q_line, query, e, queries, D) * (double)entry(1, line, j, e, keys, D);
+        s[j] /= sqrt(D);
+        top = fmax(top, s[j]);
+    }
+    memset(out, 0, D_V * sizeof *out);
+    for (uint64_t j = 0; j < seen; j++) {
+        const double w = exp(s[j] - top);
+        sum += w;
+        for (uint64_t e = 0; e < D_V; e++)
+            out[e] += w * (double)entry(2, line, j, e, keys, D_V);
+    }
+    for (uint64_t e = 0; e < D_V; e++)
+        out[e] /= sum;
+    *lse = top + log(sum);
+    free(s);
+}
+
+/* Checks out and lse of this rank's queries map[0 .. n). */
+static void check(const char *what, const rapt_ranks_attention *s, const uint64_t *map, uint64_t queries, uint64_t keys)
+{
+    char text[200];
+    for (uint64_t row = 0; row < BATCH * Q_HEADS * s->queries; row++) {
+        double want[D_V], lse;
+        const uint64_t query = map[row % s->queries];
+        attention(row / s->queries / Q_HEADS, row / s->queries % Q_HEADS, query, queries, s->causal ? query + 1 : keys, keys, want, &lse);
+        for (uint64_t e = 0; e < D_V; e++)
+            if (!(fabs((double)s->out[row * D_V + e] - want[e]) <= 5e-6)) {
+                snprintf(text, sizeof text, "%s: row %llu, element %llu is %g, want %g", what, (unsigned long long)row,
+                         (unsigned long long)e, (double)s->out[row * D_V + e], want[e]);
+                fail(text, NULL);
+            }
+        if (!(fabs((double)s->lse[row] - lse) <= 5e-6))
+            fail(what, NULL);
+    }
+}
+
+static void sent(rapt_ranks *r, const char *what, uint64_t want)
+{
+    rapt_ranks_info info = RAPT_RANKS_INFO_INIT;
+    rapt_error error = {RAPT_OK, ""};
+    good(rapt_ranks_describe(r, &info, &error), what, &error);
+    if (info.bytes_sent != want || info.rank != (uint32_t)rank || info.count != (uint32_t)ranks)
+        fail("other bytes sent than the formula's", NULL);
+    if (rank == 0)
+        printf("%s: %llu bytes sent by each rank\n", what, (unsigned long long)want);
+}
+
+typedef enum way { RING, GATHER, DECODE } way;
+typedef rapt_status (*call)(rapt_ranks *, const rapt_ranks_attention *, rapt_error *);
+
+/* One form over all ranks: which tokens this rank has follows from it. */
+static void spread(rapt_ranks *r, way way_of, uint32_t causal, const char *what)
+{
+    static const call calls[] = {[RING] = rapt_ranks_ring, [GATHER] = rapt_ranks_gather, [DECODE] = rapt_ranks_decode};
+    const uint64_t n = TOKENS, total = n * (uint64_t)ranks, half = n / 2;
+    uint64_t map[MOST], all[MOST], queries = way_of == DECODE ? 3 : n;
+    rapt_error error = {RAPT_OK, ""};
+    for (uint64_t i = 0; i < n; i++) {
+        const uint64_t chunk = i < half ? (uint64_t)rank : 2 * (uint64_t)ranks - 1 - (uint64_t)rank;
+        map[i] = way_of == RING && causal ? chunk * half + i % half : (uint64_t)rank * n + i;
+        all[i] = i;
+    }
+    const uint64_t *q_map = way_of == DECODE ? all : map, q_total = way_of == DECODE ? queries : total;
+    float *q = share(0, BATCH * Q_HEADS, q_map, queries, q_total, D), *k = share(1, BATCH * KV_HEADS, map, n, total, D),
+          *v = share(2, BATCH * KV_HEADS, map, n, total, D_V);
+    float *out = malloc(BATCH * Q_HEADS * queries * D_V * sizeof *out), *lse = malloc(BATCH * Q_HEADS * queries * sizeof *lse);
+    const rapt_ranks_attention s = {.struct_size = sizeof s, .batch = BATCH, .q_heads = Q_HEADS, .kv_heads = KV_HEADS, .queries = queries,
+                                    .keys = n, .d_qk = D, .d_v = D_V, .causal = causal, .q = q, .k = k, .v = v, .out = out, .lse = lse};
+    good(calls[way_of](r, &s, &error), what, &error);
+    check(what, &s, q_map, q_total, total);
+    sent(r, what, way_of == DECODE ? (uint64_t)(ranks - 1) * BATCH * Q_HEADS * queries * (D_V + 1) * 4
+                                 : (uint64_t)(ranks - 1) * BATCH * KV_HEADS * n * (D + D_V) * 4);
+    free(q);
+    free(k);
+    free(v);
+    free(out);
+    free(lse);
+}
+
+static void linear(rapt_ranks *r)
+{
+    const uint64_t n = TOKENS, total = n * (uint64_t)ranks, lines = BATCH * Q_HEADS;
+    uint64_t map[MOST];
+    rapt_error error = {RAPT_OK, ""};
+    for (uint64_t i = 0; i < n; i++)
+        map[i] = (uint64_t)rank * n + i;
+    float *q = share(0, lines, map, n, total, D), *k = share(1, lines, map, n, total, D), *v = share(2, lines, map, n, total, D_V),
+          *out = malloc(lines * n * D_V * sizeof *out);
+    const rapt_ranks_state s = {.struct_size = sizeof s, .batch = BATCH, .heads = Q_HEADS, .tokens = n, .d_k = D, .d_v = D_V,
+                                .q = q, .k = k, .v = v, .out = out};
+    good(rapt_ranks_linear(r, &s, &error), "linear", &error);
+    for (uint64_t row = 0; row < lines * n; row++)
+        for (uint64_t e = 0; e < D_V; e++) {
+            const uint64_t line = row / n, t = map[row % n];
+            double want = 0, size = 1;
+            for (uint64_t j = 0; j <= t; j++) {
+                double product = 0;
+                for (uint64_t c = 0; c < D; c++)
+                    product += (double)entry(0, line, t, c, total, D) * (double)entry(1, line, j, c, total, D);
+                want += product * (double)entry(2, line, j, e, total, D_V);
+                size += fabs(product);
+            }
+            if (!(fabs((double)out[row * D_V + e] - want) <= 1e-5 * size))
+                fail("linear: a wrong number", NULL);
+        }
+    sent(r, "linear", (uint64_t)(ranks - 1) * lines * D * D_V * 4);
+    free(q);
+    free(k);
+    free(v);
+    free(out);
+}
+
+/* A rank is gone: a status within the deadline, and a refusal afterwards. */
+static int survive(rapt_ranks *r)
+{
+    static float x[BATCH * Q_HEADS * TOKENS * D_V];
+    const rapt_ranks_attention s = {.struct_size = sizeof s, .batch = BATCH, .q_heads = Q_HEADS, .kv_heads = KV_HEADS, .queries = TOKENS,
+                                    .keys = TOKENS, .d_qk = D, .d_v = D_V, .q = x, .k = x, .v = x, .out = x};
+    rapt_error error = {RAPT_OK, ""};
+    if (rank == ranks - 1)
+        _exit(3); /* without a word; after a signal mpirun would end the others too */
+    const double begin = MPI_Wtime();
+    const rapt_status first = rapt_ranks_ring(r, &s, &error);
+    const double took = MPI_Wtime() - begin;
+    const bool told = first == RAPT_ERROR_TIMEOUT || first == RAPT_ERROR_IO;
+    printf("rank %d: %s after %.1f s: %s\n", rank, rapt_status_name(first), took, error.message);
+    const bool refuses = rapt_ranks_decode(r, &s, &error) == RAPT_ERROR_IO;
+    printf("rank %d %s\n", rank, told && refuses && took < 20 ? "survived" : "FAILED");
+    fflush(stdout);
+    _exit(0); /* MPI_Finalize would wait for who is gone */
+}
+
+int main(int argc, char **argv)
+{
+    rapt_runtime *runtime = NULL;
+    rapt_device *device = NULL;
+    rapt_ranks *r = NULL;
+    rapt_error error = {RAPT_OK, ""};
+    const bool dies = argc > 1 && strcmp(argv[1], "--die") == 0;
+    setenv("LP_NUM_THREADS", "1", 0);
+    MPI_Init(&argc, &argv);
+    MPI_Comm comm = MPI_COMM_WORLD;
+    MPI_Comm_rank(comm, &rank);
+    MPI_Comm_size(comm, &ranks);
+    if (rapt_runtime_create(NULL, &runtime, &error) != RAPT_OK || rapt_device_open(runtime, NULL, &device, &error) != RAPT_OK) {
+        if (rank == 0)
+            printf("skipped: %s\n", error.message);
+        MPI_Finalize();
+        return 77;
+    }
+    rapt_ranks_options options = RAPT_RANKS_OPTIONS_INIT;
+    options.deadline_ms = dies ? LATE_MS : 0;
+    good(rapt_ranks_create(device, &comm, &options, &r, &error), "create", &error);
+    if (dies)
+        return survive(r);
+    spread(r, RING, 0, "ring");
+    spread(r, RING, 1, "causal ring");
+    spread(r, GATHER, 0, "gather");
+    spread(r, GATHER, 1, "causal gather");
+    spread(r, DECODE, 0, "decode");
+    linear(r);
+    rapt_ranks_destroy(&r);
+    rapt_device_destroy(&device);
+    rapt_runtime_destroy(&runtime);
+    MPI_Finalize();
+    if (rank == 0)
+        printf("all is well on %d ranks\n", ranks);
+    return 0;
+}
