@@ -518,9 +518,31 @@ static void test_half_weights(void **state)
     rapt_check_problem_free(&p);
 }
 
+/* By seed and number, by name, and alike in what pipelines are specialized for. */
+static void random_cases_are_known_by_name(void **state)
+{
+    (void)state;
+    static const char *const wrong[] = {"random-1", "random-1-", "random--1-2", "random-1-2x", "random-01-2", "random-1-2-3"};
+    rapt_case parsed;
+    for (uint64_t n = 0; n < 3 * RAPT_CASE_RANDOM_GROUP; n++) {
+        const rapt_case c = rapt_case_random(7, n), first = rapt_case_random(7, n / RAPT_CASE_RANDOM_GROUP * RAPT_CASE_RANDOM_GROUP);
+        assert_true(rapt_case_parse(c.name, &parsed));
+        assert_memory_equal(&parsed, &c, sizeof c);
+        assert_true(c.dtype == first.dtype && c.d_qk == first.d_qk && c.d_v == first.d_v && c.layout == first.layout);
+        assert_true(c.link == first.link && c.causal == first.causal && c.window == first.window && c.grid.rank == first.grid.rank);
+        assert_true(c.batch > 0 && c.d_qk + c.rank <= 576);
+        if (n > 0)
+            assert_true(c.seed != rapt_case_random(7, n - 1).seed && c.seed != rapt_case_random(8, n).seed);
+    }
+    for (size_t n = 0; n < sizeof wrong / sizeof *wrong; n++)
+        if (rapt_case_parse(wrong[n], &parsed))
+            fail_msg("'%s' is taken as a case", wrong[n]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(random_cases_are_known_by_name),
         cmocka_unit_test(test_half_weights),
         cmocka_unit_test(f16_all_values),    cmocka_unit_test(f16_rounding),
         cmocka_unit_test(bf16_all_values),   cmocka_unit_test(oracle_by_hand),

@@ -517,15 +517,19 @@ static double row_error(probe_run *r, uint64_t sequence, uint64_t head, uint64_t
     unit *= d->gate.dtype != RAPT_DTYPE_NONE ? 2 : 1;
     uint64_t row = head * d->q.size[2] + qrow;
     for (uint64_t x = 0; x < dim_v; x++) {
-        double want = 0;
-        for (uint64_t j = 0; j < c->nk; j++)
-            want += scores[j] != 0 || !d->page_size
-                        ? scores[j] * tensor_number(&d->v, dim_v, r->data[2], key_element(c, &d->v, kv, k0 + j), x)
-                        : 0;
+        double want = 0, size = 0; /* size: of what is summed, beside which the sum may be small */
+        for (uint64_t j = 0; j < c->nk; j++) {
+            const double part = scores[j] != 0 || !d->page_size
+                                    ? scores[j] * tensor_number(&d->v, dim_v, r->data[2], key_element(c, &d->v, kv, k0 + j), x)
+                                    : 0;
+            want += part;
+            size += fabs(part);
+        }
         want = visible ? want / denominator : 0;
         if (d->gate.dtype != RAPT_DTYPE_NONE)
             want /= 1 + exp(-(double)gate_number(element(&d->gate, head, qrow) + x));
-        double error = fabs(r->out[row * dim_v + x] - want) / (unit * (1 + fabs(want)));
+        /* Weights that do not sum to one are as wrong as the scores that they are made of. */
+        double error = fabs(r->out[row * dim_v + x] - want) / (unit * (1 + (additive ? size : fabs(want))));
         worst = error <= worst ? worst : error == error ? error : INFINITY;
     }
     double want = visible ? max + log(sum) : -INFINITY, lse = r->lse[row];

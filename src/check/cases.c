@@ -1,6 +1,7 @@
 #include "cases.h"
 
 #include "cases_grid.h"
+#include "cases_random.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -584,88 +585,6 @@ static void sweep_heads(list *l)
         }
 }
 
-#define MIXED_SEQUENCES 8
-
-/* Everything at once, at random, the same every time. */
-static rapt_case mixed_case(rapt_random *r)
-{
-    static const uint16_t dims[] = {1, 8, 16, 24, 32, 40, 64, 64, 64, 80, 96, 128, 128, 160, 256};
-    static const uint16_t lengths[] = {1, 2, 4, 5, 13, 16, 30, 32, 41, 64, 77, 100, 128, 150, 211};
-    static const uint8_t heads[][2] = {{1, 1}, {2, 2}, {4, 2}, {4, 1}, {8, 2}, {3, 2}, {2, 4}, {6, 6}};
-    static const int16_t offsets[] = {0, 0, 0, 1, -1, -5, 9, -40, 40};
-    rapt_case c = {.batch = 1 + rapt_random_below(r, 2)};
-    const uint8_t *pair = heads[rapt_random_below(r, COUNT(heads))];
-    c.q_heads = pair[0];
-    c.kv_heads = pair[1];
-    c.nq = lengths[rapt_random_below(r, COUNT(lengths))];
-    c.nk = rapt_random_below(r, 3) == 0 ? c.nq : lengths[rapt_random_below(r, COUNT(lengths))];
-    c.d_qk = dims[rapt_random_below(r, COUNT(dims))];
-    c.d_v = rapt_random_below(r, 4) > 0 ? c.d_qk : dims[rapt_random_below(r, COUNT(dims))];
-    c.dtype = dtypes[rapt_random_below(r, 3)];
-    c.causal = rapt_random_below(r, 2);
-    c.causal_offset = c.causal ? offsets[rapt_random_below(r, COUNT(offsets))] : 0;
-    c.layout = (rapt_case_layout)rapt_random_below(r, RAPT_LAYOUT_COUNT);
-    c.input = (rapt_case_input)rapt_random_below(r, RAPT_INPUT_COUNT);
-    c.key_splits = rapt_random_below(r, 3) == 0 ? 1 + (uint32_t)rapt_random_below(r, 6) : 0;
-    c.no_lse = rapt_random_below(r, 8) == 0;
-    if (rapt_random_below(r, 4) == 0) {
-        c.batch = 1;
-        c.sequences = 1 + (uint32_t)rapt_random_below(r, MIXED_SEQUENCES);
-        c.nq = c.nk = 0;
-        for (uint32_t s = 0; s < c.sequences; s++) {
-            c.length_q[s] =
-                rapt_random_below(r, 5) == 0 ? 0 : lengths[rapt_random_below(r, COUNT(lengths) - 4)];
-            c.length_k[s] =
-                rapt_random_below(r, 2) ? c.length_q[s] : lengths[rapt_random_below(r, COUNT(lengths) - 4)];
-            c.nq += c.length_q[s];
-            c.nk += c.length_k[s];
-        }
-    }
-    if (rapt_random_below(r, 4) == 0) {
-        static const int16_t sides[] = {-1, 0, 1, 5, 16, 30, 31, 64, 100};
-        c.window = true;
-        c.window_left = sides[rapt_random_below(r, COUNT(sides))];
-        c.window_right = sides[rapt_random_below(r, COUNT(sides))];
-        c.sink_tokens = rapt_random_below(r, 2) ? rapt_random_below(r, 40) : 0;
-        c.causal_offset = offsets[rapt_random_below(r, COUNT(offsets))];
-    }
-    if (rapt_random_below(r, 6) == 0)
-        c.soft_cap = (float)(1 + rapt_random_below(r, 50));
-    if (rapt_random_below(r, 3) == 0) {
-        c.sinks = (uint8_t)rapt_random_below(r, 3);
-        c.alibi = rapt_random_below(r, 3) == 0;
-        c.key_bias = rapt_random_below(r, 2) ? (uint8_t)rapt_random_below(r, 4) : 0;
-        c.segments = rapt_random_below(r, 3) == 0 ? 1 + (uint8_t)rapt_random_below(r, 4) : 0;
-    }
-    if (rapt_random_below(r, 4) == 0) {
-        c.link = (rapt_link)rapt_random_below(r, RAPT_LINK_COUNT);
-        c.sinks = c.link == RAPT_LINK_SOFTMAX || c.link == RAPT_LINK_SIGNED ? c.sinks : 0;
-        c.key_splits = c.link >= RAPT_LINK_CLIPPED ? 0 : c.key_splits;
-    }
-    if (rapt_random_below(r, 6) == 0 && !(c.soft_cap > 0))
-        c.rank = (uint8_t)(1 + rapt_random_below(r, 20));
-    c.rope = c.d_qk >= 4 && c.d_qk % 2 == 0 && rapt_random_below(r, 5) == 0 ? (uint8_t)(1 + rapt_random_below(r, 3)) : 0;
-    c.qk_norm = rapt_random_below(r, 8) == 0;
-    if (c.d_qk + c.rank > 576)
-        c.rank = 0;
-    c.gate = rapt_random_below(r, 6) == 0;
-    if (c.sequences == 0 && rapt_random_below(r, 4) == 0)
-        c.bias = (uint8_t)(1 + rapt_random_below(r, 3));
-    if (rapt_random_below(r, 4) == 0) {
-        static const uint8_t sizes[] = {1, 2, 5, 8, 16, 24, 32, 33, 64, 100};
-        c.blocks = c.input == RAPT_INPUT_EXACT ? 3 : 1 + (uint8_t)rapt_random_below(r, 3);
-        c.block_q = sizes[rapt_random_below(r, COUNT(sizes))];
-        c.block_k = sizes[rapt_random_below(r, COUNT(sizes))];
-    }
-    if (rapt_random_below(r, 5) == 0) {
-        c.relative = (uint8_t)rapt_random_below(r, 3);
-        c.decay = rapt_random_below(r, 2);
-        if (c.sequences == 0 && c.nq <= c.nk && c.causal_offset == 0 && (c.relative || c.decay))
-            c.place_width = (uint32_t)rapt_random_below(r, 20);
-    }
-    return c;
-}
-
 rapt_case *rapt_cases(uint32_t groups, const char *filter, size_t *count)
 {
     list l = {.groups = groups, .filter = filter, .cases = malloc(sizeof(rapt_case)), .capacity = 1};
@@ -681,7 +600,7 @@ rapt_case *rapt_cases(uint32_t groups, const char *filter, size_t *count)
     sweep_heads(&l);
     rapt_random r = {2024};
     for (unsigned n = 0; n < 400; n++) {
-        rapt_case c = mixed_case(&r);
+        rapt_case c = rapt_case_mixed(&r);
         c.groups = n < 24 ? QUICK : FULL;
         add(&l, c);
     }
@@ -737,6 +656,8 @@ bool rapt_case_parse(const char *name, rapt_case *out)
 {
     rapt_case c = {.groups = BENCH, .seed = 1};
     const char *at = name;
+    if (rapt_case_random_parse(name, out))
+        return true;
     if (strlen(name) >= sizeof c.name || !read_count(&at, 'B', &c.batch) || !read_count(&at, 'H', &c.q_heads))
         return false;
     if (!read_count(&at, 'K', &c.kv_heads))

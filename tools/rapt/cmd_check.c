@@ -10,13 +10,15 @@
 #include <string.h>
 
 #define ORACLE_LIMIT 4e8 /* multiply-adds per case; beyond, rows are sampled */
+#define RANDOM_LIMIT 1e7 /* of random cases, which are many */
+#define MAX_REASONS 12   /* for refusals of random cases, told apart */
 #define MAX_MASKS 16     /* the first is the device as it is, or as --caps has it */
 #define MAX_DETAILS 40   /* failures shown one by one */
 #define MAX_FAILURES 500 /* kept for the report */
 
 typedef struct check_options {
     tool_device_options device;
-    const char *kernel, *filter, *one_case, *repeats, *report, *part;
+    const char *kernel, *filter, *one_case, *repeats, *report, *part, *random, *seed;
     bool quick, full, every_row, chosen, json, list;
 } check_options;
 
@@ -29,6 +31,12 @@ typedef struct tally {
     double worst; /* largest error / tolerance of the passes */
     char worst_case[192], refusal[256];
 } tally;
+
+/* Why random cases were refused. */
+typedef struct reason {
+    char text[160];
+    size_t count;
+} reason;
 
 typedef struct check {
     const check_options *o;
@@ -45,6 +53,9 @@ typedef struct check {
     size_t repeated, differing; /* repeats, and those of other bits than their first run */
     uint32_t repeats;
     uint32_t part, parts; /* this run's share: one of `parts`, from 0 */
+    uint64_t random, seed; /* how many random cases; 0: those of the list */
+    reason reasons[MAX_REASONS];
+    size_t reason_count;
     check_failure *list; /* the first MAX_FAILURES of them */
     size_t list_count;
     FILE *report;
@@ -57,7 +68,7 @@ typedef struct check {
 
 static int open_devices(check *c)
 {
-    const char *const *more = c->o->full ? rapt_case_masks_full : rapt_case_masks_quick;
+    const char *const *more = c->o->full || c->random > 0 ? rapt_case_masks_full : rapt_case_masks_quick;
     const int code = tool_runtime_open(&c->o->device, &c->runtime);
     if (code != TOOL_GOOD)
         return code;
@@ -106,7 +117,7 @@ static int list_tallies(check *c)
     for (size_t mask = 0; mask < c->mask_count && !c->o->kernel; mask++)
         if (c->devices[mask])
             c->tallies[c->tally_count++] = (tally){.family = "chosen", .mask = mask};
-    for (uint32_t n = 0; n < rapt_kernel_count() && !c->o->chosen; n++) {
+    for (uint32_t n = 0; n < rapt_kernel_count() && !c->o->chosen && c->random == 0; n++) {
         rapt_kernel_info info = RAPT_KERNEL_INFO_INIT;
         bool wanted = rapt_kernel_describe(n, &info, NULL) == RAPT_OK;
         for (size_t f = 0; f < TOOL_COUNT(not_attention) && wanted; f++)
@@ -164,10 +175,26 @@ static double ratio(const rapt_check_difference *d)
     return d->tolerance > 0 ? d->max_abs / d->tolerance : 0;
 }
 
-/* An unforced problem may be refused only where 16-bit stores are missing and its rows share words. */
-static bool may_refuse(const tally *t, const rapt_check_problem *p, const rapt_caps *caps)
+/* An unforced problem of the list may be refused only where 16-bit stores are missing and its rows share words. Of random ones
+ * some ask for what no kernel does together; invalid they must not be. */
+static bool may_refuse(const check *c, const tally *t, const rapt_check_problem *p, const rapt_result *r)
 {
-    return t->kernel || (p->c.dtype != RAPT_F32 && !(caps->features & RAPT_FEATURE_BIT(STORAGE_16BIT)));
+    const rapt_caps *caps = rapt_device_caps(c->devices[t->mask]);
+    return t->kernel || (c->random > 0 && r->error.status == RAPT_ERROR_UNSUPPORTED) || (p->c.dtype != RAPT_F32 && !(caps->features & RAPT_FEATURE_BIT(STORAGE_16BIT)));
+}
+
+static void note_reason(check *c, const char *message)
+{
+    char text[sizeof c->reasons[0].text];
+    size_t n = 0;
+    snprintf(text, sizeof text, "%.*s", (int)sizeof text - 1, message);
+    while (n < c->reason_count && strcmp(c->reasons[n].text, text) != 0)
+        n++;
+    if (n == MAX_REASONS)
+        return;
+    if (n == c->reason_count)
+        memcpy(c->reasons[c->reason_count++].text, text, sizeof text);
+    c->reasons[n].count++;
 }
 
 static void run_one(check *c, const rapt_check_problem *p, tally *t)
@@ -183,9 +210,10 @@ static void run_one(check *c, const rapt_check_problem *p, tally *t)
             t->worst = worst;
             memcpy(t->worst_case, p->c.name, sizeof t->worst_case);
         }
-    } else if (r.verdict == RAPT_CHECK_REFUSED && may_refuse(t, p, rapt_device_caps(c->devices[t->mask]))) {
+    } else if (r.verdict == RAPT_CHECK_REFUSED && may_refuse(c, t, p, &r)) {
         t->refused++;
         snprintf(t->refusal, sizeof t->refusal, "%.255s", r.error.message);
+        note_reason(c, r.error.message);
     } else {
         char message[700];
         snprintf(message, sizeof message, "%s%s", r.verdict == RAPT_CHECK_REFUSED ? "refused: " : "",
@@ -205,13 +233,18 @@ static bool counts_rows(const check *c, size_t first)
 /* Whether this run's part has case `n` for tally `t`: parts divide the cases, or the rows where each runs one case. */
 static bool has_share(const check *c, size_t t, size_t n)
 {
-    return (counts_rows(c, t) ? t : n) % c->parts == c->part;
+    const size_t unit = counts_rows(c, t) ? t : c->random > 0 ? n / RAPT_CASE_RANDOM_GROUP : n; /* a group's pipelines are made once */
+    return unit % c->parts == c->part;
 }
 
 /* Which cases a tally takes. The bare choice, and a row alone: all. A mask: the core ones. A row: the first
  * core one that it accepts, with --full all that it accepts. */
-static bool takes(const check *c, const tally *t, const rapt_case *one)
+static bool takes(const check *c, const tally *t, const rapt_case *one, size_t n)
 {
+    if (c->random > 0) { /* each under one mask */
+        const size_t mask = n / RAPT_CASE_RANDOM_GROUP % c->mask_count;
+        return t->mask == (c->devices[mask] ? mask : 0);
+    }
     if (c->o->filter || c->o->one_case || c->o->kernel || (!t->kernel && t->mask == 0))
         return true;
     return (one->groups & RAPT_CASE_CORE) && (!t->kernel || c->o->full || t->pass + t->fail == 0);
@@ -234,13 +267,14 @@ static int run_tallies(check *c, size_t first, size_t last)
     const bool rows = counts_rows(c, first);
     c->progress = tool_progress_begin(rows ? last - first : c->case_count);
     for (size_t n = 0; n < c->case_count && !c->lost && !tool_interrupted(); n++) {
-        const rapt_case *one = &c->cases[n];
+        const rapt_case by_chance = c->random > 0 ? rapt_case_random(c->seed, n) : (rapt_case){0};
+        const rapt_case *one = c->random > 0 ? &by_chance : &c->cases[n];
         rapt_check_problem p = {0};
         bool made = false;
         for (size_t t = first; t < last && !c->lost && !tool_interrupted(); t++) {
-            if (!has_share(c, t, n) || !takes(c, &c->tallies[t], one))
+            if (!has_share(c, t, n) || !takes(c, &c->tallies[t], one, n))
                 continue;
-            if (!made && !rapt_check_problem_make(one, rapt_check_problem_row_step(one, ORACLE_LIMIT), &p)) {
+            if (!made && !rapt_check_problem_make(one, rapt_check_problem_row_step(one, c->random > 0 ? RANDOM_LIMIT : ORACLE_LIMIT), &p)) {
                 rapt_check_problem_free(&p);
                 return tool_no_memory();
             }
@@ -275,6 +309,8 @@ static void summary_text(const check *c, double seconds)
     }
     if (c->repeated > 0)
         printf("%zu repeats: %zu gave other bits than their first run\n", c->repeated, c->differing);
+    for (size_t n = 0; n < c->reason_count && c->random > 0; n++)
+        printf("%zu refused: %s\n", c->reasons[n].count, c->reasons[n].text);
     printf("%zu runs of %zu cases in %.1f s: %zu failed\n", c->runs, c->case_count, seconds, c->failures);
 }
 
@@ -295,7 +331,8 @@ static check_report make_report(const check *c, check_row *rows, double seconds)
     return (check_report){.title = "rapt check",
                           .caps = rapt_device_caps(c->devices[0]),
                           .device = &c->o->device,
-                          .set = c->o->one_case ? c->o->one_case
+                          .set = c->random > 0  ? "random"
+                                 : c->o->one_case ? c->o->one_case
                                  : c->o->filter ? c->o->filter
                                  : c->o->full   ? "full"
                                                 : "quick",
@@ -386,8 +423,10 @@ static int run_all(check *c)
 
 static int list_cases(const check *c)
 {
-    for (size_t n = 0; n < c->case_count; n++)
-        printf("%s\n", c->cases[n].name);
+    for (size_t n = 0; n < c->case_count; n++) {
+        const rapt_case by_chance = c->random > 0 ? rapt_case_random(c->seed, n) : (rapt_case){0};
+        printf("%s\n", c->random > 0 ? by_chance.name : c->cases[n].name);
+    }
     return TOOL_GOOD;
 }
 
@@ -456,6 +495,8 @@ int check_attention(int argc, char **argv, check_coverage *coverage)
          "hardware: 100",
          &o.repeats, NULL},
         {"--part", "I/N", "the Ith of N parts of it, for N runs side by side: 1/2 and 2/2 are all of it", &o.part, NULL},
+        {"--random", "N", "N cases composed at random instead of those of the list, each under one of the masks", &o.random, NULL},
+        {"--seed", "S", "which random cases; default 1", &o.seed, NULL},
         {"--report", "FILE",
          "a page in Markdown for a bug report: the device and its driver, every failure\nwith the "
          "command that shows it again, every row",
@@ -480,6 +521,7 @@ int check_attention(int argc, char **argv, check_coverage *coverage)
         "rapt check --kernel NAME --json",
         "rapt check --every-row --report report.md",
         "rapt check --chosen --repeat 100 --report flaky.md",
+        "rapt check --random 5000 --seed 7",
         "rapt check --part 1/2 & rapt check --part 2/2; wait",
         "rapt check all",
         NULL,
@@ -509,13 +551,23 @@ int check_attention(int argc, char **argv, check_coverage *coverage)
         return tool_error(TOOL_BAD_INPUT, "--case and --filter exclude each other");
     if (o.repeats && !tool_integer("--repeat", o.repeats, 0, 10000, &repeats, &error))
         return tool_report(&error);
-    check c = {.o = &o, .coverage = coverage, .repeats = (uint32_t)repeats, .parts = 1};
+    int64_t random = 0, seed = 1;
+    if ((o.random && !tool_integer("--random", o.random, 1, 10000000, &random, &error)) ||
+        (o.seed && !tool_integer("--seed", o.seed, 0, INT64_MAX, &seed, &error)))
+        return tool_report(&error);
+    if (o.random && (o.kernel || o.filter || o.one_case || o.full || o.every_row || o.quick))
+        return tool_error(TOOL_BAD_INPUT, "--random takes no other choice of cases or rows");
+    if (o.seed && !o.random)
+        return tool_error(TOOL_BAD_INPUT, "--seed goes with --random");
+    check c = {.o = &o, .coverage = coverage, .repeats = (uint32_t)repeats, .parts = 1,
+               .random = (uint64_t)random, .seed = (uint64_t)seed};
     if (o.part && !parse_part(o.part, &c))
         return tool_error(TOOL_BAD_INPUT, "--part %.40s: is not I/N with I from 1 to N, and N at most 1000", o.part);
     c.cases = rapt_cases(o.one_case ? RAPT_CASE_FULL | RAPT_CASE_BENCH
                          : o.full   ? RAPT_CASE_FULL
                                     : RAPT_CASE_QUICK,
                          o.filter, &c.case_count);
+    c.case_count = c.random > 0 && c.cases ? c.random : c.case_count;
     c.list = calloc(MAX_FAILURES, sizeof *c.list);
     c.json = o.json ? cJSON_CreateObject() : NULL;
     if (!c.cases || !c.list)
