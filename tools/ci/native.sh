@@ -26,6 +26,10 @@ check "the main job, with generated input" python3 tools/minilm/run.py --build "
 meson_tests unit "$build" --suite unit
 meson_tests bench "$build" --suite bench
 device_tests "this machine's device" "$build" --quick
+for part in 1/2 2/2; do
+    check "cases composed at random, part $part" "$build/tools/rapt/rapt" check --random 5000 --part "$part" &
+done
+wait
 check "every case a hundred times, bit for bit" "$build/tools/rapt/rapt" check --chosen --caps "" --repeat 100 || true
 if [[ -e /usr/share/vulkan/explicit_layer.d/VkLayer_khronos_validation.json ]]; then
     check "validation layers are silent" "$build/tools/rapt/rapt" check --validation --filter exact-f32 || true
