@@ -3,6 +3,9 @@
 Of each layer, four calls, planned and bound once: queries are normalised and turned (placed in a buffer of their own), keys are
 normalised, turned and placed in the cache, values are placed there, and attention reads the cache. Layers with a window keep a ring
 of its size, whose slots need no order since keys are turned already; the others keep pages behind a block table.
+
+Sparse layers: those that see all tokens keep them in order, a fifth call chooses blocks of them for each query head, on the device, and
+attention reads what the mask shows. The choice knows the query's position, so that it is planned anew for each token.
 """
 
 import numpy as np
@@ -10,11 +13,15 @@ import rapt
 
 DTYPES = {"f32": rapt.F32, "int8": rapt.INT8, "int4": rapt.INT4, "fp8": rapt.FP8}
 PAGE = 16
+# What stands for a block of keys; the query's own block is always taken.
+SPARSE = {"moba": rapt.SUMMARY_MEAN,  # its mean (MoBA, arXiv:2502.13189)
+          "quest": rapt.SUMMARY_MIN_MAX}  # its smallest and largest elements, a bound (Quest, arXiv:2406.10774)  # fmt: skip
 
 
 class Caches:
-    def __init__(self, device, shape, weights, capacity, k_dtype="f32", v_dtype="f32"):
-        self.device, self.shape, self.closing = device, shape, []
+    def __init__(self, device, shape, weights, capacity, k_dtype="f32", v_dtype="f32", sparse=None):
+        """sparse: (a name of SPARSE, keys of a block, blocks that a query reads)."""
+        self.device, self.shape, self.closing, self.sparse = device, shape, [], sparse
         self.pages = (capacity + PAGE - 1) // PAGE
         # Small numbers of a step, shared by all layers: its position, 0 (where its query goes), its slots, lengths.
         self.position, self.zero, self.ring_slot, self.page_slot = (self.buffer(4) for _ in range(4))
@@ -25,7 +32,10 @@ class Caches:
         row = 4 * shape.head_dim
         self.q, self.turned, self.out = (self.buffer(shape.heads * row) for _ in range(3))
         self.k, self.v = (self.buffer(shape.kv_heads * row) for _ in range(2))
-        self.bytes, self.kernels = 0, set()
+        self.bytes, self.kernels, self.routes = 0, set(), {}
+        if sparse:
+            self.blocks = (self.pages * PAGE + sparse[1] - 1) // sparse[1]
+            self.mask = self.buffer(4 * shape.heads * self.blocks)
         dtypes = (DTYPES[k_dtype], DTYPES[v_dtype])
         self.layers = [self.layer(n, weights["layers"][n], dtypes) for n in range(shape.layers)]
 
@@ -54,7 +64,8 @@ class Caches:
     def layer(self, n, weights, dtypes):
         s, everywhere = self.shape, self.shape.is_global(n)
         base = s.global_base if everywhere else s.local_base
-        pages, size = (self.pages, PAGE) if everywhere else (1, s.window)
+        sparse = everywhere and self.sparse is not None
+        pages, size = (self.pages, PAGE) if everywhere and not sparse else (1, self.pages * PAGE if sparse else s.window)
         slot, length = (self.page_slot, self.page_length) if everywhere else (self.ring_slot, self.ring_length)
         tensors = []
         for dtype in dtypes:
@@ -65,7 +76,11 @@ class Caches:
         heads = rapt.tensor(rapt.F32, 1, s.heads, 1, s.head_dim)
         d = rapt.AttentionDesc(q=heads, out=heads, k=tensors[0], v=tensors[1], k_lengths=rapt.tensor(rapt.I32, 1))
         slots = {"q": self.turned, "k": buffers[0], "v": buffers[1], "out": self.out, "k_lengths": length}
-        if everywhere:
+        if sparse:
+            d.block_mask, d.block_q, d.block_k = rapt.tensor(rapt.I32, 1, s.heads, 1, self.blocks), 1, self.sparse[1]
+            slots["block_mask"] = self.mask
+            self.routes[n] = buffers[0]
+        elif everywhere:
             d.page_size, d.block_table = PAGE, rapt.tensor(rapt.I32, 1, self.pages)
             slots["block_table"] = self.table
         calls = [
@@ -77,10 +92,20 @@ class Caches:
         self.kernels.add(calls[-1].info.kernel.decode())
         return calls
 
+    def choose(self, layer, position):
+        """Which blocks each query head reads, into the mask."""
+        s, (name, block, top) = self.shape, self.sparse
+        keys = self.pages * PAGE  # for which there is room; those behind the position are not visible
+        d = rapt.RouteDesc(flags=rapt.ROUTE_CAUSAL, causal_offset=position - (keys - 1), summarise=SPARSE[name], top_k=top)
+        d.q, d.k = rapt.tensor(rapt.F32, 1, s.heads, 1, s.head_dim), rapt.tensor(rapt.F32, 1, s.kv_heads, keys, s.head_dim)
+        d.mask, d.block_q, d.block_k, d.always_last = rapt.tensor(rapt.I32, 1, s.heads, 1, self.blocks), 1, block, 1
+        with rapt.Call(self.device, "route", d, {"q": self.turned, "k": self.routes[layer], "mask": self.mask}) as call:
+            call.run()
+
     def begin(self, position):
         """Before the first layer of a step."""
         s = self.shape
-        page = int(self.order[position // PAGE])
+        page = position // PAGE if self.sparse else int(self.order[position // PAGE])
         for buffer, number in ((self.position, position), (self.ring_slot, position % s.window),
                                (self.page_slot, page * PAGE + position % PAGE),
                                (self.ring_length, min(position + 1, s.window)), (self.page_length, position + 1)):  # fmt: skip
@@ -91,8 +116,12 @@ class Caches:
             self.begin(position)
         for buffer, data in ((self.q, q), (self.k, k), (self.v, v)):
             buffer.upload(np.ascontiguousarray(data, np.float32))
-        for call in self.layers[layer]:
+        *before, attention = self.layers[layer]
+        for call in before:
             call.run()
+        if layer in self.routes:
+            self.choose(layer, position)
+        attention.run()
         out = np.empty((self.shape.heads, self.shape.head_dim), np.float32)
         self.out.download(out)
         return out

@@ -29,14 +29,18 @@ def parse(arguments):
     p.add_argument("--window", type=int, default=512, metavar="N", help="window of the random model's local layers (512)")
     p.add_argument("--text", default="The capital of France is", help="what is gone on from; the random model takes its bytes")
     p.add_argument("--tokens", type=int, default=24, metavar="N", help="tokens to decode (24)")
-    p.add_argument("--caches", nargs="+", default=["f32", "int8", "int4", "fp8", "int8,int4"], metavar="T",
+    p.add_argument("--caches", nargs="*", default=["f32", "int8", "int4", "fp8", "int8,int4"], metavar="T",
                    help="types of keys and values: f32, int8, int4, fp8, or two of them, K,V")  # fmt: skip
+    p.add_argument("--sparse", nargs="*", default=["moba", "quest"], metavar="NAME", choices=("moba", "quest"),
+                   help="systems by which layers that see all tokens choose what they read: moba, quest")  # fmt: skip
+    p.add_argument("--block", type=int, default=4, metavar="N", help="keys of a block that they choose (4)")
+    p.add_argument("--top", type=int, default=4, metavar="N", help="blocks that a query head reads (4)")
     a = p.parse_args(arguments)
     for t in a.caches:
         if not all(x in ("f32", "int8", "int4", "fp8") for x in t.split(",")) or t.count(",") > 1:
             p.error(f"--caches {t}: f32, int8, int4, fp8, or two of them")
-    if a.tokens < 1 or a.layers < 1 or a.window < 1:
-        p.error("--tokens, --layers and --window: at least 1")
+    if min(a.tokens, a.layers, a.window, a.block, a.top) < 1:
+        p.error("--tokens, --layers, --window, --block and --top: at least 1")
     return a
 
 
@@ -75,9 +79,10 @@ def run(device, a):
     text = "".join(words[t] for t in tokens).replace("\u2581", " ") if words else " ".join(map(str, tokens))
     print(f"numpy    {1 / seconds:.1f} tokens/s: {a.text} ->{text!r}")
     failed = False
-    for types in a.caches:
+    kinds = [(types, None) for types in a.caches] + [("f32", (name, a.block, a.top)) for name in a.sparse]
+    for types, sparse in kinds:
         k, v = (types.split(",") * 2)[:2]
-        caches = Caches(device, shape, weights, len(prompt) + a.tokens, k, v)
+        caches = Caches(device, shape, weights, len(prompt) + a.tokens, k, v, sparse)
         try:
             decode(model, prompt, 1, caches)  # plans are made; kernels that the driver compiles at their first run
             got, near, seconds = decode(model, prompt, a.tokens, caches, forced=tokens)
@@ -85,9 +90,10 @@ def run(device, a):
             caches.close()
         difference = max(float(abs(x - y).max() / abs(y).max()) for x, y in zip(near, logits))
         same = sum(x == y for x, y in zip(got, tokens))
-        plain = types in ("f32", "f32,f32")
+        plain = types in ("f32", "f32,f32") and (sparse is None or a.block * a.top >= len(prompt) + a.tokens)  # or all is read
         failed |= plain and not (difference <= LIMIT and same == len(tokens))
-        print(f"K {k:4} V {v:4}  {1 / seconds:5.1f} tokens/s, caches {caches.bytes / 2**20:.2f} MiB, {same} of {len(tokens)} tokens "
+        kind = f"K {k:4} V {v:4}" if sparse is None else f"{sparse[0]}, {a.top} blocks of {a.block} of at most {len(prompt) + a.tokens - 1} keys"
+        print(f"{kind}  {1 / seconds:5.1f} tokens/s, caches {caches.bytes / 2**20:.2f} MiB, {same} of {len(tokens)} tokens "
               f"as float32's, logits off by at most {difference:.1e} of the largest; {', '.join(sorted(caches.kernels))}")  # fmt: skip
     print(f"f32 caches: all tokens, and at most {LIMIT:.0e}, are asked for: {'FAILED' if failed else 'good'}")
     return 1 if failed else 0

@@ -26,7 +26,7 @@ def run(*arguments):
 class Mistakes(unittest.TestCase):
     def test_arguments(self):
         for words, text in ((["--caches", "f16"], "--caches f16"), (["--caches", "int8,int4,fp8"], "--caches"),
-                            (["--tokens", "0"], "at least 1")):  # fmt: skip
+                            (["--tokens", "0"], "at least 1"), (["--sparse", "hip"], "--sparse")):  # fmt: skip
             r = run(*words)
             self.assertEqual(r.returncode, 2)
             self.assertIn(text, r.stderr)
@@ -52,16 +52,28 @@ class Words(unittest.TestCase):
 class Decoding(unittest.TestCase):
     def test_rings_that_wrap(self):
         """Six layers, the last one global; a window of 7 and 20 tokens."""
-        r = run("--build", BUILD, "--random", "--window", "7", "--tokens", "16", "--text", "abc", "--caches", "f32", "int8,f32")
+        r = run("--build", BUILD, "--random", "--window", "7", "--tokens", "16", "--text", "abc", "--caches", "f32", "int8,f32", "--sparse")
         if r.returncode == 3:
             self.skipTest("no Vulkan device")
         self.assertEqual(r.returncode, 0, r.stdout + r.stderr)
         self.assertIn("16 of 16 tokens", r.stdout)
         self.assertIn("asked for: good", r.stdout)
 
+    def test_sparse(self):
+        """Blocks for all keys: as dense; for a few keys only: told, not judged."""
+        for top, tokens in (("4", 4), ("2", 4)):
+            r = run("--build", BUILD, "--random", "--window", "5", "--tokens", str(tokens), "--text", "abcdefg", "--caches", "--sparse", "moba",
+                    "quest", "--block", "3", "--top", top)  # fmt: skip
+            if r.returncode == 3:
+                self.skipTest("no Vulkan device")
+            self.assertEqual(r.returncode, 0, r.stdout + r.stderr)
+            for name in ("moba", "quest"):
+                self.assertIn(f"{name}, {top} blocks of 3 of at most 11 keys", r.stdout)
+            self.assertTrue(top == "2" or r.stdout.count("4 of 4 tokens") == 2, r.stdout)
+
     def test_floor(self):
         r = run("--build", BUILD, "--random", "--layers", "1", "--window", "5", "--tokens", "8", "--text", "a", "--caches", "f32",
-                "--caps-mask", "floor")  # fmt: skip
+                "--sparse", "--caps-mask", "floor")  # fmt: skip
         if r.returncode == 3:
             self.skipTest("no Vulkan device")
         self.assertEqual(r.returncode, 0, r.stdout + r.stderr)

@@ -19,6 +19,8 @@ OUT_OF_HOST_MEMORY, OUT_OF_DEVICE_MEMORY, TIMEOUT, INCOMPLETE, BUSY, COMPILE, WR
 NONE, F32, F16, BF16, I32, INT8, INT4, FP8 = range(8)
 ROWS_GATHER, ROWS_SCATTER, ROWS_SCATTER_MEAN, ROWS_PLACE = range(4)
 ROWS_NORM, ROWS_ROPE_INTERLEAVED = 1, 2
+SUMMARY_MEAN, SUMMARY_MAX, SUMMARY_MIN_MAX, SUMMARY_LANDMARK = range(4)
+ROUTE_CAUSAL = 1
 FOREVER = 2**64 - 1
 
 
@@ -139,6 +141,24 @@ class RowsArgs(c.Structure):
     _fields_ = [
         ("struct_size", c_uint32), ("x", Slot), ("list", Slot), ("out", Slot), ("weight", Slot), ("norm_weight", Slot),
         ("positions", Slot),
+    ]  # fmt: skip
+
+
+class RouteDesc(c.Structure):
+    _fields_ = [
+        ("struct_size", c_uint32), ("flags", c_uint32), ("q", Tensor), ("k", Tensor), ("summary", Tensor), ("scores", Tensor),
+        ("mask", Tensor), ("list", Tensor), ("nq", c_uint64), ("nk", c_uint64), ("block_q", c_uint64), ("block_k", c_uint64),
+        ("first_block", c_uint64), ("landmark", c_uint64), ("summarise", c_int), ("select", c_int), ("queries", c_int),
+        ("heads", c_int), ("top_k", c_uint64), ("threshold", c_float), ("mass", c_float), ("always_first", c_uint64),
+        ("always_last", c_uint64), ("causal_offset", c_int64), ("scale", c_float), ("workspace_limit", c_uint64),
+        ("slice_ms", c_float), ("within", Tensor), ("within_blocks", c_uint64),
+    ]  # fmt: skip
+
+
+class RouteArgs(c.Structure):
+    _fields_ = [
+        ("struct_size", c_uint32), ("q", Slot), ("k", Slot), ("summary", Slot), ("scores", Slot), ("mask", Slot),
+        ("list", Slot), ("workspace", Slot), ("within", Slot),
     ]  # fmt: skip
 
 
@@ -339,12 +359,12 @@ def tensor(dtype, *size):
 
 
 class Call(_Object):
-    """An operator, planned and bound to buffers once, run often. `kind`: attention or rows; `slots`: Buffers by name."""
+    """An operator, planned and bound to buffers once, run often. `kind`: attention, rows or route; `slots`: Buffers by name."""
 
     def __init__(self, device, kind, desc, slots):
         library = device.library
         desc.struct_size = c.sizeof(desc)
-        args = {"attention": AttentionArgs, "rows": RowsArgs}[kind]()
+        args = {"attention": AttentionArgs, "rows": RowsArgs, "route": RouteArgs}[kind]()
         args.struct_size = c.sizeof(args)
         for name, buffer in slots.items():
             setattr(args, name, Slot(buffer.handle, 0))
