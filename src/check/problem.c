@@ -742,6 +742,15 @@ static double score_bound(const rapt_check_problem *p)
     return bound;
 }
 
+static double largest_out(const rapt_check_problem *p)
+{
+    double largest = 0;
+    for (uint64_t n = 0; n < p->rows_total * p->c.d_v; n++)
+        if (p->rows[n / p->c.d_v] == RAPT_ROW_DONE)
+            largest = fmax(largest, fabs(p->out[n]));
+    return largest;
+}
+
 static bool expect(rapt_check_problem *p, uint64_t row_step)
 {
     const uint64_t d = p->c.d_v;
@@ -767,7 +776,7 @@ static bool expect(rapt_check_problem *p, uint64_t row_step)
         p->plain_out = rapt_check_max_distance(out, p->out, p->rows, p->rows_total, d);
         p->plain_lse = rapt_check_max_distance(lse, p->lse, p->rows, p->rows_total, 1);
         p->row_step = row_step;
-        p->magnitude_out = value * fmax(1, score / 4);
+        p->magnitude_out = fmax(value * fmax(1, score / 4), largest_out(p)); /* sums of some links are larger than any value */
         p->tolerance_out = p->exact ? 0 : rapt_check_tolerance(p->plain_out, p->magnitude_out);
         p->tolerance_lse = rapt_check_tolerance(p->plain_lse, largest_lse);
     }
