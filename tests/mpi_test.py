@@ -14,7 +14,7 @@ def launch(mpirun, *words):
     # The last two: for Open MPI in a container.
     env = {**os.environ, "LP_NUM_THREADS": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
            "OMPI_MCA_rmaps_base_oversubscribe": "1"}
-    return subprocess.run([mpirun, *words], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=100)
+    return subprocess.run([mpirun, *words], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=250)
 
 
 def main():
