@@ -212,6 +212,30 @@ static void test_poison(void **state)
     rig_close(&the_rig);
 }
 
+/* Infinite values stay what they are, also where tokens are taken two at a time and the last one has no other. */
+static void test_infinite(void **state)
+{
+    (void)state;
+    static const lin kinds[] = {
+        {"none", RAPT_F32, .heads = 1, .n = 3, D(32, 40), REC, .decay = DECAY_TOKEN, .state_out = true},
+        {"delta", RAPT_F32, .heads = 1, .n = 3, D(32, 40), REC, .rule = RAPT_LINEAR_DELTA, .decay = DECAY_CHANNEL, .state_out = true},
+        {"dplr", RAPT_F32, .heads = 1, .n = 3, D(32, 40), REC, .rule = RAPT_LINEAR_DPLR, .state_out = true},
+    };
+    rig_open(&the_rig, NULL);
+    for (size_t i = 0; i < RAPT_COUNT(kinds); i++) {
+        made m;
+        make(&kinds[i], &m);
+        for (uint64_t e = 0; e < kinds[i].d_v; e++)
+            rapt_check_store(m.data[V], RAPT_F32, 2 * m.d.v.stride[2] + (int64_t)e, INFINITY);
+        run(the_rig.device, &m, 0);
+        for (uint64_t e = 0; e < m.state_count; e++)
+            if (!isinf(m.state[e]))
+                fail_msg("%s: element %llu of the state is %g", kinds[i].name, (unsigned long long)e, m.state[e]);
+        drop(&m);
+    }
+    rig_close(&the_rig);
+}
+
 /* Tokens [first, last) of a problem, as a problem of their own. */
 static void piece(const made *m, uint64_t first, uint64_t last, made *part)
 {
@@ -413,7 +437,7 @@ int main(void)
         cmocka_unit_test(test_cases), cmocka_unit_test(test_lengths), cmocka_unit_test(test_extremes),
         cmocka_unit_test(test_delta), cmocka_unit_test(test_poison),  cmocka_unit_test(test_handover),
         cmocka_unit_test(test_masks), cmocka_unit_test(test_long),
-        cmocka_unit_test(test_positions),
+        cmocka_unit_test(test_positions), cmocka_unit_test(test_infinite),
     };
     return RIG_RUN("linear", tests);
 }
