@@ -388,7 +388,7 @@ static bool enter(rapt_pool *pool, member *me, bool storing)
 }
 
 /* After it. `stored`: the part's results are there. */
-static void leave(rapt_pool *pool, member *me, bool stored)
+static void leave(rapt_pool *pool, member *me, bool storing, bool stored)
 {
     job *j = me->job;
     part *p = me->part;
@@ -405,7 +405,7 @@ static void leave(rapt_pool *pool, member *me, bool stored)
         if (j->done == j->work.units)
             job_end(pool, j, RAPT_OK, NULL);
     }
-    if (p->storing && !stored && !j->over)
+    if (storing && !stored && !j->over)
         p->storing = false; /* it broke off: somebody else is to do it again */
     rapt_cond_wake_all(&pool->change);
     rapt_mutex_unlock(&pool->lock);
@@ -490,7 +490,7 @@ static bool start_run(rapt_pool *pool, member *me)
     if (useful) {
         me->loaded = rapt_now_ns();
         status = w->load(me->run, &why);
-        leave(pool, me, false);
+        leave(pool, me, false, false); /* another member may be storing the part just now */
     }
     if (status == RAPT_OK && useful)
         return true;
@@ -533,7 +533,7 @@ static bool end_run(rapt_pool *pool, member *me, uint64_t patience)
             rapt_mutex_unlock(&pool->lock);
         }
         if (useful)
-            leave(pool, me, stored);
+            leave(pool, me, true, stored);
     }
     why.status = status;
     settle(pool, me, &why, stored);
@@ -644,7 +644,6 @@ void rapt_pool_destroy(rapt_pool **handle)
     rapt_pool *pool = *handle;
     if (pool == NULL)
         return;
-    *handle = NULL;
     rapt_mutex_lock(&pool->lock);
     pool->stop = true;
     if (pool->job != NULL)
@@ -655,6 +654,7 @@ void rapt_pool_destroy(rapt_pool **handle)
         rapt_thread_join(&pool->members[i].thread);
     while (is_running(pool)) /* without threads */
         look_at_all(pool, POLL_NS, false);
+    *handle = NULL; /* not before: members at a late part come by it to their devices */
     if (pool->job != NULL)
         job_free(pool, pool->job);
     rapt_cond_destroy(&pool->change);
