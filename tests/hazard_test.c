@@ -73,6 +73,22 @@ static void test_chains(void **state)
         assert_int_equal(w.place[i] <= 5, i <= 5);
 }
 
+/* A task that signals is behind all that was given before it, however early it could be. */
+static void test_signals_come_last(void **state)
+{
+    work w = {.count = 0};
+    (void)state;
+    add(&w, 2, (rapt_access[]){READS(1, 0, 8), WRITES(2, 0, 8)});
+    add(&w, 2, (rapt_access[]){READS(2, 0, 8), WRITES(3, 0, 8)});
+    add(&w, 2, (rapt_access[]){READS(1, 0, 8), WRITES(4, 0, 8)});
+    order(&w);
+    assert_int_equal(w.place[2], 1); /* beside the first */
+    w.task[2].fence_behind = true;
+    order(&w);
+    assert_int_equal(w.place[2], 2);
+    assert_int_equal(w.barriers, 1);
+}
+
 /* A task's own barriers part what is before it from what is behind it. */
 static void test_barriers_inside(void **state)
 {
@@ -134,7 +150,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ties),
         cmocka_unit_test(test_chains),
-        cmocka_unit_test(test_barriers_inside),
+        cmocka_unit_test(test_signals_come_last), cmocka_unit_test(test_barriers_inside),
         cmocka_unit_test(test_random),
     };
     return cmocka_run_group_tests_name("hazard", tests, NULL, NULL);

@@ -3,6 +3,7 @@
 
     tests/tool_bench_test.py build/tools/rapt/rapt [unittest options]
 """
+import csv
 import json
 import math
 import os
@@ -120,8 +121,8 @@ class Bench(tool_test.Case):
         return result, r
 
     def test_cases(self):
-        csv = self.path("result.csv")
-        result, r = self.result(*BENCH, "--case", TINY, "--csv", csv)
+        table = self.path("result.csv")
+        result, r = self.result(*BENCH, "--case", TINY, "--csv", table)
         self.assertTrue(all(len(line) <= 100 for line in r.stdout.splitlines() if not line.startswith("device:")), r.stdout)
         self.assertEqual((result["mode"], result["interrupted"]), ("quick", False))
         cases = result["devices"][0]["cases"]
@@ -139,10 +140,8 @@ class Bench(tool_test.Case):
             self.assertAlmostEqual(c["flops_per_second"] * figure["median"] / c["flops"], 1)
             self.assertGreater(c["cold_seconds"], 0)
             self.assertGreater(c["memory_bytes"], c["bytes"])
-        import csv as csv_module
-
-        with open(csv, newline="") as file:
-            rows = list(csv_module.DictReader(file))
+        with open(table, newline="") as file:
+            rows = list(csv.DictReader(file))
         self.assertEqual([row["name"] for row in rows if row["kind"] == "case"], TINY.split(","))
         self.assertAlmostEqual(float(rows[-1]["wall.median"]), cases[-1]["wall"]["median"])
         self.assertEqual(sorted(os.listdir(self.folder.name)), ["result.csv", "result.json"])
@@ -159,7 +158,8 @@ class Bench(tool_test.Case):
     def test_peers(self):
         """They come with the build, or one line says that they did not; what is not installed is named."""
         path = self.path("peers.json")
-        r = run("bench", "peers", "--case", "B1H2D64N64f32", "--samples", "6", "--json", path)
+        table = self.path("peers.csv")
+        r = run("bench", "peers", "--case", "B1H2D64N64f32", "--samples", "6", "--json", path, "--csv", table)
         if r.returncode == BAD_INPUT:
             self.assertIn("no program 'peers'", r.stderr)
             self.skipTest("built without peers")
@@ -172,6 +172,10 @@ class Bench(tool_test.Case):
         missing = {one["backend"] for one in peers["results"]["missing"]}
         self.assertEqual(there & missing, set())
         self.assertIn("ggml-cpu", there | missing)
+        with open(table, newline="") as file:
+            rows = list(csv.DictReader(file))
+        self.assertEqual({row["backend"] for row in rows}, there)
+        self.assertEqual({(row["kind"], row["case"]) for row in rows}, {("peer", "B1H2D64N64f32")})
 
     @unittest.skipIf(os.name == "nt", "peers in Python need POSIX pipes")
     def test_peers_in_python(self):
@@ -322,7 +326,7 @@ class Bench(tool_test.Case):
         """Ctrl-C as a terminal sends it, to the libraries' process too: the rounds that there were are written."""
         if tool_test.WRAPPER or os.name == "nt":
             self.skipTest("the signal would not reach it")
-        self.fails(BAD_INPUT, "peers takes", "bench", "peers", "--csv", self.path("p.csv"))
+        self.fails(BAD_INPUT, "peers takes", "bench", "peers", "--gauges", "fma")
         path = self.path("peers.json")
         command = [tool_test.RAPT, "bench", "peers", "--case", "B1H2D64N64f32,B1H2D64N128f32", "--samples", "1000", "--json", path]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)

@@ -13,7 +13,7 @@ extern "C" {
 
 /* Bindings that run on one device as if each began after the one added before it had ended. What each reads and writes is
  * known from its binding; barriers stand only where a binding needs what an earlier one wrote, or writes what an earlier one
- * touched: bindings without such ties run side by side, and no order of them needs fewer barriers. Ranges of one VkBuffer are told
+ * touched: bindings without such ties run side by side, in an order that needs few barriers. Ranges of one VkBuffer are told
  * apart by bytes; VkBuffers that share memory are not known to.
  *
  * Everything is recorded by rapt_graph_finish: submitting neither allocates, compiles nor records. rapt/vulkan.h records a graph into an
@@ -36,7 +36,8 @@ typedef struct rapt_graph_options {
 
 /* `options` may be NULL. */
 RAPT_API rapt_status rapt_graph_create(rapt_device *device, const rapt_graph_options *options, rapt_graph **graph, rapt_error *error);
-/* Waits for work in flight, as rapt_binding_destroy. NULL-safe; sets *graph to NULL. */
+/* Waits for work in flight, as rapt_binding_destroy: what does not end in time is left as it is, and so are the bindings, when they are
+ * destroyed. NULL-safe; sets *graph to NULL. */
 RAPT_API void rapt_graph_destroy(rapt_graph **graph);
 
 typedef enum rapt_graph_flags {
@@ -65,7 +66,7 @@ typedef struct rapt_graph_info {
     uint32_t nodes;
     uint32_t barriers;     /* between nodes, beside those of the nodes' own steps */
     uint32_t submissions;  /* of one rapt_graph_submit */
-    uint32_t submitted, done; /* of the last one */
+    uint32_t submitted, done; /* of the last one; 0 before there was one */
     double finish_ns;      /* host time of rapt_graph_finish */
     double submit_ns;      /* host time of the last rapt_graph_submit */
 } rapt_graph_info;

@@ -28,7 +28,8 @@ typedef struct rapt_ranks_options {
 } rapt_ranks_options;
 #define RAPT_RANKS_OPTIONS_INIT {.struct_size = sizeof(rapt_ranks_options)}
 
-/* `communicator` points to an MPI_Comm, which is duplicated; errors of the copy are returned, not fatal. The device must outlive it.
+/* Collective, and without a deadline: every rank of the communicator must come here, also one whose device could not be opened must let the
+ * others know by the app's own means. `communicator` points to an MPI_Comm, which is duplicated; errors of the copy are returned, not fatal. The device must outlive it.
  * `options` may be NULL. */
 RAPT_API rapt_status rapt_ranks_create(rapt_device *device, const void *communicator, const rapt_ranks_options *options, rapt_ranks **ranks,
                                        rapt_error *error);
@@ -64,7 +65,7 @@ typedef struct rapt_ranks_attention {
 RAPT_API rapt_status rapt_ranks_ring(rapt_ranks *ranks, const rapt_ranks_attention *share, rapt_error *error);
 
 /* The same with keys and values of all ranks gathered first, as LASP-2H does for its softmax layers. causal: rank r has the r-th part of
- * the sequence. */
+ * the sequence. MPI reads k and v where they are: after an error they must stay until MPI is finalised. */
 RAPT_API rapt_status rapt_ranks_gather(rapt_ranks *ranks, const rapt_ranks_attention *share, rapt_error *error);
 
 /* Decoding over a cache that is spread over the ranks: q is the same on all, k and v are each rank's own. (out, lse) of all ranks are gathered

@@ -93,12 +93,12 @@ typedef struct rapt_group_attention_args {
 #define RAPT_GROUP_ATTENTION_ARGS_INIT {.struct_size = sizeof(rapt_group_attention_args)}
 
 /* One attention, shared. Cut by batch entries (packed sequences: by sequences) and heads, which changes no bit of what one
- * device computes; by queries where that gives too few parts; by keys, at least 1,024 a part, where that is not enough: a decode
+ * device computes; by queries where that gives too few parts; by keys, about 1,024 a part or more, where that is not enough: a decode
  * step of few heads over a long cache. Such parts give (O, lse) each, and one device merges them by their lse (as rapt/combine.h
  * does) in float32: the same bits every time on equal devices, within rounding of what one device computes. Descriptors with score_mod or mask_mod are not cut: the first
  * device that is free runs them.
  * Errors: RAPT_ERROR_INVALID (the descriptor, a missing tensor); RAPT_ERROR_UNSUPPORTED (block_table, k_lengths); where no device is left, the status of the last one's
- * failure, with all of them in the message: outputs may then be written in part. */
+ * failure (RAPT_ERROR_DEVICE_LOST for one that did not end in time), with all of them in the message: outputs may then be written in part. */
 RAPT_API rapt_status rapt_group_attention(rapt_group *group, const rapt_attention_desc *desc,
                                           const rapt_group_attention_args *args, rapt_error *error);
 /* The same in two calls. What `desc` points to is copied; the tensors must stay until rapt_group_wait has returned something
@@ -115,7 +115,7 @@ typedef struct rapt_group_shard {
     uint32_t part;   /* from 0 on without gaps. Shards of one part are copies of each other: any of them will do */
     uint32_t first_batch, first_head; /* where its q and out begin in the whole's, batch entries and heads of q */
     const rapt_attention_desc *desc;  /* q has the sizes of its part of the whole's q, of out only the last size counts; lse is ignored.
-                                       * With softmax as its link, and as many heads of q as of k, or more. Shards see their
+                                       * `sinks` are of one shard of a row alone: each adds its own. With softmax as its link, and as many heads of q as of k, or more. Shards see their
                                        * own keys alone: one of keys first .. first + count of nk that must be causal in the whole has
                                        * causal_offset = nk - first - count */
     const rapt_attention_args *args;  /* all tensors of desc but q, out and lse. The buffers must stay until rapt_group_wait has returned
@@ -138,7 +138,8 @@ typedef struct rapt_group_resident {
  * by their lse on one device. Only q, (out, lse) of each shard and the result move, however long the caches are (attention offloading:
  * Lamina, arXiv:2405.01814). Shards of different heads or batch entries lie side by side, those of different keys add up; rows that no
  * shard has give 0 and lse -inf.
- * Where a member fails and no copy of its shard is left, that member's status, and out is as it was: its keys are lost with it.
+ * Where a member fails and no copy of its shard is left, that member's status (RAPT_ERROR_NO_DEVICE if it was out before), and out is as it
+ * was: its keys are lost with it.
  * begin is the first half, as of rapt_group_attention_begin. */
 RAPT_API rapt_status rapt_group_attention_resident(rapt_group *group, const rapt_group_resident *whole, const rapt_group_shard *shards,
                                                    uint32_t count, rapt_error *error);

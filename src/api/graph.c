@@ -240,7 +240,6 @@ rapt_status rapt_graph_finish(rapt_graph *graph, rapt_error *error)
                                error);
     for (uint32_t i = 0; i < count && status == RAPT_OK; i++)
         status = record_submission(graph, i, error);
-    graph->done = graph->submitted = status == RAPT_OK ? count : 0;
     graph->finish_ns = (double)(rapt_now_ns() - begin);
     if (status != RAPT_OK) { /* it is of no use but to be destroyed */
         rapt_buffer_destroy(&graph->canary);
@@ -340,14 +339,16 @@ static rapt_status wait_one(rapt_graph *graph, uint64_t timeout, rapt_error *err
     return RAPT_OK;
 }
 
-/* What is in flight must end before the graph can be used again: after a failure between submissions. */
+/* What is in flight must end before the graph can be used again: after a failure between submissions. What does not end, or may never,
+ * keeps the graph and its bindings in flight for ever: both are left as they are when they are destroyed. */
 static void give_up(rapt_graph *graph)
 {
     rapt_device *device = graph->device;
-    for (uint32_t i = graph->done; i < graph->submitted; i++)
-        if (rapt_fence_wait(device, graph->submissions[i].fence, RAPT_DESTROY_TIMEOUT_NS, NULL) == RAPT_ERROR_TIMEOUT)
-            rapt_device_note_hung(device);
-    hold(graph, false);
+    bool ended = true;
+    for (uint32_t i = graph->done; i < graph->submitted && ended; i++)
+        ended = rapt_fence_wait(device, graph->submissions[i].fence, RAPT_DESTROY_TIMEOUT_NS, NULL) != RAPT_ERROR_TIMEOUT;
+    if (ended && !atomic_load(&device->hung))
+        hold(graph, false);
 }
 
 rapt_status rapt_graph_submit(rapt_graph *graph, rapt_error *error)
@@ -386,7 +387,8 @@ rapt_status rapt_graph_wait(rapt_graph *graph, uint64_t timeout, rapt_error *err
         return status;
     if (status != RAPT_OK)
         give_up(graph);
-    hold(graph, false);
+    else
+        hold(graph, false);
     if (status == RAPT_OK && graph->done < graph->submission_count)
         return rapt_fail(error, RAPT_ERROR_CANCELLED, "%s after %u of %u submissions",
                          atomic_load(&graph->cancelled) ? "cancelled" : "the graph's deadline passed", graph->done,
@@ -425,7 +427,7 @@ void rapt_graph_destroy(rapt_graph **handle)
     *handle = NULL;
     if (graph->in_flight)
         give_up(graph);
-    if (atomic_load(&device->hung)) { /* as of bindings */
+    if (graph->in_flight || atomic_load(&device->hung)) { /* as of bindings */
         rapt_log_write(&device->runtime->log, RAPT_LOG_ERROR, "%s: a graph's work did not end in time; its Vulkan objects are left as they are",
                        device->caps.device_name);
         return;

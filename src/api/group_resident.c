@@ -181,12 +181,25 @@ static rapt_status check_whole(const rapt_group_resident *w, rapt_error *error)
 {
     if (w->struct_size < sizeof *w)
         return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_group_resident.struct_size is %u, expected %zu", w->struct_size, sizeof *w);
-    if (w->q.rank != 4 || w->out.rank != 4 || w->q.dtype != w->out.dtype || w->out.stride[3] != 1 ||
+    if (w->q.rank != 4 || w->out.rank != 4 || w->q.dtype != w->out.dtype ||
         memcmp(w->q.size, w->out.size, 3 * sizeof w->q.size[0]) != 0)
         return rapt_fail(error, RAPT_ERROR_INVALID, "q and out must have rank 4, one dtype, and equal batch, heads and queries");
     if (w->lse.dtype != RAPT_DTYPE_NONE &&
         (w->lse.dtype != RAPT_F32 || w->lse.rank != 3 || memcmp(w->q.size, w->lse.size, 3 * sizeof w->q.size[0]) != 0))
         return rapt_fail(error, RAPT_ERROR_INVALID, "lse must be float32 of (batch, heads, queries)");
+    rapt_status status = rapt_tensor_check(&w->q, "q", 4, false, error);
+    if (status == RAPT_OK)
+        status = rapt_tensor_check(&w->out, "out", 4, true, error);
+    if (status == RAPT_OK && w->lse.dtype != RAPT_DTYPE_NONE)
+        status = rapt_tensor_check(&w->lse, "lse", 3, true, error);
+    uint64_t numbers = (uint64_t)RAPT_GROUP_SHARDS * sizeof(float); /* bytes of all parts' results */
+    for (unsigned axis = 0; axis < 4 && status == RAPT_OK; axis++)
+        if (!rapt_mul_u64(numbers, RAPT_MAX(w->out.size[axis], 1), &numbers) || numbers > SIZE_MAX / 2)
+            return rapt_fail(error, RAPT_ERROR_INVALID, "out of %llu x %llu x %llu x %llu is larger than memory can be",
+                             (unsigned long long)w->out.size[0], (unsigned long long)w->out.size[1],
+                             (unsigned long long)w->out.size[2], (unsigned long long)w->out.size[3]);
+    if (status != RAPT_OK)
+        return status;
     if (w->q_data == NULL || w->out_data == NULL || (w->lse.dtype != RAPT_DTYPE_NONE && w->lse_data == NULL))
         return rapt_fail(error, RAPT_ERROR_INVALID, "q, out or lse is NULL");
     return RAPT_OK;
@@ -197,7 +210,8 @@ static rapt_status take_shard(sharing *s, const rapt_group_shard *given, uint32_
 {
     shard *to = &s->shards[index];
     rapt_problem problem;
-    if (given->struct_size < sizeof *given || given->desc == NULL || given->args == NULL || given->args->struct_size < sizeof to->args)
+    if (given->struct_size < sizeof *given || given->desc == NULL || given->args == NULL ||
+        given->desc->struct_size < sizeof to->desc || given->args->struct_size < sizeof to->args)
         return rapt_fail(error, RAPT_ERROR_INVALID, "shard %u: struct_size, desc or args is not as it must be", index);
     if (given->member >= rapt_pool_count(s->group->pool) || given->part >= RAPT_GROUP_SHARDS)
         return rapt_fail(error, RAPT_ERROR_INVALID, "shard %u: member %u, part %u; there are %u members and %u parts at most", index,

@@ -112,6 +112,11 @@ static rapt_status check_count(const rapt_ranks *r, uint64_t floats, rapt_error 
                                           (unsigned long long)floats, INT_MAX);
 }
 
+bool ranks_are_pending(const rapt_ranks *r)
+{
+    return r->failed || r->request_count > 0;
+}
+
 rapt_status ranks_pass_on(rapt_ranks *r, const float *from, float *to, uint64_t floats, rapt_error *error)
 {
     const int next = (r->rank + 1) % r->count, before = (r->rank + r->count - 1) % r->count;

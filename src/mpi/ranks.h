@@ -35,6 +35,8 @@ rapt_status ranks_ready(rapt_ranks *r, rapt_error *error);
 rapt_status ranks_pass_on(rapt_ranks *r, const float *from, float *to, uint64_t floats, rapt_error *error); /* to the next rank, from the one before */
 rapt_status ranks_gather_all(rapt_ranks *r, const float *from, float *to, uint64_t floats, rapt_error *error); /* to: of each rank */
 rapt_status ranks_arrive(rapt_ranks *r, const char *what, rapt_error *error);
+/* Whether MPI may still be at buffers of this call. */
+bool ranks_are_pending(const rapt_ranks *r);
 
 /* ---- the device ---- */
 

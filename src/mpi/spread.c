@@ -42,9 +42,9 @@ static rapt_status job_end(job *j, rapt_status status)
     rapt_buffer **const all[] = {&j->q, &j->k, &j->v, &j->part, &j->part_lse, &j->out, &j->lse};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         rapt_buffer_destroy(all[i]);
-    for (int i = 0; i < 2 && !j->r->failed; i++) /* after a failure MPI may still be at them */
+    for (int i = 0; i < 2 && !ranks_are_pending(j->r); i++)
         free(j->host[i]);
-    j->r->failed |= status != RAPT_OK && j->host[0] != NULL; /* the others are not told */
+    j->r->failed |= status != RAPT_OK; /* the others are not told */
     return status;
 }
 
@@ -398,7 +398,7 @@ rapt_status rapt_ranks_linear(rapt_ranks *r, const rapt_ranks_state *s, rapt_err
     rapt_buffer **const buffers[] = {&t.q, &t.k, &t.v, &t.out, &t.own, &t.all, &t.before, &t.unused};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         rapt_buffer_destroy(buffers[i]);
-    if (!r->failed) { /* else MPI may still be at them */
+    if (!ranks_are_pending(r)) {
         free(own);
         free(all);
     }

@@ -56,6 +56,8 @@ uint32_t rapt_order_tasks(const rapt_task *tasks, uint32_t count, uint32_t *leve
         while (end < count && !tasks[end].fence_before && !tasks[end - 1].fence_behind)
             end++;
         find_levels(tasks, first, end, level);
+        for (uint32_t i = first; i < end && tasks[end - 1].fence_behind; i++) /* what parts comes last, not only before what follows */
+            level[end - 1] = RAPT_MAX(level[end - 1], level[i]);
         sort_levels(first, end, level, order);
     }
     return place_barriers(tasks, count, order, barrier);

@@ -9,7 +9,8 @@ typedef struct rapt_task {
     const rapt_access *accesses;
     uint32_t count;
     bool barriers_inside;            /* it has some of its own, between its first and its last step */
-    bool fence_before, fence_behind; /* no task given before it comes after it; none given after it before it */
+    bool fence_before, fence_behind; /* no task given before it comes after it, and none given after it before it, with either; with
+                                      * fence_before it comes before all that is given after it, with fence_behind after all before */
 } rapt_task;
 
 /* Tasks run as if one after the other, in the order given. order[i]: the task that is recorded as the i-th; barrier[i]: whether a full one

@@ -199,7 +199,8 @@ static void end_without_members(rapt_pool *pool, job *j, rapt_status status)
     for (uint32_t i = 0; i < pool->count; i++)
         if (pool->members[i].info.status != RAPT_OK)
             rapt_text_add(&text, "; %u: %s", i, pool->members[i].info.message);
-    job_end(pool, j, status, words);
+    /* A timeout would say that the call goes on. */
+    job_end(pool, j, status == RAPT_ERROR_TIMEOUT ? RAPT_ERROR_DEVICE_LOST : status, words);
 }
 
 /* ---- who takes what ---- */

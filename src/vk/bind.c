@@ -382,9 +382,10 @@ void rapt_binding_destroy(rapt_binding **pointer)
     rapt_device *device = binding->device;
     const rapt_allocator *a = &device->runtime->allocator;
     *pointer = NULL;
-    if (binding->in_flight &&
-        (atomic_load(&device->hung) ||
-         rapt_fence_wait(device, binding->fence, RAPT_DESTROY_TIMEOUT_NS, NULL) == RAPT_ERROR_TIMEOUT)) {
+    if (binding->graphs > 0 || /* in one whose work did not end */
+        (binding->in_flight &&
+         (atomic_load(&device->hung) ||
+          rapt_fence_wait(device, binding->fence, RAPT_DESTROY_TIMEOUT_NS, NULL) == RAPT_ERROR_TIMEOUT))) {
         /* Destroying what a hung device may still touch is undefined; losing it is not. */
         rapt_log_write(&device->runtime->log, RAPT_LOG_ERROR,
                        "%s: a binding's work did not end in time; its Vulkan objects are left as they are",
