@@ -105,9 +105,12 @@ static void draw_cache(rapt_random *r, rapt_case *c)
     if (c->sequences > 0 || c->layout == RAPT_LAYOUT_PACKED || c->layout == RAPT_LAYOUT_BROADCAST || c->input == RAPT_INPUT_EXACT)
         return;
     c->ragged = kind != 2;
+    c->rope = c->rank = 0; /* keys of a cache are kept rewritten, and lie on a line */
+    c->qk_norm = false;
+    c->place_width = 0;
     if (kind > 0)
         c->page_size = pages[rapt_random_below(r, COUNT(pages))];
-    if (kind == 3 && c->rope == 0 && !c->qk_norm && c->rank == 0) {
+    if (kind == 3) {
         c->k_dtype = quantised[rapt_random_below(r, 3)];
         c->v_dtype = quantised[rapt_random_below(r, 3)];
         c->input = RAPT_INPUT_NORMAL;

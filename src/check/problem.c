@@ -746,7 +746,7 @@ static double largest_out(const rapt_check_problem *p)
 {
     double largest = 0;
     for (uint64_t n = 0; n < p->rows_total * p->c.d_v; n++)
-        if (p->rows[n / p->c.d_v] == RAPT_ROW_DONE)
+        if (p->rows[n / p->c.d_v] == RAPT_ROW_DONE && isfinite(p->out[n]))
             largest = fmax(largest, fabs(p->out[n]));
     return largest;
 }

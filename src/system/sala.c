@@ -87,20 +87,35 @@ static bool score_windows(rapt_system_builder *b, const sala *t, rapt_system_vie
     return true;
 }
 
-/* The logarithm of the sum of exp(score) of each row: attention whose scores are a bias; a sink too small to count makes it finite
- * where there is no window. */
-static bool sum_windows(rapt_system_builder *b, const sala *t, rapt_system_view q, rapt_system_view windows, rapt_system_view lse)
+/* A number seen everywhere, as rows of one element. */
+static rapt_system_view everywhere(rapt_system_view number, uint64_t batch, uint64_t heads, uint64_t n)
+{
+    number.tensor.rank = 4;
+    number.tensor.size[0] = batch;
+    number.tensor.size[1] = heads;
+    number.tensor.size[2] = n;
+    number.tensor.size[3] = 1;
+    number.tensor.stride[0] = number.tensor.stride[1] = number.tensor.stride[2] = 0;
+    number.tensor.stride[3] = 1;
+    return number;
+}
+
+/* The logarithm of the sum of exp(score) of each row: attention whose scores are a bias, of zeros, since what later keys hold must not
+ * come near; a sink too small to count makes it finite where there is no window. */
+static bool sum_windows(rapt_system_builder *b, const sala *t, rapt_system_view q, rapt_system_view lse)
 {
     const uint64_t heads[4] = {1, 1, t->heads, 1}, unused[4] = {t->batch, t->heads, t->nq, 1};
-    rapt_system_view sinks, out;
+    const uint64_t one[4] = {1, 1, 1, 1};
+    rapt_system_view sinks, out, zero;
     rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT;
     if (!rapt_system_between(b, "sinks", RAPT_F32, 4, heads, &sinks) || !rapt_system_between(b, "of no use", RAPT_F32, 4, unused, &out) ||
-        !rapt_system_fill(b, "sinks of no weight", sinks, q, -1e30f))
+        !rapt_system_fill(b, "sinks of no weight", sinks, q, -1e30f) || !rapt_system_between(b, "zero", RAPT_F32, 4, one, &zero) ||
+        !rapt_system_fill(b, "zero", zero, q, 0))
         return false;
-    const rapt_system_view any = rapt_system_part(windows, 3, 0, 1);
+    const rapt_system_view any = everywhere(zero, t->batch, t->kv, t->windows);
     d.flags = RAPT_ATTENTION_SCALE;
     d.scale = 0;
-    rapt_system_step *s = rapt_system_step_add(b, "sums over windows", &d, rapt_system_part(q, 3, 0, 1), any, any, out, &lse);
+    rapt_system_step *s = rapt_system_step_add(b, "sums over windows", &d, everywhere(zero, t->batch, t->heads, t->nq), any, any, out, &lse);
     if (s == NULL)
         return false;
     rapt_system_give(&s->attention.bias, &s->bias, &t->scores);
@@ -201,7 +216,7 @@ static bool rate_blocks(rapt_system_builder *b, sala *t, rapt_system_view *best)
            rapt_system_between(b, "lse of windows", RAPT_F32, 3, by_window, &lse) &&
            rapt_system_between(b, "weights of windows", RAPT_F32, 4, by_window, &weights) &&
            rapt_system_between(b, "weights of groups", RAPT_F32, 4, padded, &t->padded) && make_windows(b, t, &windows) &&
-           score_windows(b, t, q, windows) && sum_windows(b, t, q, windows, lse) && weigh_windows(b, t, lse, weights) &&
+           score_windows(b, t, q, windows) && sum_windows(b, t, q, lse) && weigh_windows(b, t, lse, weights) &&
            add_heads(b, t, weights) && best_windows(b, t, best);
 }
 

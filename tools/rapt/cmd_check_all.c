@@ -108,13 +108,17 @@ static int check_all(int argc, char **argv)
                                .wrong = calloc(rapt_kernel_count(), sizeof(bool)),
                                .json = o.json ? cJSON_CreateObject() : NULL};
     code = coverage.used && coverage.wrong ? TOOL_GOOD : tool_no_memory();
-    for (size_t n = 0; n < TOOL_COUNT(parts) && (code == TOOL_GOOD || code == TOOL_CHECK_FAILED); n++) {
+    bool whole = code == TOOL_GOOD;
+    for (size_t n = 0; n < TOOL_COUNT(parts) && whole; n++) {
         const int part = run_part(&parts[n], &o, &coverage);
-        code = part == TOOL_GOOD ? code : part;
+        whole = part == TOOL_GOOD || part == TOOL_CHECK_FAILED || part == TOOL_REFUSED;
+        code = !whole || code == TOOL_GOOD || (part == TOOL_CHECK_FAILED && code == TOOL_REFUSED) ? part : code;
     }
-    if (code == TOOL_GOOD || code == TOOL_CHECK_FAILED) {
+    if (whole)
         tell_rows(&coverage, coverage.json);
-        const int printed = coverage.json ? tool_json_print(coverage.json, NULL) : TOOL_GOOD;
+    if (coverage.json && coverage.used) { /* also what there was before the device was lost, or Ctrl-C */
+        cJSON_AddBoolToObject(coverage.json, "whole", whole);
+        const int printed = tool_json_print(coverage.json, NULL);
         coverage.json = NULL;
         code = printed == TOOL_GOOD ? code : printed;
     }

@@ -124,7 +124,7 @@ static void tell_failure(check *c, const tally *t, const rapt_linear_case *one, 
     snprintf(f->name, sizeof f->name, "%s", one->name);
     snprintf(f->message, sizeof f->message, "%s", message);
     linear_shape_line(one, f->shape, sizeof f->shape);
-    snprintf(start, sizeof start, "rapt check linear%s --filter '%s'%s", c->o->full ? " --full" : "", one->name,
+    snprintf(start, sizeof start, "rapt check linear%s --filter '%s'%s", c->o->full || !(one->groups & RAPT_CASE_QUICK) ? " --full" : "", one->name,
              f->forced ? "" : mask[0] ? " --chosen" : " --chosen --caps ''");
     check_command_line(f, &c->o->device, c->repeats, start);
 }
