@@ -41,8 +41,13 @@ static void test_memory(void **state)
         assert_true(!pieces || (rapt_buffer_backed(buffer) >= PIECE && used() <= before + 2 * PIECE));
         RIG_OK(rapt_buffer_back(buffer, 5 * PIECE + 1, error));
         RIG_OK(rapt_buffer_upload(buffer, 5 * PIECE - 8, words, 12, error)); /* across pieces, as one */
+        const uint64_t most = the_rig.device->caps.max_allocation;
+        the_rig.device->caps.max_allocation = PIECE; /* the rest is more than the device allocates at once */
         RIG_OK(rapt_buffer_back(buffer, size, error));
+        the_rig.device->caps.max_allocation = most;
         assert_int_equal(rapt_buffer_backed(buffer), size);
+        if (pieces)
+            RIG_FAILS(rapt_buffer_reserve(the_rig.device, INT64_MAX, &plain, error), RAPT_ERROR_UNSUPPORTED, "can address");
         RIG_OK(rapt_buffer_fill(buffer, size - 100, 100, 7, error));
         RIG_OK(rapt_buffer_download(buffer, 0, back, 12, error));
         assert_memory_equal(back, words, 12);

@@ -25,6 +25,11 @@ rapt_status rapt_buffer_reserve(rapt_device *device, uint64_t bytes, rapt_buffer
     rapt_status status = rapt_device_alive(device, error);
     if (status != RAPT_OK)
         return status;
+    VkPhysicalDeviceProperties properties;
+    device->instance.fn.vkGetPhysicalDeviceProperties(device->physical, &properties);
+    if (bytes > properties.limits.sparseAddressSpaceSize)
+        return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "%" PRIu64 " bytes are more than the %" PRIu64 " that %s can address in such buffers",
+                         bytes, (uint64_t)properties.limits.sparseAddressSpaceSize, device->caps.device_name);
     const rapt_allocator *a = &device->runtime->allocator;
     rapt_buffer *buffer = rapt_calloc(a, 1, sizeof *buffer);
     if (buffer == NULL)
@@ -85,18 +90,14 @@ static rapt_status bind_piece(rapt_buffer *buffer, uint64_t offset, uint64_t siz
     return status;
 }
 
-rapt_status rapt_buffer_back(rapt_buffer *buffer, uint64_t bytes, rapt_error *error)
+/* One piece more towards so many bytes. Pieces end at multiples of the alignment, or with the buffer; each but the last has PIECE bytes
+ * at least, and none more than the device allocates at once. */
+static rapt_status back_some(rapt_buffer *buffer, uint64_t bytes, rapt_error *error)
 {
-    if (buffer == NULL)
-        return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_buffer_back: buffer is NULL");
-    if (bytes > buffer->size)
-        return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_buffer_back: %" PRIu64 " bytes; %" PRIu64 " were reserved", bytes, buffer->size);
-    if (bytes <= buffer->backed)
-        return RAPT_OK;
-    /* Pieces end at multiples of the alignment, or with the buffer; each but the last has PIECE bytes at least. */
-    const uint64_t first = rapt_align_up(buffer->backed, buffer->need.alignment), wanted = RAPT_MAX(bytes, first) - first;
     VkMemoryRequirements need = buffer->need;
-    need.size = RAPT_MIN(rapt_align_up(RAPT_MAX(wanted, PIECE), need.alignment), buffer->need.size - first);
+    const uint64_t first = rapt_align_up(buffer->backed, need.alignment), wanted = RAPT_MAX(bytes, first) - first;
+    const uint64_t most = RAPT_MAX(buffer->device->caps.max_allocation / need.alignment * need.alignment, PIECE);
+    need.size = RAPT_MIN(rapt_align_up(RAPT_MAX(RAPT_MIN(wanted, most), PIECE), need.alignment), buffer->need.size - first);
     rapt_allocation piece = {0};
     rapt_status status = rapt_memory_alloc(buffer->device, &need, RAPT_MEMORY_DEVICE, &piece, error);
     if (status != RAPT_OK)
@@ -110,6 +111,18 @@ rapt_status rapt_buffer_back(rapt_buffer *buffer, uint64_t bytes, rapt_error *er
     buffer->pieces[buffer->piece_count++] = piece;
     buffer->backed = RAPT_MIN(first + need.size, buffer->size);
     return RAPT_OK;
+}
+
+rapt_status rapt_buffer_back(rapt_buffer *buffer, uint64_t bytes, rapt_error *error)
+{
+    rapt_status status = RAPT_OK;
+    if (buffer == NULL)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_buffer_back: buffer is NULL");
+    if (bytes > buffer->size)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_buffer_back: %" PRIu64 " bytes; %" PRIu64 " were reserved", bytes, buffer->size);
+    while (status == RAPT_OK && buffer->backed < bytes)
+        status = back_some(buffer, bytes, error);
+    return status;
 }
 
 uint64_t rapt_buffer_backed(const rapt_buffer *buffer)
