@@ -384,6 +384,16 @@ static void test_positions(void **state)
         check(the_rig.device, &kinds[i], 0);
     assert_int_equal(atomic_load(&the_rig.runtime->validation_messages), 0);
     rig_close(&the_rig);
+    /* More states of a head than a binding may take. */
+    static const uint64_t many[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 20, 25, 30, 35, 40, 45, 49};
+    static const lin far[] = {
+        {"many", RAPT_F32, .heads = 2, .n = 50, D(32, 40), REC, .decay = DECAY_TOKEN, .state_in = true, AT(many)},
+        {"many-chunked", RAPT_F32, .heads = 2, .n = 50, D(32, 40), CHU, .decay = DECAY_TOKEN, AT(many)},
+    };
+    rig_open(&the_rig, &(rig_options){.mask = "range=65536,texels=8192"});
+    for (size_t i = 0; i < RAPT_COUNT(far); i++)
+        check(the_rig.device, &far[i], 0);
+    rig_close(&the_rig);
 }
 
 /* Lower rungs: the same numbers with fewer capabilities and smaller limits, down to the floor. */

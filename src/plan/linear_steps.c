@@ -8,16 +8,17 @@ _Static_assert(sizeof(rapt_linear_push) == RAPT_PUSH_WORDS * 4, "rapt_step.push 
 _Static_assert(sizeof(rapt_linear_params) <= sizeof(((rapt_plan *)0)->params),
                "rapt_plan.params is large enough");
 
-/* What is bound of a tensor. */
-static rapt_window tensor_window(const rapt_linear_problem *p, int tensor, const rapt_linear_part *x)
+/* What is bound of a tensor; of states at positions those that the launch touches. */
+static rapt_window tensor_window(const rapt_linear_launch *l, const rapt_linear_problem *p, int tensor, const rapt_linear_part *x)
 {
     const rapt_linear_tensor *t = &p->tensor[tensor];
     uint64_t b0 = x->bh0 / p->heads, b1 = (x->bh1 - 1) / p->heads;
     uint64_t h0 = b0 == b1 ? x->bh0 % p->heads : 0, h1 = b0 == b1 ? (x->bh1 - 1) % p->heads : p->heads - 1;
     uint64_t r0 = x->t0, r1 = x->t1;
     if (tensor == RAPT_L_STATE_IN || tensor == RAPT_L_STATE_OUT) {
-        r0 = 0;
-        r1 = (uint64_t)p->block * p->blocks * (tensor == RAPT_L_STATE_OUT ? p->position_count + 1ull : 1);
+        const uint64_t rows = (uint64_t)p->block * p->blocks, place = tensor == RAPT_L_STATE_OUT ? l->place : 0;
+        r0 = (place - (place > 0 ? l->back : 0)) * rows;
+        r1 = (place + 1) * rows;
     } else if (tensor == RAPT_L_NORM_IN || tensor == RAPT_L_NORM_OUT || tensor >= RAPT_L_SCALE_Q) {
         r0 = 0;
         r1 = 1;
@@ -78,7 +79,7 @@ static rapt_window mapped_window(const rapt_linear_launch *l, rapt_role role, co
     if (role == RAPT_ROLE_CU_Q)
         return (rapt_window){0, o->varlen ? (o->batch + 1) * 4 : 0};
     if (role == RAPT_ROLE_BETA)
-        return tensor_window(o, RAPT_L_BETA, x);
+        return tensor_window(l, o, RAPT_L_BETA, x);
     for (uint32_t i = 0; i < RAPT_COUNT(targets) && maps; i++)
         if (role == targets[i] && i != l->flags)
             return none;
@@ -88,7 +89,7 @@ static rapt_window mapped_window(const rapt_linear_launch *l, rapt_role role, co
         if (app_tensors[i].map >= 0 && (uint32_t)app_tensors[i].map != l->flags) /* scales: a dummy where neither goes */
             return role == RAPT_ROLE_SCALE_Q && l->flags != RAPT_MAP_K ? (rapt_window){0, 0} : none;
         const bool reads_state = role == RAPT_ROLE_STATE_IN || role == RAPT_ROLE_NORM_IN;
-        return tensor_window(o, app_tensors[i].tensor + (reads_state && o->in_place), x); /* IN is followed by OUT */
+        return tensor_window(l, o, app_tensors[i].tensor + (reads_state && o->in_place), x); /* IN is followed by OUT */
     }
     if (slot == NULL)
         return (rapt_window){0, 0};
@@ -149,7 +150,7 @@ static rapt_window role_window(const rapt_linear_launch *l, const rapt_kernel_op
     if (slot != NULL)
         return role == RAPT_ROLE_STATE ? carried_window(plan, slot, x) : (rapt_window){0, slot->bytes};
     const int tensor = rapt_linear_role_tensor(p, role);
-    return tensor < 0 ? (rapt_window){0, 0} : tensor_window(p, tensor, x);
+    return tensor < 0 ? (rapt_window){0, 0} : tensor_window(l, p, tensor, x);
 }
 
 /* Whether every window of the part fits what the device binds; says which does not. */
