@@ -28,6 +28,7 @@ typedef struct part {
 
 typedef struct job_member {
     uint64_t limit; /* units a run may have: less after running out of memory */
+    bool trimmed;   /* it has run out of memory with a run of one unit, and given back what it kept */
     bool out;       /* takes no more runs of this call */
 } job_member;
 
@@ -428,6 +429,10 @@ static int judge(rapt_pool *pool, member *me, const rapt_error *why)
         if (me->part->count > 1) {
             jm->limit = me->part->count / 2;
             return RAPT_GROUP_SMALLER;
+        }
+        if (!jm->trimmed) { /* once more, with what it keeps between runs given back */
+            jm->trimmed = true;
+            return 0;
         }
         jm->out = true;
         return RAPT_GROUP_SITS_OUT;
