@@ -136,7 +136,7 @@ static void keep(model *m, unsigned n)
 {
     rapt_error error = {0};
     static rapt_cache_move moves[MOST_KEYS];
-    uint32_t keys[MOST_KEYS];
+    uint32_t keys[MOST_KEYS] = {0};
     uint64_t count = 0, moved = 0;
     const uint32_t in_four = any(m, 5), first = any(m, (uint32_t)m->length[n] + 1);
     for (uint32_t key = 0; key < m->length[n]; key++)
