@@ -237,6 +237,18 @@ static inline void attend_row(oracle *o, query *one, uint64_t b, uint64_t h, uin
     one->lse = NULL;
 }
 
+/* A state that decays by exponentials, and its size, once more for each exponential that it went through: each may be off by more than
+ * one rounding (Vulkan grants exp2 3 ulp), and what they multiply is kept for many steps. */
+typedef struct decaying {
+    double h, reach;
+} decaying;
+
+static inline void decay_step(const oracle *o, decaying *s, double decay, double added)
+{
+    s->reach = decay * (s->reach + fabs(s->h)) + fabs(added);
+    s->h = r(o, r(o, decay * s->h) + added);
+}
+
 /* An oracle by the system's name. */
 typedef struct oracle_entry {
     const char *name;

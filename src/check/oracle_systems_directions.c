@@ -24,10 +24,10 @@ static void scan(oracle *o, uint64_t k, bool back, bool columns, const double *x
                            *z = given(o, "z") ? input(o, "z") : NULL;
     const uint64_t count = dt->shape[1], n = dt->shape[2], channels = dt->shape[3], states = a->shape[2],
                    height = n / width;
-    double h[RAPT_SCAN_MAX_STATES];
+    decaying s[RAPT_SCAN_MAX_STATES];
     for (uint64_t line = 0; line < dt->shape[0] * channels && !o->failed; line++) {
         const uint64_t b = line / channels, c = line % channels;
-        memset(h, 0, sizeof h);
+        memset(s, 0, sizeof s);
         for (uint64_t step = 0; step < n; step++) {
             const uint64_t t = back ? n - 1 - step : step,
                            place = columns ? t % height * width + t / height : t;
@@ -35,11 +35,10 @@ static void scan(oracle *o, uint64_t k, bool back, bool columns, const double *x
             const double delta = r(o, log1p(exp(dt->data[own * channels + c])));
             double y = r(o, skip->data[k * channels + c] * x[at]), size = fabs(y);
             for (uint64_t i = 0; i < states; i++) {
-                const double kept =
-                    r(o, r(o, exp(r(o, delta * a->data[(k * channels + c) * states + i]))) * h[i]);
-                h[i] = r(o, kept + r(o, r(o, delta * in->data[own * states + i]) * x[at]));
-                y = r(o, y + r(o, read->data[own * states + i] * h[i]));
-                size += fabs(read->data[own * states + i] * h[i]);
+                decay_step(o, &s[i], r(o, exp(r(o, delta * a->data[(k * channels + c) * states + i]))),
+                           r(o, r(o, delta * in->data[own * states + i]) * x[at]));
+                y = r(o, y + r(o, read->data[own * states + i] * s[i].h));
+                size += fabs(read->data[own * states + i] * s[i].reach);
             }
             o->to->score = fmax(o->to->score, size);
             out[at] = stored(o, z ? r(o, y * silu(o, z->data[at])) : y);

@@ -101,20 +101,22 @@ static bool selective(oracle *o, double *out)
                            *z = given(o, "z") ? input(o, "z") : NULL,
                            *state = given(o, "state") ? input(o, "state") : NULL;
     const uint64_t n = x->shape[1], channels = x->shape[2], states = a->shape[1];
-    double h[RAPT_SCAN_MAX_STATES];
+    decaying s[RAPT_SCAN_MAX_STATES];
     for (uint64_t line = 0; line < x->shape[0] * channels; line++) {
         const uint64_t b = line / channels, c = line % channels;
-        for (uint64_t i = 0; i < states; i++)
-            h[i] = state ? state->data[line * states + i] : 0;
+        for (uint64_t i = 0; i < states; i++) {
+            const double h = state ? state->data[line * states + i] : 0;
+            s[i] = (decaying){h, fabs(h)};
+        }
         for (uint64_t t = 0; t < n; t++) {
             const uint64_t token = b * n + t, at = token * channels + c;
             const double step = softplus(o, dt->data[at]);
             double y = r(o, skip->data[c] * x->data[at]), size = fabs(y);
             for (uint64_t i = 0; i < states; i++) {
-                const double kept = r(o, r(o, exp(r(o, step * a->data[c * states + i]))) * h[i]);
-                h[i] = r(o, kept + r(o, r(o, step * in->data[token * states + i]) * x->data[at]));
-                y = r(o, y + r(o, read->data[token * states + i] * h[i]));
-                size += fabs(read->data[token * states + i] * h[i]);
+                decay_step(o, &s[i], r(o, exp(r(o, step * a->data[c * states + i]))),
+                           r(o, r(o, step * in->data[token * states + i]) * x->data[at]));
+                y = r(o, y + r(o, read->data[token * states + i] * s[i].h));
+                size += fabs(read->data[token * states + i] * s[i].reach);
             }
             o->to->score = fmax(o->to->score, size);
             out[at] = z ? r(o, y * silu(o, z->data[at])) : y;
