@@ -19,7 +19,7 @@ static void check_one(uint32_t index, const rapt_system_info *info, const char *
 {
     rapt_system_trial trial;
     rapt_error error = {0};
-    if (!rapt_check_system_make(info, check, dtype, 0x5e3d + index, &S))
+    if (!rapt_check_system_make(info, check, dtype, 0x5e3d + rapt_case_seed(info->name), &S))
         fail_msg("%s: %s", info->name, check);
     const rapt_status status = rapt_system_trial_open(R.device, index, &S, gap, &trial, &error);
     const bool skipped = status == RAPT_ERROR_UNSUPPORTED && has_code(trial.recipe) && strstr(error.message, "no run-time compiler") &&

@@ -26,6 +26,14 @@ uint64_t rapt_random_below(rapt_random *random, uint64_t bound)
     return bound == 0 ? 0 : value % bound; /* the bias is of no matter here */
 }
 
+uint64_t rapt_case_seed(const char *name)
+{
+    uint64_t seed = 0xcbf29ce484222325u;
+    for (; *name; name++)
+        seed = (seed ^ (uint8_t)*name) * 0x100000001b3u;
+    return seed;
+}
+
 double rapt_random_normal(rapt_random *random)
 {
     const double u = ((double)(rapt_random_next(random) >> 11) + 0.5) * 0x1p-53;
@@ -526,9 +534,7 @@ static void add(list *l, rapt_case c)
         l->cases = cases;
         l->capacity = capacity;
     }
-    c.seed = 0xcbf29ce484222325u;
-    for (const char *at = c.name; *at; at++) /* from the name, so that a filter does not change the inputs */
-        c.seed = (c.seed ^ (uint8_t)*at) * 0x100000001b3u;
+    c.seed = rapt_case_seed(c.name);
     l->cases[l->count++] = c;
 }
 

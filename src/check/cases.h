@@ -106,6 +106,9 @@ extern const char *const rapt_case_masks_full[];
 const char *rapt_case_layout_name(rapt_case_layout layout);
 const char *rapt_case_input_name(rapt_case_input input);
 
+/* From a name, so that what else there is does not change its inputs. */
+uint64_t rapt_case_seed(const char *name);
+
 /* Deterministic random numbers (splitmix64). */
 typedef struct rapt_random {
     uint64_t state;

@@ -238,7 +238,7 @@ static bool has_share(const check *c, size_t t, size_t n)
 }
 
 /* Which cases a tally takes. The bare choice, and a row alone: all. A mask: the core ones. A row: the first
- * core one that it accepts, with --full all that it accepts. */
+ * core one that it accepts (if none: run_others), with --full all that it accepts. */
 static bool takes(const check *c, const tally *t, const rapt_case *one, size_t n)
 {
     if (c->random > 0) { /* each under one mask */
@@ -290,6 +290,50 @@ static int run_tallies(check *c, size_t first, size_t last)
     }
     tool_progress_clear(&c->progress);
     return TOOL_GOOD;
+}
+
+static bool plans(const check *c, const rapt_check_problem *p, const tally *t)
+{
+    rapt_attention_desc d = p->desc;
+    rapt_plan *plan = NULL;
+    d.kernel = t->kernel;
+    const bool good = rapt_attention_plan(c->devices[t->mask], &d, &plan, NULL) == RAPT_OK;
+    rapt_plan_destroy(&plan);
+    return good;
+}
+
+/* The rows from tally `first` on that no core case suited, each on the first of all cases that it accepts: what a plan says of one
+ * costs far less than its oracle. */
+static int run_others(check *c, size_t first)
+{
+    size_t count, left = c->tally_count - first - finished_rows(c, first, c->tally_count);
+    rapt_case *cases = rapt_cases(RAPT_CASE_FULL, NULL, &count);
+    bool *tried = calloc(c->tally_count, sizeof *tried), memory = cases && tried;
+    c->progress = tool_progress_begin(count);
+    for (size_t n = 0; n < count && memory && left > 0 && !c->lost && !tool_interrupted(); n++) {
+        rapt_check_problem p = {0};
+        memory = rapt_check_problem_make(&cases[n], 0, &p);
+        bool expected = false;
+        tool_progress_step(&c->progress, n, cases[n].name);
+        for (size_t t = first; t < c->tally_count && memory && !c->lost; t++) {
+            tally *row = &c->tallies[t];
+            if (tried[t] || row->pass + row->fail > 0 || !has_share(c, t, n) || !plans(c, &p, row))
+                continue;
+            if (!expected) {
+                rapt_check_problem_free(&p);
+                memory = rapt_check_problem_make(&cases[n], rapt_check_problem_row_step(&cases[n], ORACLE_LIMIT), &p);
+            }
+            expected = tried[t] = true;
+            left--;
+            if (memory)
+                run_one(c, &p, row);
+        }
+        rapt_check_problem_free(&p);
+    }
+    tool_progress_clear(&c->progress);
+    free(cases);
+    free(tried);
+    return memory ? TOOL_GOOD : tool_no_memory();
 }
 
 /* ---- telling ---- */
@@ -400,6 +444,8 @@ static int run_all(check *c)
         code = run_tallies(c, 0, chosen);
     if (code == TOOL_GOOD && !c->lost && !tool_interrupted())
         code = run_tallies(c, chosen, c->tally_count);
+    if (code == TOOL_GOOD && chosen < c->tally_count && counts_rows(c, chosen))
+        code = run_others(c, chosen);
     if (code != TOOL_GOOD)
         return code;
     const double seconds = (tool_now_ns() - start) / 1e9;

@@ -56,7 +56,7 @@ static void keep_failure(check *c, const tally *t, const char *problem, const ra
     if (c->list_count == MAX_FAILURES)
         return;
     check_failure *f = &c->list[c->list_count++];
-    *f = (check_failure){.mask = c->o->device.caps ? c->o->device.caps : "", .seed = 1 + t->index, .result = *r};
+    *f = (check_failure){.mask = c->o->device.caps ? c->o->device.caps : "", .seed = rapt_case_seed(t->info.name), .result = *r};
     char start[300];
     snprintf(f->name, sizeof f->name, "%s", t->info.name);
     snprintf(f->shape, sizeof f->shape, "%s", problem);
@@ -72,7 +72,7 @@ static void run_one(check *c, tally *t, const char *problem, rapt_dtype dtype, u
     rapt_check_system system;
     rapt_system_trial *trial = calloc(1, sizeof *trial);
     rapt_result r = {.verdict = RAPT_CHECK_ERROR, .error = {.status = RAPT_ERROR_OUT_OF_HOST_MEMORY, .message = "no host memory"}};
-    if (trial && rapt_check_system_make(&t->info, problem, dtype, 1 + t->index, &system)) {
+    if (trial && rapt_check_system_make(&t->info, problem, dtype, rapt_case_seed(t->info.name), &system)) {
         const rapt_status status = rapt_system_trial_open(c->device.device, t->index, &system, gap, trial, &error);
         if (status == RAPT_OK)
             r = rapt_system_trial_check(trial);
@@ -108,9 +108,9 @@ static void run_tallies(check *c)
         tally *t = &c->tallies[n];
         tool_progress_step(&progress, n, t->info.name);
         for (uint32_t k = 0; k < t->info.check_count && !c->lost; k++) {
-            run_one(c, t, t->info.checks[k], RAPT_F32, 0);
-            if (c->o->full && !c->lost)
-                run_one(c, t, t->info.checks[k], RAPT_F16, 0);
+            static const rapt_dtype types[] = {RAPT_F32, RAPT_F16, RAPT_BF16};
+            for (size_t type = 0; type < TOOL_COUNT(types) && (type == 0 || k == 0 || c->o->full) && !c->lost; type++)
+                run_one(c, t, t->info.checks[k], types[type], 0);
             if (c->o->full && !c->lost)
                 run_one(c, t, t->info.checks[k], RAPT_F32, 3);
         }
@@ -208,7 +208,7 @@ int check_systems(int argc, char **argv, check_coverage *coverage)
     check_options o = {0};
     const tool_option list[] = {
         {"--filter", "TEXT", "only systems whose name contains TEXT", &o.filter, NULL},
-        {"--full", NULL, "every problem in f16 too, and with gaps between rows", NULL, &o.full},
+        {"--full", NULL, "every problem in f16 and bf16, not the first alone, and with gaps between rows", NULL, &o.full},
         {"--report", "FILE", "a page in Markdown for a bug report, as of rapt check", &o.report, NULL},
         {"--list", NULL, "print the systems that would run, and run nothing", NULL, &o.list},
         TOOL_OPTIONS_DEVICE(o.device),
