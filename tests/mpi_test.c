@@ -106,16 +106,29 @@ static void sent(rapt_ranks *r, const char *what, uint64_t want)
     if (info.bytes_sent != want || info.rank != (uint32_t)rank || info.count != (uint32_t)ranks)
         fail("other bytes sent than the formula's", NULL);
     if (rank == 0)
-        printf("%s: %llu bytes sent by each rank\n", what, (unsigned long long)want);
+        printf("%s: %llu bytes sent by rank 0\n", what, (unsigned long long)want);
 }
 
-typedef enum way { RING, GATHER, DECODE } way;
+typedef enum way { RING, GATHER, HEADS, DECODE } way;
 typedef rapt_status (*call)(rapt_ranks *, const rapt_ranks_attention *, rapt_error *);
+
+/* kv heads of a rank, as speeds 1, 2, 3, 4 of the ranks share two: 1 and 1 of two ranks (bounds 0, 0.67, 2), of four 0, 1, 0, 1 (0, 0.2, 0.6, 1.2, 2). */
+static uint64_t heads_of(int of)
+{
+    return ranks == 1 ? KV_HEADS : ranks == 2 ? 1 : (uint64_t)(of % 2);
+}
+
+static uint64_t heads_bytes(uint64_t n)
+{
+    const uint64_t group = Q_HEADS / KV_HEADS, own = heads_of(rank);
+    return BATCH * n * 4 * ((KV_HEADS - own) * (group * D + D + D_V) + (uint64_t)(ranks - 1) * own * group * (D_V + 1));
+}
 
 /* One form over all ranks: which tokens this rank has follows from it. */
 static void spread(rapt_ranks *r, way way_of, uint32_t causal, const char *what)
 {
-    static const call calls[] = {[RING] = rapt_ranks_ring, [GATHER] = rapt_ranks_gather, [DECODE] = rapt_ranks_decode};
+    static const call calls[] = {[RING] = rapt_ranks_ring, [GATHER] = rapt_ranks_gather, [HEADS] = rapt_ranks_heads,
+                                   [DECODE] = rapt_ranks_decode};
     const uint64_t n = TOKENS, total = n * (uint64_t)ranks, half = n / 2;
     uint64_t map[MOST], all[MOST], queries = way_of == DECODE ? 3 : n;
     rapt_error error = {RAPT_OK, ""};
@@ -132,8 +145,9 @@ static void spread(rapt_ranks *r, way way_of, uint32_t causal, const char *what)
                                     .keys = n, .d_qk = D, .d_v = D_V, .causal = causal, .q = q, .k = k, .v = v, .out = out, .lse = lse};
     good(calls[way_of](r, &s, &error), what, &error);
     check(what, &s, q_map, q_total, total);
-    sent(r, what, way_of == DECODE ? (uint64_t)(ranks - 1) * BATCH * Q_HEADS * queries * (D_V + 1) * 4
-                                 : (uint64_t)(ranks - 1) * BATCH * KV_HEADS * n * (D + D_V) * 4);
+    sent(r, what, way_of == DECODE  ? (uint64_t)(ranks - 1) * BATCH * Q_HEADS * queries * (D_V + 1) * 4
+                  : way_of == HEADS ? heads_bytes(n)
+                                    : (uint64_t)(ranks - 1) * BATCH * KV_HEADS * n * (D + D_V) * 4);
     free(q);
     free(k);
     free(v);
@@ -214,6 +228,10 @@ int main(int argc, char **argv)
     }
     rapt_ranks_options options = RAPT_RANKS_OPTIONS_INIT;
     options.deadline_ms = dies ? LATE_MS : PATIENCE_MS; /* drivers compile at the pace that they like */
+    options.speed = -1;
+    if (rapt_ranks_create(device, &comm, &options, &r, &error) != RAPT_ERROR_INVALID || r != NULL)
+        fail("a speed below 0 is taken", NULL);
+    options.speed = (float)(rank + 1);
     good(rapt_ranks_create(device, &comm, &options, &r, &error), "create", &error);
     if (dies)
         return survive(r);
@@ -221,6 +239,8 @@ int main(int argc, char **argv)
     spread(r, RING, 1, "causal ring");
     spread(r, GATHER, 0, "gather");
     spread(r, GATHER, 1, "causal gather");
+    spread(r, HEADS, 0, "heads");
+    spread(r, HEADS, 1, "causal heads");
     spread(r, DECODE, 0, "decode");
     linear(r);
     rapt_ranks_destroy(&r);

@@ -1,7 +1,7 @@
 /* One attention over several processes, on one machine or many: librapt_mpi, built where MPI is (-Dmpi=enabled). Part of rapt (MIT
  * licence). Needs no header of MPI.
  *
- *     rapt_ranks_create -> rapt_ranks_ring, .._gather, .._decode, .._linear, again and again -> rapt_ranks_destroy
+ *     rapt_ranks_create -> rapt_ranks_ring, .._gather, .._heads, .._decode, .._linear, again and again -> rapt_ranks_destroy
  */
 #ifndef RAPT_MPI_H
 #define RAPT_MPI_H
@@ -25,6 +25,7 @@ typedef struct rapt_ranks rapt_ranks;
 typedef struct rapt_ranks_options {
     uint32_t struct_size;
     float deadline_ms; /* of one transfer; 0: 30,000 */
+    float speed;       /* of this rank's device, measured in any unit that all ranks share; 0: 1. Each rank may have another. */
 } rapt_ranks_options;
 #define RAPT_RANKS_OPTIONS_INIT {.struct_size = sizeof(rapt_ranks_options)}
 
@@ -67,6 +68,12 @@ RAPT_API rapt_status rapt_ranks_ring(rapt_ranks *ranks, const rapt_ranks_attenti
 /* The same with keys and values of all ranks gathered first, as LASP-2H does for its softmax layers. causal: rank r has the r-th part of
  * the sequence. MPI reads k and v where they are: after an error they must stay until MPI is finalised. */
 RAPT_API rapt_status rapt_ranks_gather(rapt_ranks *ranks, const rapt_ranks_attention *share, rapt_error *error);
+
+/* Parallel over heads, as DeepSpeed-Ulysses (arXiv:2309.14509): kv heads, and the query heads of each, are shared out in proportion to
+ * rapt_ranks_options.speed, rounded (a slow rank may get none); two exchanges of all with all bring each rank the tokens of its heads, and take
+ * the results back. Each rank sends the other ranks' heads of its own tokens (q, k, v), and of its own heads the other ranks' tokens (out, lse):
+ * with as many kv heads as query heads about 2 / ranks of what gathering sends. causal: rank r has the r-th part of the sequence. */
+RAPT_API rapt_status rapt_ranks_heads(rapt_ranks *ranks, const rapt_ranks_attention *share, rapt_error *error);
 
 /* Decoding over a cache that is spread over the ranks: q is the same on all, k and v are each rank's own. (out, lse) of all ranks are gathered
  * and merged on each one's device, so that all have the result. Sends (ranks - 1) times the bytes of out and lse, however long the cache. Not

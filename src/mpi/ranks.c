@@ -34,6 +34,24 @@ static rapt_status mpi_failed(rapt_ranks *r, int code, const char *what, rapt_er
     return ranks_fail(error, RAPT_ERROR_IO, "rank %d of %d: %s: %.300s", r->rank, r->count, what, text);
 }
 
+/* The communicator's copy, and what the ranks tell of themselves. */
+static rapt_status meet(rapt_ranks *r, MPI_Comm communicator, float speed, rapt_error *error)
+{
+    int code = MPI_Comm_dup(communicator, &r->comm);
+    if (code == MPI_SUCCESS)
+        code = MPI_Comm_set_errhandler(r->comm, MPI_ERRORS_RETURN);
+    if (code == MPI_SUCCESS)
+        code = MPI_Comm_rank(r->comm, &r->rank);
+    if (code == MPI_SUCCESS)
+        code = MPI_Comm_size(r->comm, &r->count);
+    r->speeds = calloc((size_t)r->count + 1, sizeof *r->speeds);
+    if (r->speeds == NULL)
+        return ranks_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for ranks");
+    if (code == MPI_SUCCESS)
+        code = MPI_Allgather(&speed, 1, MPI_FLOAT, r->speeds, 1, MPI_FLOAT, r->comm);
+    return code == MPI_SUCCESS ? RAPT_OK : mpi_failed(r, code, "the communicator", error);
+}
+
 rapt_status rapt_ranks_create(rapt_device *device, const void *communicator, const rapt_ranks_options *options, rapt_ranks **out,
                               rapt_error *error)
 {
@@ -41,8 +59,8 @@ rapt_status rapt_ranks_create(rapt_device *device, const void *communicator, con
     if (device == NULL || communicator == NULL || out == NULL)
         return ranks_fail(error, RAPT_ERROR_INVALID, "device, communicator or ranks is NULL");
     *out = NULL;
-    if (options != NULL && (options->struct_size < sizeof *options || !(options->deadline_ms >= 0)))
-        return ranks_fail(error, RAPT_ERROR_INVALID, "rapt_ranks_options: struct_size is not %zu, or deadline_ms below 0", sizeof *options);
+    if (options != NULL && (options->struct_size < sizeof *options || !(options->deadline_ms >= 0) || !(options->speed >= 0 && options->speed < 1e30f)))
+        return ranks_fail(error, RAPT_ERROR_INVALID, "rapt_ranks_options: struct_size is not %zu, or deadline_ms or speed below 0", sizeof *options);
     MPI_Initialized(&initialised);
     if (!initialised)
         return ranks_fail(error, RAPT_ERROR_INVALID, "MPI is not initialised");
@@ -51,15 +69,9 @@ rapt_status rapt_ranks_create(rapt_device *device, const void *communicator, con
         return ranks_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for ranks");
     r->device = device;
     r->deadline = options != NULL && options->deadline_ms > 0 ? (double)options->deadline_ms * 1e-3 : DEADLINE_S;
-    int code = MPI_Comm_dup(*(const MPI_Comm *)communicator, &r->comm);
-    if (code == MPI_SUCCESS)
-        code = MPI_Comm_set_errhandler(r->comm, MPI_ERRORS_RETURN);
-    if (code == MPI_SUCCESS)
-        code = MPI_Comm_rank(r->comm, &r->rank);
-    if (code == MPI_SUCCESS)
-        code = MPI_Comm_size(r->comm, &r->count);
-    if (code != MPI_SUCCESS) {
-        const rapt_status status = mpi_failed(r, code, "the communicator", error);
+    const rapt_status status = meet(r, *(const MPI_Comm *)communicator, options != NULL && options->speed > 0 ? options->speed : 1, error);
+    if (status != RAPT_OK) {
+        free(r->speeds);
         free(r);
         return status;
     }
@@ -73,6 +85,7 @@ void rapt_ranks_destroy(rapt_ranks **ranks)
         return;
     if (!(*ranks)->failed) /* else it might wait for somebody who is gone */
         MPI_Comm_free(&(*ranks)->comm);
+    free((*ranks)->speeds);
     free(*ranks);
     *ranks = NULL;
 }
@@ -105,7 +118,7 @@ static rapt_status begun(rapt_ranks *r, int code, const char *what, rapt_error *
     return RAPT_OK;
 }
 
-static rapt_status check_count(const rapt_ranks *r, uint64_t floats, rapt_error *error)
+rapt_status ranks_count(const rapt_ranks *r, uint64_t floats, rapt_error *error)
 {
     return floats <= INT_MAX ? RAPT_OK
                              : ranks_fail(error, RAPT_ERROR_UNSUPPORTED, "rank %d: %llu numbers in one transfer; MPI takes %d", r->rank,
@@ -120,7 +133,7 @@ bool ranks_are_pending(const rapt_ranks *r)
 rapt_status ranks_pass_on(rapt_ranks *r, const float *from, float *to, uint64_t floats, rapt_error *error)
 {
     const int next = (r->rank + 1) % r->count, before = (r->rank + r->count - 1) % r->count;
-    rapt_status status = check_count(r, floats, error);
+    rapt_status status = ranks_count(r, floats, error);
     if (status == RAPT_OK)
         status = begun(r, MPI_Irecv(to, (int)floats, MPI_FLOAT, before, 0, r->comm, &r->requests[r->request_count]), "MPI_Irecv", error);
     if (status == RAPT_OK)
@@ -131,11 +144,21 @@ rapt_status ranks_pass_on(rapt_ranks *r, const float *from, float *to, uint64_t 
 
 rapt_status ranks_gather_all(rapt_ranks *r, const float *from, float *to, uint64_t floats, rapt_error *error)
 {
-    rapt_status status = check_count(r, floats, error);
+    rapt_status status = ranks_count(r, floats, error);
     if (status == RAPT_OK)
         status = begun(r, MPI_Iallgather(from, (int)floats, MPI_FLOAT, to, (int)floats, MPI_FLOAT, r->comm, &r->requests[r->request_count]),
                        "MPI_Iallgather", error);
     r->bytes_sent += status == RAPT_OK ? floats * sizeof *from * (uint64_t)(r->count - 1) : 0;
+    return status;
+}
+
+rapt_status ranks_exchange(rapt_ranks *r, const float *from, float *to, const int *counts, rapt_error *error)
+{
+    const int *sent = counts, *sent_at = counts + r->count, *taken = sent_at + r->count, *taken_at = taken + r->count;
+    const rapt_status status = begun(r, MPI_Ialltoallv(from, sent, sent_at, MPI_FLOAT, to, taken, taken_at, MPI_FLOAT, r->comm,
+                                                       &r->requests[r->request_count]), "MPI_Ialltoallv", error);
+    for (int t = 0; t < r->count && status == RAPT_OK; t++)
+        r->bytes_sent += t != r->rank ? (uint64_t)sent[t] * sizeof *from : 0;
     return status;
 }
 

@@ -17,6 +17,7 @@ struct rapt_ranks {
     double deadline; /* seconds, of a transfer */
     bool failed;     /* what the others have seen is not known any more */
     uint64_t bytes_sent;
+    float *speeds; /* of each rank */
     MPI_Request requests[RANKS_REQUESTS];
     int request_count;
 };
@@ -34,6 +35,10 @@ rapt_status ranks_ready(rapt_ranks *r, rapt_error *error);
  * are still MPI's, and must be leaked. ---- */
 rapt_status ranks_pass_on(rapt_ranks *r, const float *from, float *to, uint64_t floats, rapt_error *error); /* to the next rank, from the one before */
 rapt_status ranks_gather_all(rapt_ranks *r, const float *from, float *to, uint64_t floats, rapt_error *error); /* to: of each rank */
+/* counts: floats to each rank, where they begin in `from`, floats from each rank, where they begin in `to`; MPI's like the rest. */
+rapt_status ranks_exchange(rapt_ranks *r, const float *from, float *to, const int *counts, rapt_error *error);
+/* Refuses more floats than MPI takes at once. */
+rapt_status ranks_count(const rapt_ranks *r, uint64_t floats, rapt_error *error);
 rapt_status ranks_arrive(rapt_ranks *r, const char *what, rapt_error *error);
 /* Whether MPI may still be at buffers of this call. */
 bool ranks_are_pending(const rapt_ranks *r);

@@ -1,23 +1,12 @@
 /* Attention and linear attention spread over ranks. */
-#include "ranks.h"
+#include "spread.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* What a call has on its device and in between. */
-typedef struct job {
-    rapt_ranks *r;
-    const rapt_ranks_attention *s;
-    uint64_t q_floats, k_floats, v_floats, out_floats, rows; /* of this rank's share; rows of out */
-    rapt_buffer *q, *k, *v;
-    rapt_buffer *part, *part_lse; /* of the keys that are there */
-    rapt_buffer *out, *lse;       /* of all so far */
-    float *host[2];
-} job;
-
-static rapt_status job_make(job *j, rapt_ranks *r, const rapt_ranks_attention *s, rapt_error *error)
+rapt_status ranks_job_make(ranks_job *j, rapt_ranks *r, const rapt_ranks_attention *s, rapt_error *error)
 {
-    *j = (job){.r = r, .s = s};
+    *j = (ranks_job){.r = r, .s = s};
     rapt_status status = ranks_ready(r, error);
     if (status != RAPT_OK)
         return status;
@@ -36,8 +25,7 @@ static rapt_status job_make(job *j, rapt_ranks *r, const rapt_ranks_attention *s
     return RAPT_OK;
 }
 
-/* The end of every call, good or not. */
-static rapt_status job_end(job *j, rapt_status status)
+rapt_status ranks_job_end(ranks_job *j, rapt_status status)
 {
     rapt_buffer **const all[] = {&j->q, &j->k, &j->v, &j->part, &j->part_lse, &j->out, &j->lse};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
@@ -48,27 +36,21 @@ static rapt_status job_end(job *j, rapt_status status)
     return status;
 }
 
-static rapt_status take_host(job *j, uint64_t first, uint64_t second, rapt_error *error)
+rapt_status ranks_take_host(ranks_job *j, uint64_t first, uint64_t second, rapt_error *error)
 {
     j->host[0] = malloc((size_t)first * sizeof(float));
     j->host[1] = malloc((size_t)second * sizeof(float));
     return j->host[0] != NULL && j->host[1] != NULL ? RAPT_OK : ranks_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for what ranks exchange");
 }
 
-static rapt_status download(rapt_buffer *from, float *to, uint64_t floats, rapt_error *error)
+rapt_status ranks_download(rapt_buffer *from, float *to, uint64_t floats, rapt_error *error)
 {
     return to != NULL ? rapt_buffer_download(from, 0, to, floats * sizeof *to, error) : RAPT_OK;
 }
 
-/* ---- attention of queries [q0, q0 + nq) of this rank to the first nk of the `keys` keys on the device ---- */
+/* ---- attention ---- */
 
-typedef struct piece {
-    uint64_t q0, nq, nk, keys;
-    bool causal;
-    int64_t offset;
-} piece;
-
-static void describe(const job *j, const piece *p, rapt_attention_desc *d)
+static void describe(const ranks_job *j, const ranks_piece *p, rapt_attention_desc *d)
 {
     const rapt_ranks_attention *s = j->s;
     *d = (rapt_attention_desc)RAPT_ATTENTION_DESC_INIT;
@@ -89,8 +71,7 @@ static void describe(const job *j, const piece *p, rapt_attention_desc *d)
     d->scale = s->scale;
 }
 
-/* Into new buffers j->part and j->part_lse; other rows see no key. */
-static rapt_status attend(job *j, const piece *p, rapt_error *error)
+rapt_status ranks_attend(ranks_job *j, const ranks_piece *p, rapt_error *error)
 {
     rapt_attention_desc d;
     rapt_attention_args args = RAPT_ATTENTION_ARGS_INIT;
@@ -123,7 +104,7 @@ static rapt_status attend(job *j, const piece *p, rapt_error *error)
 }
 
 /* What is there becomes what there was so far, merged with it. */
-static rapt_status add_part(job *j, rapt_error *error)
+static rapt_status add_part(ranks_job *j, rapt_error *error)
 {
     rapt_buffer *out = j->part, *lse = j->part_lse;
     rapt_status status = RAPT_OK;
@@ -145,10 +126,10 @@ static rapt_status add_part(job *j, rapt_error *error)
 
 /* This rank's queries and the keys of rank `from`. Causal shares are chunks r and 2 ranks - 1 - r: of an earlier rank's keys everybody sees the
  * first chunk, of a later rank's keys the second chunk of queries sees all. Either way it is half of all pairs. */
-static piece of_round(const job *j, int from)
+static ranks_piece of_round(const ranks_job *j, int from)
 {
     const rapt_ranks_attention *s = j->s;
-    piece p = {0, s->queries, s->keys, s->keys, s->causal && from == j->r->rank, 0};
+    ranks_piece p = {0, s->queries, s->keys, s->keys, s->causal && from == j->r->rank, 0};
     if (s->causal && from < j->r->rank)
         p.nk /= 2;
     if (s->causal && from > j->r->rank)
@@ -156,7 +137,7 @@ static piece of_round(const job *j, int from)
     return p;
 }
 
-static rapt_status go_round(job *j, rapt_error *error)
+static rapt_status go_round(ranks_job *j, rapt_error *error)
 {
     rapt_ranks *r = j->r;
     rapt_status status = RAPT_OK;
@@ -164,7 +145,7 @@ static rapt_status go_round(job *j, rapt_error *error)
     memcpy(j->host[0] + j->k_floats, j->s->v, j->v_floats * sizeof(float));
     for (int round = 0; round < r->count && status == RAPT_OK; round++) {
         float *have = j->host[round % 2], *next = j->host[(round + 1) % 2];
-        const piece p = of_round(j, (r->rank + r->count - round) % r->count);
+        const ranks_piece p = of_round(j, (r->rank + r->count - round) % r->count);
         if (round + 1 < r->count)
             status = ranks_pass_on(r, have, next, j->k_floats + j->v_floats, error);
         if (status == RAPT_OK)
@@ -172,7 +153,7 @@ static rapt_status go_round(job *j, rapt_error *error)
         if (status == RAPT_OK)
             status = rapt_buffer_upload(j->v, 0, have + j->k_floats, j->v_floats * sizeof(float), error);
         if (status == RAPT_OK)
-            status = attend(j, &p, error);
+            status = ranks_attend(j, &p, error);
         if (status == RAPT_OK)
             status = add_part(j, error);
         if (status == RAPT_OK && r->request_count > 0)
@@ -183,13 +164,13 @@ static rapt_status go_round(job *j, rapt_error *error)
 
 rapt_status rapt_ranks_ring(rapt_ranks *r, const rapt_ranks_attention *s, rapt_error *error)
 {
-    job j;
-    rapt_status status = job_make(&j, r, s, error);
+    ranks_job j;
+    rapt_status status = ranks_job_make(&j, r, s, error);
     if (status == RAPT_OK && s->causal && s->queries % 2 != 0)
         status = ranks_fail(error, RAPT_ERROR_INVALID, "%llu tokens are not two chunks", (unsigned long long)s->queries);
     if (status != RAPT_OK)
         return status;
-    status = take_host(&j, j.k_floats + j.v_floats, j.k_floats + j.v_floats, error);
+    status = ranks_take_host(&j, j.k_floats + j.v_floats, j.k_floats + j.v_floats, error);
     if (status == RAPT_OK)
         status = ranks_buffer(r, s->q, j.q_floats, &j.q, error);
     if (status == RAPT_OK)
@@ -199,16 +180,16 @@ rapt_status rapt_ranks_ring(rapt_ranks *r, const rapt_ranks_attention *s, rapt_e
     if (status == RAPT_OK)
         status = go_round(&j, error);
     if (status == RAPT_OK)
-        status = download(j.out, s->out, j.out_floats, error);
+        status = ranks_download(j.out, s->out, j.out_floats, error);
     if (status == RAPT_OK)
-        status = download(j.lse, s->lse, j.rows, error);
-    return job_end(&j, status);
+        status = ranks_download(j.lse, s->lse, j.rows, error);
+    return ranks_job_end(&j, status);
 }
 
 /* ---- keys and values gathered ---- */
 
 /* From (ranks, lines, tokens, d) to (lines, ranks tokens, d), on the way to the device. */
-static rapt_status upload_gathered(job *j, const float *from, float *room, uint64_t d, rapt_buffer **buffer, rapt_error *error)
+static rapt_status upload_gathered(ranks_job *j, const float *from, float *room, uint64_t d, rapt_buffer **buffer, rapt_error *error)
 {
     const uint64_t ranks = (uint64_t)j->r->count, lines = j->s->batch * j->s->kv_heads, run = j->s->keys * d;
     for (uint64_t rank = 0; rank < ranks; rank++)
@@ -219,14 +200,14 @@ static rapt_status upload_gathered(job *j, const float *from, float *room, uint6
 
 rapt_status rapt_ranks_gather(rapt_ranks *r, const rapt_ranks_attention *s, rapt_error *error)
 {
-    job j;
-    rapt_status status = job_make(&j, r, s, error);
+    ranks_job j;
+    rapt_status status = ranks_job_make(&j, r, s, error);
     if (status != RAPT_OK)
         return status;
     const uint64_t ranks = (uint64_t)r->count, k = ranks * j.k_floats, v = ranks * j.v_floats;
-    const piece p = {0, s->queries, ranks * s->keys, ranks * s->keys, s->causal,
+    const ranks_piece p = {0, s->queries, ranks * s->keys, ranks * s->keys, s->causal,
                      ((int64_t)r->rank + 1 - (int64_t)ranks) * (int64_t)s->queries};
-    status = take_host(&j, k + v, k > v ? k : v, error);
+    status = ranks_take_host(&j, k + v, k > v ? k : v, error);
     if (status == RAPT_OK)
         status = ranks_gather_all(r, s->k, j.host[0], j.k_floats, error);
     if (status == RAPT_OK)
@@ -240,18 +221,18 @@ rapt_status rapt_ranks_gather(rapt_ranks *r, const rapt_ranks_attention *s, rapt
     if (status == RAPT_OK)
         status = upload_gathered(&j, j.host[0] + k, j.host[1], s->d_v, &j.v, error);
     if (status == RAPT_OK)
-        status = attend(&j, &p, error);
+        status = ranks_attend(&j, &p, error);
     if (status == RAPT_OK)
-        status = download(j.part, s->out, j.out_floats, error);
+        status = ranks_download(j.part, s->out, j.out_floats, error);
     if (status == RAPT_OK)
-        status = download(j.part_lse, s->lse, j.rows, error);
-    return job_end(&j, status);
+        status = ranks_download(j.part_lse, s->lse, j.rows, error);
+    return ranks_job_end(&j, status);
 }
 
 /* ---- decoding ---- */
 
 /* (out, lse) of each rank, one behind the other, under one softmax. */
-static rapt_status merge_gathered(job *j, const float *all, rapt_error *error)
+static rapt_status merge_gathered(ranks_job *j, const float *all, rapt_error *error)
 {
     const uint64_t each = j->out_floats + j->rows, ranks = (uint64_t)j->r->count;
     rapt_slot *x = calloc(2 * ranks, sizeof *x);
@@ -269,15 +250,15 @@ static rapt_status merge_gathered(job *j, const float *all, rapt_error *error)
 
 rapt_status rapt_ranks_decode(rapt_ranks *r, const rapt_ranks_attention *s, rapt_error *error)
 {
-    job j;
-    rapt_status status = job_make(&j, r, s, error);
+    ranks_job j;
+    rapt_status status = ranks_job_make(&j, r, s, error);
     if (status == RAPT_OK && s->causal)
         status = ranks_fail(error, RAPT_ERROR_INVALID, "decoding over ranks has no causality: all keys are seen");
     if (status != RAPT_OK)
         return status;
     const uint64_t each = j.out_floats + j.rows;
-    const piece p = {0, s->queries, s->keys, s->keys, false, 0};
-    status = take_host(&j, each, (uint64_t)r->count * each, error);
+    const ranks_piece p = {0, s->queries, s->keys, s->keys, false, 0};
+    status = ranks_take_host(&j, each, (uint64_t)r->count * each, error);
     if (status == RAPT_OK)
         status = ranks_buffer(r, s->q, j.q_floats, &j.q, error);
     if (status == RAPT_OK)
@@ -285,11 +266,11 @@ rapt_status rapt_ranks_decode(rapt_ranks *r, const rapt_ranks_attention *s, rapt
     if (status == RAPT_OK)
         status = ranks_buffer(r, s->v, j.v_floats, &j.v, error);
     if (status == RAPT_OK)
-        status = attend(&j, &p, error);
+        status = ranks_attend(&j, &p, error);
     if (status == RAPT_OK)
-        status = download(j.part, j.host[0], j.out_floats, error);
+        status = ranks_download(j.part, j.host[0], j.out_floats, error);
     if (status == RAPT_OK)
-        status = download(j.part_lse, j.host[0] + j.out_floats, j.rows, error);
+        status = ranks_download(j.part_lse, j.host[0] + j.out_floats, j.rows, error);
     if (status == RAPT_OK)
         status = ranks_gather_all(r, j.host[0], j.host[1], each, error);
     if (status == RAPT_OK)
@@ -298,10 +279,10 @@ rapt_status rapt_ranks_decode(rapt_ranks *r, const rapt_ranks_attention *s, rapt
     if (status == RAPT_OK)
         status = merge_gathered(&j, j.host[1], error);
     if (status == RAPT_OK)
-        status = download(j.out, s->out, j.out_floats, error);
+        status = ranks_download(j.out, s->out, j.out_floats, error);
     if (status == RAPT_OK)
-        status = download(j.lse, s->lse, j.rows, error);
-    return job_end(&j, status);
+        status = ranks_download(j.lse, s->lse, j.rows, error);
+    return ranks_job_end(&j, status);
 }
 
 /* ---- linear attention ---- */
@@ -370,7 +351,7 @@ static rapt_status walk_all(rapt_ranks *r, const rapt_ranks_state *s, states *t,
     if (status == RAPT_OK)
         status = walk(r, s, t, NULL, t->own, error);
     if (status == RAPT_OK)
-        status = download(t->own, own, each, error);
+        status = ranks_download(t->own, own, each, error);
     if (status == RAPT_OK)
         status = ranks_gather_all(r, own, all, each, error);
     if (status == RAPT_OK)
@@ -379,7 +360,7 @@ static rapt_status walk_all(rapt_ranks *r, const rapt_ranks_state *s, states *t,
         status = add_states(r, s, t, all, error);
     if (status == RAPT_OK && r->rank > 0)
         status = walk(r, s, t, t->before, NULL, error);
-    return status == RAPT_OK ? download(t->out, s->out, rows * s->d_v, error) : status;
+    return status == RAPT_OK ? ranks_download(t->out, s->out, rows * s->d_v, error) : status;
 }
 
 rapt_status rapt_ranks_linear(rapt_ranks *r, const rapt_ranks_state *s, rapt_error *error)
