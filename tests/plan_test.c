@@ -157,6 +157,36 @@ static void knows_when_keys_fill_their_tiles(void **state)
     }
 }
 
+/* Sequences of any lengths have no more work together than one as long as all of them, and take no more slices. */
+static void cuts_packed_sequences_by_what_they_can_have(void **state)
+{
+    (void)state;
+    rapt_caps caps;
+    rapt_plan plan;
+    rapt_caps_floor(&caps);
+    rapt_attention_desc d = describe(RAPT_F32, 1, 8, 8, 4096, 4096, 64, 64);
+    d.kernel = "plain";
+    assert_int_equal(make(&plan, &d, &caps, NULL, NULL), RAPT_OK);
+    const uint32_t whole = plan.slice_count;
+    assert_true(whole > 2);
+    rapt_plan_clear(&plan);
+    d.sequences = 64; /* of up to 4,096 tokens: one may have them all */
+    assert_int_equal(make(&plan, &d, &caps, NULL, NULL), RAPT_OK);
+    assert_in_range(plan.slice_count, whole, whole + 1);
+    double sum = 0;
+    const double most = plan.flops_per_second * (double)plan.problem.slice_ms * 1e-3;
+    for (uint32_t i = 0; i < plan.step_count; i++) {
+        assert_true((double)plan.steps[i].flops <= most);
+        sum += (double)plan.steps[i].flops;
+    }
+    assert_true(sum >= 8.0 * 4096 * 4096 * 2 * 128); /* none of it is forgotten */
+    rapt_plan_clear(&plan);
+    d.max_seqlen_q = d.max_seqlen_k = 64; /* all are of 64 */
+    assert_int_equal(make(&plan, &d, &caps, NULL, NULL), RAPT_OK);
+    assert_int_equal(plan.slice_count, 1);
+    rapt_plan_clear(&plan);
+}
+
 static void chooses_by_score_and_says_why(void **state)
 {
     (void)state;
@@ -734,6 +764,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(counts_visible_pairs), cmocka_unit_test(counts_visible_pairs_of_windows),
         cmocka_unit_test(knows_when_keys_fill_their_tiles),
+        cmocka_unit_test(cuts_packed_sequences_by_what_they_can_have),
         cmocka_unit_test(chooses_by_score_and_says_why),
         cmocka_unit_test(forcing_fails_loudly),
         cmocka_unit_test(verdicts_take_rows_out),

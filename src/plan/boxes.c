@@ -252,6 +252,14 @@ static uint64_t span_last(const span *spans, unsigned count)
     return last;
 }
 
+/* The most pairs of packed sequences in a box, where one of the largest has `pairs` in queries [q0, q1): only so many sequences reach q0, each
+ * query meets at most nk keys, and each key at most the box's queries. (All keys of short sequences may be in one split.) */
+static double packed_pairs(const rapt_problem *p, double sequences, uint64_t q0, uint64_t q1, double pairs)
+{
+    const double reach = (double)(p->total_q / (q0 + 1)), keys = (double)p->nk * (double)p->total_q, queries = (double)(q1 - q0) * (double)p->total_k;
+    return RAPT_MIN(RAPT_MIN(sequences, reach) * pairs, RAPT_MIN(keys, queries));
+}
+
 /* Upper bound of the work in a box. */
 static double box_flops(const rapt_launch *l, const rapt_box *b)
 {
@@ -265,13 +273,12 @@ static double box_flops(const rapt_launch *l, const rapt_box *b)
                (double)(b->hi[RAPT_AXIS_TILE] - b->lo[RAPT_AXIS_TILE]) *
                (double)(b->hi[RAPT_AXIS_GROUP] - b->lo[RAPT_AXIS_GROUP]) *
                (double)(b->hi[RAPT_AXIS_BATCH] - b->lo[RAPT_AXIS_BATCH]);
-    const double others = (double)((b->hi[RAPT_AXIS_GROUP] - b->lo[RAPT_AXIS_GROUP]) * l->group) *
-                          (double)(b->hi[RAPT_AXIS_BATCH] - b->lo[RAPT_AXIS_BATCH]) * 2.0 *
-                          (p->head_dim_qk + p->head_dim_v);
+    const double batch = (double)(b->hi[RAPT_AXIS_BATCH] - b->lo[RAPT_AXIS_BATCH]);
+    const double others = (double)((b->hi[RAPT_AXIS_GROUP] - b->lo[RAPT_AXIS_GROUP]) * l->group) * 2.0 * (p->head_dim_qk + p->head_dim_v);
     if (p->grid.rank > 0) { /* what is computed, not what is seen; alike in all tiles, about */
         const rapt_grid_tiling *t = &l->plan->grid;
         return (double)t->key_tiles * l->row->keys_per_tile * l->row->rows_per_tile *
-               (double)(b->hi[RAPT_AXIS_TILE] - b->lo[RAPT_AXIS_TILE]) / (double)t->tile_count * others;
+               (double)(b->hi[RAPT_AXIS_TILE] - b->lo[RAPT_AXIS_TILE]) / (double)t->tile_count * batch * others;
     }
     uint64_t q0 = queries_begin(l, b), q1 = queries_end(l, b);
     int64_t shift = (int64_t)p->causal_offset - (int64_t)p->nq;
@@ -280,10 +287,10 @@ static double box_flops(const rapt_launch *l, const rapt_box *b)
     const double share = (double)(b->hi[RAPT_AXIS_SPLIT] - b->lo[RAPT_AXIS_SPLIT]);
     if (l->margin) { /* without values, of all output heads that read these */
         const double heads = (double)(b->hi[RAPT_AXIS_GROUP] - b->lo[RAPT_AXIS_GROUP]) * (double)p->heads_out / (double)l->heads;
-        return pairs * share / (double)RAPT_MAX(rapt_div_up(p->nk, l->rows_per_tile), 1) * heads * 2.0 * p->head_dim_qk *
-               (double)(b->hi[RAPT_AXIS_BATCH] - b->lo[RAPT_AXIS_BATCH]);
+        return pairs * share / (double)RAPT_MAX(rapt_div_up(p->nk, l->rows_per_tile), 1) * heads * 2.0 * p->head_dim_qk * batch;
     }
-    return pairs * share / l->plan->splits * others;
+    pairs *= share / l->plan->splits;
+    return (p->varlen ? packed_pairs(p, batch, q0, q1, pairs) : batch * pairs) * others;
 }
 
 static uint64_t box_size(const rapt_box *b, int axis)
@@ -388,6 +395,39 @@ static rapt_status add_step(const rapt_launch *l, const rapt_box *b, double flop
     return RAPT_OK;
 }
 
+/* One half of a box, or the other. */
+static rapt_box half_of(const rapt_box *b, int axis, int half)
+{
+    rapt_box part = *b;
+    const uint64_t middle = b->lo[axis] + box_size(b, axis) / 2;
+    if (half == 0)
+        part.hi[axis] = middle;
+    else
+        part.lo[axis] = middle;
+    return part;
+}
+
+/* The axis that makes a box of too much work smaller: the first of these, of packed sequences the one whose halves may have least: fewer sequences
+ * need not be less work. -1: none. */
+static int work_axis(const rapt_launch *l, const rapt_box *b)
+{
+    static const int order[] = {RAPT_AXIS_BATCH, RAPT_AXIS_GROUP, RAPT_AXIS_TILE, RAPT_AXIS_SPLIT};
+    const bool packed = l->plan->problem.varlen && !l->merge && !l->prepares && !l->margin;
+    double least = 0;
+    int axis = -1;
+    for (unsigned i = 0; i < RAPT_COUNT(order); i++) {
+        if (order[i] == inner_axis(l) || box_size(b, order[i]) <= 1 || cut_axis(l, b, order[i]) != order[i])
+            continue;
+        const rapt_box first = half_of(b, order[i], 0), second = half_of(b, order[i], 1);
+        const double work = packed ? RAPT_MAX(box_flops(l, &first), box_flops(l, &second)) : 0;
+        if (axis < 0 || work < least) {
+            axis = order[i];
+            least = work;
+        }
+    }
+    return axis;
+}
+
 /* Adds the steps of a box, cut in halves until its windows, its grid and its work fit. */
 rapt_status rapt_add_box(const rapt_launch *l, const rapt_box *b, bool *need_splits, rapt_error *error)
 {
@@ -447,21 +487,13 @@ rapt_status rapt_add_box(const rapt_launch *l, const rapt_box *b, bool *need_spl
         } else if (box_size(b, RAPT_AXIS_BATCH) * box_size(b, RAPT_AXIS_GROUP) > caps->max_groups[2]) {
             axis = cut_axis(l, b, RAPT_AXIS_GROUP);
         } else if (flops > l->slice_flops) {
-            const int order[] = {RAPT_AXIS_BATCH, RAPT_AXIS_GROUP, RAPT_AXIS_TILE, RAPT_AXIS_SPLIT};
-            for (unsigned i = 0; i < RAPT_COUNT(order) && axis < 0; i++)
-                if (order[i] != inner_axis(l) && box_size(b, order[i]) > 1)
-                    axis = order[i];
+            axis = work_axis(l, b);
         }
     }
     if (axis < 0)
         return add_step(l, b, flops, error);
     for (int half = 0; half < 2 && !*need_splits; half++) {
-        rapt_box part = *b;
-        uint64_t middle = b->lo[axis] + box_size(b, axis) / 2;
-        if (half == 0)
-            part.hi[axis] = middle;
-        else
-            part.lo[axis] = middle;
+        const rapt_box part = half_of(b, axis, half);
         rapt_status status = rapt_add_box(l, &part, need_splits, error);
         if (status != RAPT_OK)
             return status;
