@@ -3,6 +3,8 @@
 #if !defined(_WIN32)
 #define _POSIX_C_SOURCE 200809L /* setenv */
 #endif
+#include "check/spread.h"
+
 #include <rapt/mpi.h>
 #include <rapt/rapt.h>
 
@@ -30,71 +32,31 @@ static void good(rapt_status status, const char *what, const rapt_error *error)
         fail(what, error);
 }
 
-/* Element `at` of tensor `which` of the whole problem: the same on every rank. */
-static float number(unsigned which, uint64_t at)
+static rapt_check_spread whole_of(uint64_t queries, uint64_t keys, bool causal)
 {
-    uint64_t x = (at + 1) * 0x9e3779b97f4a7c15ull + which * 0xbf58476d1ce4e5b9ull;
-    x ^= x >> 31;
-    x *= 0x94d049bb133111ebull;
-    return (float)(x >> 40) / 8388608.0f - 1.0f;
-}
-
-/* Entry e of token t of a line (batch and head) of the whole: of `total` tokens, `width` wide. */
-static float entry(unsigned which, uint64_t line, uint64_t t, uint64_t e, uint64_t total, uint64_t width)
-{
-    return number(which, (line * total + t) * width + e);
-}
-
-/* Tokens map[0 .. n) of every line. */
-static float *share(unsigned which, uint64_t lines, const uint64_t *map, uint64_t n, uint64_t total, uint64_t width)
-{
-    float *to = malloc(lines * n * width * sizeof *to);
-    for (uint64_t i = 0; i < lines * n * width; i++)
-        to[i] = entry(which, i / width / n, map[i / width % n], i % width, total, width);
-    return to;
-}
-
-/* softmax(q k^T / sqrt(d)) v of one query to keys below `seen`, in double precision. */
-static void attention(uint64_t b, uint64_t h, uint64_t query, uint64_t queries, uint64_t seen, uint64_t keys, double *out, double *lse)
-{
-    const uint64_t q_line = b * Q_HEADS + h, line = b * KV_HEADS + h * KV_HEADS / Q_HEADS;
-    double *s = malloc(keys * sizeof *s), top = -INFINITY, sum = 0;
-    for (uint64_t j = 0; j < seen; j++) {
-        s[j] = 0;
-        for (uint64_t e = 0; e < D; e++)
-            s[j] += (double)entry(0, q_line, query, e, queries, D) * (double)entry(1, line, j, e, keys, D);
-        s[j] /= sqrt(D);
-        top = fmax(top, s[j]);
-    }
-    memset(out, 0, D_V * sizeof *out);
-    for (uint64_t j = 0; j < seen; j++) {
-        const double w = exp(s[j] - top);
-        sum += w;
-        for (uint64_t e = 0; e < D_V; e++)
-            out[e] += w * (double)entry(2, line, j, e, keys, D_V);
-    }
-    for (uint64_t e = 0; e < D_V; e++)
-        out[e] /= sum;
-    *lse = top + log(sum);
-    free(s);
+    return (rapt_check_spread){.batch = BATCH, .q_heads = Q_HEADS, .kv_heads = KV_HEADS, .queries = queries, .keys = keys, .d_qk = D, .d_v = D_V,
+                               .causal = causal};
 }
 
 /* Checks out and lse of this rank's queries map[0 .. n). */
-static void check(const char *what, const rapt_ranks_attention *s, const uint64_t *map, uint64_t queries, uint64_t keys)
+static void check(const char *what, const rapt_ranks_attention *s, const rapt_check_spread *whole, const uint64_t *map)
 {
+    const double bound = rapt_check_spread_bound(whole);
     char text[200];
     for (uint64_t row = 0; row < BATCH * Q_HEADS * s->queries; row++) {
         double want[D_V], lse;
-        const uint64_t query = map[row % s->queries];
-        attention(row / s->queries / Q_HEADS, row / s->queries % Q_HEADS, query, queries, s->causal ? query + 1 : keys, keys, want, &lse);
+        if (!rapt_check_spread_attention(whole, row / s->queries / Q_HEADS, row / s->queries % Q_HEADS, map[row % s->queries], want, &lse))
+            fail("no memory", NULL);
         for (uint64_t e = 0; e < D_V; e++)
-            if (!(fabs((double)s->out[row * D_V + e] - want[e]) <= 5e-6)) {
+            if (!(fabs((double)s->out[row * D_V + e] - want[e]) <= bound)) {
                 snprintf(text, sizeof text, "%s: row %llu, element %llu is %g, want %g", what, (unsigned long long)row,
                          (unsigned long long)e, (double)s->out[row * D_V + e], want[e]);
                 fail(text, NULL);
             }
-        if (!(fabs((double)s->lse[row] - lse) <= 5e-6))
-            fail(what, NULL);
+        if (!(fabs((double)s->lse[row] - lse) <= bound)) {
+            snprintf(text, sizeof text, "%s: row %llu, lse is %g, want %g", what, (unsigned long long)row, (double)s->lse[row], lse);
+            fail(text, NULL);
+        }
     }
 }
 
@@ -138,13 +100,14 @@ static void spread(rapt_ranks *r, way way_of, uint32_t causal, const char *what)
         all[i] = i;
     }
     const uint64_t *q_map = way_of == DECODE ? all : map, q_total = way_of == DECODE ? queries : total;
-    float *q = share(0, BATCH * Q_HEADS, q_map, queries, q_total, D), *k = share(1, BATCH * KV_HEADS, map, n, total, D),
-          *v = share(2, BATCH * KV_HEADS, map, n, total, D_V);
+    const rapt_check_spread whole = whole_of(q_total, total, causal);
+    float *q = rapt_check_spread_share(&whole, RAPT_CHECK_SPREAD_Q, q_map, queries), *k = rapt_check_spread_share(&whole, RAPT_CHECK_SPREAD_K, map, n),
+          *v = rapt_check_spread_share(&whole, RAPT_CHECK_SPREAD_V, map, n);
     float *out = malloc(BATCH * Q_HEADS * queries * D_V * sizeof *out), *lse = malloc(BATCH * Q_HEADS * queries * sizeof *lse);
     const rapt_ranks_attention s = {.struct_size = sizeof s, .batch = BATCH, .q_heads = Q_HEADS, .kv_heads = KV_HEADS, .queries = queries,
                                     .keys = n, .d_qk = D, .d_v = D_V, .causal = causal, .q = q, .k = k, .v = v, .out = out, .lse = lse};
     good(calls[way_of](r, &s, &error), what, &error);
-    check(what, &s, q_map, q_total, total);
+    check(what, &s, &whole, q_map);
     sent(r, what, way_of == DECODE  ? (uint64_t)(ranks - 1) * BATCH * Q_HEADS * queries * (D_V + 1) * 4
                   : way_of == HEADS ? heads_bytes(n)
                                     : (uint64_t)(ranks - 1) * BATCH * KV_HEADS * n * (D + D_V) * 4);
@@ -162,25 +125,20 @@ static void linear(rapt_ranks *r)
     rapt_error error = {RAPT_OK, ""};
     for (uint64_t i = 0; i < n; i++)
         map[i] = (uint64_t)rank * n + i;
-    float *q = share(0, lines, map, n, total, D), *k = share(1, lines, map, n, total, D), *v = share(2, lines, map, n, total, D_V),
-          *out = malloc(lines * n * D_V * sizeof *out);
+    rapt_check_spread whole = whole_of(total, total, true);
+    whole.kv_heads = Q_HEADS;
+    float *q = rapt_check_spread_share(&whole, RAPT_CHECK_SPREAD_Q, map, n), *k = rapt_check_spread_share(&whole, RAPT_CHECK_SPREAD_K, map, n),
+          *v = rapt_check_spread_share(&whole, RAPT_CHECK_SPREAD_V, map, n), *out = malloc(lines * n * D_V * sizeof *out);
     const rapt_ranks_state s = {.struct_size = sizeof s, .batch = BATCH, .heads = Q_HEADS, .tokens = n, .d_k = D, .d_v = D_V,
                                 .q = q, .k = k, .v = v, .out = out};
     good(rapt_ranks_linear(r, &s, &error), "linear", &error);
-    for (uint64_t row = 0; row < lines * n; row++)
-        for (uint64_t e = 0; e < D_V; e++) {
-            const uint64_t line = row / n, t = map[row % n];
-            double want = 0, size = 1;
-            for (uint64_t j = 0; j <= t; j++) {
-                double product = 0;
-                for (uint64_t c = 0; c < D; c++)
-                    product += (double)entry(0, line, t, c, total, D) * (double)entry(1, line, j, c, total, D);
-                want += product * (double)entry(2, line, j, e, total, D_V);
-                size += fabs(product);
-            }
-            if (!(fabs((double)out[row * D_V + e] - want) <= 1e-5 * size))
+    for (uint64_t row = 0; row < lines * n; row++) {
+        double want[D_V], size[D_V];
+        rapt_check_spread_linear(&whole, row / n / Q_HEADS, row / n % Q_HEADS, map[row % n], want, size);
+        for (uint64_t e = 0; e < D_V; e++)
+            if (!(fabs((double)out[row * D_V + e] - want[e]) <= rapt_check_spread_bound(&whole) * size[e]))
                 fail("linear: a wrong number", NULL);
-        }
+    }
     sent(r, "linear", (uint64_t)(ranks - 1) * lines * D * D_V * 4);
     free(q);
     free(k);
@@ -220,7 +178,12 @@ int main(int argc, char **argv)
     MPI_Comm comm = MPI_COMM_WORLD;
     MPI_Comm_rank(comm, &rank);
     MPI_Comm_size(comm, &ranks);
-    if (rapt_runtime_create(NULL, &runtime, &error) != RAPT_OK || rapt_device_open(runtime, NULL, &device, &error) != RAPT_OK) {
+    rapt_status opened = rapt_runtime_create(NULL, &runtime, &error);
+    if (opened == RAPT_OK)
+        opened = rapt_device_open(runtime, NULL, &device, &error);
+    if (opened != RAPT_ERROR_NO_DEVICE)
+        good(opened, "the device", &error);
+    if (opened != RAPT_OK) {
         if (rank == 0)
             printf("skipped: %s\n", error.message);
         MPI_Finalize();

@@ -29,6 +29,7 @@ typedef enum rapt_group_event_kind {
     RAPT_GROUP_SITS_OUT,        /* it takes no more parts of this call: its limits refuse them, or even the smallest part finds
                                  * no memory */
     RAPT_GROUP_SMALLER,         /* out of memory: its next parts are half as large */
+    RAPT_GROUP_REFUSES,         /* of shards that lie on it: its limits refuse this one, or it finds no memory for it; it goes on with the others */
 } rapt_group_event_kind;
 
 typedef struct rapt_group_event {
@@ -138,6 +139,7 @@ typedef struct rapt_group_resident {
  * by their lse on one device. Only q, (out, lse) of each shard and the result move, however long the caches are (attention offloading:
  * Lamina, arXiv:2405.01814). Shards of different heads or batch entries lie side by side, those of different keys add up; rows that no
  * shard has give 0 and lse -inf.
+ * A shard that its member's limits refuse, or that finds no memory, is left to its copies; the member's other shards are not touched by that.
  * Where a member fails and no copy of its shard is left, that member's status (RAPT_ERROR_NO_DEVICE if it was out before), and out is as it
  * was: its keys are lost with it.
  * begin is the first half, as of rapt_group_attention_begin. */

@@ -30,6 +30,7 @@ typedef struct job_member {
     uint64_t limit; /* units a run may have: less after running out of memory */
     bool trimmed;   /* it has run out of memory with a run of one unit, and given back what it kept */
     bool out;       /* takes no more runs of this call */
+    uint8_t *refused; /* units that it cannot run after all; NULL where all members can run all */
 } job_member;
 
 typedef struct job {
@@ -38,6 +39,7 @@ typedef struct job {
     uint8_t *unit;       /* UNIT_* of each */
     part *parts;         /* one for each member is enough */
     job_member *members;
+    uint8_t *refused;    /* of all members */
     uint64_t done;       /* units */
     double total, free_weight;
     uint32_t touching; /* members that read or write what is the app's */
@@ -87,6 +89,8 @@ static void job_free(rapt_pool *pool, job *j)
         rapt_free(a, j->unit, j->work.units + 1);
     if (j->parts != NULL)
         rapt_free(a, j->parts, pool->count * sizeof *j->parts);
+    if (j->refused != NULL)
+        rapt_free(a, j->refused, pool->count * (j->work.units + 1));
     if (j->members != NULL)
         rapt_free(a, j->members, pool->count * sizeof *j->members);
     rapt_free(a, j, sizeof *j);
@@ -158,7 +162,7 @@ static bool takes_part(const job *j, const member *m)
 
 static bool may_run(const job *j, const member *m, uint64_t unit)
 {
-    return j->work.may == NULL || j->work.may(j->work.user, m->index, unit);
+    return j->work.may == NULL || (!j->members[m->index].refused[unit] && j->work.may(j->work.user, m->index, unit));
 }
 
 static void job_end(rapt_pool *pool, job *j, rapt_status status, const char *message)
@@ -413,6 +417,18 @@ static void leave(rapt_pool *pool, member *me, bool storing, bool stored)
     rapt_mutex_unlock(&pool->lock);
 }
 
+/* A run is more than the member can do, however small: it sits the call out, or leaves these units to others where each has its own. */
+static int sit_out(job *j, const member *me)
+{
+    job_member *jm = &j->members[me->index];
+    if (jm->refused != NULL) {
+        memset(jm->refused + me->part->first, 1, me->part->count);
+        return RAPT_GROUP_REFUSES;
+    }
+    jm->out = true;
+    return RAPT_GROUP_SITS_OUT;
+}
+
 /* What a failure means for the member; under the lock. Returns the event to tell of, 0 for none. */
 static int judge(rapt_pool *pool, member *me, const rapt_error *why)
 {
@@ -434,11 +450,9 @@ static int judge(rapt_pool *pool, member *me, const rapt_error *why)
             jm->trimmed = true;
             return 0;
         }
-        jm->out = true;
-        return RAPT_GROUP_SITS_OUT;
+        return sit_out(j, me);
     case RAPT_ERROR_UNSUPPORTED:
-        jm->out = true;
-        return RAPT_GROUP_SITS_OUT;
+        return sit_out(j, me);
     case RAPT_ERROR_TIMEOUT: /* nothing waits for it again, and what it may still touch is left alone */
         rapt_device_note_hung(me->device);
         break;
@@ -729,11 +743,15 @@ rapt_status rapt_pool_begin(rapt_pool *pool, const rapt_pool_work *work, rapt_er
     j->unit = rapt_calloc(a, work->units + 1, 1);
     j->parts = rapt_calloc(a, pool->count, sizeof *j->parts);
     j->members = rapt_calloc(a, pool->count, sizeof *j->members);
-    if (j->unit == NULL || j->parts == NULL || j->members == NULL) {
+    if (work->may != NULL)
+        j->refused = rapt_calloc(a, pool->count, work->units + 1);
+    if (j->unit == NULL || j->parts == NULL || j->members == NULL || (work->may != NULL && j->refused == NULL)) {
         job_free(pool, j);
         return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a call of %llu units",
                          (unsigned long long)work->units);
     }
+    for (uint32_t i = 0; i < pool->count && j->refused != NULL; i++)
+        j->members[i].refused = j->refused + i * (work->units + 1);
     j->total = j->free_weight = work->weight(work->user, 0, work->units);
     rapt_mutex_lock(&pool->lock);
     meet_call(pool, j);
