@@ -62,6 +62,19 @@ class WithDevice(tool_test.Case):
         self.close(shared_lse, lse, 2e-6)
         self.assertRegex(printed, r"(?m)^0: share [0-9.]+ %, \d+ parts?, busy ")
 
+    def test_bench(self):
+        file = self.path("b.json")
+        r = run("bench", "--devices", self.twice, "--case", "B1H4D16N64f32", "--samples", "2", "--json", file)
+        self.assertEqual(r.returncode, GOOD, r.stderr)
+        self.assertRegex(r.stdout, r"(?m)^ +all .* of the sum of all rates$")
+        with open(file) as made:
+            (shared,) = json.load(made)["shared"]
+        self.assertEqual(len(shared["devices"]), 2)
+        self.assertGreater(shared["group"]["of_sum"], 0)
+        self.assertAlmostEqual(sum(d["share"] for d in shared["devices"]), 1, places=9)
+        self.fails(BAD_INPUT, "alone", "bench", "full", "--devices", self.twice)
+        self.fails(BAD_INPUT, "with commas between", "bench", "--devices", ",")
+
     def test_mistakes(self):
         words = [*self.inputs(1, 2, 3, 4), "--out", self.path("o.npy")]
         self.fails(BAD_INPUT, "with commas between", "run", "attention", *words, "--devices", self.twice.split(",")[0] + ",")

@@ -1,11 +1,11 @@
 /* rapt run attention --devices: one attention on several devices. */
 #include "run_group.h"
 
+#include "device_list.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define SELECTOR 80 /* characters of one */
 
 typedef struct group_run {
     const tool_group_options *o;
@@ -17,56 +17,6 @@ typedef struct group_run {
     void *out, *lse;
     cJSON *json;
 } group_run;
-
-/* ---- devices ---- */
-
-static void tell_event(void *user, const rapt_group_event *event)
-{
-    static const char *const what[] = {
-        [RAPT_GROUP_QUARANTINED] = "takes no more parts", [RAPT_GROUP_SITS_OUT] = "sits this call out", [RAPT_GROUP_SMALLER] = "gets smaller parts"};
-    (void)user;
-    fprintf(stderr, "rapt: device %u of the group %s: %s\n", event->member, what[event->kind], event->message);
-}
-
-/* The devices of a comma list, each of an instance of its own. */
-static int open_devices(group_run *r)
-{
-    const tool_device_options *given = &r->o->device;
-    rapt_error error = {0};
-    for (const char *at = r->o->devices;; at++) {
-        const size_t length = strcspn(at, ",");
-        char selector[SELECTOR], line[1200];
-        if (length == 0 || length >= sizeof selector || r->count == RAPT_GROUP_MAX)
-            return tool_error(TOOL_BAD_INPUT, "--devices '%.60s': 1 to %d of what --device takes, with commas between", r->o->devices,
-                              RAPT_GROUP_MAX);
-        memcpy(selector, at, length);
-        selector[length] = 0;
-        rapt_device_options o = RAPT_DEVICE_OPTIONS_INIT;
-        o.selector = selector;
-        o.caps_mask = given->caps;
-        o.no_probe = given->no_probe;
-        o.validation = given->validation;
-        const rapt_status status = rapt_device_open(r->runtime, &o, &r->devices[r->count], &error);
-        if (status != RAPT_OK)
-            return tool_status_error(status, &error);
-        tool_device_line(rapt_device_caps(r->devices[r->count]), given->caps, line, sizeof line);
-        fprintf(r->json ? stderr : stdout, "%u: %s\n", r->count, line);
-        r->count++;
-        at += length;
-        if (*at == 0)
-            return TOOL_GOOD;
-    }
-}
-
-static int make_group(group_run *r)
-{
-    rapt_group_options o = RAPT_GROUP_OPTIONS_INIT;
-    rapt_error error = {0};
-    o.threads = 1;
-    o.event = tell_event;
-    const rapt_status status = rapt_group_create(r->devices, r->count, &o, &r->group, &error);
-    return status == RAPT_OK ? TOOL_GOOD : tool_status_error(status, &error);
-}
 
 /* ---- the call ---- */
 
@@ -231,9 +181,9 @@ int tool_run_group(const tool_group_options *options, tool_problem *problem)
     group_run r = {.o = options, .problem = problem, .json = options->json ? cJSON_CreateObject() : NULL};
     int code = options->json && !r.json ? tool_no_memory() : tool_runtime_open(&options->device, &r.runtime);
     if (code == TOOL_GOOD)
-        code = open_devices(&r);
+        code = tool_device_list_open(r.runtime, options->devices, &options->device, r.json ? stderr : stdout, r.devices, &r.count);
     if (code == TOOL_GOOD)
-        code = make_group(&r);
+        code = tool_device_list_group(r.devices, r.count, &r.group);
     if (code == TOOL_GOOD)
         code = run_open(&r);
     rapt_group_destroy(&r.group);

@@ -28,8 +28,9 @@ typedef enum bench_mode {
 typedef struct bench_options {
     const char *devices[BENCH_MAX_DEVICES + 1];
     const char *caps, *cases, *filter, *kernel, *gauges, *samples, *seconds, *threshold;
-    const char *json, *csv, *html, *compare;
-    bool list, verbose;
+    const char *json, *csv, *html, *compare, *picture;
+    const char *shared; /* devices that share each case */
+    bool list, verbose, distributed;
     bench_mode mode;
     const char *file; /* of replay and compare */
 } bench_options;
@@ -185,6 +186,10 @@ double bench_roof(const bench_roofline *r, const char *kernel, rapt_dtype dtype,
 void bench_sustained(bench *b, bench_device *d, bench_case *cases, size_t count);
 /* Fills b->json's peers. Returns an exit code. */
 int bench_peers(bench *b);
+/* Cases shared by the devices of o->shared. Fills b->json's shared. Returns an exit code. */
+int bench_shared(bench *b);
+/* Hands over to the program that runs under MPI. argv[0] is "bench". */
+int bench_distributed(int argc, char **argv);
 
 /* ---- tables ---- */
 

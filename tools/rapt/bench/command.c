@@ -403,9 +403,9 @@ static int run(bench *b, int argc, char **argv)
     b->json = head_json(modes[o->mode].name, argc, argv);
     tool_catch_interrupts();
     const double start = rapt_bench_now(), others = rapt_bench_others_cpu();
-    int code = o->mode == BENCH_PEERS ? bench_peers(b) : run_devices(b);
+    int code = o->mode == BENCH_PEERS ? bench_peers(b) : o->shared ? bench_shared(b) : run_devices(b);
     if (cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(b->json, "devices")) == 0 &&
-        o->mode != BENCH_PEERS && code != TOOL_GOOD)
+        o->mode != BENCH_PEERS && !o->shared && code != TOOL_GOOD)
         return code; /* there is nothing to be written */
     if (o->mode == BENCH_PEERS && !cJSON_GetObjectItemCaseSensitive(b->json, "peers"))
         return code;
@@ -480,6 +480,8 @@ static bool ready(bench *b, rapt_error *error)
     if (o->cases && o->mode == BENCH_REPLAY)
         return tool_fail(error, RAPT_ERROR_INVALID,
                          "replay takes its cases from the file: --case has no place there");
+    if (o->shared && (o->mode != BENCH_QUICK || o->devices[0] || o->csv || o->html || o->compare || o->kernel || o->gauges))
+        return tool_fail(error, RAPT_ERROR_INVALID, "--devices goes with --case, --filter, --samples, --caps and --json alone");
     if (o->compare && o->mode == BENCH_COMPARE)
         return tool_fail(error, RAPT_ERROR_INVALID, "compare FILE and --compare FILE exclude each other");
     if (!read_numbers(b, error))
@@ -538,6 +540,15 @@ int tool_bench(int argc, char **argv)
          "default as for rapt devices",
          o.devices, NULL, BENCH_MAX_DEVICES},
         {"--caps", "SPEC", "lower what the device can do, see rapt run --help", &o.caps, NULL, 0},
+        {"--devices", "LIST",
+         "one attention shared by these devices, as a comma list, beside each alone: times,\n"
+         "transfers and all, and the part of all their rates together that they reach; with\n"
+         "--case or --filter, default B1H8D64N1024f32",
+         &o.shared, NULL, 0},
+        {"--distributed", NULL,
+         "attention over the ranks of mpirun instead: --distributed --help tells its\n"
+         "options; in builds with MPI",
+         NULL, &o.distributed, 0},
         {"--verbose", NULL, "tell what the library does, on standard error", NULL, &o.verbose, 0},
         {NULL, NULL, NULL, NULL, NULL, 0},
     };
@@ -549,6 +560,8 @@ int tool_bench(int argc, char **argv)
         "rapt bench sustained --seconds 600 --device nvidia",
         "RAPT_RECORD=shapes.jsonl my-app && rapt bench replay shapes.jsonl",
         "rapt bench compare full.json --threshold 5",
+        "rapt bench --devices 0,1 --case B1H8D64N2048f32",
+        "mpirun -n 4 rapt bench --distributed --tokens 4096",
         NULL,
     };
     const tool_usage usage = {
@@ -575,6 +588,9 @@ int tool_bench(int argc, char **argv)
     rapt_error error = {0};
     size_t count;
     int code;
+    for (int n = 1; n < argc; n++)
+        if (strcmp(argv[n], "--distributed") == 0)
+            return bench_distributed(argc, argv);
     if (!tool_arguments(argc, argv, &usage, words, 2, &count, &code))
         return code;
     if (!read_mode(&o, words, count, &error))
@@ -583,6 +599,8 @@ int tool_bench(int argc, char **argv)
         bench_suite_print(stdout, o.mode);
         return TOOL_GOOD;
     }
+    if (o.shared && !o.cases && !o.filter)
+        o.cases = "B1H8D64N1024f32";
     bench b = {.o = &o};
     if (!ready(&b, &error))
         code = tool_report(&error);

@@ -28,7 +28,7 @@ static bool find_reporter(char *out, size_t capacity)
 
 bool output_check(const bench_options *o, rapt_error *error)
 {
-    const char *const paths[] = {o->json, o->csv, o->html};
+    const char *const paths[] = {o->json, o->csv, o->html, o->picture};
     char reporter[2048];
     for (size_t n = 0; n < TOOL_COUNT(paths); n++) {
         if (!paths[n])
@@ -39,15 +39,16 @@ bool output_check(const bench_options *o, rapt_error *error)
         if (!to_stdout(paths[n]) && !text_file_writable(paths[n], error))
             return false;
     }
-    if (!o->html)
+    if (!o->html && !o->picture)
         return true;
-    if (to_stdout(o->html))
-        return tool_fail(error, RAPT_ERROR_INVALID, "--html needs the name of a file");
+    const char *option = o->html ? "--html" : "--picture";
+    if (to_stdout(o->html) || to_stdout(o->picture))
+        return tool_fail(error, RAPT_ERROR_INVALID, "%s needs the name of a file", to_stdout(o->html) ? "--html" : "--picture");
     if (!find_reporter(reporter, sizeof reporter))
-        return tool_fail(error, RAPT_ERROR_IO, "--html: the reporter is neither at %s nor installed",
+        return tool_fail(error, RAPT_ERROR_IO, "%s: the reporter is neither at %s nor installed", option,
                          RAPT_REPORT_SOURCE);
     if (process_run((const char *[]){PYTHON, "-c", "", NULL}, NULL) != 0)
-        return tool_fail(error, RAPT_ERROR_IO, "--html: " PYTHON ", which makes the page, cannot be started");
+        return tool_fail(error, RAPT_ERROR_IO, "%s: " PYTHON ", which makes the page, cannot be started", option);
     return true;
 }
 
@@ -56,22 +57,28 @@ static int report(const rapt_error *error)
     return tool_error(TOOL_BAD_INPUT, "%s", error->message);
 }
 
-/* The page is made from the JSON's file, or from one beside the page that is gone afterwards. */
+/* Page and picture are made from the JSON's file, or from one beside them that is gone afterwards. */
 static int write_page(const bench_options *o, const char *text)
 {
     char reporter[2048], beside[2048];
     rapt_error error = {0};
     const bool own = !o->json || to_stdout(o->json);
-    snprintf(beside, sizeof beside, "%.2000s.json", o->html);
+    const char *made = o->html ? o->html : o->picture;
+    snprintf(beside, sizeof beside, "%.2000s.json", made);
     const char *source = own ? beside : o->json;
     if (own && !text_file_write(beside, text, strlen(text), &error))
         return report(&error);
-    const int code = find_reporter(reporter, sizeof reporter)
-                         ? process_run((const char *[]){PYTHON, reporter, source, "-o", o->html, NULL}, NULL)
-                         : -1;
+    const char *words[8] = {PYTHON, reporter, source};
+    size_t count = 3;
+    const char *const outputs[2][2] = {{"-o", o->html}, {"--picture", o->picture}};
+    for (size_t n = 0; n < 2; n++)
+        if (outputs[n][1]) {
+            words[count++] = outputs[n][0];
+            words[count++] = outputs[n][1];
+        }
+    const int code = find_reporter(reporter, sizeof reporter) ? process_run(words, NULL) : -1;
     if (code != 0)
-        return tool_error(TOOL_BAD_INPUT, "%s: the reporter failed (%d); the results are in %s", o->html,
-                          code, source);
+        return tool_error(TOOL_BAD_INPUT, "%s: the reporter failed (%d); the results are in %s", made, code, source);
     if (own)
         remove(beside);
     return TOOL_GOOD;
@@ -90,14 +97,15 @@ static int write_text(const char *path, const char *text)
 int output_write(const bench_options *o, const cJSON *json)
 {
     int code = TOOL_GOOD;
-    char *printed = o->json || o->html ? cJSON_Print(json) : NULL;
+    const bool page = o->html || o->picture;
+    char *printed = o->json || page ? cJSON_Print(json) : NULL;
     char *text = printed ? malloc(strlen(printed) + 2) : NULL;
     if (text) {
         strcpy(text, printed);
         strcat(text, "\n");
     }
     cJSON_free(printed);
-    if ((o->json || o->html) && !text)
+    if ((o->json || page) && !text)
         code = tool_no_memory();
     if (text && o->json)
         code = write_text(o->json, text);
@@ -107,7 +115,7 @@ int output_write(const bench_options *o, const cJSON *json)
         code = code == TOOL_GOOD ? one : code;
         free(csv);
     }
-    if (text && o->html) {
+    if (text && page) {
         const int one = write_page(o, text);
         code = code == TOOL_GOOD ? one : code;
     }

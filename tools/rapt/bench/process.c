@@ -95,6 +95,11 @@ int process_run(const char *const *words, FILE *output)
     _close(kept);
     return (int)code;
 }
+
+int process_become(const char *const *words)
+{
+    return process_run(words, stdout);
+}
 #else
 int process_run(const char *const *words, FILE *output)
 {
@@ -116,5 +121,12 @@ int process_run(const char *const *words, FILE *output)
     if (!WIFEXITED(state))
         return -2;
     return WEXITSTATUS(state) == 127 ? -1 : WEXITSTATUS(state); /* 127: what posix_spawnp could not start */
+}
+
+int process_become(const char *const *words)
+{
+    fflush(stdout);
+    execv(words[0], (char *const *)(uintptr_t)words);
+    return -1;
 }
 #endif

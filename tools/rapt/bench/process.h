@@ -14,5 +14,8 @@ bool process_file_exists(const char *path);
  * the last is NULL. Its standard output goes to `output`, NULL: to standard error. Returns its exit code; -1:
  * it could not be started; -2: a signal ended it. */
 int process_run(const char *const *words, FILE *output);
+/* This program ends, and the other one is in its place, with its files and its number (where the system can, else as process_run). Returns only
+ * where that failed, or what process_run does. */
+int process_become(const char *const *words);
 
 #endif

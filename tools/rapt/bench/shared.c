@@ -1,0 +1,222 @@
+/* rapt bench --devices: one attention shared by several devices, beside each of them alone. All are groups, of one device or of all, so that tensors
+ * go the same ways: from host memory to the devices and back. */
+#include "bench.h"
+#include "device_list.h"
+
+#include "check/half.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define SAMPLES 7
+
+typedef struct team {
+    rapt_group *group;
+    double seconds[BENCH_MAX_SAMPLES];
+} team;
+
+typedef struct sharing {
+    rapt_device *devices[RAPT_GROUP_MAX];
+    uint32_t count;
+    team *teams; /* of each device alone, then of all */
+    size_t samples;
+    rapt_check_problem problem;
+    rapt_group_attention_args args;
+    void *out, *lse;
+} sharing;
+
+/* ---- one call ---- */
+
+static const void *image(const rapt_check_problem *p, int operand)
+{
+    const rapt_check_operand *o = &p->operands[operand];
+    return o->bytes > 0 ? (const char *)p->operands[o->shares].image + o->offset : NULL;
+}
+
+static bool make_problem(sharing *s, const bench_case *c)
+{
+    const uint64_t step = rapt_check_problem_row_step(&c->c, 4e8);
+    const bool good = rapt_check_problem_make(&c->c, step, &s->problem);
+    const rapt_check_problem *p = &s->problem;
+    s->out = malloc((size_t)p->operands[RAPT_OP_OUT].bytes + 1);
+    s->lse = malloc((size_t)p->operands[RAPT_OP_LSE].bytes + 1);
+    if (!good || !s->out || !s->lse)
+        return false;
+    s->args = (rapt_group_attention_args)RAPT_GROUP_ATTENTION_ARGS_INIT;
+    s->args.q = image(p, RAPT_OP_Q);
+    s->args.k = image(p, RAPT_OP_K);
+    s->args.v = image(p, RAPT_OP_V);
+    s->args.cu_seqlens_q = image(p, RAPT_OP_CU_Q);
+    s->args.cu_seqlens_k = image(p, RAPT_OP_CU_K);
+    s->args.out = (char *)s->out + p->operands[RAPT_OP_OUT].offset;
+    s->args.lse = p->operands[RAPT_OP_LSE].bytes > 0 ? (char *)s->lse + p->operands[RAPT_OP_LSE].offset : NULL;
+    return true;
+}
+
+static rapt_status call(const sharing *s, const team *t, double *seconds, rapt_error *error)
+{
+    const double start = tool_now_ns();
+    const rapt_status status = rapt_group_attention(t->group, &s->problem.desc, &s->args, error);
+    *seconds = (tool_now_ns() - start) * 1e-9;
+    return status;
+}
+
+/* The output against the oracle's, in the rows that it has. */
+static bool is_right(const sharing *s, char *message, size_t capacity)
+{
+    const rapt_check_problem *p = &s->problem;
+    const rapt_tensor *t = &p->desc.out;
+    const uint64_t d = t->size[3], rows = t->size[0] * t->size[1] * t->size[2];
+    double *got = malloc((size_t)(rows * d + 1) * sizeof *got);
+    for (uint64_t i = 0; i < rows * d && got; i++) {
+        const uint64_t row = i / d, line = row / t->size[2];
+        const int64_t at = (int64_t)(line / t->size[1]) * t->stride[0] + (int64_t)(line % t->size[1]) * t->stride[1] +
+                           (int64_t)(row % t->size[2]) * t->stride[2] + (int64_t)(i % d);
+        got[i] = (double)rapt_check_load(s->args.out, t->dtype, at);
+    }
+    bool right = false;
+    if (got) {
+        const double half = p->exact ? 0 : rapt_check_problem_half_weights(p), tolerance = p->tolerance_out > half ? p->tolerance_out : half;
+        const rapt_check_difference difference = rapt_check_compare(got, p->out, p->rows, p->rows_total, d, tolerance);
+        right = difference.wrong == 0 && difference.compared > 0;
+        rapt_check_describe(&difference, "out", t->size, message, capacity);
+    }
+    free(got);
+    return right;
+}
+
+/* ---- a case ---- */
+
+static const char *name_of(const sharing *s, uint32_t team_index, char text[24])
+{
+    snprintf(text, 24, team_index == s->count ? "all" : "%u alone", team_index);
+    return text;
+}
+
+/* Proof of each, and what it takes for shares to settle; then turns. */
+static int measure(bench *b, sharing *s, const bench_case *c)
+{
+    rapt_error error = {0};
+    char message[300], who[24];
+    double seconds;
+    rapt_status status = RAPT_OK;
+    for (uint32_t t = 0; t <= s->count && status == RAPT_OK; t++)
+        for (int n = 0; n < 4 && status == RAPT_OK; n++) {
+            status = call(s, &s->teams[t], &seconds, &error);
+            if (status == RAPT_OK && !is_right(s, message, sizeof message)) {
+                b->wrong++;
+                fprintf(b->out, "%s: %s: %sWRONG%s: %s\n", c->c.name, name_of(s, t, who), bench_red(b), bench_plain(b), message);
+                return TOOL_GOOD;
+            }
+        }
+    for (size_t n = 0; n < s->samples && status == RAPT_OK && !tool_interrupted(); n++)
+        for (uint32_t t = 0; t <= s->count && status == RAPT_OK; t++)
+            status = call(s, &s->teams[t], &s->teams[t].seconds[n], &error);
+    return status == RAPT_OK ? TOOL_GOOD : tool_status_error(status, &error);
+}
+
+static void tell(bench *b, const sharing *s, const bench_case *c, double flops, cJSON *array)
+{
+    double sum = 0;
+    cJSON *o = cJSON_CreateObject(), *devices = cJSON_AddArrayToObject(o, "devices");
+    cJSON_AddItemToArray(array, o);
+    cJSON_AddStringToObject(o, "case", c->c.name);
+    cJSON_AddNumberToObject(o, "flops", flops);
+    fprintf(b->out, "%-28s %-10s %12s %12s %10s\n", c->c.name, "device", "median", "GFLOP/s", "share");
+    for (uint32_t t = 0; t <= s->count; t++) {
+        const bench_figure f = bench_figure_of(s->teams[t].seconds, s->samples);
+        const bool all = t == s->count;
+        char who[24], time[32];
+        tool_duration(f.median * 1e9, time);
+        fprintf(b->out, "%-28s %-10s %12s %12.4g", "", name_of(s, t, who), time, flops / f.median * 1e-9);
+        if (all)
+            fprintf(b->out, "%11s  %.3f of the sum of all rates\n", "", 1 / f.median / sum);
+        rapt_group_member m = RAPT_GROUP_MEMBER_INIT;
+        rapt_error ignored;
+        cJSON *one = all ? cJSON_AddObjectToObject(o, "group") : cJSON_CreateObject();
+        bench_figure_add(one, "wall", s->teams[t].seconds, s->samples, 1);
+        if (all) {
+            tool_json_number(one, "of_sum", 1 / f.median / sum);
+            continue;
+        }
+        if (rapt_group_describe(s->teams[s->count].group, t, &m, &ignored) == RAPT_OK)
+            cJSON_AddNumberToObject(one, "share", m.share);
+        fprintf(b->out, " %9.1f%%\n", 100 * m.share);
+        cJSON_AddStringToObject(one, "name", rapt_device_caps(s->devices[t])->device_name);
+        cJSON_AddItemToArray(devices, one);
+        sum += 1 / f.median;
+    }
+}
+
+static int share_case(bench *b, sharing *s, const bench_case *c, cJSON *array)
+{
+    rapt_plan *plan = NULL;
+    rapt_plan_info info = RAPT_PLAN_INFO_INIT;
+    rapt_error error = {0};
+    const size_t wrong = b->wrong;
+    int code = make_problem(s, c) ? TOOL_GOOD : tool_no_memory();
+    if (code == TOOL_GOOD) {
+        rapt_status status = rapt_attention_plan(s->devices[0], &s->problem.desc, &plan, &error);
+        if (status == RAPT_OK)
+            status = rapt_plan_describe(plan, &info, &error);
+        code = status == RAPT_OK ? TOOL_GOOD : tool_status_error(status, &error);
+    }
+    if (code == TOOL_GOOD)
+        code = measure(b, s, c);
+    if (code == TOOL_GOOD && b->wrong == wrong && !tool_interrupted())
+        tell(b, s, c, (double)info.flops, array);
+    rapt_plan_destroy(&plan);
+    rapt_check_problem_free(&s->problem);
+    free(s->out);
+    free(s->lse);
+    s->out = s->lse = NULL;
+    return code;
+}
+
+/* ---- the whole ---- */
+
+static int open_teams(sharing *s)
+{
+    int code = TOOL_GOOD;
+    s->teams = calloc(s->count + 1, sizeof *s->teams);
+    if (!s->teams)
+        return tool_no_memory();
+    for (uint32_t t = 0; t <= s->count && code == TOOL_GOOD; t++)
+        code = tool_device_list_group(t == s->count ? s->devices : &s->devices[t], t == s->count ? s->count : 1, &s->teams[t].group);
+    return code;
+}
+
+static void close_all(sharing *s)
+{
+    for (uint32_t t = 0; t <= s->count && s->teams; t++)
+        rapt_group_destroy(&s->teams[t].group);
+    for (uint32_t i = 0; i < s->count; i++)
+        rapt_device_destroy(&s->devices[i]);
+    free(s->teams);
+}
+
+int bench_shared(bench *b)
+{
+    sharing s = {.samples = b->samples > 0 ? (size_t)b->samples : SAMPLES};
+    const tool_device_options given = {.caps = b->o->caps, .verbose = b->o->verbose};
+    rapt_error error = {0};
+    size_t count = 0;
+    bench_case *cases = NULL;
+    int code = tool_runtime_open(&given, &b->runtime);
+    if (code == TOOL_GOOD)
+        code = tool_device_list_open(b->runtime, b->o->shared, &given, b->out, s.devices, &s.count);
+    if (code == TOOL_GOOD)
+        code = open_teams(&s);
+    const bench_device first = {.device = s.devices[0], .caps = code == TOOL_GOOD ? rapt_device_caps(s.devices[0]) : NULL};
+    if (code == TOOL_GOOD && !(cases = bench_suite(b, &first, &count, &error)))
+        code = tool_report(&error);
+    cJSON *array = cJSON_AddArrayToObject(b->json, "shared");
+    for (size_t n = 0; n < count && code == TOOL_GOOD && !tool_interrupted(); n++)
+        code = bench_case_is_system(&cases[n]) ? tool_error(TOOL_BAD_INPUT, "--devices shares attention, not systems such as %.60s", cases[n].c.name)
+                                               : share_case(b, &s, &cases[n], array);
+    for (size_t n = 0; n < count; n++)
+        bench_case_free(&cases[n]);
+    free(cases);
+    close_all(&s);
+    return code;
+}
