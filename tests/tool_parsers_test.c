@@ -2,6 +2,7 @@
 #include "support.h"
 
 #include "args.h"
+#include "number_list.h"
 #include "tensor_file.h"
 
 #include <math.h>
@@ -431,6 +432,27 @@ static void numbers(void **state)
         assert_false(tool_number("--x", no_numbers[i], &x, &error));
 }
 
+static void number_lists(void **state)
+{
+    (void)state;
+    rapt_error error;
+    int64_t list[NUMBER_LIST_MOST];
+    double real[NUMBER_LIST_MOST];
+    size_t count;
+    assert_true(number_list_read("--n", "1,2,4,...,1024", 1, 4096, list, &count, &error) && count == 11 && list[10] == 1024 && list[3] == 8);
+    assert_true(number_list_read("--n", "3,5,...,11,20", 1, 4096, list, &count, &error) && count == 6 && list[4] == 11 && list[3] == 9);
+    assert_true(number_list_read("--n", "7", 1, 4096, list, &count, &error) && count == 1 && list[0] == 7);
+    static const char *const wrong[] = {"",    "0",        "1,",          "1,,2",          "...",     "1,...,4",      "4,2,...,1",
+                                        "1,2,...", "1,2,4,...,1000", "1,2,...,...,8", "1,2,3,...,4096", "1;2", "5000"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        assert_false(number_list_read("--n", wrong[i], 1, 4096, list, &count, &error));
+        assert_non_null(strstr(error.message, "--n"));
+    }
+    assert_true(number_list_read_real("--x", "25,0.5", false, real, &count, &error) && count == 2 && real[1] == 0.5);
+    assert_false(number_list_read_real("--x", "25,-1", true, real, &count, &error));
+    assert_false(number_list_read_real("--x", "25,", true, real, &count, &error));
+}
+
 int main(void)
 {
     test_folder(folder, "parsers");
@@ -440,6 +462,7 @@ int main(void)
         cmocka_unit_test(npy_round_trip),   cmocka_unit_test(no_file),
         cmocka_unit_test(safetensors_good), cmocka_unit_test(safetensors_hostile),
         cmocka_unit_test(command_lines),    cmocka_unit_test(numbers),
+        cmocka_unit_test(number_lists),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,6 +18,7 @@
 #include <rapt/runtime.h>
 #include <rapt/scan.h>
 #include <rapt/sched.h>
+#include <rapt/simulate.h>
 #include <rapt/status.h>
 #include <rapt/system.h>
 #include <rapt/tensor.h>

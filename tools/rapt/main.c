@@ -13,6 +13,7 @@ static const struct {
     {"explain", tool_explain_command, "tell which kernel would run and why"},
     {"check", tool_check, "hold every kernel against the oracle on this device"},
     {"bench", tool_bench, "measure the device, and time attention on it"},
+    {"simulate", tool_simulate, "tell what attention over many devices would take"},
     {"tune", tool_tune, "time every kernel for a problem and keep the fastest"},
     {"systems", tool_systems, "list the published systems covered"},
     {"compile", tool_compile, "show a kernel row from GLSL to driver statistics"},

@@ -118,6 +118,7 @@ int tool_explain_scan(int argc, char **argv);
 int tool_explain_command(int argc, char **argv);
 int tool_check(int argc, char **argv);
 int tool_bench(int argc, char **argv);
+int tool_simulate(int argc, char **argv);
 int tool_systems(int argc, char **argv);
 int tool_tune(int argc, char **argv);
 int tool_compile(int argc, char **argv);

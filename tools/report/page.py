@@ -47,9 +47,13 @@ class Page:
         body = []
         for build in (headline, rooflines, case_bars, sweep_charts, sustained, peers, comparison, all_cases, sheet, lab_section, how):
             build(self)
+        title = "rapt bench: " + (" and ".join(dict.fromkeys(text(d.info, "name") or d.label for d in self.devices)) or "no device")
+        return self.document(title, head, footer(self))
+
+    def document(self, title, head, foot):
+        """All sections so far, as a page that needs nothing else."""
         body = "".join(html for _, _, html in self.sections)
         links = "".join(f'<li><a href="#{id}">{escape(short)}</a></li>' for id, short, _ in self.sections)
-        title = "rapt bench: " + (" and ".join(dict.fromkeys(text(d.info, "name") or d.label for d in self.devices)) or "no device")
         script = f'<script type="text/plain" id="plotly">{live.packed(self.script)}</script>' if self.script and self.figures else ""
         figures = safe_json(self.figures)
         # The page can reach nothing: no address of any kind may be loaded.
@@ -57,7 +61,7 @@ class Page:
         return (f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
                 f'<meta http-equiv="Content-Security-Policy" content="{policy}"><meta name="color-scheme" content="light dark">'
                 f'<title>{escape(title)}</title><link rel="icon" href="data:,"><style>\n{(HERE / "page.css").read_text()}</style></head>\n<body>{head}'
-                f'<nav aria-label="sections"><ul>{links}</ul></nav>\n<main>{body}</main>\n{footer(self)}\n'
+                f'<nav aria-label="sections"><ul>{links}</ul></nav>\n<main>{body}</main>\n{foot}\n'
                 f'<script type="application/json" id="figures">{figures}</script>\n{script}\n'
                 f'<script>\n{(HERE / "page.js").read_text()}</script></body></html>\n')
 

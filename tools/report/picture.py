@@ -109,8 +109,12 @@ def short(content, most):
 
 def made(path, runs, devices, sweep=None):
     """The bytes of the picture that a file of this name holds: the headline, or a sweep by its name."""
+    return written(path, (sweep_svg(devices, sweep) if sweep else svg(runs, devices)).encode())
+
+
+def written(path, drawing):
+    """An SVG drawing as what a file of this name holds."""
     kind = pathlib.Path(path).suffix.lower()
-    drawing = (sweep_svg(devices, sweep) if sweep else svg(runs, devices)).encode()
     if kind == ".svg":
         return drawing
     if kind != ".png":

@@ -320,6 +320,33 @@ class Bad(Reports):
         self.assertEqual(stopped.exception.code, 2)
 
 
+class Forecasts(Reports):
+    FORECAST = {"schema": "rapt-simulate/1", "command": HOSTILE, "problem": {"q_heads": 8, "kv_heads": 2, "head_dim_qk": 64, "dtype": "f16", "pattern": HOSTILE},
+                "rates": {"flops_per_second": 6e13, "from": HOSTILE}, "link": {"bytes_per_second": 2.5e10},
+                "forecasts": [{"method": method, "devices": devices, "tokens": 4096, "seconds": 1 / devices, "sent_bytes": 1e6 * (devices - 1), "balance": 1,
+                               "efficiency": 1} for method in ("ring", HOSTILE) for devices in (1, 2, 1024)]}
+
+    def test_page(self):
+        outline, page = self.page(self.FORECAST)
+        self.assertEqual(outline.open, [])
+        self.assertEqual([a["id"] for tag, a in outline.elements if tag == "h2"], ["charts", "table"])
+        self.assertEqual([a["id"] for _, a in outline.elements if a.get("id", "").endswith("-still")], ["step-still", "efficiency-still", "traffic-still", "balance-still"])
+        self.assertEqual(outline.count("img"), 0)
+        self.assertIn("60.0 TFLOP/s", outline.text())
+
+    def test_picture_alone(self):
+        path = self.file(self.FORECAST)
+        picture = self.folder / "step.svg"
+        self.assertEqual(report.main([path, "--picture", str(picture)]), 0)
+        xml.etree.ElementTree.parse(picture)
+
+    def test_refusals(self):
+        for content in ({"schema": "rapt-simulate/1"}, {"schema": "rapt-simulate/1", "forecasts": [{"devices": "two"}]}):
+            status, errors, page = self.call(self.file(content))
+            self.assertEqual((status, page), (2, None))
+            self.assertIn("no forecast", errors)
+
+
 class Units(unittest.TestCase):
     def test_numbers(self):
         for made, wanted in (
