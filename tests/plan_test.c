@@ -256,6 +256,49 @@ static void verdicts_take_rows_out(void **state)
     rapt_plan_clear(&plan);
 }
 
+static const rapt_kernel_operand sum_operands[] = {
+    {RAPT_ROLE_Q, RAPT_BIND_Q, RAPT_OPERAND_STORAGE, 0},
+    {RAPT_ROLE_K, RAPT_BIND_K, RAPT_OPERAND_STORAGE, 0},
+    {RAPT_ROLE_COL_SUMS, RAPT_BIND_OUT, RAPT_OPERAND_STORAGE, 1},
+    {RAPT_ROLE_LSE, RAPT_BIND_LSE, RAPT_OPERAND_STORAGE, 0},
+};
+
+/* Of kernels for the same map the best one that the device takes, wherever it stands in the table; of equals the first. */
+static void maps_are_chosen_by_score(void **state)
+{
+    (void)state;
+    enum { GOOD = 2, BEST, EQUAL, BELOW };
+    rapt_kernel_row some[] = {
+        ROW("plain", RAPT_FAMILY_TILE, FULL, 576, 32, 16, 50, attend_operands),
+        ROW("never", RAPT_FAMILY_MAP, FULL, 576, 64, 64, -1, sum_operands),
+        ROW("good", RAPT_FAMILY_MAP, FULL, 576, 64, 64, 50, sum_operands),
+        ROW("best", RAPT_FAMILY_MAP, FULL, 576, 64, 64, 60, sum_operands),
+        ROW("equal", RAPT_FAMILY_MAP, FULL, 576, 64, 64, 60, sum_operands),
+        ROW("below", RAPT_FAMILY_MAP, FULL, 576, 64, 64, 40, sum_operands),
+    };
+    const rapt_kernel_table mine = {some, RAPT_COUNT(some), NULL, 0};
+    static const char *const order[] = {"best", "equal", "good", "below"}; /* as those before are taken out, one by one */
+    static const int rank[] = {BEST, EQUAL, GOOD, BELOW};
+    rapt_caps caps;
+    rapt_plan plan;
+    rapt_problem problem;
+    rapt_error error;
+    rapt_caps_floor(&caps);
+    rapt_attention_desc d = describe(RAPT_F32, 1, 2, 2, 100, 100, 64, 64);
+    d.col_sums = (rapt_tensor){.dtype = RAPT_F32, .rank = 3, .size = {1, 2, 100}, .stride = {200, 100, 1}};
+    assert_int_equal(rapt_attention_problem(&d, &problem, &error), RAPT_OK);
+    for (size_t n = 0; n <= RAPT_COUNT(order); n++) {
+        plan = (rapt_plan){.allocator = rapt_allocator_default()};
+        const rapt_status status = rapt_plan_make(&plan, &problem, &caps, &mine, NULL, &error);
+        assert_int_equal(status, n < RAPT_COUNT(order) ? RAPT_OK : RAPT_ERROR_UNSUPPORTED);
+        if (n < RAPT_COUNT(order)) {
+            assert_string_equal(plan.pipelines[plan.pipeline_count - 1].row->name, order[n]);
+            some[rank[n]].shared_bytes = 1u << 30; /* more than the floor has */
+        }
+        rapt_plan_clear(&plan);
+    }
+}
+
 static void limits_are_named_with_both_numbers(void **state)
 {
     (void)state;
@@ -767,7 +810,7 @@ int main(void)
         cmocka_unit_test(cuts_packed_sequences_by_what_they_can_have),
         cmocka_unit_test(chooses_by_score_and_says_why),
         cmocka_unit_test(forcing_fails_loudly),
-        cmocka_unit_test(verdicts_take_rows_out),
+        cmocka_unit_test(verdicts_take_rows_out), cmocka_unit_test(maps_are_chosen_by_score),
         cmocka_unit_test(limits_are_named_with_both_numbers),
         cmocka_unit_test(boxes_cover_everything_within_limits),
         cmocka_unit_test(slices_respect_the_target),

@@ -1,6 +1,10 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
+#ifdef SHUFFLE
+#extension GL_KHR_shader_subgroup_basic : require
+#extension GL_KHR_shader_subgroup_shuffle : require
+#endif
 // What is left of attention's scores along one axis: for each query its largest score, or for each key the sum of its weights
 // over all queries (the "heavy hitters" of H2O, arXiv:2306.14048), once the log-sum-exps are there. Scores are made anew from q
 // and k, with all modifiers.
@@ -8,6 +12,9 @@
 // An invocation owns a query of an output head (row maxima), or a key of an output head or, of all heads that read it, of a kv
 // head (column sums), and goes along the other axis: pc.rows places from pc.row0 on. Of an axis that is cut, each dispatch goes
 // on with what the one before it left, so that sums are added in one order.
+//
+// With SHUFFLE each of eight lanes loads a row of the other axis and gives it to the others: on software devices a load is a branch
+// for each lane, and a shuffle one instruction. No lane may leave early then.
 //
 // The result lies at binding 4; its strides are in fields of the push constants that mean something else to other kernels.
 #include "common/attention_params.h"
@@ -51,10 +58,31 @@ vec4 load_other4(uint at, uint count)
     return load_k4(at, count);
 }
 
-// Dot products of the invocation's own row with four others.
-vec4 products(uint own_at, uvec4 at)
+#ifdef SHUFFLE
+#define OTHERS 8u
+
+// Dot products of the invocation's own row with eight others, of which this lane loads one: those of the first four and of the last.
+#define PRODUCTS mat2x4
+PRODUCTS products(uint own_at, uint at)
 {
-    vec4 sums = vec4(0.0);
+    PRODUCTS sums = PRODUCTS(0.0);
+    [[dont_unroll]] for (uint d = 0u; d < p.head_dim_qk; d += 4u) {
+        uint count = min(p.head_dim_qk - d, 4u);
+        vec4 own = load_own4(own_at + d, count), other = load_other4(at + d, count);
+        [[unroll]] for (uint i = 0u; i < OTHERS; i++) // from a lane that the compiler knows
+            sums[i / 4u][i % 4u] += dot(own, subgroupShuffle(other, i));
+    }
+    return sums;
+}
+float product_of(PRODUCTS sums, uint i) { return sums[i / 4u][i % 4u]; }
+#else
+#define OTHERS 4u
+
+// Dot products of the invocation's own row with four others.
+#define PRODUCTS vec4
+PRODUCTS products(uint own_at, uvec4 at)
+{
+    PRODUCTS sums = PRODUCTS(0.0);
     [[dont_unroll]] for (uint d = 0u; d < p.head_dim_qk; d += 4u) {
         uint count = min(p.head_dim_qk - d, 4u);
         vec4 own = load_own4(own_at + d, count);
@@ -63,6 +91,8 @@ vec4 products(uint own_at, uvec4 at)
     }
     return sums;
 }
+float product_of(PRODUCTS sums, uint i) { return sums[i]; }
+#endif
 
 bool shown(Walk w, Sight range, uint line, uint query, uint key)
 {
@@ -95,30 +125,45 @@ float weight_of(float score, float m, RowBias bias, uint key)
     return score == NEG_INF ? 0.0 : weight;
 }
 
+// With the keys from `key` on, fewer than OTHERS of them at the end.
+#ifdef SHUFFLE
+#define PRODUCTS_WITH_KEYS(w, q_at, key, end) products(q_at, k_row_index(w, min(key + gl_SubgroupInvocationID % OTHERS, end - 1u)))
+#define PRODUCTS_WITH_QUERIES(w, k_at, head, query, end) \
+    products(k_at, q_row_index(w, head, min(query + gl_SubgroupInvocationID % OTHERS, end - 1u)))
+#else
+#define PRODUCTS_WITH_KEYS(w, q_at, key, end)                                               \
+    products(q_at, uvec4(k_row_index(w, key), k_row_index(w, min(key + 1u, end - 1u)),      \
+                   k_row_index(w, min(key + 2u, end - 1u)), k_row_index(w, min(key + 3u, end - 1u))))
+#define PRODUCTS_WITH_QUERIES(w, k_at, head, query, end)                                                  \
+    products(k_at, uvec4(q_row_index(w, head, query), q_row_index(w, head, min(query + 1u, end - 1u)),    \
+                   q_row_index(w, head, min(query + 2u, end - 1u)), q_row_index(w, head, min(query + 3u, end - 1u))))
+#endif
+
 void row_maximum()
 {
     Walk w = walk_begin(pc.bh0 + gl_WorkGroupID.z, 0u);
     uint first = (pc.tile0 + gl_WorkGroupID.x) * gl_WorkGroupSize.x, query = first + gl_LocalInvocationID.x;
-    if (query >= w.nq)
+    if (first >= w.nq)
         return;
-    Sight range = sight(w, query), tile = sight(w, first);
-    uint line = IS_BLOCKS ? block_line(w, w.head0, query) : 0u, q_at = q_row_index(w, w.head0, query);
+    bool exists = query < w.nq;
+    query = min(query, w.nq - 1u);
+    Sight range = sight(w, query), tile = sight(w, first), last = sight(w, min(first + gl_WorkGroupSize.x, w.nq) - 1u);
+    uint line = IS_BLOCKS ? block_line(w, w.head0, query) : 0u;
     uint begin = IS_WINDOW && tile.sinks == w.key_begin ? tile.start : w.key_begin;
-    uint end = min(sight_end(range), pc.row0 + pc.rows), at = result_index(w, w.head0, w.q_first + query);
+    uint end = min(sight_end(last), pc.row0 + pc.rows), at = result_index(w, w.head0, w.q_first + query);
     RowBias bias = row_bias(w, w.head0, query);
+    uint q_at = q_row_index(w, w.head0, query);
     float maximum = NEG_INF;
     if (pc.row0 > 0u)
         maximum = part_acc[at];
-    [[dont_unroll]] for (uint four = max(begin, pc.row0); four < end; four += 4u) {
-        uvec4 at_keys;
-        for (uint i = 0u; i < 4u; i++)
-            at_keys[i] = k_row_index(w, min(four + i, end - 1u));
-        vec4 sums = products(q_at, at_keys);
-        [[dont_unroll]] for (uint key = four; key < min(four + 4u, end); key++)
+    [[dont_unroll]] for (uint some = max(begin, pc.row0); some < end; some += OTHERS) {
+        PRODUCTS sums = PRODUCTS_WITH_KEYS(w, q_at, some, end);
+        [[dont_unroll]] for (uint key = some; key < min(some + OTHERS, end); key++)
             if (shown(w, range, line, query, key))
-                maximum = max(maximum, score_of(w, bias, query, key, sums[key - four]) * LN2);
+                maximum = max(maximum, score_of(w, bias, query, key, product_of(sums, key - some)) * LN2);
     }
-    part_acc[at] = maximum;
+    if (exists)
+        part_acc[at] = maximum;
 }
 
 // The queries that may see one of the keys [first, last]: [x, y).
@@ -135,15 +180,21 @@ uvec2 queries_of(Walk w, uint first, uint last)
     return uvec2(max(uint(begin), pc.row0), min(uint(max(end, 0)), pc.row0 + pc.rows));
 }
 
+// What the query's scores are held against.
+float maximum_of(Walk w, uint head, uint query)
+{
+    float m = 0.0;
+    if (IS_SECOND_PASS || !IS_ADDITIVE)
+        m = max(lse_or_ml[lse_index(w, head, query)] * LOG2_E, MAXIMUM_START);
+    return m;
+}
+
 // What the query gives the key; `product` is that of their rows.
-float weight_of_pair(Walk w, uint head, uint query, uint key, float product)
+float weight_of_pair(Walk w, uint head, uint query, uint key, float product, float m)
 {
     uint line = IS_BLOCKS ? block_line(w, head, query) : 0u;
     if (!shown(w, sight(w, query), line, query, key))
         return 0.0;
-    float m = 0.0;
-    if (IS_SECOND_PASS || !IS_ADDITIVE)
-        m = max(lse_or_ml[lse_index(w, head, query)] * LOG2_E, MAXIMUM_START);
     RowBias bias = row_bias(w, head, query);
     return weight_of(score_of(w, bias, query, key, product), m, bias, key);
 }
@@ -158,25 +209,36 @@ void column_sum()
     uint head_end = by_kv ? ((place + 1u) * p.heads_out + p.heads_kv - 1u) / p.heads_kv : place + 1u;
     Walk w = walk_begin(batch * p.heads_out + head, 0u);
     uint first = (pc.tile0 + gl_WorkGroupID.x) * gl_WorkGroupSize.x, key = first + gl_LocalInvocationID.x;
-    if (key >= (IS_VARLEN ? w.nk : p.nk))
+    uint keys = IS_VARLEN ? w.nk : p.nk;
+    if (first >= keys)
         return;
-    uint at = result_index(w, place, w.k_first + key), k_at = k_row_index(w, key);
+    bool exists = key < keys;
+    key = min(key, keys - 1u);
+    uint at = result_index(w, place, w.k_first + key);
+    uint k_at = k_row_index(w, key);
     uvec2 queries = queries_of(w, first, first + gl_WorkGroupSize.x - 1u);
     float sum = 0.0;
     if (pc.row0 > 0u)
         sum = part_acc[at];
     [[dont_unroll]] for (; head < head_end; head++) {
         w = walk_begin(batch * p.heads_out + head, 0u);
-        [[dont_unroll]] for (uint four = queries.x; four < queries.y; four += 4u) {
-            uvec4 at_queries;
-            for (uint i = 0u; i < 4u; i++)
-                at_queries[i] = q_row_index(w, head, min(four + i, queries.y - 1u));
-            vec4 sums = products(k_at, at_queries);
-            [[dont_unroll]] for (uint query = four; query < min(four + 4u, queries.y); query++)
-                sum += weight_of_pair(w, head, query, key, sums[query - four]);
+        [[dont_unroll]] for (uint some = queries.x; some < queries.y; some += OTHERS) {
+            PRODUCTS sums = PRODUCTS_WITH_QUERIES(w, k_at, head, some, queries.y);
+#ifdef SHUFFLE
+            float m_of_lane = maximum_of(w, head, min(some + gl_SubgroupInvocationID % OTHERS, queries.y - 1u));
+#endif
+            [[dont_unroll]] for (uint query = some; query < min(some + OTHERS, queries.y); query++) {
+#ifdef SHUFFLE
+                float m = subgroupShuffle(m_of_lane, query - some);
+#else
+                float m = maximum_of(w, head, query);
+#endif
+                sum += weight_of_pair(w, head, query, key, product_of(sums, query - some), m);
+            }
         }
     }
-    part_acc[at] = sum;
+    if (exists)
+        part_acc[at] = sum;
 }
 
 void main()

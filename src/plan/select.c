@@ -598,6 +598,25 @@ rapt_margin rapt_margin_of(const rapt_problem *p, rapt_role role)
                                           : RAPT_MARGIN_HEADS;
 }
 
+/* The row of this role that the device likes best after `last` (NULL: of all); of equals the first of the table. NULL: none is left. */
+static const rapt_kernel_row *next_map_row(const rapt_kernel_table *table, const rapt_problem *problem, rapt_role role,
+                                           rapt_device_class class, const rapt_kernel_row *last, bool makes_up)
+{
+    const rapt_family family = role == RAPT_ROLE_EXTRA ? RAPT_FAMILY_ROUTE : RAPT_FAMILY_MAP;
+    const bool by_dtype = role == RAPT_ROLE_GATE || role == RAPT_ROLE_SOURCE_Q || rapt_margin_of(problem, role) != RAPT_MARGIN_NONE;
+    const rapt_kernel_row *best = NULL;
+    for (const rapt_kernel_row *row = table->rows; row < table->rows + table->row_count; row++) {
+        const int score = row->score[class];
+        if (row->family != family || !has_role(row, role) || (score < 0 && !makes_up) || (by_dtype && !(row->dtypes >> problem->dtype & 1)))
+            continue;
+        if (last != NULL && (score > last->score[class] || (score == last->score[class] && row <= last)))
+            continue;
+        if (best == NULL || score > best->score[class])
+            best = row;
+    }
+    return best;
+}
+
 rapt_status rapt_select_map(const rapt_problem *problem, const rapt_caps *caps, const rapt_kernel_table *table,
                             const rapt_verdicts *verdicts, rapt_role role, const rapt_choice *main,
                             rapt_candidate *candidates, rapt_plan_pipeline *pipeline, rapt_error *error)
@@ -606,12 +625,9 @@ rapt_status rapt_select_map(const rapt_problem *problem, const rapt_caps *caps, 
     const bool is_margin = rapt_margin_of(problem, role) != RAPT_MARGIN_NONE;
     const char *reason = "is not built in", *why = NULL;
     bool makes_up = false; /* for a row that is blocked or whose loops would take too long, by one meant for other devices */
-    for (uint32_t i = 0; i < table->row_count; i++) {
-        const rapt_kernel_row *row = &table->rows[i];
-        if (row->family != family || !has_role(row, role) || (row->score[caps->device_class] < 0 && !makes_up) ||
-            ((role == RAPT_ROLE_GATE || role == RAPT_ROLE_SOURCE_Q || is_margin) && !(row->dtypes >> problem->dtype & 1)))
-            continue;
-        rapt_candidate *c = &candidates[i];
+    const rapt_kernel_row *row = NULL;
+    while ((row = next_map_row(table, problem, role, caps->device_class, row, makes_up)) != NULL) {
+        rapt_candidate *c = &candidates[row - table->rows];
         const rapt_choice choice = {.row = row,
                                     .group = 1,
                                     .splits = 1,
