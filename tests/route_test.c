@@ -22,6 +22,7 @@ typedef struct route {
     rapt_route_queries queries;
     rapt_route_heads heads;
     uint64_t top_k, always_first, always_last, landmark, list, gap, limit, within; /* blocks of an entry of a coarser mask */
+    uint64_t skip, list_heads;
     float threshold, mass;
     int64_t offset;
     float slice_ms;
@@ -72,6 +73,8 @@ static rapt_route_desc describe(const route *r)
     d.top_k = r->top_k;
     d.threshold = r->threshold;
     d.mass = r->mass;
+    d.skip = r->skip;
+    d.list_heads = r->list_heads;
     d.always_first = r->always_first;
     d.always_last = r->always_last;
     d.causal_offset = r->offset;
@@ -224,6 +227,7 @@ static void check_row(const route *r, const rapt_route_desc *d, const arrays *a,
     select_row(r, d, got, t, mass ? r->mass + 1e-5f : 0, more);
     const int32_t *list = a->list + row * d->list.size[3];
     const int32_t *mask = a->mask + ((b * r->q_heads + h * group) * tiles + t) * blocks;
+    const uint64_t through = r->list_heads ? (b * r->list_heads + h * r->list_heads / heads) * blocks : 0;
     uint64_t place = 0;
     for (uint64_t j = 0; j < blocks; j++) {
         for (uint64_t g = 1; g < group; g++)
@@ -232,7 +236,7 @@ static void check_row(const route *r, const rapt_route_desc *d, const arrays *a,
             fail_msg("%s: row %llu, block %llu, score %.9g: %d, must be %d", r->name, (unsigned long long)row,
                      (unsigned long long)j, got[j], mask[j], taken[j]);
         if (mask[j] && place < d->list.size[3])
-            assert_int_equal(list[place++], (int)j);
+            assert_int_equal(list[place++], (int)(through + j));
     }
     for (; place < d->list.size[3]; place++)
         assert_int_equal(list[place], -1);
@@ -253,6 +257,7 @@ static void check(rapt_device *device, const route *r)
     /* Nothing but the mask is wanted: the rest lies in the workspace. And the same bits again. */
     rapt_route_desc only = d;
     only.summary.dtype = only.scores.dtype = only.list.dtype = RAPT_DTYPE_NONE;
+    only.list_heads = 0;
     run(device, &only, &b);
     assert_memory_equal(a.mask, b.mask, bytes_of(&d.mask));
     if (r->block_k == 1) { /* keys that stand for themselves score as their summaries do */
@@ -320,6 +325,11 @@ static const route cases[] = {
     {"within-single", RAPT_BF16, 1, 2, 1, 30, 40, 16, 1, 1, MEAN, TOP(5), CAUSAL, .within = 8},
     {"within-threshold", RAPT_F32, 1, 2, 2, 64, 64, 16, 8, 4, MEAN, CAUSAL, .select = RAPT_SELECT_THRESHOLD, .threshold = 0.1f, .within = 2},
     {"within-spans", RAPT_F32, 2, 2, 1, 90, 128, 16, 8, 8, MEAN, TOP(4), CAUSAL, .limit = 8192 + 9216, .within = 4, .slice_ms = 0.0001f},
+    {"skip", RAPT_F32, 2, 4, 2, 50, 90, 16, 8, 4, MEAN, TOP(5), CAUSAL, .skip = 7, .list = 5, .list_heads = 2},
+    {"skip-ties", RAPT_F16, 1, 4, 2, 40, 300, 4, 1, 4, MEAN, TOP(9), .whole = true, .skip = 30, .heads = RAPT_ROUTE_GROUP_SUM, .list_heads = 1},
+    {"skip-most", RAPT_F32, 1, 2, 1, 24, 64, 16, 8, 1, MEAN, TOP(100), CAUSAL, .skip = 60, .list = 9},
+    {"skip-all", RAPT_F32, 2, 2, 1, 24, 64, 16, 8, 4, MEAN, TOP(3), .skip = 1000, .list = 3, .list_heads = 1},
+    {"skip-one-tile", RAPT_F32, 1, 4, 1, 1, 2100, 16, 1, 4, MEAN, TOP(33), .skip = 33, .whole = true, .list_heads = 4},
     {"no-keys", RAPT_F32, 1, 2, 2, 8, 0, 16, 8, 8, MEAN, TOP(4), .list = 3},
     {"no-queries", RAPT_F32, 1, 2, 2, 0, 40, 16, 8, 8, MEAN, TOP(4)},
     {"no-batch", RAPT_F32, 0, 2, 2, 8, 40, 16, 8, 8, MEAN, TOP(4)},
@@ -556,6 +566,10 @@ static void test_refusals(void **state)
     REFUSED(d.nq = 31, "nq is 31, the tensor has 32");
     REFUSED(d.flags = RAPT_ROUTE_SCORES_GIVEN, "goes without q, k and summary");
     REFUSED((d.summary.dtype = RAPT_DTYPE_NONE, d.first_block = 1), "first_block goes with summary");
+    REFUSED((d.skip = 1, d.always_first = 1), "skip goes with");
+    REFUSED((d.skip = 1, d.select = RAPT_SELECT_THRESHOLD), "skip goes with");
+    REFUSED(d.list_heads = 3, "list_heads is 3, it goes with list and divides 4 row heads");
+    REFUSED((d.list_heads = 2, d.list.dtype = RAPT_DTYPE_NONE), "list_heads is 2, it goes with list");
     REFUSED(d.within_blocks = 2, "within and within_blocks, at least 1, go together");
     REFUSED((d.within = d.mask, d.within_blocks = 2), "within: axis 3 has 4 entries, must be 2");
     REFUSED((d.within = d.scores, d.within_blocks = 1), "within is f32, must be i32");

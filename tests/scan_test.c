@@ -317,6 +317,10 @@ static const problem cases[] = {
     {"max", RAPT_SCAN_MAX, RAPT_F16, .heads = 2, .n = 41, .d = 12, .state_out = true},
     {"max-chunked", RAPT_SCAN_MAX, RAPT_BF16, .heads = 2, .n = 41, .d = 7, .odd = true, .chunk = 8, .state_in = true,
      .state_out = true},
+    {"hold", RAPT_SCAN_HOLD, RAPT_F32, .batch = 2, .heads = 3, .n = 50, .d = 8, .coef = FIXED, .state_out = true},
+    {"hold-odd", RAPT_SCAN_HOLD, RAPT_F16, .heads = 4, .heads_a = 2, .n = 41, .d = 7, .coef = EACH, .odd = true, .state_in = true, .state_out = true},
+    {"hold-reverse", RAPT_SCAN_HOLD, RAPT_BF16, .heads = 2, .n = 300, .d = 12, .coef = SHARED, .flags = RAPT_SCAN_REVERSE, .slice_ms = 0.0001f},
+    {"hold-varlen", RAPT_SCAN_HOLD, RAPT_F32, .heads = 2, .n = 60, .d = 12, .coef = FIXED, .sequences = 4, .length = {9, 0, 50, 1}, .state_out = true},
     {"linear-fixed", LINEAR, RAPT_F32, .batch = 2, .heads = 2, .n = 61, .d = 20, .coef = FIXED, .state_in = true},
     {"linear-fixed-chunked", LINEAR, RAPT_F32, .batch = 2, .heads = 2, .n = 61, .d = 20, .coef = FIXED, .chunk = 16},
     {"linear-shared", LINEAR, RAPT_F16, .batch = 2, .heads = 2, .n = 61, .d = 20, .coef = SHARED, .state_out = true},
@@ -478,6 +482,7 @@ static void test_handed_over(void **state)
     static const problem kinds[] = {
         {"linear", LINEAR, RAPT_F32, .heads = 2, .n = 40, .d = 8, .coef = EACH, .state_in = true, .state_out = true},
         {"max", RAPT_SCAN_MAX, RAPT_F32, .heads = 2, .n = 40, .d = 8, .state_in = true, .state_out = true},
+        {"hold", RAPT_SCAN_HOLD, RAPT_F32, .heads = 2, .n = 40, .d = 8, .coef = EACH, .state_in = true, .state_out = true},
         {"softmax", RAPT_SCAN_SOFTMAX, RAPT_F32, .heads = 2, .n = 40, .d = 8, .coef = SHARED, .state_in = true,
          .state_out = true},
         {"selective", RAPT_SCAN_SELECTIVE, RAPT_F32, .n = 40, .d = 5, .states = 4, .state_in = true, .state_out = true},

@@ -76,6 +76,13 @@ def top_k(count):
     return choose
 
 
+def top_k_behind(count, skip):
+    def choose(scores, always):
+        order = sorted(scores, key=lambda j: (-scores[j], j))
+        return sorted(order[skip : skip + count])
+    return choose
+
+
 def mass(share):
     def choose(scores, always):
         weight = {j: math.exp(s) for j, s in scores.items()}
@@ -108,7 +115,7 @@ class NoDevice(tool_test.Case):
         r = run("run", "route", "--help")
         self.assertEqual(r.returncode, GOOD)
         for option in ("--block", "--summary", "--select", "--mask-out", "--list-out", "--scores-out", "--summary-out", "--queries",
-                       "--heads", "--causal", "--always-first", "--always-last", "--within", "--within-blocks"):
+                       "--heads", "--causal", "--always-first", "--always-last", "--skip", "--list-heads", "--within", "--within-blocks"):
             self.assertIn(option + " ", r.stdout + " ")
 
     def test_mistakes(self):
@@ -123,6 +130,8 @@ class NoDevice(tool_test.Case):
         self.wrong("--select 'best'", "--select", "best")
         self.wrong("--select 'top-k'", "--select", "top-k")
         self.wrong("--select top-k", "--select", "top-k:0")
+        self.wrong("--skip", "--skip", "-1")
+        self.wrong("--list-heads", "--list-heads", "0")
         self.wrong("--heads 'all'", "--heads", "all")
         self.wrong("--queries 'min'", "--queries", "min")
         self.wrong("same file", "--list-out", self.path("m.npy"))
@@ -160,6 +169,19 @@ class WithDevice(tool_test.Case):
         self.check(["--block", "4", "--select", "mass:0.6", "--heads", "sum", "--always-first", "1"], 4, 4, "mean", mass(0.6),
                    heads="sum", first=1)
         self.check(["--block", "4", "--select", "threshold:0.3", "--queries", "max"], 4, 4, "mean", threshold(0.3), queries="max")
+
+    def test_behind_the_largest(self):
+        self.check(["--block", "4x5", "--select", "top-k:2", "--skip", "3", "--causal"], 4, 5, "mean", top_k_behind(2, 3), causal=True)
+        self.check(["--block", "4x5", "--select", "top-k:20", "--skip", "0"], 4, 5, "mean", top_k_behind(20, 0))
+        r = run("run", "route", *self.files, "--block", "4x5", "--select", "top-k:2", "--list-heads", "2", "--list-out", self.path("t.npy"))
+        self.assertEqual(r.returncode, GOOD, r.stderr)
+        r = run("run", "route", *self.files, "--block", "4x5", "--select", "top-k:2", "--list-out", self.path("l.npy"))
+        self.assertEqual(r.returncode, GOOD, r.stderr)
+        (_, shape, through), (_, _, own) = read_npy(self.path("t.npy")), read_npy(self.path("l.npy"))
+        row = math.prod(shape[2:])
+        for at, (x, y) in enumerate(zip(through, own)):
+            b, h = at // row // shape[1], at // row % shape[1]
+            self.assertEqual(x, -1 if y < 0 else (b * 2 + h * 2 // shape[1]) * 9 + y)
 
     def test_within_a_coarser_mask(self):
         words = ["--causal", "--summary", "mean"]

@@ -106,6 +106,16 @@ class WithoutDevice(tool_test.Case):
             self.fails(BAD_INPUT, text, *blocks, "--in", f"cu_seqlens={bounds}")
         self.fails(BAD_INPUT, "int32 with one axis", *blocks, "--in", f"cu_seqlens={q}")
         self.fails(BAD_INPUT, "'last' is missing: tokens of the question", *blocks[:-2], "--in", f"cu_seqlens={q}")
+        s2o = ["run", "system", "S2O", *(w for n in "qkv" for w in ("--in", f"{n}={q}")), "--out", f"out={out}"]
+        for setting, text in (("budget=1", "'budget' is 1; 0 to less than 1"), ("budget=-0.1", "'budget' is -0.1"), ("budget=nan", "budget"),
+                              ("segment=0", "a whole number from 1"), ("tile=0", "a whole number from 1"), ("growth=17", "from 1 to 16")):
+            self.fails(BAD_INPUT, text, *s2o, "--set", setting)
+        long = self.tensor("long.npy", Tensor.random(random.Random(3), (1, 1, 30, 4)))
+        self.fails(BAD_INPUT, "29 keys are more than 21 tiles, of 1 keys at first", *s2o[:3],
+                   *(w for n in "qkv" for w in ("--in", f"{n}={long}")), "--out", f"out={out}", "--set", "segment=1", "--set", "tile=1")
+        delta = ["run", "system", "DeltaLLM", *s2o[3:]]
+        self.fails(BAD_INPUT, "'threshold' is -1; at least 0", *delta, "--set", "threshold=-1")
+        self.fails(BAD_INPUT, "a whole number from 1", *delta, "--set", "window=0")
         self.assertFalse(os.path.exists(out))
 
 
@@ -317,6 +327,41 @@ class WithDevice(tool_test.Case):
                 self.close(part(tuple(shape), out[1], first, stop)[1], got[1], 4e-6)
             for key in states:
                 self.close(end[key].values, last[key].values, 4e-6)
+
+    def test_early_stop(self):
+        """S2O: without a budget it is dense; with one, tiles of few heavy keys are enough."""
+        q, k, v = self.random(37, 2, 4, 2, 48, 64, 8)
+        for at in range(0, len(q.values), 8):
+            q.values[at] += 6  # what all queries look for
+        for row in range(0, len(k.values) // 8, 13):
+            k.values[row * 8] += 6  # and a few keys have
+        want, want_lse = reference(q, k, v, causal=True)
+        tensors = {"q": q, "k": k, "v": v}
+        read = []
+        for budget in ("0", "0.2"):
+            [(_, out), (_, lse), (shape, shares)], _ = self.system("S2O", tensors, "segment=8", "tile=8", f"budget={budget}", outputs=("out", "lse", "shares"))
+            self.assertEqual(shape, (7, 2, 4, 48))
+            self.assertTrue(all(0 <= x < math.inf for x in shares))
+            read.append(sum(x > 0 for x in shares))
+            self.close(out, want.values, 1e-5 if budget == "0" else 0.2)
+            self.close(lse, want_lse, 1e-5 if budget == "0" else 0.2)
+        self.assertEqual(read[0], 2 * 4 * 8 * sum(2 + n for n in range(6)))  # tiles before each segment
+        self.assertLess(read[1], 0.6 * read[0])
+
+    def test_held_keys(self):
+        """DeltaLLM: without a threshold it is dense; what is held is handed on."""
+        q, k, v = self.random(38, 1, 4, 2, 9, 40, 8)
+        want, _ = reference(q, k, v, causal=True)
+        [(_, out)], _ = self.system("DeltaLLM", {"q": q, "k": k, "v": v}, "window=5", "threshold=0")
+        self.close(out, want.values, 2e-6)
+        [(_, out), (shape, held)], _ = self.system("DeltaLLM", {"q": q, "k": k, "v": v}, "window=5", "threshold=0.7", outputs=("out", "held_keys"))
+        self.assertEqual(shape, k.shape)
+        for at, x in enumerate(k.values):
+            first = at % (40 * 8) < 8
+            self.assertEqual(held[at], x if first or abs(x - held[at - 8]) >= 0.7 else held[at - 8])
+        [(_, again)], _ = self.system("DeltaLLM", {"q": q, "k": k, "v": v, "held": Tensor(shape, held)}, "window=5")
+        self.assertEqual(out, again)
+        self.assertGreater(max(abs(x - y) for x, y in zip(out, want.values)), 1e-3)
 
     def test_refused(self):
         q, k, v = self.random(36, 1, 1, 1, 4, 4, 600)

@@ -22,7 +22,7 @@ typedef enum rapt_summary {
 
 /* Which blocks are taken. Equal scores: the lower block goes first; NaN counts as lower than -inf. */
 typedef enum rapt_select {
-    RAPT_SELECT_TOP_K = 0, /* the `top_k` largest scores */
+    RAPT_SELECT_TOP_K = 0, /* the `top_k` largest scores, behind the `skip` largest */
     RAPT_SELECT_THRESHOLD, /* scores of at least `threshold` */
     RAPT_SELECT_MASS,      /* the fewest, largest first, whose weights softmax(scores over visible blocks) add up to `mass` */
     RAPT_SELECT_COUNT
@@ -62,7 +62,10 @@ typedef enum rapt_route_flags {
  * scores   (batch, row heads, tiles, blocks) float32, written, -inf where no query of the tile may see the block; its strides
  *          of batch, heads and tiles may be 0 where it is given. Absent: made in the workspace
  * mask     (batch, q_heads, tiles, blocks) int32, 1 for blocks taken, else 0
- * list     (batch, row heads, tiles, list_size) int32: the blocks taken, rising, then -1. Blocks beyond list_size are not in it
+ * list     (batch, row heads, tiles, list_size) int32: the blocks taken, rising, then -1. Blocks beyond list_size are not in it.
+ *          With list_heads, entries count through the batch and so many heads: (b list_heads + floor(h list_heads / row heads)) blocks
+ *          + block. Keys of all batch entries and heads are then one pool of pages, list is a table of them for each (b, h, tile), and
+ *          -1 a hole: rapt_attention_desc.block_table, by which attention reads chosen keys where they lie
  *
  * within   (batch, q_heads, tiles, ceil(blocks / within_blocks)) int32: a tile's blocks whose entry is 0 get the score -inf, and are taken
  *          only where there are fewer others than top_k. The mask of a routing step with blocks within_blocks as large: a search that
@@ -99,6 +102,8 @@ typedef struct rapt_route_desc {
     float slice_ms;           /* time target of one slice in milliseconds; 0: 50 */
     rapt_tensor within;       /* absent while its dtype is RAPT_DTYPE_NONE */
     uint64_t within_blocks;   /* blocks of one of its entries; with within, at least 1 */
+    uint64_t skip;            /* RAPT_SELECT_TOP_K, without always_first and always_last: so many of the largest are left out */
+    uint64_t list_heads;      /* with list; a divisor of the row heads. 0: entries are blocks */
 } rapt_route_desc;
 #define RAPT_ROUTE_DESC_INIT {.struct_size = sizeof(rapt_route_desc)}
 

@@ -22,6 +22,9 @@ typedef enum rapt_scan_op {
                           * moving averages of Mega (Ma et al. 2022) and Megalodon */
     RAPT_SCAN_SELECTIVE, /* n states a channel, h_t = e^(dt_t a) h_(t-1) + dt_t b_t x_t; out_t = sum_n c_t h_t + skip x_t:
                           * the selective scan of Mamba (Gu and Dao 2023) */
+    RAPT_SCAN_HOLD,      /* h_t = x_t where |x_t - h_(t-1)| >= a_t, else h_(t-1); out_t = h_t: what is left of a sequence whose
+                          * small changes count as none (delta networks, Neil et al. 2017). Token by token only; NaN is not
+                          * taken */
     /* Without a recurrence: */
     RAPT_SCAN_CONV,   /* depthwise convolution along the sequence: out_t = act(bias + sum_(j<W) w_j x_(t + j - W + 1 + ahead)),
                        * where x is 0, or what state_in holds, before the first token, and 0 after the last: the short
@@ -63,7 +66,7 @@ typedef enum rapt_scan_act {
 
 /* x, out    (batch, heads, N, d)  f32, f16 or bf16, both alike; a channel is a (head, d). Everything else is float32 unless
  *           it says otherwise.
- * a         linear: (heads, d) fixed, (batch, heads, N) or (batch, heads, N, d); absent: 1.
+ * a         linear, and hold, which needs it: (heads, d) fixed, (batch, heads, N) or (batch, heads, N, d); absent: 1.
  *           ssm and selective: (heads, d, n)
  * scores    softmax: s, (batch, heads, N) or, for every channel its own, (batch, heads, N, d). -inf hides a token: what x
  *           has there reaches no output

@@ -118,7 +118,7 @@ typedef struct rapt_system_step {
     rapt_system_operand q, k, v, out;
     rapt_system_operand lse, cu_seqlens_q, cu_seqlens_k, gate, bias_u, bias_v, block_mask; /* of attention; lse and gate also of combining */
     rapt_system_operand sinks, alibi, key_bias, segments, bias, relative, decays, user[RAPT_USER_BUFFERS]; /* of attention; decays: its decay */
-    rapt_system_operand row_max, k_lengths;               /* of attention */
+    rapt_system_operand row_max, k_lengths, block_table;  /* of attention */
     rapt_system_operand decay, beta, state_in, state_out; /* of linear attention; decay: or its gate */
     rapt_system_operand a, b, norm_in, norm_out, scale_q, scale_k;
     rapt_system_operand summary, scores, mask, list, within; /* of routing */

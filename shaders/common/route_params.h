@@ -67,8 +67,8 @@
     RAPT_ROUTE_STRIDES(list)                                                                                 \
     RAPT_ROUTE_STRIDES(within)                                                                               \
     RAPT_UINT within_blocks; /* of one of its entries */                                                     \
-    RAPT_UINT unused_a;                                                                                      \
-    RAPT_UINT unused_b;
+    RAPT_UINT skip;       /* so many of the largest are left out */                                          \
+    RAPT_UINT list_heads; /* whose blocks entries of the list count through; 0: each its own */
 
 #define RAPT_ROUTE_PUSH_FIELDS                                                                               \
     RAPT_UINT base[8]; /* by binding - 1 */                                                                  \

@@ -1,6 +1,6 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
-// Which blocks a row attends to, from their scores: the largest top_k, those from a threshold on, or the fewest whose softmax
+// Which blocks a row attends to, from their scores: the largest top_k (behind the `skip` largest), those from a threshold on, or the fewest whose softmax
 // weights add up to a mass. Blocks that are always taken come first and use up the budget; ties go to the lower index; NaN
 // is the lowest score. The mask is written for each query head of the row, the list in ascending order, filled up with -1.
 //
@@ -133,11 +133,12 @@ struct Cut {
 };
 const Cut ALL = Cut(0u, 0xffffffffu), NONE = Cut(0xffffffffu, 0u);
 
-Cut cut_top_k(Row w, uint forced)
+// The largest, `count` of them with those that are always taken.
+Cut cut_top_k(Row w, uint forced, uint count)
 {
-    if (p.top_k <= forced)
+    if (count <= forced)
         return NONE;
-    const uint need = p.top_k - forced;
+    const uint need = count - forced;
     uint low = 0xffffffffu, high = 0u, free = 0u, before;
     for (uint j = w.begin; j < w.end; j++)
         if (!is_always(w, j)) {
@@ -200,39 +201,60 @@ Cut cut_mass(Row w)
     return Cut(low, each > 0.0 && missing < 3.0e38 ? uint(clamp(ceil(missing / each), 1.0, 1.0e9)) : 0xffffffffu);
 }
 
-void write_row(Row w, Cut cut, uint batch, uint row_head, uint tile, uint part_begin, uint part_end)
+// How many blocks with the key of the cut are left to the blocks of this invocation.
+uint ties_left(Row w, Cut cut)
 {
-    uint ties = 0u, taken = 0u;
+    uint ties = 0u, before;
     for (uint j = w.begin; j < w.end; j++)
         ties += !is_always(w, j) && key_of(scores[w.scores + j]) == cut.key ? 1u : 0u;
-    uint ties_before, taken_before;
-    sum_all(ties, ties_before);
-    const uint ties_left = cut.ties - min(cut.ties, ties_before);
-    uint left = ties_left;
+    sum_all(ties, before);
+    return cut.ties - min(cut.ties, before);
+}
+
+// Whether the next block, in their order, is from the cut on; `left`: of those with its key.
+bool is_from(Cut cut, uint key, inout uint left)
+{
+    const bool tie = key == cut.key && left > 0u;
+    left -= tie ? 1u : 0u;
+    return key > cut.key || tie;
+}
+
+// Whether a visible block, the next in their order, is taken; `left`: of the ties of cut and of what is left out.
+bool is_taken(Row w, Cut cut, Cut skipped, uint block, inout uvec2 left)
+{
+    if (is_always(w, block))
+        return true;
+    const uint key = key_of(scores[w.scores + block]);
+    const bool from = is_from(cut, key, left.x), out_of = is_from(skipped, key, left.y);
+    return from && !out_of;
+}
+
+// Blocks from `cut` on, but for those from `skipped` on.
+void write_row(Row w, Cut cut, Cut skipped, uint batch, uint row_head, uint tile, uint part_begin, uint part_end)
+{
+    uint taken = 0u, taken_before;
+    uvec2 first_left = uvec2(ties_left(w, cut), 0u);
+    if (p.skip > 0u)
+        first_left.y = ties_left(w, skipped);
+    uvec2 left = first_left;
     const uint mask_at = pc.base[RAPT_BIND_MASK - 1u] + batch * p.mask_stride_b + tile * p.mask_stride_s;
     const uint list_at = pc.base[RAPT_BIND_LIST - 1u] + batch * p.list_stride_b + row_head * p.list_stride_h +
                          tile * p.list_stride_s;
     const bool masks = (p.flags & RAPT_ROUTE_PARAM_MASK) != 0u, lists = (p.flags & RAPT_ROUTE_PARAM_LIST) != 0u;
-    for (uint j = w.begin; j < w.end; j++) {
-        const uint key = key_of(scores[w.scores + j]);
-        taken += is_always(w, j) || key > cut.key || (key == cut.key && left > 0u) ? 1u : 0u;
-        left -= !is_always(w, j) && key == cut.key && left > 0u ? 1u : 0u;
-    }
+    for (uint j = w.begin; j < w.end; j++)
+        taken += is_taken(w, cut, skipped, j, left) ? 1u : 0u;
     const uint count = sum_all(taken, taken_before);
-    left = ties_left;
+    const uint through = p.list_heads == 0u ? 0u : (batch * p.list_heads + row_head * p.list_heads / p.row_heads) * p.blocks;
+    left = first_left;
     uint place = taken_before;
     for (uint j = part_begin; j < part_end; j++) {
         bool take = false;
-        if (j >= w.begin && j < w.end) {
-            const uint key = key_of(scores[w.scores + j]);
-            const bool always = is_always(w, j), tie = !always && key == cut.key && left > 0u;
-            take = always || key > cut.key || tie;
-            left -= tie ? 1u : 0u;
-        }
+        if (j >= w.begin && j < w.end)
+            take = is_taken(w, cut, skipped, j, left);
         for (uint h = 0u; h < p.shared_heads && masks; h++)
             mask[mask_at + (row_head * p.shared_heads + h) * p.mask_stride_h + j] = take ? 1u : 0u;
         if (take && lists && place < p.list_size)
-            list[list_at + place] = int(j);
+            list[list_at + place] = int(through + j);
         place += take ? 1u : 0u;
     }
     if (!lists)
@@ -267,12 +289,14 @@ void main()
     w.last_end = p.always_last > 0u ? sight.own_end : 0u;
     w.last = p.always_last > 0u ? max(w.first, sight.own + 1u - min(p.always_last, sight.own + 1u)) : 0u;
     const uint forced = w.first + (w.last_end > w.last ? w.last_end - w.last : 0u);
-    Cut cut = NONE;
-    if (SELECT == SELECT_TOP_K)
-        cut = cut_top_k(w, forced);
-    else if (SELECT == SELECT_THRESHOLD)
+    Cut cut = NONE, skipped = NONE;
+    if (SELECT == SELECT_TOP_K) {
+        cut = cut_top_k(w, forced, p.skip + min(p.top_k, 0xffffffffu - p.skip));
+        if (p.skip > 0u)
+            skipped = cut_top_k(w, 0u, p.skip);
+    } else if (SELECT == SELECT_THRESHOLD)
         cut = Cut(max(key_of(p.threshold), 1u), 0xffffffffu);
     else
         cut = cut_mass(w);
-    write_row(w, cut, batch, row_head, tile, part_begin, part_end);
+    write_row(w, cut, skipped, batch, row_head, tile, part_begin, part_end);
 }

@@ -19,6 +19,7 @@ RAPT_DECLARE_SCAN_PARAMS
 #define OP_MAX 1u
 #define OP_LINEAR 2u
 #define OP_SOFTMAX 3u
+#define OP_HOLD 6u
 
 #ifdef HAS_CU
 layout(std430, set = 0, binding = RAPT_SCAN_BIND_CU) readonly buffer CuSeqlens { int cu_seqlens[]; };

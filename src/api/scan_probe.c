@@ -237,10 +237,12 @@ static double on_grid(const scan_case *c, uint64_t i, uint64_t j, uint64_t k)
 static double step(const scan_case *c, uint64_t h, uint64_t token, uint64_t channel, double *s)
 {
     const double x = get(c, RAPT_S_X, 0, h, token, channel);
-    double a = is_there(c, RAPT_S_COEF) && c->desc.op <= RAPT_SCAN_SOFTMAX ? get(c, RAPT_S_COEF, 0, h, token, channel) : 1;
+    double a = is_there(c, RAPT_S_COEF) && (c->desc.op <= RAPT_SCAN_SOFTMAX || c->desc.op == RAPT_SCAN_HOLD) ? get(c, RAPT_S_COEF, 0, h, token, channel) : 1;
     switch (c->desc.op) {
     case RAPT_SCAN_MAX:
         return s[0] = fmax(s[0], x);
+    case RAPT_SCAN_HOLD:
+        return s[0] = fabs(x - s[0]) >= a ? x : s[0];
     case RAPT_SCAN_SUM:
         return s[0] += x;
     case RAPT_SCAN_LINEAR:
@@ -279,7 +281,7 @@ static double worst_error(const scan_case *c, const uint8_t *first, double *stat
             for (uint64_t e = 0; e < c->channels; e++) {
                 double s[RAPT_SCAN_MAX_STATES + 1] = {0};
                 const rapt_tensor *t = is_there(c, RAPT_S_STATE_IN) ? &d->state_in : &d->state_out;
-                if (d->op == RAPT_SCAN_MAX || d->op == RAPT_SCAN_SOFTMAX)
+                if (d->op == RAPT_SCAN_MAX || d->op == RAPT_SCAN_SOFTMAX || d->op == RAPT_SCAN_HOLD)
                     s[0] = -INFINITY;
                 for (uint64_t n = 0; n < c->states && first != NULL; n++)
                     s[n] = rapt_number_get(first + 4 * ((int64_t)q * t->stride[0] + (int64_t)h * t->stride[1] +

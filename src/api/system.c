@@ -113,6 +113,7 @@ rapt_status rapt_system_step_bind(rapt_plan *plan, const rapt_system_step *step,
     args.lse = slot(buffers, &step->lse);
     args.row_max = slot(buffers, &step->row_max);
     args.k_lengths = slot(buffers, &step->k_lengths);
+    args.block_table = slot(buffers, &step->block_table);
     args.cu_seqlens_q = slot(buffers, &step->cu_seqlens_q);
     args.cu_seqlens_k = slot(buffers, &step->cu_seqlens_k);
     args.gate = slot(buffers, &step->gate);

@@ -184,7 +184,7 @@ bool rapt_check_route_select(const rapt_route_desc *d, uint64_t nq, uint64_t nk,
         if (taken[c->block])
             continue;
         if (d->select == RAPT_SELECT_TOP_K)
-            taken[c->block] = left > 0;
+            taken[c->block] = left > 0 && n >= d->skip;
         else if (d->select == RAPT_SELECT_THRESHOLD)
             taken[c->block] = c->score >= (double)d->threshold;
         else

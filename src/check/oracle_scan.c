@@ -50,14 +50,14 @@ typedef struct line {
 static double linear_factor(const scan *s, const line *l, uint64_t token)
 {
     const rapt_scan_desc *d = s->d;
-    if (d->op != RAPT_SCAN_LINEAR || d->a.dtype == RAPT_DTYPE_NONE)
+    if ((d->op != RAPT_SCAN_LINEAR && d->op != RAPT_SCAN_HOLD) || d->a.dtype == RAPT_DTYPE_NONE)
         return 1;
     const double a = d->a.rank == 2 ? of_channel(s, &d->a, s->in->a, l->h, l->e, 0)
                                     : of_token(s, &d->a, s->in->a, l->b, l->h, token, l->e);
     return d->flags & RAPT_SCAN_LOG_A ? r(s, exp(a)) : a;
 }
 
-/* Sums, maxima and linear recurrences. */
+/* Sums, maxima, linear recurrences and values that are held. */
 static void simple(const scan *s, const line *l)
 {
     const rapt_scan_desc *d = s->d;
@@ -67,6 +67,8 @@ static void simple(const scan *s, const line *l)
         const double x = of_token(s, &d->x, s->in->x, l->b, l->h, token, l->e), a = linear_factor(s, l, token);
         if (d->op == RAPT_SCAN_MAX)
             h = x > h ? x : h;
+        else if (d->op == RAPT_SCAN_HOLD)
+            h = fabs(r(s, x - h)) >= a ? x : h;
         else
             h = r(s, r(s, a * h) + (d->flags & RAPT_SCAN_BLEND ? r(s, r(s, 1 - a) * x) : x));
         l->out[token * s->channels] = h;
@@ -254,7 +256,7 @@ static void begin(const scan *s, const line *l, uint64_t sequence)
     for (uint64_t n = 0; n < s->states; n++)
         l->state[n] = d->state_in.dtype
                           ? element(s, &d->state_in, s->in->state_in, 1, sequence, l->h, l->e, n)
-                          : n == 0 && (d->op == RAPT_SCAN_MAX || d->op == RAPT_SCAN_SOFTMAX) ? -INFINITY : 0;
+                          : n == 0 && (d->op == RAPT_SCAN_MAX || d->op == RAPT_SCAN_SOFTMAX || d->op == RAPT_SCAN_HOLD) ? -INFINITY : 0;
 }
 
 bool rapt_check_scan(const rapt_scan_desc *desc, const rapt_check_scan_inputs *in, bool single, double *out,

@@ -268,6 +268,7 @@ extern const oracle_family rapt_oracles_kinds;
 extern const oracle_family rapt_oracles_merged;
 extern const oracle_family rapt_oracles_mixture;
 extern const oracle_family rapt_oracles_multi_token;
+extern const oracle_family rapt_oracles_ranked;
 extern const oracle_family rapt_oracles_search;
 extern const oracle_family rapt_oracles_state;
 extern const oracle_family rapt_oracles_tree;

@@ -613,6 +613,7 @@ static const oracle_family *const families[] = {
     &rapt_oracles_merged,
     &rapt_oracles_mixture,
     &rapt_oracles_multi_token,
+    &rapt_oracles_ranked,
     &rapt_oracles_search,
     &rapt_oracles_state,
     &rapt_oracles_tree,

@@ -71,7 +71,7 @@ SUPPORTS = {"causal": 1, "varlen": 2, "partial": 4, "group": 8, "unaligned": 16,
             "scan-walks": 1 << 8, "scan-carries": 1 << 9, "scan-real": 1 << 10, "scan-complex": 1 << 11, "scan-gated": 1 << 12,
             "scan-maps": 1 << 13, "scan-generated": 1 << 14,
             "scan-sum": 1 << 16, "scan-max": 1 << 17, "scan-linear": 1 << 18, "scan-softmax": 1 << 19, "scan-ssm": 1 << 20,
-            "scan-selective": 1 << 21, "scan-conv": 1 << 22, "scan-conv2d": 1 << 23,
+            "scan-selective": 1 << 21, "scan-hold": 1 << 22, "scan-conv": 1 << 23, "scan-conv2d": 1 << 24,
             # rows of linear attention, likewise
             "maps": 64, "finishes": 128, "moves": 256, "applies": 512}
 ROW_KEYS = {"name", "pairs", "defines", "dtypes", "supports", "requires", "head_dim_qk", "head_dim_v", "nq_max",

@@ -132,6 +132,8 @@ static rapt_status check_numbers(const rapt_route_desc *d, bool selects, rapt_er
                          (unsigned long long)d->landmark, (unsigned long long)d->block_k);
     if (selects && d->select == RAPT_SELECT_TOP_K && d->top_k < 1)
         return rapt_fail(error, RAPT_ERROR_INVALID, "top_k is 0, must be at least 1");
+    if (d->skip > 0 && (!selects || d->select != RAPT_SELECT_TOP_K || d->always_first > 0 || d->always_last > 0))
+        return rapt_fail(error, RAPT_ERROR_INVALID, "skip goes with a selection of the top_k largest, without always_first and always_last");
     if (selects && d->select == RAPT_SELECT_MASS && !(d->mass > 0.0f && d->mass <= 1.0f))
         return rapt_fail(error, RAPT_ERROR_INVALID, "mass is %g, must be above 0 and at most 1", (double)d->mass);
     if (selects && d->select == RAPT_SELECT_THRESHOLD && isnan(d->threshold))
@@ -218,6 +220,21 @@ static rapt_status find_axes(const rapt_route_desc *d, rapt_route_problem *p, ra
     return RAPT_OK;
 }
 
+/* Entries that count through several heads. */
+static rapt_status check_list_heads(const rapt_route_desc *d, rapt_route_problem *p, rapt_error *error)
+{
+    if (d->list_heads == 0)
+        return RAPT_OK;
+    if (!is_there(&d->list) || p->row_heads % d->list_heads != 0)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "list_heads is %llu, it goes with list and divides %llu row heads",
+                         (unsigned long long)d->list_heads, (unsigned long long)p->row_heads);
+    p->list_heads = d->list_heads;
+    if (sat_mul(sat_mul(p->batch, p->list_heads), p->blocks) > INT32_MAX)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "list_heads: batch %llu times %llu heads times %llu blocks are more than 2^31 - 1 entries",
+                         (unsigned long long)p->batch, (unsigned long long)p->list_heads, (unsigned long long)p->blocks);
+    return RAPT_OK;
+}
+
 static void count(rapt_route_problem *p)
 {
     for (unsigned i = 0; i < RAPT_R_COUNT; i++) {
@@ -287,6 +304,8 @@ rapt_status rapt_route_problem_make(const rapt_route_desc *d, rapt_route_problem
         if (status == RAPT_OK && is_written(p, i))
             status = check_written(all[i].tensor, names[i], error);
     }
+    if (status == RAPT_OK)
+        status = check_list_heads(d, p, error);
     if (status != RAPT_OK)
         return status;
     p->first_block = p->tensor[RAPT_R_K].present ? RAPT_MIN(d->first_block, p->blocks) : p->blocks;
@@ -307,6 +326,7 @@ rapt_status rapt_route_problem_make(const rapt_route_desc *d, rapt_route_problem
     p->scale = d->flags & RAPT_ROUTE_SCALE ? d->scale : 1.0f / sqrtf((float)p->head_dim);
     p->slice_ms = d->slice_ms > 0.0f ? d->slice_ms : 50.0f;
     p->workspace_limit = d->workspace_limit ? d->workspace_limit : 64ull << 20;
+    p->skip = RAPT_MIN(d->skip, p->blocks);
     p->empty = p->batch == 0 || p->heads_q == 0;
     count(p);
     return RAPT_OK;

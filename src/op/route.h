@@ -30,7 +30,7 @@ typedef struct rapt_route_problem {
     bool rates, selects;   /* scores are made; blocks are taken */
     uint64_t first_block;  /* blocks from it on are summarised */
     uint64_t within_blocks; /* of an entry of RAPT_R_WITHIN; 0: there is none */
-    uint64_t landmark, top_k, list_size, always_first, always_last;
+    uint64_t landmark, top_k, list_size, list_heads, always_first, always_last, skip;
     int32_t diagonal;      /* query i stands at key position i + diagonal */
     float threshold, mass, scale, slice_ms;
     uint64_t workspace_limit;

@@ -10,7 +10,7 @@
 
 const char *rapt_scan_op_name(rapt_scan_op op)
 {
-    static const char *const names[] = {"sum", "max", "linear", "softmax", "ssm", "selective", "conv", "conv2d"};
+    static const char *const names[] = {"sum", "max", "linear", "softmax", "ssm", "selective", "hold", "conv", "conv2d"};
     _Static_assert(RAPT_COUNT(names) == RAPT_SCAN_OP_COUNT, "an operation has no name");
     return (unsigned)op < RAPT_SCAN_OP_COUNT ? names[op] : "unknown";
 }
@@ -173,6 +173,7 @@ static const struct {
     [RAPT_SCAN_SOFTMAX] = {"s", "", RAPT_SCAN_REVERSE | RAPT_SCAN_IN_PLACE},
     [RAPT_SCAN_SSM] = {"abc", "kz", RAPT_SCAN_COMPLEX | RAPT_SCAN_REVERSE | RAPT_SCAN_IN_PLACE},
     [RAPT_SCAN_SELECTIVE] = {"abct", "kz", RAPT_SCAN_SOFTPLUS | RAPT_SCAN_REVERSE | RAPT_SCAN_IN_PLACE},
+    [RAPT_SCAN_HOLD] = {"a", "", RAPT_SCAN_REVERSE | RAPT_SCAN_IN_PLACE},
     [RAPT_SCAN_CONV] = {"w", "i", RAPT_SCAN_REVERSE | RAPT_SCAN_IN_PLACE},
     [RAPT_SCAN_CONV2D] = {"w", "i", RAPT_SCAN_CHANNELS_LAST},
 };
@@ -213,6 +214,8 @@ static rapt_status check_members(const rapt_scan_desc *d, rapt_error *error)
         wrong = "RAPT_SCAN_LOG_A and RAPT_SCAN_BLEND need a";
     else if (recurs && d->act != RAPT_SCAN_ACT_NONE)
         wrong = "act goes with conv and conv2d";
+    else if (d->op == RAPT_SCAN_HOLD && (d->form == RAPT_SCAN_CHUNKED || d->chunk != 0))
+        wrong = "operation hold goes token by token: what a chunk does to a state is not known without the state";
     else if (!recurs && (d->form != RAPT_SCAN_AUTO || d->chunk != 0))
         wrong = "operations without a recurrence have neither form nor chunk";
     else if (!states && (d->state_in.dtype != RAPT_DTYPE_NONE || d->state_out.dtype != RAPT_DTYPE_NONE))
@@ -362,6 +365,8 @@ static uint64_t ops_of(const rapt_scan_problem *p)
     case RAPT_SCAN_SUM:
     case RAPT_SCAN_MAX:
         return 1;
+    case RAPT_SCAN_HOLD:
+        return 3;
     case RAPT_SCAN_LINEAR:
         return 2 + (p->flags & RAPT_SCAN_BLEND ? 2 : 0) + (p->flags & RAPT_SCAN_LOG_A ? 1 : 0);
     case RAPT_SCAN_SOFTMAX:
@@ -414,7 +419,7 @@ rapt_status rapt_scan_problem_make(const rapt_scan_desc *d, rapt_scan_problem *p
         status = take_all(d, p, batch, error);
     if (status != RAPT_OK)
         return status;
-    p->form = d->form;
+    p->form = d->op == RAPT_SCAN_HOLD ? RAPT_SCAN_RECURRENT : d->form;
     p->act = d->act;
     p->ahead = d->ahead;
     p->slice_ms = d->slice_ms > 0.0f ? d->slice_ms : 50.0f;

@@ -506,6 +506,8 @@ static void fill_params(rapt_plan *plan, uint64_t span)
         .scale = p->scale,
         .landmark = (uint32_t)p->landmark,
         .list_size = (uint32_t)p->list_size,
+        .skip = (uint32_t)p->skip,
+        .list_heads = (uint32_t)p->list_heads,
         .within_blocks = (uint32_t)RAPT_MAX(p->within_blocks, 1),
     };
     const struct {
@@ -669,6 +671,10 @@ void rapt_route_explain_problem(const rapt_plan *plan, rapt_text *t)
     if (p->always_first + p->always_last > 0)
         rapt_text_add(t, ", always the first %llu and last %llu blocks", (unsigned long long)p->always_first,
                       (unsigned long long)p->always_last);
+    if (p->skip > 0)
+        rapt_text_add(t, ", behind the %llu largest", (unsigned long long)p->skip);
+    if (p->list_heads > 0)
+        rapt_text_add(t, ", entries through %llu heads", (unsigned long long)p->list_heads);
     if (p->within_blocks > 0)
         rapt_text_add(t, ", within a mask of %llu blocks an entry", (unsigned long long)p->within_blocks);
     rapt_text_add(t, "\n");
@@ -681,7 +687,7 @@ void rapt_route_explain_problem_json(const rapt_plan *plan, rapt_text *t)
                   "{\"op\":\"route\",\"dtype\":\"%s\",\"batch\":%llu,\"q_heads\":%llu,\"kv_heads\":%llu,\"row_heads\":%llu,"
                   "\"nq\":%llu,\"nk\":%llu,\"block_q\":%llu,\"block_k\":%llu,\"tiles\":%llu,\"blocks\":%llu,\"head_dim\":%u,"
                   "\"summary\":\"%s\",\"select\":\"%s\",\"top_k\":%llu,\"threshold\":%.9g,\"mass\":%.9g,\"causal\":%s,"
-                  "\"always_first\":%llu,\"always_last\":%llu,\"within_blocks\":%llu,\"aligned\":%s}",
+                  "\"always_first\":%llu,\"always_last\":%llu,\"within_blocks\":%llu,\"skip\":%llu,\"list_heads\":%llu,\"aligned\":%s}",
                   rapt_dtype_name(p->dtype), (unsigned long long)p->batch, (unsigned long long)p->heads_q,
                   (unsigned long long)p->heads_k, (unsigned long long)p->row_heads, (unsigned long long)p->nq,
                   (unsigned long long)p->nk, (unsigned long long)p->block_q, (unsigned long long)p->block_k,
@@ -689,5 +695,5 @@ void rapt_route_explain_problem_json(const rapt_plan *plan, rapt_text *t)
                   rapt_summary_name((rapt_summary)p->summarise), rapt_select_name((rapt_select)p->select),
                   (unsigned long long)p->top_k, (double)p->threshold, (double)p->mass, p->causal ? "true" : "false",
                   (unsigned long long)p->always_first, (unsigned long long)p->always_last, (unsigned long long)p->within_blocks,
-                  plan->aligned ? "true" : "false");
+                  (unsigned long long)p->skip, (unsigned long long)p->list_heads, plan->aligned ? "true" : "false");
 }

@@ -3,7 +3,7 @@
 
 static const char *coef_name(const rapt_scan_problem *p)
 {
-    if (p->op != RAPT_SCAN_LINEAR && p->op != RAPT_SCAN_SOFTMAX)
+    if (p->op != RAPT_SCAN_LINEAR && p->op != RAPT_SCAN_SOFTMAX && p->op != RAPT_SCAN_HOLD)
         return "";
     const rapt_scan_tensor *t = &p->tensor[RAPT_S_COEF];
     const bool fixed = t->size[RAPT_S_TOKEN] <= 1 && p->total > 1;

@@ -489,7 +489,7 @@ static rapt_system_step *new_step(rapt_system_builder *b, const char *what)
         &s->state_out, &s->a, &s->b, &s->norm_in, &s->norm_out, &s->scale_q, &s->scale_k, &s->summary, &s->scores, &s->mask,
         &s->list, &s->x, &s->weight, &s->term[0], &s->term[1], &s->term[2], &s->term_weight[0], &s->term_weight[1], &s->term_weight[2], &s->norm_weight,
         &s->c, &s->dt, &s->skip, &s->z, &s->within, &s->row_max,
-        &s->k_lengths};
+        &s->k_lengths, &s->block_table};
     for (size_t n = 0; n < RAPT_COUNT(operands); n++)
         operands[n]->tensor = -1;
     return s;

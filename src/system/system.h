@@ -279,6 +279,8 @@ bool rapt_system_jump_search(rapt_system_builder *b);
 bool rapt_system_lengths(rapt_system_builder *b);
 bool rapt_system_sparse_and_lightning(rapt_system_builder *b);
 bool rapt_system_pyramid(rapt_system_builder *b);
+bool rapt_system_ranked_keys(rapt_system_builder *b);
+bool rapt_system_held_keys(rapt_system_builder *b);
 bool rapt_system_length_scaled_chunks(rapt_system_builder *b);
 bool rapt_system_halving(rapt_system_builder *b);
 bool rapt_system_frames_then_blocks(rapt_system_builder *b);

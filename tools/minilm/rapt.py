@@ -152,6 +152,7 @@ class RouteDesc(c.Structure):
         ("heads", c_int), ("top_k", c_uint64), ("threshold", c_float), ("mass", c_float), ("always_first", c_uint64),
         ("always_last", c_uint64), ("causal_offset", c_int64), ("scale", c_float), ("workspace_limit", c_uint64),
         ("slice_ms", c_float), ("within", Tensor), ("within_blocks", c_uint64),
+        ("skip", c_uint64), ("list_heads", c_uint64),
     ]  # fmt: skip
 
 

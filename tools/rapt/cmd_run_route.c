@@ -8,7 +8,7 @@
 
 typedef struct run_options {
     const char *q, *k, *mask, *list, *scores, *summary_out, *within;
-    const char *within_blocks, *block, *summary, *select, *queries, *heads, *first, *last, *offset, *scale, *dtype, *limit, *time;
+    const char *within_blocks, *skip, *list_heads, *block, *summary, *select, *queries, *heads, *first, *last, *offset, *scale, *dtype, *limit, *time;
     tool_device_options device;
     bool causal, explain, json;
 } run_options;
@@ -125,7 +125,7 @@ static bool parse_words(run *r, rapt_dtype *dtype, rapt_error *error)
     const run_options *o = r->o;
     rapt_route_desc *d = &r->d;
     unsigned which_queries, which_heads, type;
-    int64_t first = 0, last = 0, offset = 0, limit = 0, within = 1;
+    int64_t first = 0, last = 0, offset = 0, limit = 0, within = 1, skip = 0, list_heads = 0;
     double scale = 0;
     if (!o->block || !o->select)
         return tool_fail(error, RAPT_ERROR_INVALID, "%s is missing", o->block ? "--select" : "--block");
@@ -138,6 +138,8 @@ static bool parse_words(run *r, rapt_dtype *dtype, rapt_error *error)
         (o->last && !tool_integer("--always-last", o->last, 0, INT64_MAX, &last, error)) ||
         (o->offset && !tool_integer("--causal-offset", o->offset, -(1 << 29), 1 << 29, &offset, error)) ||
         (o->within_blocks && !tool_integer("--within-blocks", o->within_blocks, 1, 1 << 29, &within, error)) ||
+        (o->skip && !tool_integer("--skip", o->skip, 0, INT64_MAX, &skip, error)) ||
+        (o->list_heads && !tool_integer("--list-heads", o->list_heads, 1, INT64_MAX, &list_heads, error)) ||
         (o->limit && !tool_integer("--workspace-limit", o->limit, 1, INT64_MAX, &limit, error)) ||
         (o->scale && !tool_number("--scale", o->scale, &scale, error)))
         return false;
@@ -149,6 +151,8 @@ static bool parse_words(run *r, rapt_dtype *dtype, rapt_error *error)
     d->always_last = (uint64_t)last;
     d->causal_offset = offset;
     d->workspace_limit = (uint64_t)limit;
+    d->skip = (uint64_t)skip;
+    d->list_heads = (uint64_t)list_heads;
     d->within_blocks = o->within ? (uint64_t)within : 0;
     d->scale = (float)scale;
     d->flags = (o->causal ? RAPT_ROUTE_CAUSAL : 0) | (o->scale ? RAPT_ROUTE_SCALE : 0);
@@ -318,6 +322,10 @@ int tool_run_route(int argc, char **argv)
         {"--always-last", "N",
          "the blocks of the tile's own positions and the N - 1 before them are\nalways taken; 0 (the default): none",
          &o.last, NULL},
+        {"--skip", "N", "with top-k: the blocks behind the N largest", &o.skip, NULL},
+        {"--list-heads", "N",
+         "entries of the lists count through the batch and N heads, which divide those that\nselect: a block table of the keys as one pool",
+         &o.list_heads, NULL},
         {"--within", "FILE",
          "a coarser mask, int32 (batch, heads, tiles, blocks / N): blocks whose entry is 0\nare left out; the mask of a step before with N times as large blocks",
          &o.within, NULL},

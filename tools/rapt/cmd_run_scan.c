@@ -10,7 +10,7 @@
 enum { X, A, LOG_A, SCORES, B, C, DT, SKIP, Z, WEIGHT, BIAS, STATE_IN, CU_SEQLENS, INPUTS };
 static const char *const input_names[INPUTS] = {"--x",    "--a",  "--log-a", "--scores",   "--b",    "--c",
                                                 "--dt", "--skip", "--z",     "--weight",   "--bias", "--state-in", "--cu-seqlens"};
-#define OPERATIONS "sum, max, linear, softmax, ssm, selective, conv or conv2d"
+#define OPERATIONS "sum, max, linear, softmax, ssm, selective, hold, conv or conv2d"
 
 typedef struct run_options {
     const char *in[INPUTS];
@@ -283,13 +283,14 @@ static const char text[] =
     "  ssm        h_t = a h_(t-1) + b x_t                 out_t = sum_n c h_t + skip x_t\n"
     "             n states a channel, with --complex complex ones: S4D, Mega's moving average\n"
     "  selective  h_t = e^(dt_t a) h_(t-1) + dt_t b_t x_t out_t = sum_n c_t h_t + skip x_t: Mamba\n"
+    "  hold       h_t = x_t where |x_t - h_(t-1)| >= a_t, else h_(t-1); out_t = h_t\n"
     "ssm and selective multiply out_t by z_t / (1 + e^(-z_t)) where --z is given.\n"
     "Without a recurrence, each channel by itself too:\n"
     "  conv       out_t = act(bias + sum_(j<W) w_j x_(t + j - W + 1 + ahead)), w fixed or of the token\n"
     "  conv2d     the same on a grid of Y x X places around the place; zeros outside\n"
     "\n"
-    "Files are NumPy's .npy, or FILE.safetensors:NAME. x, z: (batch, heads, N, d); a of linear:\n"
-    "(heads, d), (batch, heads, N) or (batch, heads, N, d), and scores likewise but for the first;\n"
+    "Files are NumPy's .npy, or FILE.safetensors:NAME. x, z: (batch, heads, N, d); a of linear\n"
+    "and hold: (heads, d), (batch, heads, N) or (batch, heads, N, d), and scores likewise but for the first;\n"
     "a of ssm and selective: (heads, d, n); b, c: (heads, d, n) for ssm, (batch, heads, N, n) for\n"
     "selective; dt: (batch, heads, N, d); skip: (heads, d). Complex numbers are two entries of the\n"
     "last axis, 2 n in all. weight of conv: (heads, d, W), or (batch, heads, N, d W), the last tap\n"
@@ -335,7 +336,7 @@ int tool_run_scan(int argc, char **argv)
     const tool_option options[] = {
         {"--x", "FILE", "what is scanned: npy file, or FILE.safetensors:NAME", &o.in[X], NULL},
         {"--out", "FILE", "where the output goes (npy)", &o.out, NULL},
-        {"--a", "FILE", "what multiplies the state; linear without: 1", &o.in[A], NULL},
+        {"--a", "FILE", "what multiplies the state; linear without: 1. hold: least changes", &o.in[A], NULL},
         {"--log-a", "FILE", "linear: its natural logarithm, shaped alike", &o.in[LOG_A], NULL},
         {"--scores", "FILE", "softmax: s; -inf hides a token", &o.in[SCORES], NULL},
         {"--b", "FILE", "ssm, selective: what writes the state", &o.in[B], NULL},
@@ -404,7 +405,7 @@ static bool describe_shape(run *r, rapt_error *error)
     const uint64_t numbers[] = {x[1], x[3], (uint64_t)states}, ports[] = {x[0], x[1], x[2], (uint64_t)states};
     if (ssm || selective)
         d->a = d->b = d->c = tensor_of(RAPT_F32, 3, numbers);
-    else if (d->op == RAPT_SCAN_LINEAR || d->op == RAPT_SCAN_SOFTMAX)
+    else if (d->op == RAPT_SCAN_LINEAR || d->op == RAPT_SCAN_SOFTMAX || d->op == RAPT_SCAN_HOLD)
         *(d->op == RAPT_SCAN_SOFTMAX ? &d->scores : &d->a) = per[0] == 'f' ? tensor_of(RAPT_F32, 2, numbers)
                                                             : channel      ? tensor_of(RAPT_F32, 4, x)
                                                                            : tensor_of(RAPT_F32, 3, x);
