@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-enum { MOST_TILES = 21, MOST = 1 << 29, OF_TILE = 0, BEFORE = 1 };
+enum { MOST_TILES = 21, MOST_GATHERED = 12, MOST = 1 << 29, OF_TILE = 0, BEFORE = 1 };
 
 /* ---- S2O ---- */
 
@@ -22,6 +22,8 @@ typedef struct ranked {
     uint64_t segment, segments, lines, rows, history; /* lines: segments of all heads. history: keys before the last segment */
     uint64_t tile[MOST_TILES], tiles;
     float budget;
+    bool gathers; /* a tile's rows are copied side by side, instead of being read where they lie: for kernels that want whole pages */
+    rapt_system_view lengths; /* then: how many rows of a tile there are, of each line; more than it has room for are all */
 } ranked;
 
 /* A contiguous tensor seen with other axes. */
@@ -62,11 +64,11 @@ static rapt_system_view number_of(const ranked *r, uint64_t tile, unsigned which
 /* Tiles that hold all keys before the last segment. */
 static bool cut_tiles(rapt_system_builder *b, ranked *r, uint64_t tile, uint64_t growth)
 {
-    const uint64_t first = tile;
+    const uint64_t first = tile, most = r->gathers ? MOST_GATHERED : MOST_TILES;
     for (uint64_t left = r->history; left > 0; left -= r->tile[r->tiles - 1], tile = RAPT_MIN(tile * growth, MOST)) {
-        if (r->tiles == MOST_TILES)
-            return rapt_system_refuse(b, "%llu keys are more than %d tiles, of %llu keys at first: take larger ones, or let them grow",
-                                      (unsigned long long)r->history, MOST_TILES, (unsigned long long)first);
+        if (r->tiles == most)
+            return rapt_system_refuse(b, "%llu keys are more than %llu tiles, of %llu keys at first: take larger ones, or let them grow",
+                                      (unsigned long long)r->history, (unsigned long long)most, (unsigned long long)first);
         r->tile[r->tiles++] = RAPT_MIN(tile, left);
     }
     return true;
@@ -74,11 +76,11 @@ static bool cut_tiles(rapt_system_builder *b, ranked *r, uint64_t tile, uint64_t
 
 static bool take_sizes(rapt_system_builder *b, ranked *r)
 {
-    int64_t segment = 1, tile = 1, growth = 1;
+    int64_t segment = 1, tile = 1, growth = 1, gather = 0;
     *r = (ranked){.attention = RAPT_ATTENTION_DESC_INIT};
     if (!rapt_system_qkv_take(b, &r->t) || !rapt_system_common(b, &r->attention) || !rapt_system_integer(b, "segment", 1, MOST, &segment) ||
         !rapt_system_integer(b, "tile", 1, MOST, &tile) || !rapt_system_integer(b, "growth", 1, 16, &growth) ||
-        !rapt_system_number(b, "budget", &r->budget))
+        !rapt_system_integer(b, "gather", 0, 1, &gather) || !rapt_system_number(b, "budget", &r->budget))
         return false;
     const uint64_t *q = r->t.q.tensor.size, *k = r->t.k.tensor.size;
     if (!(r->budget >= 0 && r->budget < 1))
@@ -87,6 +89,7 @@ static bool take_sizes(rapt_system_builder *b, ranked *r)
         return rapt_system_refuse(b, "%llu query heads, %llu kv heads, %llu queries, %llu keys: kv heads that divide the query heads, and at "
                                   "least as many keys as queries are needed", (unsigned long long)q[1], (unsigned long long)k[1],
                                   (unsigned long long)q[2], (unsigned long long)k[2]);
+    r->gathers = gather != 0;
     r->batch = q[0];
     r->heads = q[1];
     r->kv_heads = k[1];
@@ -123,6 +126,14 @@ static bool pool(rapt_system_builder *b, const char *name, rapt_system_view x, r
     return true;
 }
 
+/* Room for the rows of a tile, in place of pools. */
+static bool make_gathered(rapt_system_builder *b, ranked *r, uint64_t most)
+{
+    return rapt_system_between(b, "keys side by side", b->dtype, 4, (const uint64_t[]){r->batch, r->heads, r->segments * most, r->d}, &r->k) &&
+           rapt_system_between(b, "values side by side", b->dtype, 4, (const uint64_t[]){r->batch, r->heads, r->segments * most, r->d_v}, &r->v) &&
+           rapt_system_between(b, "keys there are", RAPT_I32, 4, (const uint64_t[]){r->batch, r->heads, r->segments, 1}, &r->lengths);
+}
+
 /* Queries with whole segments; what is behind the last one is anything, and so is what comes of it. */
 static bool pad_queries(rapt_system_builder *b, ranked *r)
 {
@@ -140,6 +151,8 @@ static bool make_room(rapt_system_builder *b, ranked *r)
     uint64_t most = 0;
     for (uint64_t t = 0; t < r->tiles; t++)
         most = RAPT_MAX(most, r->tile[t]);
+    if (r->gathers ? !make_gathered(b, r, most) : !pool(b, "pool of k", r->t.k, &r->k) || !pool(b, "pool of v", r->t.v, &r->v))
+        return false;
     return rapt_system_between(b, "importance", RAPT_F32, 4, (const uint64_t[]){r->batch, r->heads, r->segments, r->nk}, &r->scores) &&
            rapt_system_between(b, "keys of a tile", RAPT_I32, 4, (const uint64_t[]){r->batch, r->heads, r->segments, most}, &r->list) &&
            rapt_system_between(b, "who reads on", RAPT_I32, 4, (const uint64_t[]){r->tiles, r->batch, r->heads, r->segments}, &r->go) &&
@@ -229,7 +242,7 @@ static bool choose_tile(rapt_system_builder *b, const ranked *r, uint64_t tile, 
     d.skip = before;
     d.scores = r->scores.tensor;
     d.list = list->tensor;
-    d.list_heads = r->kv_heads;
+    d.list_heads = r->gathers ? 0 : r->kv_heads;
     rapt_system_step *s = rapt_system_route_step_add(b, "a tile of the most important keys left", &d);
     if (s == NULL)
         return false;
@@ -264,16 +277,55 @@ static bool judge(rapt_system_builder *b, const ranked *r, uint64_t tile, rapt_s
     return true;
 }
 
-/* Attention of every segment that reads on to its keys of a tile. */
-static bool attend_tile(rapt_system_builder *b, const ranked *r, uint64_t tile, rapt_system_view list)
+/* The rows that a list names, (batch, heads, segments count, width). */
+static bool gather(rapt_system_builder *b, const char *what, const ranked *r, rapt_system_view x, rapt_system_view list, rapt_system_view to)
 {
+    const uint64_t count = r->segments * list.tensor.size[1], width = x.tensor.size[3];
+    return rapt_system_rows_step_add(b, what, RAPT_ROWS_GATHER, x, shaped(list, 3, (const uint64_t[]){r->batch, r->heads, count}),
+                                     shaped(to, 4, (const uint64_t[]){r->batch, r->heads, count, width})) != NULL;
+}
+
+/* How many keys are left to each segment: the place of its first query among the keys, less those before the tile. It is the first of
+ * its own places, if these are counted from there; none, which is -1, are no keys either. */
+static bool count_left(rapt_system_builder *b, const ranked *r, uint64_t before)
+{
+    rapt_route_desc d = RAPT_ROUTE_DESC_INIT;
+    d.flags = RAPT_ROUTE_SCORES_GIVEN | RAPT_ROUTE_CAUSAL;
+    d.nq = r->rows;
+    d.nk = r->nk;
+    d.causal_offset = (int64_t)(r->rows - r->nq) - (int64_t)before;
+    d.block_q = r->segment;
+    d.block_k = d.top_k = d.always_last = 1;
+    d.scores = r->scores.tensor;
+    d.list = r->lengths.tensor;
+    rapt_system_step *s = rapt_system_route_step_add(b, "how many keys are left", &d);
+    if (s == NULL)
+        return false;
+    s->scores = r->scores.at;
+    s->list = r->lengths.at;
+    return true;
+}
+
+/* Attention of every segment that reads on to its keys of a tile. */
+static bool attend_tile(rapt_system_builder *b, const ranked *r, uint64_t tile, uint64_t before, rapt_system_view list)
+{
+    const uint64_t keys[4] = {r->lines, 1, r->tile[tile], r->d}, values[4] = {r->lines, 1, r->tile[tile], r->d_v};
+    const rapt_system_view k = r->gathers ? shaped(r->k, 4, keys) : r->k, v = r->gathers ? shaped(r->v, 4, values) : r->v;
+    if (r->gathers && (!gather(b, "keys of a tile", r, r->t.k, list, r->k) || !gather(b, "values of a tile", r, r->t.v, list, r->v) ||
+                       !count_left(b, r, before)))
+        return false;
     const rapt_system_view lse = number_of(r, tile, OF_TILE, true);
-    rapt_system_step *s = rapt_system_step_add(b, "attention to a tile of keys, by index", &r->attention, r->q, r->k, r->v,
+    rapt_system_step *s = rapt_system_step_add(b, "attention to a tile of keys", &r->attention, r->q, k, v,
                                                by_line(r, r->part, r->d_v), &lse);
     if (s == NULL)
         return false;
-    rapt_system_give(&s->attention.block_table, &s->block_table, &list);
-    s->attention.page_size = 1;
+    if (r->gathers) {
+        const rapt_system_view lengths = shaped(r->lengths, 1, (const uint64_t[]){r->lines});
+        rapt_system_give(&s->attention.k_lengths, &s->k_lengths, &lengths);
+    } else {
+        rapt_system_give(&s->attention.block_table, &s->block_table, &list);
+        s->attention.page_size = 1;
+    }
     if (tile > 0 && r->budget > 0) {
         const rapt_system_view go = shaped(rapt_system_part(r->go, 0, tile - 1, 1), 4, (const uint64_t[]){r->lines, 1, 1, 1});
         rapt_system_give(&s->attention.block_mask, &s->block_mask, &go);
@@ -329,8 +381,7 @@ bool rapt_system_ranked_keys(rapt_system_builder *b)
         return false;
     if (r.tiles == 0)
         return attend_own(b, &r, r.t.out, r.t.has_lse ? &r.t.lse : NULL) && (!rapt_system_wants(b, "shares") || tell_shares(b, &r));
-    if (!make_room(b, &r) || !pad_queries(b, &r) || !pool(b, "pool of k", r.t.k, &r.k) || !pool(b, "pool of v", r.t.v, &r.v) ||
-        !rate(b, &r))
+    if (!make_room(b, &r) || !pad_queries(b, &r) || !rate(b, &r))
         return false;
     own_lse = number_of(&r, 0, BEFORE, false);
     if (!attend_own(b, &r, by_head(&r, rapt_system_part(r.acc, 0, 0, 1), r.d_v), &own_lse) ||
@@ -342,7 +393,7 @@ bool rapt_system_ranked_keys(rapt_system_builder *b)
     signs.tensor.stride[0] = 0;
     uint64_t before = 0;
     for (uint64_t tile = 0; tile < r.tiles; before += r.tile[tile++])
-        if (!choose_tile(b, &r, tile, before, &list) || !attend_tile(b, &r, tile, list) || !join_tile(b, &r, tile) ||
+        if (!choose_tile(b, &r, tile, before, &list) || !attend_tile(b, &r, tile, before, list) || !join_tile(b, &r, tile) ||
             (tile + 1 < r.tiles && r.budget > 0 && !judge(b, &r, tile, signs)))
             return false;
     return !rapt_system_wants(b, "shares") || tell_shares(b, &r);
