@@ -22,8 +22,9 @@ typedef enum rapt_spread_method {
     RAPT_SPREAD_ZIGZAG,
     /* Keys and values of all are gathered before the work: sends (P - 1) B T_i. */
     RAPT_SPREAD_GATHER,
-    /* DeepSpeed-Ulysses (arXiv:2309.14509): all-to-all from shares of the tokens to shares of the heads, and back. H_i query heads of device i read
-     * K_i kv heads. Sends batch element_bytes (T_i sum over j != i of (H_j d_qk + K_j (d_qk + d_v)) + (T - T_i) H_i d_v). At most q_heads devices. */
+    /* DeepSpeed-Ulysses (arXiv:2309.14509): all-to-all from shares of the tokens to K_i kv heads each, with G query heads a kv head, and back.
+     * Sends batch (T_i (kv_heads - K_i) (G d_qk + d_qk + d_v) element_bytes + (T - T_i) K_i G (d_v element_bytes + 4)), the 4 for log-sum-exps.
+     * Of more devices than kv heads some have no work. */
     RAPT_SPREAD_HEADS,
     /* `queries` rows of each head over a cache of `tokens` that is spread over the devices; outputs and log-sum-exps (float32) are
      * gathered and merged on each: sends (P - 1) batch q_heads queries (d_v + 1) 4, however long the cache. */
@@ -70,7 +71,8 @@ typedef struct rapt_cluster {
     double flops;         /* a second, of attention: 2 (d_qk + d_v) for each visible pair and head */
     double linear_flops;  /* a second, of linear attention: 4 d_qk d_v for each token and head. For LASP-2 alone; else may be 0 */
     double memory;        /* bytes a second that decoding and merging read and write */
-    double copy;          /* bytes a second between host and device; 0: tensors lie on the device */
+    double copy;          /* bytes a second between host and device, with buffers made anew; 0: tensors lie on the device */
+    double copy_call;     /* seconds of one such copy of a tensor, beside its bytes */
     double call;          /* seconds that a call takes beside its work: plan, binding, submission, completion */
     const double *speeds; /* of each device, above 0: what its rates are multiplied with; NULL: all 1 */
     uint32_t equal_shares; /* 1: equal shares whatever the speeds; 0: in proportion to them */
@@ -95,8 +97,7 @@ typedef struct rapt_forecast {
 #define RAPT_FORECAST_INIT {.struct_size = sizeof(rapt_forecast)}
 
 /* Transfers run beside work where the method lets them (rings); each round of a ring begins on a device when it has the keys and its own
- * last round is done. Merges take three terms a call, as rapt/mpi.h's do. RAPT_ERROR_INVALID for numbers that make no sense,
- * RAPT_ERROR_UNSUPPORTED for more devices than heads. */
+ * last round is done. Merges take three terms a call, as rapt/mpi.h's do. RAPT_ERROR_INVALID for numbers that make no sense. */
 RAPT_API rapt_status rapt_simulate(const rapt_cluster *cluster, const rapt_spread *spread, rapt_forecast *forecast, rapt_error *error);
 
 #ifdef __cplusplus

@@ -18,6 +18,7 @@ typedef struct range {
 typedef struct device {
     range part[2]; /* of the tokens; zig-zag: two chunks */
     double speed, busy, sent;
+    double heads;     /* kv heads, where these are shared out */
     double now, next; /* of a ring: when its round begins, and when it is done */
 } device;
 
@@ -115,9 +116,10 @@ static double work(const model *m, device *d, double seconds)
     return m->slow * seconds;
 }
 
-static double copied(const model *m, device *d, double bytes)
+/* So many tensors between host and device. */
+static double copied(const model *m, device *d, double tensors, double bytes)
 {
-    return m->c->copy > 0 ? work(m, d, bytes / m->c->copy) : 0;
+    return m->c->copy > 0 ? work(m, d, tensors * m->c->copy_call + bytes / m->c->copy) : 0;
 }
 
 static double attended(const model *m, device *d, double heads, double pairs_of_head)
@@ -201,7 +203,7 @@ static double ring_work(const model *m, uint32_t i, uint32_t round)
 {
     device *d = &m->devices[i], *from = owner(m, i, round);
     const double seen = pairs(m, d, from);
-    double seconds = copied(m, d, kv_bytes(m->s, tokens_of(from)));
+    double seconds = copied(m, d, 2, kv_bytes(m->s, tokens_of(from)));
     if (seen > 0)
         seconds += attended(m, d, (double)m->s->q_heads, seen);
     if (seen > 0 && round > 0)
@@ -221,7 +223,7 @@ static void simulate_ring(model *m)
     const uint32_t rounds = rounds_of_ring(m);
     for (uint32_t i = 0; i < m->count; i++) {
         device *d = &m->devices[i];
-        d->now = copied(m, d, rows_bytes(m->s, (double)m->s->q_heads, tokens_of(d), m->s->d_qk));
+        d->now = copied(m, d, 1, rows_bytes(m->s, (double)m->s->q_heads, tokens_of(d), m->s->d_qk));
         m->held = fmax(m->held, kv_bytes(m->s, tokens_of(d) + (rounds > 1 ? tokens_of(owner(m, i, 1)) : 0)));
     }
     for (uint32_t round = 0; round < rounds; round++) {
@@ -238,7 +240,7 @@ static void simulate_ring(model *m)
     }
     for (uint32_t i = 0; i < m->count; i++) {
         device *d = &m->devices[i];
-        d->now += copied(m, d, rows_bytes(m->s, (double)m->s->q_heads, tokens_of(d), m->s->d_v));
+        d->now += copied(m, d, 2, rows_bytes(m->s, (double)m->s->q_heads, tokens_of(d), m->s->d_v));
     }
 }
 
@@ -260,57 +262,44 @@ static void simulate_gather(model *m)
         device *d = &m->devices[i];
         const double rows = tokens_of(d);
         d->sent = others * kv_bytes(m->s, rows);
-        d->now = fmax(arrived, copied(m, d, rows_bytes(m->s, (double)m->s->q_heads, rows, m->s->d_qk)));
-        d->now += copied(m, d, kv_bytes(m->s, all)) + attended(m, d, (double)m->s->q_heads, pairs(m, d, &whole));
-        d->now += copied(m, d, rows_bytes(m->s, (double)m->s->q_heads, rows, m->s->d_v));
+        d->now = fmax(arrived, copied(m, d, 1, rows_bytes(m->s, (double)m->s->q_heads, rows, m->s->d_qk)));
+        d->now += copied(m, d, 2, kv_bytes(m->s, all)) + attended(m, d, (double)m->s->q_heads, pairs(m, d, &whole));
+        d->now += copied(m, d, 2, rows_bytes(m->s, (double)m->s->q_heads, rows, m->s->d_v));
     }
 }
 
-/* Query heads [first, end), and how many kv heads they read. */
-static double kv_heads_of(const rapt_spread *s, int64_t first, int64_t end)
-{
-    const int64_t group = (int64_t)(s->q_heads / s->kv_heads);
-    return (double)((end - 1) / group - first / group + 1);
-}
-
-/* The shares of heads, in the devices' second parts. */
-static rapt_status share_heads(model *m, rapt_error *error)
+/* How many kv heads each device has, with their query heads; some may have none. */
+static void share_heads(model *m)
 {
     const double speeds = sum_of_speeds(m);
     double before = 0;
     int64_t first = 0;
     for (uint32_t i = 0; i < m->count; i++) {
         before += share_of(m, i, speeds);
-        const int64_t end = i + 1 == m->count ? (int64_t)m->s->q_heads : cut(m->s->q_heads, before);
-        if (end <= first)
-            return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "%llu heads do not give each of %u devices its share", (unsigned long long)m->s->q_heads,
-                             m->count);
-        m->devices[i].part[1] = (range){first, end - first};
+        const int64_t end = i + 1 == m->count ? (int64_t)m->s->kv_heads : cut(m->s->kv_heads, before);
+        m->devices[i].heads = (double)(end - first);
         first = end;
     }
-    return RAPT_OK;
 }
 
 static void simulate_heads(model *m)
 {
     const rapt_spread *s = m->s;
-    const double all = (double)s->tokens, seen = pairs_of_ranges(s, all_tokens(s), all_tokens(s));
-    double line = 0, there = 0, back = 0; /* bytes of a token in all devices' heads; the most that a device sends each way */
-    for (uint32_t i = 0; i < m->count; i++) {
-        const range h = m->devices[i].part[1];
-        line += rows_bytes(s, (double)h.count, 1, s->d_qk) + rows_bytes(s, kv_heads_of(s, h.first, h.first + h.count), 1, s->d_qk + s->d_v);
-    }
+    const double all = (double)s->tokens, seen = pairs_of_ranges(s, all_tokens(s), all_tokens(s)), group = (double)(s->q_heads / s->kv_heads);
+    /* Of a token and a kv head with its query heads, in bytes: there and back. */
+    const double kv = rows_bytes(s, 1, 1, s->d_qk + s->d_v), in = kv + rows_bytes(s, group, 1, s->d_qk),
+                 out = rows_bytes(s, group, 1, s->d_v) + (double)s->batch * group * LSE_BYTES;
+    double there = 0, back = 0; /* the most that a device sends */
+    share_heads(m);
     for (uint32_t i = 0; i < m->count; i++) {
         device *d = &m->devices[i];
-        const range h = d->part[1];
-        const double rows = (double)d->part[0].count, kv = rows_bytes(s, kv_heads_of(s, h.first, h.first + h.count), 1, s->d_qk + s->d_v),
-                     own = rows_bytes(s, (double)h.count, 1, s->d_qk) + kv, out = rows_bytes(s, (double)h.count, all, s->d_v);
-        const double to_heads = rows * (line - own), to_tokens = (all - rows) / all * out;
+        const double rows = tokens_of(d), to_heads = rows * ((double)s->kv_heads - d->heads) * in, to_tokens = (all - rows) * d->heads * out;
         d->sent = to_heads + to_tokens;
         there = fmax(there, to_heads);
         back = fmax(back, to_tokens);
-        m->held = fmax(m->held, all * kv);
-        d->now = copied(m, d, all * own) + attended(m, d, (double)h.count, seen) + copied(m, d, out);
+        m->held = fmax(m->held, all * d->heads * kv);
+        if (d->heads > 0)
+            d->now = copied(m, d, 3, all * d->heads * in) + attended(m, d, d->heads * group, seen) + copied(m, d, 2, all * d->heads * out);
     }
     const double messages = 2 * (m->count - 1) * m->c->link_seconds;
     for (uint32_t i = 0; i < m->count; i++)
@@ -326,8 +315,8 @@ static void simulate_decode(model *m)
         device *d = &m->devices[i];
         const double keys = tokens_of(d), cache = kv_bytes(s, keys);
         const double flops = 2 * (double)s->batch * (double)s->q_heads * queries * keys * (double)(s->d_qk + s->d_v);
-        d->now = copied(m, d, rows_bytes(s, (double)s->q_heads, queries, s->d_qk) + (s->cache_is_copied ? cache : 0));
-        d->now += work(m, d, m->c->call + fmax(cache / m->c->memory, flops / m->c->flops) / d->speed) + copied(m, d, part);
+        d->now = copied(m, d, s->cache_is_copied ? 3 : 1, rows_bytes(s, (double)s->q_heads, queries, s->d_qk) + (s->cache_is_copied ? cache : 0));
+        d->now += work(m, d, m->c->call + fmax(cache / m->c->memory, flops / m->c->flops) / d->speed) + copied(m, d, 2, part);
         d->sent = others * part;
         m->held = fmax(m->held, cache);
         done = fmax(done, d->now);
@@ -335,7 +324,7 @@ static void simulate_decode(model *m)
     done += others * link_seconds(m, part);
     for (uint32_t i = 0; i < m->count; i++) {
         device *d = &m->devices[i];
-        d->now = done + copied(m, d, m->count * part) + merged(m, d, m->count, part) + copied(m, d, part);
+        d->now = done + copied(m, d, 1, m->count * part) + merged(m, d, m->count, part) + copied(m, d, 2, part);
     }
 }
 
@@ -347,7 +336,7 @@ static void simulate_lasp2(model *m)
     for (uint32_t i = 0; i < m->count; i++) {
         device *d = &m->devices[i];
         const double rows = tokens_of(d), walk = m->c->call + 4 * heads * rows * (double)s->d_qk * (double)s->d_v / (m->c->linear_flops * d->speed);
-        d->now = copied(m, d, rows_bytes(s, (double)s->q_heads, rows, 2 * s->d_qk + s->d_v)) + work(m, d, walk) + copied(m, d, state);
+        d->now = copied(m, d, 3, rows_bytes(s, (double)s->q_heads, rows, 2 * s->d_qk + s->d_v)) + work(m, d, walk) + copied(m, d, 1, state);
         d->next = i == 0 ? 0 : walk; /* once more, from the states before it */
         d->sent = others * state;
         done = fmax(done, d->now);
@@ -357,16 +346,14 @@ static void simulate_lasp2(model *m)
     for (uint32_t i = 0; i < m->count; i++) {
         device *d = &m->devices[i];
         const double before = i;
-        d->now = done + copied(m, d, before * state) + merged(m, d, before, state) + (i > 0 ? work(m, d, d->next) : 0);
-        d->now += copied(m, d, rows_bytes(s, (double)s->q_heads, tokens_of(d), s->d_v));
+        d->now = done + (i > 0 ? copied(m, d, 1, before * state) : 0) + merged(m, d, before, state) + (i > 0 ? work(m, d, d->next) : 0);
+        d->now += copied(m, d, 1, rows_bytes(s, (double)s->q_heads, tokens_of(d), s->d_v));
     }
 }
 
 static rapt_status simulate(model *m, rapt_error *error)
 {
     rapt_status status = share_tokens(m, error);
-    if (status == RAPT_OK && m->s->method == RAPT_SPREAD_HEADS)
-        status = share_heads(m, error);
     if (status != RAPT_OK)
         return status;
     switch (m->s->method) {
@@ -401,9 +388,9 @@ static rapt_status check_cluster(const rapt_cluster *c, const rapt_spread *s, ra
 {
     if (c->devices < 1 || c->devices > RAPT_CLUSTER_DEVICES)
         return rapt_fail(error, RAPT_ERROR_INVALID, "%u devices; 1 to %d can be simulated", c->devices, RAPT_CLUSTER_DEVICES);
-    if (!is_above(c->memory, 0) || !is_above(c->link_bytes, 0) || !(c->copy >= 0) || !(c->call >= 0) || !(c->link_seconds >= 0) ||
+    if (!is_above(c->memory, 0) || !is_above(c->link_bytes, 0) || !(c->copy >= 0) || !(c->copy_call >= 0) || !(c->call >= 0) || !(c->link_seconds >= 0) ||
         (s->method != RAPT_SPREAD_LASP2 && !is_above(c->flops, 0)) || (s->method == RAPT_SPREAD_LASP2 && !is_above(c->linear_flops, 0)))
-        return rapt_fail(error, RAPT_ERROR_INVALID, "flops, linear_flops, memory and link_bytes must be above 0, copy, call and link_seconds not below");
+        return rapt_fail(error, RAPT_ERROR_INVALID, "flops, linear_flops, memory and link_bytes must be above 0, copy, copy_call, call and link_seconds not below");
     for (uint32_t i = 0; c->speeds != NULL && i < c->devices; i++)
         if (!is_above(c->speeds[i], 0))
             return rapt_fail(error, RAPT_ERROR_INVALID, "the speed of device %u is not above 0", i);

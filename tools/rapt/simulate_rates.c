@@ -13,7 +13,7 @@
 
 /* ---- on a device ---- */
 
-enum { Q, K, V, OUT, TENSORS };
+enum { Q, K, V, OUT, BESIDE, TENSORS }; /* beside out: the lse, or the state behind the last token */
 
 /* Attention or linear attention whose tensors all hold 1/16: times do not depend on what they hold. */
 typedef struct trial {
@@ -60,6 +60,7 @@ static rapt_status ready_attention(trial *t, const rapt_attention_desc *d, rapt_
     args.k.buffer = t->buffer[K];
     args.v.buffer = t->buffer[V];
     args.out.buffer = t->buffer[OUT];
+    args.lse.buffer = t->buffer[BESIDE];
     rapt_status status = rapt_attention_plan(t->device, d, &t->plan, error);
     if (status == RAPT_OK)
         status = rapt_plan_prepare(t->plan, error);
@@ -73,6 +74,7 @@ static rapt_status ready_linear(trial *t, const rapt_linear_desc *d, rapt_error 
     args.k.buffer = t->buffer[K];
     args.v.buffer = t->buffer[V];
     args.out.buffer = t->buffer[OUT];
+    args.state_out.buffer = t->buffer[BESIDE];
     rapt_status status = rapt_linear_plan(t->device, d, &t->plan, error);
     if (status == RAPT_OK)
         status = rapt_plan_prepare(t->plan, error);
@@ -90,6 +92,7 @@ static rapt_status median_run(trial *t, double *seconds, rapt_error *error)
     return status;
 }
 
+/* With an lse, and outputs that may begin anywhere, as results that are to be merged have them. */
 static rapt_attention_desc attention(const simulate_problem *p, uint64_t queries, uint64_t keys, bool causal)
 {
     rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT;
@@ -97,6 +100,13 @@ static rapt_attention_desc attention(const simulate_problem *p, uint64_t queries
     d.k = rapt_tensor_bhnd(p->dtype, p->batch, p->kv_heads, keys, p->d_qk);
     d.v = rapt_tensor_bhnd(p->dtype, p->batch, p->kv_heads, keys, p->d_v);
     d.out = rapt_tensor_bhnd(p->dtype, p->batch, p->q_heads, queries, p->d_v);
+    d.lse = d.out;
+    d.lse.dtype = RAPT_F32;
+    d.lse.rank = 3;
+    d.lse.stride[0] = (int64_t)(p->q_heads * queries);
+    d.lse.stride[1] = (int64_t)queries;
+    d.lse.stride[2] = 1;
+    d.q.align = d.out.align = d.lse.align = 4;
     d.flags = causal ? RAPT_ATTENTION_CAUSAL : 0u;
     return d;
 }
@@ -105,7 +115,7 @@ static rapt_attention_desc attention(const simulate_problem *p, uint64_t queries
 static rapt_status time_attention(rapt_device *device, const rapt_attention_desc *d, bool whole, double *seconds, rapt_error *error)
 {
     trial t = {.device = device};
-    const rapt_tensor *const tensors[TENSORS] = {&d->q, &d->k, &d->v, &d->out};
+    const rapt_tensor *const tensors[TENSORS] = {&d->q, &d->k, &d->v, &d->out, &d->lse};
     double wall[RUNS];
     rapt_status status = make_buffers(&t, tensors, error);
     for (int n = -WARM; n < RUNS && status == RAPT_OK && whole; n++) {
@@ -133,7 +143,8 @@ static rapt_status time_linear(rapt_device *device, const simulate_problem *p, d
     rapt_linear_desc d = RAPT_LINEAR_DESC_INIT;
     d.q = d.k = rapt_tensor_bhnd(p->dtype, p->batch, p->q_heads, p->tokens, p->d_qk);
     d.v = d.out = rapt_tensor_bhnd(p->dtype, p->batch, p->q_heads, p->tokens, p->d_v);
-    const rapt_tensor *const tensors[TENSORS] = {&d.q, &d.k, &d.v, &d.out};
+    d.state_out = rapt_tensor_bhnd(RAPT_F32, p->batch, p->q_heads, p->d_qk, p->d_v);
+    const rapt_tensor *const tensors[TENSORS] = {&d.q, &d.k, &d.v, &d.out, &d.state_out};
     rapt_status status = make_buffers(&t, tensors, error);
     if (status == RAPT_OK)
         status = ready_linear(&t, &d, error);
@@ -143,22 +154,24 @@ static rapt_status time_linear(rapt_device *device, const simulate_problem *p, d
     return status;
 }
 
-/* Both ways between host and device, once. */
-static rapt_status time_copies(rapt_device *device, double *seconds, rapt_error *error)
+/* Both ways between host and device, once, with a buffer made anew, as calls that take tensors of the host do. */
+static rapt_status time_copies(rapt_device *device, uint64_t bytes, double *seconds, rapt_error *error)
 {
     rapt_buffer *buffer = NULL;
     double wall[RUNS];
-    void *host = calloc(1, COPY_BYTES);
-    rapt_status status = host ? rapt_buffer_create(device, COPY_BYTES, &buffer, error) : RAPT_ERROR_OUT_OF_HOST_MEMORY;
+    void *host = calloc(1, bytes);
+    rapt_status status = host ? RAPT_OK : RAPT_ERROR_OUT_OF_HOST_MEMORY;
     for (int n = -WARM; n < RUNS && status == RAPT_OK; n++) {
         const double start = tool_now_ns();
-        status = rapt_buffer_upload(buffer, 0, host, COPY_BYTES, error);
+        status = rapt_buffer_create(device, bytes, &buffer, error);
         if (status == RAPT_OK)
-            status = rapt_buffer_download(buffer, 0, host, COPY_BYTES, error);
+            status = rapt_buffer_upload(buffer, 0, host, bytes, error);
+        if (status == RAPT_OK)
+            status = rapt_buffer_download(buffer, 0, host, bytes, error);
+        rapt_buffer_destroy(&buffer);
         wall[n < 0 ? 0 : n] = tool_now_ns() - start;
     }
     *seconds = status == RAPT_OK ? tool_figures_of(wall, RUNS).median * 1e-9 : 0;
-    rapt_buffer_destroy(&buffer);
     free(host);
     return status;
 }
@@ -172,7 +185,10 @@ int simulate_measure(rapt_device *device, const simulate_problem *p, simulate_ra
                               step = attention(p, 1, p->keys, false);
     rapt_status status = time_attention(device, &tiny, true, &out->call, &error);
     if (status == RAPT_OK)
-        status = time_copies(device, &seconds, &error);
+        status = time_copies(device, 4, &seconds, &error);
+    out->copy_call = seconds / 2;
+    if (status == RAPT_OK)
+        status = time_copies(device, COPY_BYTES, &seconds, &error);
     out->copy = 2.0 * COPY_BYTES / seconds;
     if (status == RAPT_OK && p->attention) {
         status = time_attention(device, &work, false, &seconds, &error);

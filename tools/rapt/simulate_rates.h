@@ -8,7 +8,7 @@
 
 /* 0: not known, or not asked for. */
 typedef struct simulate_rates {
-    double flops, linear_flops, memory, copy, call; /* as in rapt_cluster */
+    double flops, linear_flops, memory, copy, copy_call, call; /* as in rapt_cluster */
     char from[700];                                 /* where they come from, in words */
 } simulate_rates;
 
