@@ -46,7 +46,7 @@ static const struct {
     [LOST] = {"device lost, after any number of its calls", "complete, bit-equal; quarantined"},
     [LOST_KEYS] = {"the same while parts of the keys are merged", "complete, the same bits; quarantined"},
     [NO_MEMORY] = {"any call of the driver finds no memory, of device or host", "complete, bit-equal"},
-    [HANG] = {"a submission never ends", "complete, bit-equal, within two deadlines; given up"},
+    [HANG] = {"a submission never ends", "complete, bit-equal, in time; given up at its deadline"},
     [WRONG_CANARY] = {"work that does not run is reported as done", "complete, bit-equal; quarantined by its canary"},
     [SHORT_MEMORY] = {"device memory below what a part needs", "complete, bit-equal; smaller parts, or it sits out"},
     [SLOW] = {"device 2 to 100 times slower", "complete, bit-equal"},
