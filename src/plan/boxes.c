@@ -408,11 +408,12 @@ static rapt_box half_of(const rapt_box *b, int axis, int half)
 }
 
 /* The axis that makes a box of too much work smaller: the first of these, of packed sequences the one whose halves may have least: fewer sequences
- * need not be less work. -1: none. */
+ * need not be less work. Not so on software devices: their threads take contiguous parts of a dispatch, and where one sequence has all the
+ * work one thread would do it. -1: none. */
 static int work_axis(const rapt_launch *l, const rapt_box *b)
 {
     static const int order[] = {RAPT_AXIS_BATCH, RAPT_AXIS_GROUP, RAPT_AXIS_TILE, RAPT_AXIS_SPLIT};
-    const bool packed = l->plan->problem.varlen && !l->merge && !l->prepares && !l->margin;
+    const bool packed = l->plan->problem.varlen && !l->merge && !l->prepares && !l->margin && l->plan->caps.device_class != RAPT_CLASS_SOFTWARE;
     double least = 0;
     int axis = -1;
     for (unsigned i = 0; i < RAPT_COUNT(order); i++) {
