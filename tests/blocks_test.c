@@ -167,6 +167,29 @@ static void test_wide_lists(void **state)
     check_lists(true);
 }
 
+/* Slices that begin in the middle of the queries find their own lists. */
+static void test_slices(void **state)
+{
+    (void)state;
+    rig_open(&the_rig, NULL);
+    for (size_t i = 0; i < RAPT_COUNT(listed); i++) {
+        if (listed[i].user)
+            continue;
+        rapt_check_problem p;
+        rapt_trial t;
+        assert_true(rapt_check_problem_make_user(&listed[i].c, NULL, 1, &p));
+        p.desc.slice_ms = 1e-6f;
+        RIG_OK(rapt_trial_open(the_rig.device, &p, NULL, &t, error));
+        assert_true(t.plan->lists.listed && t.info.slices > 1);
+        const rapt_result r = rapt_trial_check(&t, 0);
+        if (r.verdict != RAPT_CHECK_PASS)
+            fail_msg("%s: %s%s", listed[i].c.name, r.message, r.error.message);
+        rapt_trial_close(&t);
+        rapt_check_problem_free(&p);
+    }
+    rig_close(&the_rig);
+}
+
 /* ---- plans ---- */
 
 static rapt_attention_desc desc_with_blocks(uint64_t lines, uint64_t pitch)
@@ -290,6 +313,7 @@ int main(void)
         cmocka_unit_test(test_shared_lists),
         cmocka_unit_test(test_lists),
         cmocka_unit_test(test_wide_lists),
+        cmocka_unit_test(test_slices),
     };
     return RIG_RUN("blocks", tests);
 }

@@ -282,7 +282,7 @@ void main()
     // Keys that some row of the tile sees end at `end`.
     const Sight first = sight(w, row_query(row0)), last = sight(w, row_query(min(row0 + ROW_LANES * ROWS, rows) - 1u));
     const uint end = idle ? w.key_begin : sight_end(last);
-    TileWalk tiles = tile_walk(w, tile, idle);
+    TileWalk tiles = tile_walk(w, pc.tile0 + tile, idle);
     uint page_first = 0x80000000u; // the first key of the page that k_from and v_from are for: of none yet
     bool has_page = true;
     [[dont_unroll]] for (uint block = next_tile(w, first, last, tiles, w.key_begin, BLOCK); block < end;
