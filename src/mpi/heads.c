@@ -1,7 +1,6 @@
 /* Attention spread over ranks by heads: two all-to-all exchanges, and between them whole sequences of a few heads on each rank. */
 #include "spread.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,7 +20,7 @@ static void divide(const rapt_ranks *r, uint64_t kv_heads, uint64_t *first)
     for (int t = 0; t < r->count; t++)
         all += (double)r->speeds[t];
     for (int t = 0; t < r->count; t++) {
-        first[t] = (uint64_t)floor((double)kv_heads * before / all + 0.5);
+        first[t] = (uint64_t)((double)kv_heads * before / all + 0.5);
         before += (double)r->speeds[t];
     }
     first[r->count] = kv_heads;
