@@ -1,8 +1,9 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
-// Which blocks a row attends to, from their scores: the largest top_k (behind the `skip` largest), those from a threshold on, or the fewest whose softmax
-// weights add up to a mass. Blocks that are always taken come first and use up the budget; ties go to the lower index; NaN
-// is the lowest score. The mask is written for each query head of the row, the list in ascending order, filled up with -1.
+// Which blocks a row attends to, from their scores: the largest top_k (behind the `skip` largest), those from a threshold on, or
+// the fewest whose softmax weights add up to a mass. Blocks that are always taken come first and use up the budget; ties go to
+// the lower index; NaN is the lowest score. The mask is written for each query head of the row, the list in ascending order,
+// filled up with -1.
 //
 // Scores are compared as integers in the same order. The cut, the key of the lowest score that is taken, is found by
 // halving the range between the lowest and the largest, or quartering it: a pass over the row for each bit in which its scores
@@ -19,6 +20,8 @@ layout(local_size_x = LANES) in;
 layout(local_size_x = 64) in;
 #endif
 layout(constant_id = 0) const uint SELECT = 0; // rapt_select
+layout(constant_id = 1) const uint SKIPS_ = 0;
+const bool SKIPS = SKIPS_ != 0u;
 RAPT_DECLARE_ROUTE_PARAMS
 #include "route/sight.glsl"
 
@@ -225,8 +228,10 @@ bool is_taken(Row w, Cut cut, Cut skipped, uint block, inout uvec2 left)
     if (is_always(w, block))
         return true;
     const uint key = key_of(scores[w.scores + block]);
-    const bool from = is_from(cut, key, left.x), out_of = is_from(skipped, key, left.y);
-    return from && !out_of;
+    bool from = is_from(cut, key, left.x);
+    if (SKIPS && is_from(skipped, key, left.y))
+        from = false;
+    return from;
 }
 
 // Blocks from `cut` on, but for those from `skipped` on.
@@ -234,7 +239,7 @@ void write_row(Row w, Cut cut, Cut skipped, uint batch, uint row_head, uint tile
 {
     uint taken = 0u, taken_before;
     uvec2 first_left = uvec2(ties_left(w, cut), 0u);
-    if (p.skip > 0u)
+    if (SKIPS)
         first_left.y = ties_left(w, skipped);
     uvec2 left = first_left;
     const uint mask_at = pc.base[RAPT_BIND_MASK - 1u] + batch * p.mask_stride_b + tile * p.mask_stride_s;
@@ -291,8 +296,8 @@ void main()
     const uint forced = w.first + (w.last_end > w.last ? w.last_end - w.last : 0u);
     Cut cut = NONE, skipped = NONE;
     if (SELECT == SELECT_TOP_K) {
-        cut = cut_top_k(w, forced, p.skip + min(p.top_k, 0xffffffffu - p.skip));
-        if (p.skip > 0u)
+        cut = cut_top_k(w, forced, SKIPS ? p.skip + min(p.top_k, 0xffffffffu - p.skip) : p.top_k);
+        if (SKIPS)
             skipped = cut_top_k(w, 0u, p.skip);
     } else if (SELECT == SELECT_THRESHOLD)
         cut = Cut(max(key_of(p.threshold), 1u), 0xffffffffu);

@@ -73,7 +73,8 @@ static void make_case(const rapt_plan *plan, route_case *c)
     d->top_k = 4;
     d->threshold = 0.125f;
     d->mass = 0.625f;
-    d->always_first = d->always_last = 1;
+    d->skip = p->skip > 0 ? 2 : 0;
+    d->always_first = d->always_last = p->skip > 0 ? 0 : 1;
     d->q = tensor_of(p->dtype, HEADS_Q, c->nq, MOST_DIM, gap, align);
     d->k = tensor_of(p->dtype, 1, c->nk, MOST_DIM, gap, align);
     if (!p->scores_given) {
@@ -187,12 +188,27 @@ static void fill(route_case *c)
             }
 }
 
+/* Whether those taken of `n` visible blocks are the top_k behind the `skip` largest. */
+static bool is_right_behind(const route_case *c, const double *s, const int32_t *taken, uint64_t n)
+{
+    for (uint64_t j = 0; j < c->blocks; j++) {
+        uint64_t rank = 0;
+        for (uint64_t i = 0; i < n; i++)
+            rank += s[i] > s[j] || (s[i] == s[j] && i < j);
+        if (taken[j] != (j < n && rank >= c->desc.skip && rank - c->desc.skip < c->desc.top_k))
+            return false;
+    }
+    return true;
+}
+
 /* Whether the blocks taken, `n` visible ones of which `forced` are taken in any case, are those of the definition. */
 static bool is_right(const route_case *c, const double *s, const int32_t *taken, const bool *forced, uint64_t n)
 {
     double lowest = INFINITY, total = 0, have = 0, top = -INFINITY, spared = 0;
     uint64_t count = 0, always = 0, last_taken = 0, first_left = UINT64_MAX;
     double highest_left = -INFINITY;
+    if (c->desc.skip > 0)
+        return is_right_behind(c, s, taken, n);
     for (uint64_t j = 0; j < n; j++)
         top = fmax(top, s[j]);
     for (uint64_t j = 0; j < c->blocks; j++) {

@@ -60,7 +60,8 @@ KINDS = ["storage", "r32f", "rgba32f", "rgba16f", "rg32ui", "rgba32ui", "r16f", 
 SOURCES = ["literal", "head_dim_qk", "head_dim_v", "causal", "varlen", "partial", "group", "aligned", "nq_is_one",
            "whole_keys", "window", "soft_cap", "link", "extras", "grid_rank", "decay", "log_decay", "beta", "normalize", "phi",
            "pass", "summary", "select", "pooled", "single_keys", "rows_kind", "weighted", "scan_op", "scan_flags", "coef", "states",
-           "map_q", "map_k", "scan_act", "k_format", "v_format", "margin", "out_format", "normed", "rope", "patch_tiles", "patch_heads"]
+           "map_q", "map_k", "scan_act", "k_format", "v_format", "margin", "out_format", "normed", "rope", "patch_tiles", "patch_heads",
+           "skips"]
 SUPPORTS = {"causal": 1, "varlen": 2, "partial": 4, "group": 8, "unaligned": 16, "bench-only": 32, "window": 64,
             "soft-cap": 128, "extras": 256, "links": 512, "walks": 1024, "scans": 2048, "products": 4096, "copies": 8192,
             "rule-none": 16384, "rule-delta": 32768, "rule-dplr": 65536, "normalize": 131072, "beta": 262144,

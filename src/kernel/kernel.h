@@ -149,6 +149,7 @@ typedef enum rapt_constant_source {
     RAPT_CONST_ROPE,       /* 0, 1: halves, 2: interleaved */
     RAPT_CONST_PATCH_TILES, /* of routing: tiles, and query heads of one tile, that scores are made of at once */
     RAPT_CONST_PATCH_HEADS,
+    RAPT_CONST_SKIPS, /* of routing: whether the largest are left out */
 } rapt_constant_source;
 
 typedef struct rapt_kernel_constant {

@@ -68,6 +68,9 @@ static void fill_constants(rapt_plan_pipeline *pipeline, const rapt_plan *plan)
         case RAPT_CONST_PATCH_HEADS: /* of a single tile, those of a group */
             value = p->tiles <= 1 && p->heads_q > p->row_heads ? pipeline->row->rows_per_tile : 1;
             break;
+        case RAPT_CONST_SKIPS:
+            value = p->skip > 0;
+            break;
         default: /* of other operators */
             break;
         }

@@ -287,6 +287,7 @@ static uint32_t constant_value(const rapt_kernel_constant *c, const rapt_problem
     case RAPT_CONST_SINGLE_KEYS:
     case RAPT_CONST_PATCH_TILES:
     case RAPT_CONST_PATCH_HEADS:
+    case RAPT_CONST_SKIPS:
     case RAPT_CONST_ROWS_KIND: /* of rows by index */
     case RAPT_CONST_WEIGHTED:
     case RAPT_CONST_OUT_FORMAT:
