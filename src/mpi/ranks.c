@@ -1,4 +1,8 @@
 /* The ranks, and transfers with a deadline. */
+#if !defined(_WIN32)
+#define _POSIX_C_SOURCE 200809L /* sched_yield */
+#include <sched.h>
+#endif
 #include "ranks.h"
 
 #include <limits.h>
@@ -170,6 +174,14 @@ static rapt_status look(rapt_ranks *r, int *done, const char *what, rapt_error *
     return code == MPI_SUCCESS ? RAPT_OK : mpi_failed(r, code, what, error);
 }
 
+/* Whoever waits leaves the core to ranks, and to devices, that have work. */
+static void let_others(void)
+{
+#if !defined(_WIN32)
+    sched_yield();
+#endif
+}
+
 rapt_status ranks_arrive(rapt_ranks *r, const char *what, rapt_error *error)
 {
     const double begin = MPI_Wtime();
@@ -177,6 +189,8 @@ rapt_status ranks_arrive(rapt_ranks *r, const char *what, rapt_error *error)
     rapt_status status = RAPT_OK;
     while (status == RAPT_OK && !done) {
         status = look(r, &done, what, error);
+        if (!done)
+            let_others();
         if (status == RAPT_OK && !done && MPI_Wtime() - begin > r->deadline) {
             r->failed = true;
             status = ranks_fail(error, RAPT_ERROR_TIMEOUT, "rank %d of %d: %s was not there after %g ms: another rank is late or gone",
