@@ -212,26 +212,30 @@ def sweeps(device, prefix, several):
         if not cases:
             continue
         memory = all(c.bound == "memory" and c.bandwidth for c in cases)
-        of, unit_of_rate = (lambda c: c.bandwidth, "B/s") if memory else (lambda c: c.rate, "FLOP/s")
-        calls = text(sweep, "speed") == "calls"
-        if calls:
-            of, unit_of_rate = (lambda c: c.time.inverse(1)), "calls/s"
-        factor, unit = units.axis_scale([of(c).median for c in cases], unit_of_rate)
+        of, unit_of_rate = (lambda x, c: c.bandwidth, "B/s") if memory else (lambda x, c: c.rate, "FLOP/s")
+        speed = text(sweep, "speed")
+        if speed == "calls":
+            of, unit_of_rate = (lambda x, c: c.time.inverse(1)), "calls/s"
+        by_token = speed == "time of a token"
+        if by_token:
+            of, unit_of_rate = (lambda x, c: c.time.times(1 / x)), "s"
+        values = [(of(x, case).median, case.name) for _, points in read for x, case in points]
+        factor, unit = units.axis_scale([value for value, _ in values], unit_of_rate)
         xs = sorted({x for _, points in read for x, _ in points})
         log = xs[0] > 0 and xs[-1] / xs[0] >= 8
         drawn = []
         for place, (label, points) in enumerate(read):
             drawn.append(Series(label, thin([
-                Point(x, of(c).median / factor, of(c).low / factor, of(c).high / factor, c.name, case_lines(c)) for x, c in points
+                Point(x, of(x, c).median / factor, of(x, c).low / factor, of(x, c).high / factor, c.name, case_lines(c)) for x, c in points
             ]), f"c{1 + place % COLOURS}", line=True, symbol=["circle", "square", "diamond", "triangle-up"][place % 4]))
-        title = f"Speed against {axis}" + (f", {device.label}" if several else "")
-        fastest = max(cases, key=lambda c: of(c).median)
+        title = f"{'Time of a token' if by_token else 'Speed'} against {axis}" + (f", {device.label}" if several else "")
+        best, fastest = (min if by_token else max)(values)
         charts.append(Chart(
             f"{prefix}-sweep-{index}", title,
-            f"{title}: {len(drawn)} series; the fastest point is {fastest.name} at {units.rate(of(fastest).median, unit_of_rate)}.",
+            f"{title}: {len(drawn)} series; the fastest point is {fastest} at {units.seconds(best) if by_token else units.rate(best, unit_of_rate)}.",
             Axis(AXES.get(axis, " ".join(filter(None, (axis, text(sweep, "unit"))))), log=log,
                  ticks=apart(xs, log) if len(xs) <= 16 else None),
-            Axis(unit, log=True) if calls else Axis(unit, low=0), drawn))  # a call takes longer with each token: powers, not zero, matter
+            Axis(unit, log=True) if speed == "calls" or by_token else Axis(unit, low=0), drawn))  # a call takes longer with each token: powers, not zero, matter
     return charts, bad
 
 

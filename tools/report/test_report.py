@@ -175,6 +175,10 @@ class Good(Reports):
             sweep["speed"] = "calls"  # where the lines' work differs
         self.page(run, options=("--plotly", "none", "--picture", str(target), "--sweep", "density"))
         self.assertIn("calls/s", target.read_text())
+        for sweep in run["devices"][0]["sweeps"]:
+            sweep["speed"] = "time of a token"
+        self.page(run, options=("--plotly", "none", "--picture", str(target), "--sweep", "N"))
+        self.assertIn("Time of a token against N", target.read_text())
         path = self.file(sample.run(), "run.json")
         for arguments, words in ((("--picture", str(target), "--sweep", "nonsense"), "there are: N, density, head_dim"),
                                  (("--sweep", "density"), "there is no --picture")):

@@ -154,7 +154,7 @@ typedef struct bench_sweep_series {
 } bench_sweep_series;
 typedef struct bench_sweep {
     const char *name, *axis, *unit;
-    bool calls; /* its speed is calls a second */
+    const char *speed; /* what its lines are compared by: "work", FLOP or bytes a second; where those differ "calls" a second, or "time of a token" */
     double xs[16];
     size_t x_count, series_count;
     bench_sweep_series series[8];

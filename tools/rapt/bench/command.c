@@ -221,7 +221,7 @@ static void tell_sweep(bench *b, bench_device *d, const bench_sweep *s, cJSON *s
     cJSON_AddStringToObject(o, "name", s->name);
     cJSON_AddStringToObject(o, "axis", s->axis);
     cJSON_AddStringToObject(o, "unit", s->unit);
-    cJSON_AddStringToObject(o, "speed", s->calls ? "calls" : "work");
+    cJSON_AddStringToObject(o, "speed", s->speed);
     cJSON *array = cJSON_AddArrayToObject(o, "series");
     for (size_t n = 0; n < s->series_count; n++) {
         cJSON *series = cJSON_CreateObject();

@@ -283,16 +283,17 @@ void bench_suite_print(FILE *out, bench_mode mode)
 /* Each line's name has %u for the place on the axis. */
 static const struct {
     const char *name, *axis, *unit;
-    bool calls; /* speed is calls a second, where FLOP and bytes of the lines differ */
+    const char *speed; /* see bench_sweep */
     uint32_t xs[16]; /* ended by 0 */
     struct {
         const char *label, *form;
+        double heavier; /* what a byte of a system is weighed by, beside others; 0: 1 */
     } series[8]; /* ended by NULL */
 } sweeps[] = {
     {"tokens",
      "N",
      "tokens",
-     false,
+     "work",
      {128, 256, 512, 1024, 2048, 4096, 8192, 16384},
      {{"f32", "B1H8D64N%uf32"},
       {"f32 causal", "B1H8D64N%uf32c"},
@@ -302,47 +303,48 @@ static const struct {
     {"density",
      "density",
      "part of all pairs", /* x is what the window leaves of them */
-     false,
+     "work",
      {31, 63, 127, 255, 511, 1023, 4095},
      {{"f32 causal window", "B1H8D64N4096f32cw%u"}, {"f16 causal window", "B1H8D64N4096f16cw%u"}}},
     {"block-density",
      "density",
      "part of all pairs", /* x is how many blocks of 64 x 64 there are for each that is visible */
-     false,
+     "work",
      {1, 2, 4, 8, 16, 32},
      {{"f32 blocks", "B1H8D64N4096f32b%u"}, {"f16 blocks", "B1H8D64N4096f16b%u"}}},
     {"neighborhood",
      "kernel size",
      "tokens a side", /* of 64 x 64 places, seen from each */
-     false,
+     "work",
      {3, 5, 7, 9, 13, 17, 25, 33},
      {{"f32 neighborhood", "B1H8D64N4096f32g64x64k%ux%u"}, {"f16 neighborhood", "B1H8D64N4096f16g64x64k%ux%u"}}},
     {"context",
      "N",
      "tokens",
-     false,
+     "work",
      {512, 1024, 2048, 4096, 8192, 16384, 32768},
      {{"f32 decode", "B1H32K8D128Q1N%uf32"}, {"f16 decode", "B1H32K8D128Q1N%uf16"}}},
     {"head-dim",
      "head_dim",
      "elements",
-     false,
+     "work",
      {32, 64, 80, 96, 128, 160, 192, 256},
      {{"f32", "B1H8D%uN1024f32"}, {"f16", "B1H8D%uN1024f16"}}},
     {"linear",
      "N",
      "tokens",
-     false,
+     "time of a token",
      {1024, 2048, 4096, 8192, 16384, 32768},
      {{"softmax, causal", "B1H8D64N%uf32c"},
       {"softmax, causal, window 256", "B1H8D64N%uf32cw255"},
       {"Lightning Attention-2", "lightning-attention-2@%uf32"},
       {"GLA", "gla@%uf32"},
-      {"Gated DeltaNet", "gated-deltanet@%uf32"}}},
+      {"Gated DeltaNet", "gated-deltanet@%uf32"},
+      {"Log-Linear Attention", "log-linear-attention@%uf32", 30}}},
     {"caches",
      "N",
      "tokens",
-     true,
+     "calls",
      {1024, 2048, 4096, 8192, 16384, 32768},
      {{"f32", "B1H32K8D128Q1N%uf32"},
       {"f16", "B1H32K8D128Q1N%uf16"},
@@ -370,13 +372,15 @@ static bool make_case(const char *form, uint32_t x, const char *kernel, bench_ca
     return parse(name, kernel, out);
 }
 
-/* FLOP of attention, before masks; of systems, whose work grows as their tensors do, as if each byte met 64 numbers. */
-static double work(const bench_case *of)
+/* FLOP of attention, before masks other than causal windows; of systems, whose work grows as their tensors do, as if each byte met 64 numbers, or so many times more. */
+static double work(const bench_case *of, double heavier)
 {
     const rapt_case *c = &of->c;
     if (bench_case_is_system(of))
-        return 64.0 * bench_case_bytes(of);
-    return 2.0 * (double)c->batch * (double)c->q_heads * (double)c->nq * (double)c->nk *
+        return 64.0 * bench_case_bytes(of) * (heavier > 0 ? heavier : 1);
+    const bool bounded = c->causal && c->window && c->window_left >= 0 && (uint64_t)c->window_left < (uint64_t)c->nk;
+    const double keys = bounded ? (double)c->window_left + 1 : (double)c->nk;
+    return 2.0 * (double)c->batch * (double)c->q_heads * (double)c->nq * keys *
            (double)(c->d_qk + c->d_v) / (c->blocks_of ? c->blocks_of : c->grid.rank > 0 ? 8 : 1);
 }
 
@@ -399,7 +403,7 @@ bool bench_sweep_named(const char *filter)
 bool bench_sweep_make(size_t index, const rapt_caps *caps, const char *filter, const char *kernel,
                       bench_sweep *s)
 {
-    *s = (bench_sweep){.name = sweeps[index].name, .axis = sweeps[index].axis, .unit = sweeps[index].unit, .calls = sweeps[index].calls};
+    *s = (bench_sweep){.name = sweeps[index].name, .axis = sweeps[index].axis, .unit = sweeps[index].unit, .speed = sweeps[index].speed};
     for (; s->x_count < TOOL_COUNT(sweeps[index].xs) && sweeps[index].xs[s->x_count]; s->x_count++)
         s->xs[s->x_count] = sweeps[index].xs[s->x_count];
     for (size_t n = 0; n < TOOL_COUNT(sweeps[index].series) && sweeps[index].series[n].label; n++) {
@@ -415,7 +419,7 @@ bool bench_sweep_make(size_t index, const rapt_caps *caps, const char *filter, c
             bench_case *c = &series->cases[x];
             if (!make_case(sweeps[index].series[n].form, (uint32_t)s->xs[x], kernel, c))
                 return false;
-            c->left_out = caps->device_class == RAPT_CLASS_SOFTWARE && work(c) > SOFTWARE_FLOPS;
+            c->left_out = caps->device_class == RAPT_CLASS_SOFTWARE && work(c, sweeps[index].series[n].heavier) > SOFTWARE_FLOPS;
         }
     }
     return true;
