@@ -341,9 +341,13 @@ static int exit_code(rapt_status status)
     return status == RAPT_ERROR_NO_DEVICE ? NO_DEVICE : status == RAPT_ERROR_UNSUPPORTED ? 4 : status == RAPT_ERROR_DEVICE_LOST ? 5 : BAD_INPUT;
 }
 
-/* A rank that fails ends all: the others would wait for it. */
+static const char *unfinished; /* the --json file, until it is whole; of rank 0 */
+
+/* A rank that fails ends all: the others would wait for it. What rank 0 has of the file goes with it, where rank 0 is the one. */
 static int give_up(rapt_status status, const rapt_error *error)
 {
+    if (unfinished)
+        remove(unfinished);
     fprintf(stderr, "rapt: rank %d: %s\n", rank, error->message);
     MPI_Abort(MPI_COMM_WORLD, exit_code(status));
     return exit_code(status);
@@ -364,6 +368,7 @@ static int run(const options *o, rapt_device *device)
     FILE *json = rank == 0 && o->json ? fopen(o->json, "w") : NULL;
     if (rank == 0 && o->json && !json)
         return give_up(RAPT_ERROR_IO, &(rapt_error){RAPT_ERROR_IO, "the --json file cannot be written"});
+    unfinished = json ? o->json : NULL;
     tell_head(o, device, json);
     for (int n = 0; n < CASES; n++) {
         if (!make_job(&j, o, n))
@@ -378,6 +383,7 @@ static int run(const options *o, rapt_device *device)
     }
     if (json && (fprintf(json, "]}\n") < 0 || fclose(json) != 0))
         return give_up(RAPT_ERROR_IO, &(rapt_error){RAPT_ERROR_IO, "the --json file cannot be written"});
+    unfinished = NULL;
     rapt_ranks_destroy(&r);
     return code;
 }

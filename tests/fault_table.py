@@ -30,7 +30,7 @@ def ranks(build, rounds):
     if not mpirun or not program.exists() or "HYDRA" not in run([mpirun, "--version"]):
         return []
     for _ in range(rounds):
-        said = run([mpirun, "-disable-auto-cleanup", "-n", "4", str(program), "--die"], (0, 3), LP_NUM_THREADS="1") # 3: of the one that dies
+        said = run([mpirun, "-disable-auto-cleanup", "-n", "4", str(program), "--die"], (0, 3), LP_NUM_THREADS="1")  # 3: of the one that dies
         if said.count(" survived\n") != 3 or "FAILED" in said:
             sys.exit(f"a rank of four died:\n{said[-2000:]}")
     return [f"| one of four MPI ranks ends without a word | {rounds} | a status on the three others within two minutes, then refusals |"]

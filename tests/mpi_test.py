@@ -44,7 +44,7 @@ def main():
     for ranks in (1, 2, 4):
         r = launch(mpirun, "-n", str(ranks), program)
         print(r.stdout, end="", flush=True)
-        if "skipped:" in r.stdout and ranks == 1: # where one rank found a device, more must
+        if "skipped:" in r.stdout and ranks == 1:  # where one rank found a device, more must
             return SKIP
         if r.returncode != 0 or f"all is well on {ranks} ranks" not in r.stdout:
             return 1

@@ -30,7 +30,7 @@ void main()
     const uint n = row * width;
     if (n >= p.states)
         return;
-    vec3 state = OP == OP_SOFTMAX ? vec3(NOTHING, 0.0, 0.0) : vec3(OP == OP_MAX ? NOTHING : OP == OP_HOLD ? NOTHING : 0.0);
+    vec3 state = OP == OP_SOFTMAX ? vec3(NOTHING, 0.0, 0.0) : vec3(OP == OP_MAX ? NOTHING : OP == OP_HOLD ? NOTHING : 0.0); // (not ||: see hook/walk.glsl)
     const uint to = PLACE(RAPT_SCAN_STATE, pc.base[1], b, h) + channel * p.place[2 * RAPT_SCAN_STATE].w;
     const uint to_n = p.place[2 * RAPT_SCAN_STATE + 1].x;
     const uint from = PLACE(RAPT_SCAN_STATE_IN, pc.base[0], b, h) + channel * p.place[2 * RAPT_SCAN_STATE_IN].w;

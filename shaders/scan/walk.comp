@@ -1,8 +1,8 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
-// Scans with one number of state a channel (sums, maxima, linear recurrences, values that are held), and the three of softmax, over the tokens of
-// a sequence or of each of its chunks: an invocation has four channels.
+// Scans with one number of state a channel (sums, maxima, linear recurrences, values that are held), and the three of softmax,
+// over the tokens of a sequence or of each of its chunks: an invocation has four channels.
 //
 // With RAPT_SCAN_CHUNKS the state begins as what the operation leaves alone, and what is left at the end of a chunk goes to
 // the workspace, beside the product of what multiplied it. Everything is multiplied up as it comes, nothing divided.
@@ -106,7 +106,7 @@ State empty_state()
     s.n[1] = vec4(0.0);
     s.n[2] = vec4(0.0);
 #else
-    s.n[0] = vec4(OP == OP_MAX ? NOTHING : OP == OP_HOLD ? NOTHING : 0.0);
+    s.n[0] = vec4(OP == OP_MAX ? NOTHING : OP == OP_HOLD ? NOTHING : 0.0); // (not ||: see hook/walk.glsl)
 #endif
     return s;
 }

@@ -152,7 +152,8 @@ static bool delta_llm(oracle *o)
     const bool good = query_make(&one, nk, d_v) && held && part && room(o, all * d_v, all);
     for (uint64_t at = 0; at < all && good; at++) {
         const uint64_t b = at / nq / heads, h = at / nq % heads, i = at % nq, p = i + nk - nq, end = p + 1 > window ? p + 1 - window : 0;
-        hold(o, b, h * k->shape[1] / heads, held);
+        if (i == 0)
+            hold(o, b, h * k->shape[1] / heads, held);
         delta_scores(o, &one, b, h, i, end, held);
         for (uint64_t j = 0; j < nk; j++)
             one.seen[j] = j < end;

@@ -64,7 +64,7 @@ rapt_status rapt_ranks_create(rapt_device *device, const void *communicator, con
         return ranks_fail(error, RAPT_ERROR_INVALID, "device, communicator or ranks is NULL");
     *out = NULL;
     if (options != NULL && (options->struct_size < sizeof *options || !(options->deadline_ms >= 0) || !(options->speed >= 0 && options->speed < 1e30f)))
-        return ranks_fail(error, RAPT_ERROR_INVALID, "rapt_ranks_options: struct_size is not %zu, or deadline_ms or speed below 0", sizeof *options);
+        return ranks_fail(error, RAPT_ERROR_INVALID, "rapt_ranks_options: struct_size is not %zu, or deadline_ms or speed is no number from 0 on", sizeof *options);
     MPI_Initialized(&initialised);
     if (!initialised)
         return ranks_fail(error, RAPT_ERROR_INVALID, "MPI is not initialised");

@@ -356,7 +356,7 @@ static int simulate_all(simulation *s)
 static int run(simulation *s, int argc, char **argv)
 {
     const simulate_options *o = s->o;
-    const bench_options files = {.json = o->json, .html = o->html, .picture = o->picture};
+    const output_files files = {.json = o->json, .html = o->html, .picture = o->picture};
     rapt_error error = {0};
     if (!read_all(s, &error) || !output_check(&files, &error))
         return tool_error(TOOL_BAD_INPUT, "%s", error.message);

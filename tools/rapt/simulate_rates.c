@@ -160,7 +160,11 @@ static rapt_status time_copies(rapt_device *device, uint64_t bytes, double *seco
     rapt_buffer *buffer = NULL;
     double wall[RUNS];
     void *host = calloc(1, bytes);
-    rapt_status status = host ? RAPT_OK : RAPT_ERROR_OUT_OF_HOST_MEMORY;
+    rapt_status status = RAPT_OK;
+    if (!host) {
+        tool_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for %llu bytes", (unsigned long long)bytes);
+        status = RAPT_ERROR_OUT_OF_HOST_MEMORY;
+    }
     for (int n = -WARM; n < RUNS && status == RAPT_OK; n++) {
         const double start = tool_now_ns();
         status = rapt_buffer_create(device, bytes, &buffer, error);

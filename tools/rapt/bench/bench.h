@@ -5,6 +5,7 @@
 
 #include "baseline.h"
 #include "figure.h"
+#include "output.h"
 #include "progress.h"
 #include "replay.h"
 #include "tool.h"
@@ -28,9 +29,10 @@ typedef enum bench_mode {
 typedef struct bench_options {
     const char *devices[BENCH_MAX_DEVICES + 1];
     const char *caps, *cases, *filter, *kernel, *gauges, *samples, *seconds, *threshold;
-    const char *json, *csv, *html, *compare, *picture;
+    output_files to;
+    const char *compare;
     const char *shared; /* devices that share each case */
-    bool list, verbose, distributed;
+    bool list, verbose, distributed; /* distributed: another program reads the options */
     bench_mode mode;
     const char *file; /* of replay and compare */
 } bench_options;
@@ -154,7 +156,8 @@ typedef struct bench_sweep_series {
 } bench_sweep_series;
 typedef struct bench_sweep {
     const char *name, *axis, *unit;
-    const char *speed; /* what its lines are compared by: "work", FLOP or bytes a second; where those differ "calls" a second, or "time of a token" */
+    const char *speed; /* what its lines are compared by: "work", FLOP or bytes a second; where those differ "calls" a second, or
+                        * "time of a token" */
     double xs[16];
     size_t x_count, series_count;
     bench_sweep_series series[8];

@@ -395,9 +395,9 @@ static int run(bench *b, int argc, char **argv)
 {
     const bench_options *o = b->o;
     rapt_error error = {0};
-    if (!output_check(o, &error))
+    if (!output_check(&o->to, &error))
         return tool_error(TOOL_BAD_INPUT, "%s", error.message);
-    const bool on_stdout = (o->json && strcmp(o->json, "-") == 0) || (o->csv && strcmp(o->csv, "-") == 0);
+    const bool on_stdout = (o->to.json && strcmp(o->to.json, "-") == 0) || (o->to.csv && strcmp(o->to.csv, "-") == 0);
     b->out = on_stdout ? stderr : stdout;
     b->colour = isatty(fileno(b->out)) != 0;
     b->json = head_json(modes[o->mode].name, argc, argv);
@@ -422,7 +422,7 @@ static int run(bench *b, int argc, char **argv)
     if (b->old.count > 0)
         bench_compare(b, o->mode == BENCH_COMPARE ? o->file : o->compare);
     fflush(b->out);
-    const int written = output_write(o, b->json);
+    const int written = output_write(&o->to, b->json);
     return written != TOOL_GOOD ? written : judge(b, code);
 }
 
@@ -480,7 +480,7 @@ static bool ready(bench *b, rapt_error *error)
     if (o->cases && o->mode == BENCH_REPLAY)
         return tool_fail(error, RAPT_ERROR_INVALID,
                          "replay takes its cases from the file: --case has no place there");
-    if (o->shared && (o->mode != BENCH_QUICK || o->devices[0] || o->csv || o->html || o->compare || o->kernel || o->gauges))
+    if (o->shared && (o->mode != BENCH_QUICK || o->devices[0] || o->to.csv || o->to.html || o->compare || o->kernel || o->gauges))
         return tool_fail(error, RAPT_ERROR_INVALID, "--devices goes with --case, --filter, --samples, --caps and --json alone");
     if (o->compare && o->mode == BENCH_COMPARE)
         return tool_fail(error, RAPT_ERROR_INVALID, "compare FILE and --compare FILE exclude each other");
@@ -527,9 +527,9 @@ int tool_bench(int argc, char **argv)
         {"--samples", "N", "samples per case; default: 6 to 14, as time allows", &o.samples, NULL, 0},
         {"--seconds", "S", "of timed runs per case (quick 2, full 3); of all of a sustained run (120)",
          &o.seconds, NULL, 0},
-        {"--json", "FILE", "results as JSON into FILE, - for standard output", &o.json, NULL, 0},
-        {"--csv", "FILE", "results as CSV", &o.csv, NULL, 0},
-        {"--html", "FILE", "results as a page with pictures; needs python3", &o.html, NULL, 0},
+        {"--json", "FILE", "results as JSON into FILE, - for standard output", &o.to.json, NULL, 0},
+        {"--csv", "FILE", "results as CSV", &o.to.csv, NULL, 0},
+        {"--html", "FILE", "results as a page with pictures; needs python3", &o.to.html, NULL, 0},
         {"--compare", "FILE", "an earlier --json file: exit code 1 when a case became slower", &o.compare,
          NULL, 0},
         {"--threshold", "X", "by more than X percent of its median, the intervals lying apart; default 10",

@@ -1,5 +1,6 @@
 #include "output.h"
 
+#include "bench.h"
 #include "process.h"
 #include "text_file.h"
 
@@ -26,7 +27,7 @@ static bool find_reporter(char *out, size_t capacity)
     return process_file_exists(out);
 }
 
-bool output_check(const bench_options *o, rapt_error *error)
+bool output_check(const output_files *o, rapt_error *error)
 {
     const char *const paths[] = {o->json, o->csv, o->html, o->picture};
     char reporter[2048];
@@ -58,7 +59,7 @@ static int report(const rapt_error *error)
 }
 
 /* Page and picture are made from the JSON's file, or from one beside them that is gone afterwards. */
-static int write_page(const bench_options *o, const char *text)
+static int write_page(const output_files *o, const char *text)
 {
     char reporter[2048], beside[2048];
     rapt_error error = {0};
@@ -94,7 +95,7 @@ static int write_text(const char *path, const char *text)
                                : tool_error(TOOL_BAD_INPUT, "standard output could not be written");
 }
 
-int output_write(const bench_options *o, const cJSON *json)
+int output_write(const output_files *o, const cJSON *json)
 {
     int code = TOOL_GOOD;
     const bool page = o->html || o->picture;

@@ -4,6 +4,7 @@
 #include "device_list.h"
 
 #include "check/half.h"
+#include "check/runner.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@ typedef struct sharing {
     team *teams; /* of each device alone, then of all */
     size_t samples;
     rapt_check_problem problem;
+    double tolerance; /* of out */
     rapt_group_attention_args args;
     void *out, *lse;
 } sharing;
@@ -76,8 +78,7 @@ static bool is_right(const sharing *s, char *message, size_t capacity)
     }
     bool right = false;
     if (got) {
-        const double half = p->exact ? 0 : rapt_check_problem_half_weights(p), tolerance = p->tolerance_out > half ? p->tolerance_out : half;
-        const rapt_check_difference difference = rapt_check_compare(got, p->out, p->rows, p->rows_total, d, tolerance);
+        const rapt_check_difference difference = rapt_check_compare(got, p->out, p->rows, p->rows_total, d, s->tolerance);
         right = difference.wrong == 0 && difference.compared > 0;
         rapt_check_describe(&difference, "out", t->size, message, capacity);
     }
@@ -148,24 +149,37 @@ static void tell(bench *b, const sharing *s, const bench_case *c, double flops, 
     }
 }
 
-static int share_case(bench *b, sharing *s, const bench_case *c, cJSON *array)
+/* What each device would make of the case alone: its FLOP, and the tolerance that the least precise of the kernels needs. */
+static int plan_all(sharing *s, double *flops)
 {
-    rapt_plan *plan = NULL;
-    rapt_plan_info info = RAPT_PLAN_INFO_INIT;
     rapt_error error = {0};
-    const size_t wrong = b->wrong;
-    int code = make_problem(s, c) ? TOOL_GOOD : tool_no_memory();
-    if (code == TOOL_GOOD) {
-        rapt_status status = rapt_attention_plan(s->devices[0], &s->problem.desc, &plan, &error);
+    rapt_status status = RAPT_OK;
+    bool half_weights = false;
+    for (uint32_t i = 0; i < s->count && status == RAPT_OK; i++) {
+        rapt_plan *plan = NULL;
+        rapt_plan_info info = RAPT_PLAN_INFO_INIT;
+        status = rapt_attention_plan(s->devices[i], &s->problem.desc, &plan, &error);
         if (status == RAPT_OK)
             status = rapt_plan_describe(plan, &info, &error);
-        code = status == RAPT_OK ? TOOL_GOOD : tool_status_error(status, &error);
+        half_weights |= strstr(info.precision, RAPT_HALF_WEIGHTS) != NULL;
+        *flops = (double)info.flops;
+        rapt_plan_destroy(&plan);
     }
+    if (status != RAPT_OK)
+        return tool_status_error(status, &error);
+    s->tolerance = half_weights ? rapt_check_problem_half_weights(&s->problem) : s->problem.tolerance_out;
+    return s->tolerance < 0 ? tool_no_memory() : TOOL_GOOD;
+}
+
+static int share_case(bench *b, sharing *s, const bench_case *c, cJSON *array)
+{
+    const size_t wrong = b->wrong;
+    double flops = 0;
+    int code = make_problem(s, c) ? plan_all(s, &flops) : tool_no_memory();
     if (code == TOOL_GOOD)
         code = measure(b, s, c);
     if (code == TOOL_GOOD && b->wrong == wrong && !tool_interrupted())
-        tell(b, s, c, (double)info.flops, array);
-    rapt_plan_destroy(&plan);
+        tell(b, s, c, flops, array);
     rapt_check_problem_free(&s->problem);
     free(s->out);
     free(s->lse);

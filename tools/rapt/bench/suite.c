@@ -340,7 +340,7 @@ static const struct {
       {"Lightning Attention-2", "lightning-attention-2@%uf32"},
       {"GLA", "gla@%uf32"},
       {"Gated DeltaNet", "gated-deltanet@%uf32"},
-      {"Log-Linear Attention", "log-linear-attention@%uf32", 30}}},
+      {"Log-Linear Attention", "log-linear-attention@%uf32", 7}}},
     {"caches",
      "N",
      "tokens",
@@ -372,7 +372,8 @@ static bool make_case(const char *form, uint32_t x, const char *kernel, bench_ca
     return parse(name, kernel, out);
 }
 
-/* FLOP of attention, before masks other than causal windows; of systems, whose work grows as their tensors do, as if each byte met 64 numbers, or so many times more. */
+/* FLOP of attention, before masks other than causal windows; of systems, whose work grows as their tensors do, as if each byte met 64
+ * numbers, or `heavier` times as many. */
 static double work(const bench_case *of, double heavier)
 {
     const rapt_case *c = &of->c;
