@@ -258,7 +258,11 @@ uint32_t *rig_hollow(const rapt_kernel_module *module, uint32_t *count)
         OP_LABEL = 248,
         OP_RETURN = 253
     };
-    const uint32_t *in = module->spirv, *end = in + module->words;
+    uint32_t *in = malloc(module->words * sizeof *in);
+    const rapt_allocator allocator = rapt_allocator_default();
+    assert_non_null(in);
+    assert_int_equal(rapt_kernel_unpack(module, &allocator, in, NULL), RAPT_OK);
+    const uint32_t *end = in + module->words;
     const uint32_t bound = in[3];
     uint32_t *out = malloc((module->words + 8) * sizeof *out), n = 5, entry = 0;
     bool *inside = calloc(bound, sizeof *inside); /* ids defined in functions */
@@ -296,6 +300,7 @@ uint32_t *rig_hollow(const rapt_kernel_module *module, uint32_t *count)
     n += 4;
     out[3] = bound + 1;
     free(inside);
+    free(in);
     *count = n;
     return out;
 }

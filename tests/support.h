@@ -25,4 +25,34 @@ static inline void test_folder(char out[512], const char *name)
              count++);
 }
 
+/* An allocator of which call `fail_at`, counted from 1, fails; `bytes` are out. */
+typedef struct failing {
+    size_t calls, fail_at, bytes;
+} failing;
+
+static inline void *failing_alloc(void *user, size_t size)
+{
+    failing *f = user;
+    if (++f->calls == f->fail_at)
+        return NULL;
+    f->bytes += size;
+    return malloc(size);
+}
+
+static inline void failing_free(void *user, void *old, size_t size)
+{
+    ((failing *)user)->bytes -= size;
+    free(old);
+}
+
+static inline void *failing_realloc(void *user, void *old, size_t old_size, size_t size)
+{
+    void *memory = failing_alloc(user, size);
+    if (memory != NULL) {
+        memcpy(memory, old, old_size < size ? old_size : size);
+        failing_free(user, old, old_size);
+    }
+    return memory;
+}
+
 #endif

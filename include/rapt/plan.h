@@ -119,12 +119,14 @@ typedef struct rapt_kernel_info {
     const char *shader;  /* source file under shaders/ */
     const char *defines; /* "-DDTYPE=2 -D..." the module was compiled with */
     char hash[33];       /* of the SPIR-V: the file name for override and dump */
-    const uint32_t *spirv;
     uint64_t spirv_bytes;
 } rapt_kernel_info;
 #define RAPT_KERNEL_INFO_INIT {.struct_size = sizeof(rapt_kernel_info)}
 RAPT_API uint32_t rapt_kernel_count(void);
 RAPT_API rapt_status rapt_kernel_describe(uint32_t index, rapt_kernel_info *info, rapt_error *error);
+/* Writes row `index`'s SPIR-V to `spirv`, memory of the caller of `bytes` bytes, at least info.spirv_bytes. Thread-safety: safe.
+ * Errors: RAPT_ERROR_INVALID, _OUT_OF_HOST_MEMORY. */
+RAPT_API rapt_status rapt_kernel_spirv(uint32_t index, void *spirv, uint64_t bytes, rapt_error *error);
 
 /* What a device has done with a row since it was opened. */
 typedef struct rapt_kernel_use {

@@ -232,11 +232,19 @@ typedef enum rapt_family {
     RAPT_FAMILY_COUNT
 } rapt_family;
 
+/* The SPIR-V of several modules, one after the other; as an .xz stream where the build has liblzma. */
+typedef struct rapt_kernel_block {
+    const char *bytes;
+    size_t size;
+} rapt_kernel_block;
+
 typedef struct rapt_kernel_module {
     const char *shader;  /* "tile/tile.comp" */
     const char *defines; /* "-DDTYPE=1 .." */
-    const uint32_t *spirv;
+    const rapt_kernel_block *block;
+    uint32_t offset;       /* bytes of the unpacked block before it */
     uint32_t words;
+    uint32_t vulkan_minor; /* of the Vulkan that its version of SPIR-V came with */
     char hash[33]; /* of the SPIR-V, hexadecimal */
 } rapt_kernel_module;
 
@@ -271,6 +279,10 @@ typedef struct rapt_kernel_table {
 
 /* The rows built in. Static data. */
 const rapt_kernel_table *rapt_kernels(void);
+/* Writes the module's SPIR-V, module->words words. The unpacker's memory (a megabyte at most) is the allocator's, and is given
+ * back. Errors: RAPT_ERROR_OUT_OF_HOST_MEMORY. Thread-safety: safe. */
+rapt_status rapt_kernel_unpack(const rapt_kernel_module *module, const rapt_allocator *allocator, void *words,
+                               rapt_error *error);
 const char *rapt_family_name(rapt_family family);
 /* What of an app's code the shaders of a family have a place for. */
 bool rapt_family_has_score_mod(rapt_family family);

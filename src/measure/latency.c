@@ -16,6 +16,7 @@ typedef struct latency {
     uint64_t value;
     VkPipelineCache cache;
     uint32_t salt; /* makes each pipeline another */
+    uint32_t *spirv; /* of the empty kernel, where pipelines are made */
 } latency;
 
 static rapt_status open_timeline(rapt_session *s, rapt_error *error)
@@ -64,7 +65,13 @@ static rapt_status open_latency(rapt_session *s, rapt_error *error)
     g->kernel = rapt_kernel_find(device, &pipeline);
     if (g->kernel == NULL)
         return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a pipeline");
-    rapt_status status = rapt_kernel_compile(device, g->kernel, NULL, error);
+    const rapt_kernel_module *module = &rapt_kernels()->modules[s->gauge->row->module];
+    g->spirv = rapt_calloc(&device->runtime->allocator, module->words, sizeof *g->spirv);
+    if (g->spirv == NULL)
+        return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for a kernel");
+    rapt_status status = rapt_kernel_unpack(module, &device->runtime->allocator, g->spirv, error);
+    if (status == RAPT_OK)
+        status = rapt_kernel_compile(device, g->kernel, NULL, error);
     if (status == RAPT_OK && s->gauge->variant == RAPT_LATENCY_PIPELINE_CACHED) {
         VkPipelineCacheCreateInfo info = {.sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO};
         status =
@@ -116,7 +123,7 @@ static rapt_status run_pipeline(rapt_session *s, rapt_lane_time *time, rapt_erro
     VkSpecializationInfo specialization = {2, entries, sizeof constants, constants};
     VkShaderModuleCreateInfo shader_info = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
                                             .codeSize = module->words * 4u,
-                                            .pCode = module->spirv};
+                                            .pCode = g->spirv};
     VkShaderModule shader = VK_NULL_HANDLE;
     VkPipeline pipeline = VK_NULL_HANDLE;
     uint64_t begin = rapt_now_ns();
@@ -174,6 +181,9 @@ static void close_latency(rapt_session *s)
     latency *g = s->state;
     rapt_device *device = s->device;
     rapt_tool_close(&g->tool);
+    if (g->spirv != NULL)
+        rapt_free(&device->runtime->allocator, g->spirv,
+                  rapt_kernels()->modules[s->gauge->row->module].words * sizeof *g->spirv);
     if (g->cache != VK_NULL_HANDLE)
         device->fn.vkDestroyPipelineCache(device->handle, g->cache, NULL);
     if (g->timeline != VK_NULL_HANDLE && !atomic_load(&device->hung))

@@ -175,39 +175,72 @@ rapt_kernel *rapt_kernel_probed(rapt_device *device, const rapt_plan_pipeline *p
     return rapt_kernel_find(device, &any);
 }
 
-/* The module's SPIR-V: the app's replacement from the override folder, or ours. Freed by the caller if *owned. */
-static rapt_status load_spirv(rapt_device *device, const rapt_kernel_module *module, const uint32_t **words,
-                              size_t *count, void **owned, size_t *owned_size, rapt_error *error)
+/* The module's SPIR-V as it is built in. */
+static rapt_status unpack_spirv(const rapt_runtime *rt, const rapt_kernel_module *module, uint32_t **words, size_t *count,
+                                rapt_error *error)
 {
-    const rapt_runtime *rt = device->runtime;
-    char path[1200];
-    *words = module->spirv;
     *count = module->words;
-    *owned = NULL;
+    *words = rapt_calloc(&rt->allocator, *count, sizeof **words);
+    if (*words == NULL)
+        return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for %s", module->shader);
+    const rapt_status status = rapt_kernel_unpack(module, &rt->allocator, *words, error);
+    if (status != RAPT_OK) {
+        rapt_free(&rt->allocator, *words, *count * sizeof **words);
+        *words = NULL;
+        return status;
+    }
     if (rt->dump_dir[0] != 0) {
+        char path[1200];
         snprintf(path, sizeof path, "%s/%s.spv", rt->dump_dir, module->hash);
         rapt_error failed;
-        if (!rapt_make_dirs(rt->dump_dir) || rapt_file_replace(path, module->spirv, module->words * 4u, &failed))
+        if (!rapt_make_dirs(rt->dump_dir) || rapt_file_replace(path, *words, *count * sizeof **words, &failed))
             rapt_log_write(&rt->log, RAPT_LOG_WARNING, "cannot dump %s", path);
         else
             rapt_log_write(&rt->log, RAPT_LOG_INFO, "dumped %s (%s %s)", path, module->shader, module->defines);
     }
+    return RAPT_OK;
+}
+
+/* The app's replacement of a module from the override folder, or *words NULL where there is none. */
+static rapt_status override_spirv(const rapt_runtime *rt, const rapt_kernel_module *module, uint32_t **words, size_t *count,
+                                  rapt_error *error)
+{
+    char path[1200];
+    void *file;
+    size_t size;
+    *words = NULL;
     if (rt->override_dir[0] == 0)
         return RAPT_OK;
     snprintf(path, sizeof path, "%s/%s.spv", rt->override_dir, module->hash);
-    if (rapt_file_read(&rt->allocator, path, 64u << 20, owned, owned_size, NULL) != RAPT_OK) {
-        *owned = NULL;
+    if (rapt_file_read(&rt->allocator, path, 64u << 20, &file, &size, NULL) != RAPT_OK)
         return RAPT_OK;
-    }
-    if (*owned_size < 20 || *owned_size % 4 != 0 || *(const uint32_t *)*owned != 0x07230203u) {
-        rapt_free(&rt->allocator, *owned, *owned_size);
-        *owned = NULL;
+    if (size < 20 || size % 4 != 0 || *(const uint32_t *)file != 0x07230203u) {
+        rapt_free(&rt->allocator, file, size);
         return rapt_fail(error, RAPT_ERROR_COMPILE, "the override %s is not SPIR-V", path);
     }
     rapt_log_write(&rt->log, RAPT_LOG_WARNING, "%s replaces %s %s", path, module->shader, module->defines);
-    *words = *owned;
-    *count = *owned_size / 4;
+    *words = file;
+    *count = size / 4;
     return RAPT_OK;
+}
+
+/* The module's SPIR-V, the app's or ours: *count words, to be freed by the caller. */
+static rapt_status load_spirv(const rapt_runtime *rt, const rapt_kernel_module *module, uint32_t **words, size_t *count,
+                              rapt_error *error)
+{
+    uint32_t *ours = NULL;
+    size_t ours_count = 0;
+    rapt_status status = override_spirv(rt, module, words, count, error);
+    if (status != RAPT_OK || (*words != NULL && rt->dump_dir[0] == 0))
+        return status;
+    status = unpack_spirv(rt, module, &ours, &ours_count, error); /* what is dumped is always ours */
+    if (*words != NULL) {
+        rapt_free(&rt->allocator, ours, ours_count * sizeof *ours);
+        return RAPT_OK;
+    }
+    *words = ours;
+    *count = ours_count;
+    return status;
 }
 
 /* The stock source of a module with code of an app in it, compiled now or before. */
@@ -227,7 +260,7 @@ static rapt_status compile_user(rapt_device *device, const rapt_kernel *k, uint3
     snprintf(defines, size, "%s %s", module->defines, k->user->defines);
     const rapt_compile_request request = {.source_name = module->shader,
                                           .defines = defines,
-                                          .vulkan_minor = rapt_spirv_vulkan_minor(module->spirv),
+                                          .vulkan_minor = module->vulkan_minor,
                                           .files = k->user->files,
                                           .file_count = k->user->file_count};
     uint64_t begin = rapt_now_ns();
@@ -291,20 +324,11 @@ static rapt_status make_pipeline(rapt_device *device, rapt_kernel *k, VkPipeline
 {
     const rapt_kernel_row *row = k->row;
     const rapt_kernel_module *module = &rapt_kernels()->modules[row->module];
-    const uint32_t *words;
-    size_t count = 0, owned_size = 0;
-    void *owned = NULL;
+    uint32_t *words = NULL;
+    size_t count = 0;
     VkShaderModule shader = VK_NULL_HANDLE;
-    rapt_status status;
-    if (k->user != NULL) {
-        uint32_t *compiled = NULL;
-        status = compile_user(device, k, &compiled, &count, error);
-        owned = compiled;
-        owned_size = count * 4;
-        words = compiled;
-    } else {
-        status = load_spirv(device, module, &words, &count, &owned, &owned_size, error);
-    }
+    rapt_status status = k->user != NULL ? compile_user(device, k, &words, &count, error)
+                                         : load_spirv(device->runtime, module, &words, &count, error);
     if (status == RAPT_OK)
         status = make_layouts(device, k, error);
     if (status != RAPT_OK)
@@ -350,8 +374,7 @@ static rapt_status make_pipeline(rapt_device *device, rapt_kernel *k, VkPipeline
 done:
     if (shader != VK_NULL_HANDLE)
         device->fn.vkDestroyShaderModule(device->handle, shader, NULL);
-    if (owned != NULL)
-        rapt_free(&device->runtime->allocator, owned, owned_size);
+    rapt_free(&device->runtime->allocator, words, count * sizeof *words);
     if (status != RAPT_OK)
         destroy_objects(device, k);
     return status;

@@ -115,37 +115,38 @@ static int list_rows(bool json)
 
 /* ---- one row ---- */
 
-static bool find_row(const char *name, rapt_kernel_info *info)
+static bool find_row(const char *name, rapt_kernel_info *info, uint32_t *index)
 {
     for (uint32_t n = 0; n < rapt_kernel_count(); n++) {
         *info = (rapt_kernel_info)RAPT_KERNEL_INFO_INIT;
+        *index = n;
         if (rapt_kernel_describe(n, info, NULL) == RAPT_OK && strcmp(info->name, name) == 0)
             return true;
     }
     return false;
 }
 
-static int write_spirv(const char *path, const rapt_kernel_info *info)
+static int write_spirv(const char *path, const rapt_kernel_info *info, const uint32_t *spirv)
 {
     FILE *file = fopen(path, "wb");
-    const bool written = file && fwrite(info->spirv, 1, (size_t)info->spirv_bytes, file) == info->spirv_bytes;
+    const bool written = file && fwrite(spirv, 1, (size_t)info->spirv_bytes, file) == info->spirv_bytes;
     if ((file && fclose(file) != 0) || !written)
         return tool_error(TOOL_BAD_INPUT, "%s: %s", path, strerror(errno));
     return TOOL_GOOD;
 }
 
-static int disassemble(const rapt_compiler_api *compiler, const rapt_kernel_info *info, cJSON *json)
+static int disassemble(const rapt_compiler_api *compiler, const rapt_kernel_info *info, const uint32_t *spirv, cJSON *json)
 {
     rapt_text text = {0};
     const size_t words = (size_t)info->spirv_bytes / 4;
-    if (!compiler->disassemble(info->spirv, words, &text))
+    if (!compiler->disassemble(spirv, words, &text))
         return tool_error(TOOL_CHECK_FAILED, "%s: its SPIR-V cannot be disassembled", info->name);
     text.capacity = text.length + 1;
     text.length = 0;
     text.data = calloc(text.capacity, 1);
     if (!text.data)
         return tool_no_memory();
-    compiler->disassemble(info->spirv, words, &text);
+    compiler->disassemble(spirv, words, &text);
     if (json)
         cJSON_AddStringToObject(json, "assembly", text.data);
     else
@@ -156,12 +157,12 @@ static int disassemble(const rapt_compiler_api *compiler, const rapt_kernel_info
 
 /* The stock source through the run-time compiler, optimised or not: does it give the module that is built in?
  */
-static int recompile_once(const rapt_compiler_api *compiler, const rapt_kernel_info *info, bool optimise,
-                          cJSON *json)
+static int recompile_once(const rapt_compiler_api *compiler, const rapt_kernel_info *info, const uint32_t *spirv,
+                          bool optimise, cJSON *json)
 {
     const rapt_compile_request request = {.source_name = info->shader,
                                           .defines = info->defines,
-                                          .vulkan_minor = rapt_spirv_vulkan_minor(info->spirv),
+                                          .vulkan_minor = rapt_spirv_vulkan_minor(spirv),
                                           .optimise = optimise};
     uint32_t *words = NULL;
     size_t count = 0;
@@ -171,7 +172,7 @@ static int recompile_once(const rapt_compiler_api *compiler, const rapt_kernel_i
     const double ns = tool_now_ns() - start;
     if (status != RAPT_OK)
         return tool_status_error(status, &error);
-    const bool same = count * 4 == info->spirv_bytes && memcmp(words, info->spirv, count * 4) == 0;
+    const bool same = count * 4 == info->spirv_bytes && memcmp(words, spirv, count * 4) == 0;
     free(words);
     if (json) {
         cJSON *o = cJSON_AddObjectToObject(json, optimise ? "recompiled_optimised" : "recompiled");
@@ -188,12 +189,12 @@ static int recompile_once(const rapt_compiler_api *compiler, const rapt_kernel_i
     return TOOL_GOOD;
 }
 
-static int recompile(const rapt_compiler_api *compiler, const rapt_kernel_info *info, cJSON *json)
+static int recompile(const rapt_compiler_api *compiler, const rapt_kernel_info *info, const uint32_t *spirv, cJSON *json)
 {
     if (!json)
         printf("compiler: %s\n", compiler->version);
-    const int code = recompile_once(compiler, info, false, json);
-    return code == TOOL_GOOD ? recompile_once(compiler, info, true, json) : code;
+    const int code = recompile_once(compiler, info, spirv, false, json);
+    return code == TOOL_GOOD ? recompile_once(compiler, info, spirv, true, json) : code;
 }
 
 /* ---- what the driver says ---- */
@@ -280,10 +281,20 @@ static int statistics(const compile_options *o, const rapt_kernel_info *info, cJ
 static int show_row(const compile_options *o, const char *name)
 {
     rapt_kernel_info info;
-    if (!find_row(name, &info))
+    uint32_t index;
+    if (!find_row(name, &info, &index))
         return tool_kernel_known(name);
+    uint32_t *spirv = malloc((size_t)info.spirv_bytes);
+    if (!spirv)
+        return tool_no_memory();
+    rapt_error error = {0};
+    const rapt_status status = rapt_kernel_spirv(index, spirv, info.spirv_bytes, &error);
+    if (status != RAPT_OK) {
+        free(spirv);
+        return tool_status_error(status, &error);
+    }
     cJSON *json = o->json ? cJSON_CreateObject() : NULL;
-    int code = o->spirv ? write_spirv(o->spirv, &info) : TOOL_GOOD;
+    int code = o->spirv ? write_spirv(o->spirv, &info, spirv) : TOOL_GOOD;
     if (json) {
         cJSON_AddStringToObject(json, "name", info.name);
         cJSON_AddStringToObject(json, "family", info.family);
@@ -301,10 +312,11 @@ static int show_row(const compile_options *o, const char *name)
             code = tool_error(TOOL_BAD_INPUT, "%s is not there: --asm and --recompile need it",
                               compiler_names[0]);
         if (code == TOOL_GOOD && o->recompile)
-            code = recompile(compiler, &info, json);
+            code = recompile(compiler, &info, spirv, json);
         if (code == TOOL_GOOD && o->assembly)
-            code = disassemble(compiler, &info, json);
+            code = disassemble(compiler, &info, spirv, json);
     }
+    free(spirv);
     if (code == TOOL_GOOD && (o->stats || o->internal))
         code = statistics(o, &info, json);
     if (code == TOOL_GOOD && json)
