@@ -337,6 +337,27 @@ class WithDevice(tool_test.Case):
         self.assertEqual(j["time"]["repeats"], 3)
         self.fails(REFUSED, "the limit is 100", "run", "linear", *files, "--chunk", "8", "--workspace-limit", "100")
 
+    def test_explain_and_tune_by_shape(self):
+        r = run("explain", "linear", "--shape", "1,2,100,16", "--decay", "fixed", "--chunk", "10")
+        self.assertEqual(r.returncode, GOOD, r.stderr)
+        self.assertIn("a chain of 10 steps", r.stdout)
+        j = json.loads(run("explain", "linear", "--shape", "1,2,100,16,24", "--rule", "delta", "--beta", "--json").stdout)
+        self.assertEqual((j["problem"]["rule"], j["problem"]["d_v"], j["problem"]["beta"]), ("delta", 24, True))
+        r = run("explain", "linear", "--shape", "1,2,100,16", "--no-device")
+        self.assertEqual(r.returncode, GOOD, r.stderr)
+        r = run("tune", "linear", "--shape", "1,2,17,16", "--decay", "token", "--seconds", "0.05", "--dry-run", "--json", "-")
+        self.assertEqual(r.returncode, GOOD, r.stderr)
+        problem = json.loads(r.stdout)["problems"][0]
+        self.assertEqual(problem["problem"], "linear f32, rule none, decay per token, heads 2, tokens 17, d_k 16, d_v 16")
+        self.assertIn(problem["chunk"], {c["chunk"] for c in problem["candidates"] if c["winner"]})
+        self.assertLess({0, 16}, {c["chunk"] for c in problem["candidates"]} | {-1})
+        for words, options in [("--shape B,H,N,DK[,DV]", []), ("four or five", ["--shape", "1,2,3"]),
+                               ("--decay 'x'", ["--shape", "1,1,1,1", "--decay", "x"]),
+                               ("--log-decay needs", ["--shape", "1,1,1,1", "--log-decay"]),
+                               ("--rule 'x'", ["--shape", "1,1,1,1", "--rule", "x"]),
+                               ("empty", ["--shape", "1,1,0,4"])]:
+            self.fails(BAD_INPUT, words, "tune", "linear", *options)
+
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or sys.argv[1].startswith("-"):

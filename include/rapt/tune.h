@@ -23,6 +23,7 @@ typedef enum rapt_tune_state {
 typedef struct rapt_tune_candidate {
     char kernel[64];      /* the row */
     uint32_t key_splits;  /* parts that the keys are cut into */
+    uint32_t chunk;       /* of linear attention: tokens a chunk; 0: token by token */
     uint32_t is_default;  /* 1: what plans take untuned */
     uint32_t is_winner;   /* 1: what plans take from now on */
     rapt_tune_state state;
@@ -34,7 +35,7 @@ typedef struct rapt_tune_candidate {
     char reason[160];     /* of WRONG and FAILED */
 } rapt_tune_candidate;
 
-/* What rapt_attention_tune is about to do. Called on the caller's thread, between runs. */
+/* What a call that tunes is about to do. Called on the caller's thread, between runs. */
 typedef struct rapt_tune_progress {
     const char *stage;  /* "proving" or "timing" */
     const char *kernel; /* the candidate at work */
@@ -59,6 +60,7 @@ typedef struct rapt_tune_result {
     uint32_t stored;          /* 1: the choice is on disk. 0 without a cache folder: it then holds for this device object */
     uint32_t blocked;         /* rows that went onto the block list */
     uint32_t key_splits, default_key_splits;
+    uint32_t chunk, default_chunk; /* of linear attention */
     char kernel[64];          /* the winner; the default itself where none is faster beyond the spread */
     char default_kernel[64];
     double speedup, speedup_low, speedup_high; /* of the winner; 1 where it is the default */
@@ -86,10 +88,24 @@ RAPT_API rapt_status rapt_attention_tune(rapt_device *device, const rapt_attenti
                                          const rapt_tune_options *options, rapt_tune_result *result,
                                          rapt_tune_candidate *candidates, uint32_t capacity, rapt_error *error);
 
+/* The same of linear attention (rapt/linear.h): every kernel row that accepts the problem, token by token and in chunks of 16 to 256
+ * tokens. The first candidate is what is taken by default. Of each the first tokens of two heads, as many as are gone through in
+ * about a second, are held against the recurrence in double precision, and all outputs against the first candidate's. What is wrong is left out, and
+ * no row blocked: a candidate is several rows, and each has its known-answer probe.
+ *
+ * What the choice holds for: problems of equal dtype, rule, decay, feature map, heads of each tensor, tokens, d_k, d_v, with or
+ * without beta, normaliser and states, alignment, on equal capabilities, that leave kernel, form and chunk at 0. Not batch.
+ * Not tuned (RAPT_ERROR_UNSUPPORTED): packed sequences, states at positions, the bidirectional form, features made ahead. */
+struct rapt_linear_desc;
+RAPT_API rapt_status rapt_linear_tune(rapt_device *device, const struct rapt_linear_desc *desc, const rapt_tune_options *options,
+                                      rapt_tune_result *result, rapt_tune_candidate *candidates, uint32_t capacity,
+                                      rapt_error *error);
+
 /* A choice that is kept. */
 typedef struct rapt_tuned {
     uint32_t struct_size;
     uint32_t key_splits;      /* that the winner is asked for; 0: as it chooses by itself */
+    uint32_t form, chunk;     /* the same of linear attention: rapt_linear_form, and tokens a chunk; 0: as the default */
     uint32_t candidates;      /* that were timed */
     char kernel[64], default_kernel[64];
     double speedup, speedup_low, speedup_high;

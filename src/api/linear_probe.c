@@ -21,7 +21,7 @@ static rapt_tensor tensor_of(rapt_dtype dtype, uint32_t rank, uint64_t batch, ui
 }
 
 /* p: what it is like: plan->linear, or another of no more than RAPT_LINEAR_MAX_DIM features. */
-static void make_case(const rapt_plan *plan, const rapt_linear_problem *p, rapt_linear_case *c)
+static void make_case(const rapt_plan *plan, const rapt_linear_problem *p, rapt_linear_trial *c)
 {
     const uint64_t rows = rapt_linear_state_rows((rapt_phi)p->feature, p->power, p->d_k);
     const bool aligned = plan->aligned, by_keys = p->normalize_keys,
@@ -81,12 +81,12 @@ static void make_case(const rapt_plan *plan, const rapt_linear_problem *p, rapt_
     if (p->normalize && out)
         d->norm_out = norm;
     c->rows = rows;
-    rapt_linear_case_name(c);
+    rapt_linear_trial_name(c);
 }
 
 /* What the probe holds on to while it runs. */
 typedef struct probe_run {
-    rapt_linear_case c;
+    rapt_linear_trial c;
     rapt_linear_result result;
     rapt_binding *binding;
     bool submitted;
@@ -95,7 +95,7 @@ typedef struct probe_run {
 static rapt_status run_case(probe_run *r, rapt_plan *small, double *share, double *states, rapt_error *error)
 {
     rapt_device *device = small->device;
-    rapt_status status = rapt_linear_case_open(&r->c, device, error);
+    rapt_status status = rapt_linear_trial_open(&r->c, device, error);
     if (status == RAPT_OK)
         status = rapt_linear_result_make(&r->c, device, &r->result, error);
     if (status == RAPT_OK)
@@ -106,9 +106,9 @@ static rapt_status run_case(probe_run *r, rapt_plan *small, double *share, doubl
     if (status == RAPT_OK)
         status = rapt_probe_wait(device, r->binding, error);
     if (status == RAPT_OK)
-        status = rapt_linear_case_fetch(&r->c, &r->result, error);
+        status = rapt_linear_trial_fetch(&r->c, &r->result, error);
     if (status == RAPT_OK)
-        *share = rapt_linear_case_error(&r->c, &r->result, UINT64_MAX, UINT64_MAX, states);
+        *share = rapt_linear_trial_error(&r->c, &r->result, UINT64_MAX, UINT64_MAX, states);
     return status;
 }
 
@@ -120,7 +120,7 @@ static void free_run(probe_run *r, rapt_device *device)
     if (idle)
         rapt_binding_destroy(&r->binding);
     rapt_linear_result_free(&r->c, device, &r->result);
-    rapt_linear_case_close(&r->c, device, idle);
+    rapt_linear_trial_close(&r->c, device, idle);
 }
 
 static bool same_pipeline(const rapt_plan_pipeline *a, const rapt_plan_pipeline *b)

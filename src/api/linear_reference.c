@@ -12,7 +12,7 @@ static double probe_feature(double x, uint64_t h, uint64_t t, uint64_t i)
     return x * x + 0.25 * (double)h + 0.125 * (double)(t % 3) + 0.0625 * (double)(i % 5);
 }
 
-static bool is_there(const rapt_linear_case *c, unsigned t)
+static bool is_there(const rapt_linear_trial *c, unsigned t)
 {
     return c->tensor[t]->dtype != RAPT_DTYPE_NONE;
 }
@@ -26,7 +26,7 @@ static uint64_t at(const rapt_tensor *t, uint64_t b, uint64_t h, uint64_t row, u
 }
 
 /* h: a head of out. */
-static double get(const rapt_linear_case *c, unsigned t, uint64_t b, uint64_t h, uint64_t row, uint64_t x)
+static double get(const rapt_linear_trial *c, unsigned t, uint64_t b, uint64_t h, uint64_t row, uint64_t x)
 {
     const rapt_tensor *tensor = c->tensor[t];
     const uint64_t own = h * tensor->size[tensor->rank > 1] / c->heads;
@@ -35,7 +35,7 @@ static double get(const rapt_linear_case *c, unsigned t, uint64_t b, uint64_t h,
 }
 
 /* Numbers that keep every rule's state small. */
-static void fill(rapt_linear_case *c, unsigned t, uint32_t *seed)
+static void fill(rapt_linear_trial *c, unsigned t, uint32_t *seed)
 {
     const rapt_tensor *tensor = c->tensor[t];
     const uint32_t size = rapt_dtype_size(tensor->dtype);
@@ -127,7 +127,7 @@ static void map_features(const rapt_linear_desc *d, bool keys, uint64_t h, uint6
 }
 
 /* One token of the recurrence. `token`: on the tensors' axis, `place`: in its sequence. */
-static void step(const rapt_linear_case *c, uint64_t b, uint64_t h, uint64_t token, uint64_t place, double *S, double *z)
+static void step(const rapt_linear_trial *c, uint64_t b, uint64_t h, uint64_t token, uint64_t place, double *S, double *z)
 {
     const rapt_linear_desc *d = &c->desc;
     const uint64_t n = c->rows, m = d->v.size[3];
@@ -165,7 +165,7 @@ static void step(const rapt_linear_case *c, uint64_t b, uint64_t h, uint64_t tok
 }
 
 /* Its output into `o`. */
-static void output(const rapt_linear_case *c, uint64_t b, uint64_t h, uint64_t token, uint64_t place, const double *S, const double *z, double *o)
+static void output(const rapt_linear_trial *c, uint64_t b, uint64_t h, uint64_t token, uint64_t place, const double *S, const double *z, double *o)
 {
     const rapt_linear_desc *d = &c->desc;
     const uint64_t n = c->rows, m = d->v.size[3];
@@ -204,7 +204,7 @@ static double unit_of(rapt_dtype dtype)
 }
 
 /* The state that sequence s and head h begin with. */
-static void begin_state(rapt_linear_case *c, uint64_t s, uint64_t h)
+static void begin_state(rapt_linear_trial *c, uint64_t s, uint64_t h)
 {
     const rapt_linear_desc *d = &c->desc;
     const bool in_place = d->flags & RAPT_LINEAR_IN_PLACE, given = in_place || is_there(c, RAPT_L_STATE_IN);
@@ -218,7 +218,7 @@ static void begin_state(rapt_linear_case *c, uint64_t s, uint64_t h)
 }
 
 /* The first most_tokens tokens of one sequence and head, into *worst, and what they come to into *states. */
-static void judge(rapt_linear_case *c, const rapt_linear_result *r, uint64_t s, uint64_t h, uint64_t most_tokens, double *worst,
+static void judge(rapt_linear_trial *c, const rapt_linear_result *r, uint64_t s, uint64_t h, uint64_t most_tokens, double *worst,
                   double *states)
 {
     const rapt_linear_desc *d = &c->desc;
@@ -258,7 +258,7 @@ static void judge(rapt_linear_case *c, const rapt_linear_result *r, uint64_t s, 
     }
 }
 
-double rapt_linear_case_error(rapt_linear_case *c, const rapt_linear_result *r, uint64_t pairs, uint64_t most_tokens,
+double rapt_linear_trial_error(rapt_linear_trial *c, const rapt_linear_result *r, uint64_t pairs, uint64_t most_tokens,
                               double *states)
 {
     const uint64_t all = c->sequences * c->heads, count = RAPT_MIN(pairs, all);
@@ -271,7 +271,7 @@ double rapt_linear_case_error(rapt_linear_case *c, const rapt_linear_result *r, 
     return worst;
 }
 
-double rapt_linear_case_difference(const rapt_linear_case *c, const rapt_linear_result *a, const rapt_linear_result *b)
+double rapt_linear_trial_difference(const rapt_linear_trial *c, const rapt_linear_result *a, const rapt_linear_result *b)
 {
     const rapt_tensor *t = &c->desc.out;
     const uint32_t bytes = rapt_dtype_size(t->dtype);
@@ -294,7 +294,7 @@ double rapt_linear_case_difference(const rapt_linear_case *c, const rapt_linear_
 
 /* ---- memory */
 
-void rapt_linear_case_name(rapt_linear_case *c)
+void rapt_linear_trial_name(rapt_linear_trial *c)
 {
     rapt_linear_desc *d = &c->desc;
     rapt_tensor *const tensors[RAPT_L_COUNT] = {&d->q, &d->k, &d->v, &d->out, &d->a, &d->b,
@@ -310,7 +310,7 @@ static bool is_result(unsigned t)
     return t == RAPT_L_OUT || t == RAPT_L_STATE_OUT || t == RAPT_L_NORM_OUT;
 }
 
-rapt_status rapt_linear_case_open(rapt_linear_case *c, rapt_device *device, rapt_error *error)
+rapt_status rapt_linear_trial_open(rapt_linear_trial *c, rapt_device *device, rapt_error *error)
 {
     const rapt_allocator *a = &device->runtime->allocator;
     const bool in_place = c->desc.flags & RAPT_LINEAR_IN_PLACE;
@@ -352,7 +352,7 @@ rapt_status rapt_linear_case_open(rapt_linear_case *c, rapt_device *device, rapt
     return enough ? status : rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no memory for numbers to try kernels with");
 }
 
-void rapt_linear_case_close(rapt_linear_case *c, rapt_device *device, bool idle)
+void rapt_linear_trial_close(rapt_linear_trial *c, rapt_device *device, bool idle)
 {
     const rapt_allocator *a = &device->runtime->allocator;
     for (unsigned t = 0; t < RAPT_L_COUNT; t++) {
@@ -375,7 +375,7 @@ static void parts_of(rapt_linear_result *r, uint8_t **parts[3], unsigned tensors
     memcpy(tensors, (const unsigned[]){RAPT_L_OUT, RAPT_L_STATE_OUT, RAPT_L_NORM_OUT}, 3 * sizeof *tensors);
 }
 
-rapt_status rapt_linear_result_make(const rapt_linear_case *c, const rapt_device *device, rapt_linear_result *r, rapt_error *error)
+rapt_status rapt_linear_result_make(const rapt_linear_trial *c, const rapt_device *device, rapt_linear_result *r, rapt_error *error)
 {
     uint8_t **parts[3];
     unsigned tensors[3];
@@ -388,7 +388,7 @@ rapt_status rapt_linear_result_make(const rapt_linear_case *c, const rapt_device
     return RAPT_OK;
 }
 
-void rapt_linear_result_free(const rapt_linear_case *c, const rapt_device *device, rapt_linear_result *r)
+void rapt_linear_result_free(const rapt_linear_trial *c, const rapt_device *device, rapt_linear_result *r)
 {
     uint8_t **parts[3];
     unsigned tensors[3];
@@ -398,7 +398,7 @@ void rapt_linear_result_free(const rapt_linear_case *c, const rapt_device *devic
     *r = (rapt_linear_result){NULL, NULL, NULL};
 }
 
-rapt_status rapt_linear_case_reset(rapt_linear_case *c, rapt_error *error)
+rapt_status rapt_linear_trial_reset(rapt_linear_trial *c, rapt_error *error)
 {
     rapt_status status = RAPT_OK;
     for (unsigned t = 0; t < RAPT_L_COUNT && status == RAPT_OK; t++)
@@ -407,7 +407,7 @@ rapt_status rapt_linear_case_reset(rapt_linear_case *c, rapt_error *error)
     return status;
 }
 
-rapt_status rapt_linear_case_fetch(rapt_linear_case *c, rapt_linear_result *r, rapt_error *error)
+rapt_status rapt_linear_trial_fetch(rapt_linear_trial *c, rapt_linear_result *r, rapt_error *error)
 {
     uint8_t **parts[3];
     unsigned tensors[3];

@@ -5,7 +5,7 @@
 
 #include "api/api.h"
 
-typedef struct rapt_linear_case {
+typedef struct rapt_linear_trial {
     rapt_linear_desc desc;
     rapt_tensor *tensor[RAPT_L_COUNT]; /* of desc, in the order of RAPT_L_* */
     uint64_t heads, tokens, sequences; /* tokens of each; sequences: batch entries where they are not packed */
@@ -16,7 +16,7 @@ typedef struct rapt_linear_case {
     rapt_linear_args args; /* to bind */
     int32_t *cu;           /* of packed sequences, as long as each other */
     double *state, *norm;  /* (d_k, d_v) and (d_k): the reference's, of one sequence and head */
-} rapt_linear_case;
+} rapt_linear_trial;
 
 /* What a run wrote: tensors as the descriptor has them, or NULL. */
 typedef struct rapt_linear_result {
@@ -27,26 +27,26 @@ typedef struct rapt_linear_result {
 extern const char rapt_linear_probe_feature_map[];
 
 /* Names the tensors of c->desc, which is filled in, as are heads, tokens, sequences and rows. */
-void rapt_linear_case_name(rapt_linear_case *c);
+void rapt_linear_trial_name(rapt_linear_trial *c);
 /* The memory, the numbers, the buffers. To be closed in any case. */
-rapt_status rapt_linear_case_open(rapt_linear_case *c, rapt_device *device, rapt_error *error);
+rapt_status rapt_linear_trial_open(rapt_linear_trial *c, rapt_device *device, rapt_error *error);
 /* Buffers too where `idle`: else work that is still running may touch them. */
-void rapt_linear_case_close(rapt_linear_case *c, rapt_device *device, bool idle);
+void rapt_linear_trial_close(rapt_linear_trial *c, rapt_device *device, bool idle);
 /* Memory for a result. To be freed in any case. */
-rapt_status rapt_linear_result_make(const rapt_linear_case *c, const rapt_device *device, rapt_linear_result *r, rapt_error *error);
-void rapt_linear_result_free(const rapt_linear_case *c, const rapt_device *device, rapt_linear_result *r);
+rapt_status rapt_linear_result_make(const rapt_linear_trial *c, const rapt_device *device, rapt_linear_result *r, rapt_error *error);
+void rapt_linear_result_free(const rapt_linear_trial *c, const rapt_device *device, rapt_linear_result *r);
 
 /* Puts what is written back to what it was before a run: NaN, or the state that is updated in place. */
-rapt_status rapt_linear_case_reset(rapt_linear_case *c, rapt_error *error);
+rapt_status rapt_linear_trial_reset(rapt_linear_trial *c, rapt_error *error);
 /* Takes what a run wrote down from the device. */
-rapt_status rapt_linear_case_fetch(rapt_linear_case *c, rapt_linear_result *r, rapt_error *error);
+rapt_status rapt_linear_trial_fetch(rapt_linear_trial *c, rapt_linear_result *r, rapt_error *error);
 
 /* The worst error of a result as a share of what is allowed: of the first `most_tokens` tokens of at most `pairs` (sequence, head),
  * the first, the last and evenly between. *states: the same of their final states, where all tokens are gone through.
  * Infinite for NaN. */
-double rapt_linear_case_error(rapt_linear_case *c, const rapt_linear_result *r, uint64_t pairs, uint64_t most_tokens,
+double rapt_linear_trial_error(rapt_linear_trial *c, const rapt_linear_result *r, uint64_t pairs, uint64_t most_tokens,
                               double *states);
 /* The worst difference of two results' outputs, in all elements, as a share of what is allowed of two. */
-double rapt_linear_case_difference(const rapt_linear_case *c, const rapt_linear_result *a, const rapt_linear_result *b);
+double rapt_linear_trial_difference(const rapt_linear_trial *c, const rapt_linear_result *a, const rapt_linear_result *b);
 
 #endif

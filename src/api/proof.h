@@ -3,9 +3,7 @@
 #ifndef RAPT_API_PROOF_H
 #define RAPT_API_PROOF_H
 
-#include "api/api.h"
-
-enum { RAPT_PROOF_REFERENCE, RAPT_PROOF_LATEST, RAPT_PROOF_RESULTS };
+#include "api/race.h"
 
 /* A problem with random inputs on host and device, and two results. */
 typedef struct rapt_proof {

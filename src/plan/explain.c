@@ -129,7 +129,7 @@ static void explain_tuned(const rapt_plan *plan, rapt_text *t)
     rapt_text_add(t, "tuned    ");
     if (!rapt_plan_is_tuned(plan))
         rapt_text_add(t, "%s was the fastest measured, but cannot be taken now: see below\n", m->kernel);
-    else if (strcmp(m->kernel, m->default_kernel) == 0 && m->key_splits == 0)
+    else if (strcmp(m->kernel, m->default_kernel) == 0 && m->key_splits == 0 && m->form == 0)
         rapt_text_add(t, "the default is the fastest of %u measured\n", m->candidates);
     else
         rapt_text_add(t, "%.2fx the default %s (%.2f to %.2f), of %u measured\n", m->speedup, m->default_kernel,

@@ -23,12 +23,64 @@ bool rapt_linear_prefers_chunks(const rapt_plan *plan, const rapt_kernel_row *ro
            groups * (software ? extra : 1) < width * (software ? 1 : 4);
 }
 
+/* Steps of a problem without features made ahead: in chunks where they are preferred and fit. */
+static rapt_status plan_forms(rapt_plan *plan, const rapt_kernel_table *table, const rapt_verdicts *verdicts, double slice_flops,
+                              rapt_error *error)
+{
+    static const uint32_t whole[] = {RAPT_PASS_WHOLE}, chunked[] = {RAPT_PASS_OUT};
+    const uint32_t any = RAPT_ROW_WALKS | RAPT_ROW_OUTPUTS;
+    const rapt_linear_problem *p = &plan->linear;
+    rapt_status status = RAPT_OK;
+    for (int attempt = 0; attempt < 2; attempt++) {
+        plan->layout = (rapt_linear_layout){.chunk_pitch = (uint32_t)rapt_align_up(p->d_v, 4)};
+        plan->pipeline_count = plan->step_count = plan->slot_count = 0;
+        plan->workspace_bytes = 0;
+        const rapt_kernel_row *row;
+        status = rapt_linear_select(plan, table, verdicts, any, chunked, 1, &row, error);
+        if (status != RAPT_OK && p->form == RAPT_LINEAR_CHUNKED)
+            return status;
+        const bool chunks = status == RAPT_OK && attempt == 0 && !p->empty && rapt_linear_prefers_chunks(plan, row);
+        for (uint32_t i = 0; i < plan->candidate_count && !chunks; i++)
+            plan->candidates[i].chosen = false; /* it was for chunks */
+        if (!chunks)
+            status = rapt_linear_select(plan, table, verdicts, RAPT_ROW_WALKS, whole, 1, &row, error);
+        if (status == RAPT_OK)
+            status = chunks ? rapt_linear_plan_chunked(plan, table, verdicts, row, slice_flops, error)
+                            : rapt_linear_plan_recurrent(plan, table, verdicts, row, slice_flops, error);
+        if (status == RAPT_OK || !chunks || p->form != RAPT_LINEAR_AUTO)
+            break; /* else chunks were only what would have been faster */
+    }
+    return status;
+}
+
+/* The problem as its measured choice has it, if there is one that may be taken. */
+static bool take_tuned(rapt_plan *plan, const rapt_kernel_table *table, const rapt_verdicts *verdicts)
+{
+    rapt_linear_problem *p = &plan->linear;
+    char reason[160];
+    rapt_hash key;
+    plan->has_tuned = p->kernel[0] == 0 && p->form == RAPT_LINEAR_AUTO && p->chunk == 0 && verdicts != NULL &&
+                      verdicts->tuned != NULL && rapt_linear_tuning_key(p, &plan->caps, &key) &&
+                      verdicts->tuned(verdicts->user, key, &plan->tuned);
+    if (!plan->has_tuned || plan->tuned.form == RAPT_LINEAR_AUTO)
+        return false;
+    const rapt_kernel_row *row = NULL;
+    for (uint32_t i = 0; i < table->row_count && row == NULL; i++)
+        if (strcmp(table->rows[i].name, plan->tuned.kernel) == 0)
+            row = &table->rows[i];
+    if (row == NULL || rapt_quirk(row, &plan->caps) != NULL ||
+        (verdicts->blocked != NULL && verdicts->blocked(verdicts->user, row, reason, sizeof reason)))
+        return false;
+    memcpy(p->kernel, plan->tuned.kernel, sizeof p->kernel);
+    p->form = plan->tuned.form;
+    p->chunk = plan->tuned.chunk;
+    return true;
+}
+
 rapt_status rapt_linear_plan_make(rapt_plan *plan, const rapt_linear_problem *problem, const rapt_caps *caps,
                                   const rapt_kernel_table *table, const rapt_verdicts *verdicts,
                                   rapt_error *error)
 {
-    static const uint32_t whole[] = {RAPT_PASS_WHOLE}, chunked[] = {RAPT_PASS_OUT};
-    const uint32_t any = RAPT_ROW_WALKS | RAPT_ROW_OUTPUTS;
     rapt_arena_init(&plan->arena, &plan->allocator);
     plan->op = RAPT_OP_LINEAR;
     plan->linear = plan->outer = *problem;
@@ -57,25 +109,16 @@ rapt_status rapt_linear_plan_make(rapt_plan *plan, const rapt_linear_problem *pr
     plan->group = plan->splits = 1;
     plan->aligned = rapt_linear_is_aligned(problem);
     const double slice_flops = plan->flops_per_second * (double)problem->slice_ms * 1e-3;
-    rapt_status status = RAPT_OK;
-    if (problem->mapped)
+    rapt_status status = RAPT_ERROR_UNSUPPORTED;
+    if (problem->mapped) {
         status = rapt_linear_plan_mapped(plan, table, verdicts, slice_flops, error);
-    for (int attempt = 0; attempt < 2 && !problem->mapped; attempt++) {
-        plan->layout = (rapt_linear_layout){.chunk_pitch = (uint32_t)rapt_align_up(problem->d_v, 4)};
-        plan->pipeline_count = plan->step_count = plan->slot_count = 0;
-        plan->workspace_bytes = 0;
-        const rapt_kernel_row *row;
-        status = rapt_linear_select(plan, table, verdicts, any, chunked, 1, &row, error);
-        if (status != RAPT_OK && problem->form == RAPT_LINEAR_CHUNKED)
-            return status;
-        const bool chunks = status == RAPT_OK && attempt == 0 && !problem->empty && rapt_linear_prefers_chunks(plan, row);
-        if (!chunks)
-            status = rapt_linear_select(plan, table, verdicts, RAPT_ROW_WALKS, whole, 1, &row, error);
-        if (status == RAPT_OK)
-            status = chunks ? rapt_linear_plan_chunked(plan, table, verdicts, row, slice_flops, error)
-                            : rapt_linear_plan_recurrent(plan, table, verdicts, row, slice_flops, error);
-        if (status == RAPT_OK || !chunks || problem->form != RAPT_LINEAR_AUTO)
-            break; /* else chunks were only what would have been faster */
+    } else {
+        if (take_tuned(plan, table, verdicts))
+            status = plan_forms(plan, table, verdicts, slice_flops, error);
+        if (status == RAPT_ERROR_UNSUPPORTED) { /* no choice, or one that cannot be taken any more */
+            plan->linear = *problem;
+            status = plan_forms(plan, table, verdicts, slice_flops, error);
+        }
     }
     if (status != RAPT_OK)
         return status;

@@ -179,7 +179,7 @@ static bool row_accepts(const rapt_plan *plan, const rapt_kernel_row *row, const
     const bool forced = main && strcmp(p->kernel, row->name) == 0;
     const uint32_t rules[] = {RAPT_ROW_RULE_NONE, RAPT_ROW_RULE_DELTA, RAPT_ROW_RULE_DPLR};
     if (main && p->kernel[0] != 0 && !forced)
-        REFUSE("another kernel is forced");
+        REFUSE("another kernel %s", plan->problem.kernel[0] == 0 ? "was measured to be faster" : "is forced");
     if (!(row->supports & rules[p->rule]))
         REFUSE("does not know rule %s", rapt_linear_rule_name((rapt_linear_rule)p->rule));
     if (row->score[caps->device_class] < 0 && !forced)

@@ -292,6 +292,9 @@ rapt_status rapt_add_margin(rapt_plan *plan, uint8_t pipeline, rapt_margin margi
 
 /* ---- measured choices (tuning.c) */
 
+/* The same of linear attention. false: it is not tuned. */
+bool rapt_linear_tuning_key(const rapt_linear_problem *problem, const rapt_caps *caps, rapt_hash *key);
+void rapt_linear_tuning_label(const rapt_linear_problem *problem, char *out, size_t capacity);
 /* What a choice for this problem is kept under. false: the problem may not be tuned, as its lengths have no bound of their own. */
 bool rapt_tuning_key(const rapt_problem *problem, const rapt_caps *caps, rapt_hash *key);
 /* The same in words. */

@@ -108,7 +108,7 @@ static void merge_file(rapt_device *device)
         bool known = false;
         for (uint32_t k = 0; k < t->choice_count; k++)
             known |= rapt_hash_equal(t->choices[k].key, c.key);
-        if (!known && ended(c.tuned.kernel, sizeof c.tuned.kernel) && c.tuned.key_splits <= 1u << 16 &&
+        if (!known && ended(c.tuned.kernel, sizeof c.tuned.kernel) && c.tuned.key_splits <= 1u << 16 && c.tuned.form <= RAPT_LINEAR_CHUNKED && c.tuned.chunk <= 1024 &&
             ended(c.tuned.default_kernel, sizeof c.tuned.default_kernel) &&
             ended(c.tuned.problem, sizeof c.tuned.problem))
             (void)add_choice(device, &c, NULL);

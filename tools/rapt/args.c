@@ -134,3 +134,14 @@ bool tool_number(const char *option, const char *word, double *out, rapt_error *
     *out = value;
     return true;
 }
+
+bool tool_one_of(const char *option, const char *word, const char *(*name)(unsigned), unsigned count, unsigned *out,
+                 const char *list, rapt_error *error)
+{
+    for (unsigned n = 0; n < count; n++)
+        if (strcmp(word, name(n)) == 0) {
+            *out = n;
+            return true;
+        }
+    return tool_fail(error, RAPT_ERROR_INVALID, "%s '%.60s': %s is needed", option, word, list);
+}

@@ -42,5 +42,8 @@ bool tool_arguments(int argc, char **argv, const tool_usage *usage, const char *
 bool tool_integer(const char *option, const char *word, int64_t low, int64_t high, int64_t *out,
                   rapt_error *error);
 bool tool_number(const char *option, const char *word, double *out, rapt_error *error); /* finite */
+/* Which of the `count` names the word is; `list` says them in the error. */
+bool tool_one_of(const char *option, const char *word, const char *(*name)(unsigned), unsigned count, unsigned *out,
+                 const char *list, rapt_error *error);
 
 #endif

@@ -1,4 +1,5 @@
 /* rapt explain: what would run, and why, without running it. */
+#include "linear_options.h"
 #include "problem_options.h"
 
 #include <stdlib.h>
@@ -73,6 +74,69 @@ static int explain(const explain_options *o, tool_problem *problem, tool_device 
     return status == RAPT_OK ? code : tool_status_error(status, &error);
 }
 
+/* Linear attention: by its shape alone. */
+static int explain_linear(const explain_options *o, const tool_linear_options *linear, tool_device *device, rapt_plan **plan)
+{
+    rapt_error error = {0};
+    rapt_linear_desc desc;
+    if (!tool_linear_make(linear, &desc, &error))
+        return tool_report(&error);
+    int code = tool_kernel_known(linear->kernel);
+    rapt_status status = RAPT_OK;
+    rapt_caps caps;
+    if (code == TOOL_GOOD && o->no_device) {
+        rapt_caps_floor(&caps);
+        status = rapt_caps_mask(&caps, o->device.caps, &error);
+        if (status == RAPT_OK)
+            status = rapt_linear_plan_for_caps(&caps, &desc, plan, &error);
+    } else if (code == TOOL_GOOD) {
+        code = tool_device_open(&o->device, o->json, device);
+        if (code == TOOL_GOOD)
+            status = rapt_linear_plan(device->device, &desc, plan, &error);
+    }
+    if (code != TOOL_GOOD || status != RAPT_OK)
+        return code != TOOL_GOOD ? code : tool_status_error(status, &error);
+    char *text = tool_explain(*plan, o->json ? RAPT_JSON : RAPT_TEXT);
+    if (!text)
+        return tool_no_memory();
+    printf("%s%s", text, o->json ? "\n" : "");
+    free(text);
+    return TOOL_GOOD;
+}
+
+static int explain_linear_command(int argc, char **argv)
+{
+    explain_options o = {0};
+    tool_linear_options linear = {0};
+    const tool_option options[] = {
+        TOOL_OPTIONS_LINEAR(linear),
+        {"--chunk", "N", "in chunks of so many tokens", &linear.chunk, NULL},
+        {"--recurrent", NULL, "token by token", NULL, &linear.recurrent},
+        {"--kernel", "NAME", "force this kernel row", &linear.kernel, NULL},
+        {"--no-device", NULL, "plan for the least that rapt runs on (and --caps), without a device", NULL, &o.no_device},
+        TOOL_OPTIONS_DEVICE(o.device),
+        {"--json", NULL, "as JSON on standard output", NULL, &o.json},
+        {NULL, NULL, NULL, NULL, NULL},
+    };
+    static const char *const examples[] = {"rapt explain linear --shape 1,8,4096,64 --decay fixed",
+                                           "rapt explain linear --shape 1,16,1,128 --rule delta --decay channel --beta --in-place --json", NULL};
+    const tool_usage usage = {"rapt explain linear --shape B,H,N,DK[,DV] [options]",
+                              "Plans linear attention and tells which kernels would run, in chunks or token by token, how long the\n"
+                              "chain of steps is that wait for each other, with what workspace, and why each other kernel would not.\n"
+                              "Nothing runs. See rapt run linear --help.",
+                              examples, options};
+    size_t count;
+    int code;
+    if (!tool_arguments(argc, argv, &usage, NULL, 0, &count, &code))
+        return code;
+    tool_device device = {0};
+    rapt_plan *plan = NULL;
+    code = explain_linear(&o, &linear, &device, &plan);
+    rapt_plan_destroy(&plan);
+    tool_device_close(&device);
+    return code;
+}
+
 int tool_explain_command(int argc, char **argv)
 {
     explain_options o = {0};
@@ -96,6 +160,7 @@ int tool_explain_command(int argc, char **argv)
         "rapt explain --shape 1,8,8,1024,1024,576,512 --caps floor",
         "rapt explain --q Q.npy --k K.npy --v V.npy --causal --kernel NAME",
         "rapt explain neighborhood --shape 1,8,8,64,64,64 --kernel-size 7x7",
+        "rapt explain linear --shape 1,8,4096,64 --decay fixed",
         "rapt explain scan --op linear --shape 1,1,65536,64",
         "rapt explain decode --shape 8,32,8,1,4096,128 --page-size 16",
         NULL,
@@ -157,13 +222,15 @@ int tool_explain_command(int argc, char **argv)
     int code;
     if (argc > 1 && strcmp(argv[1], "scan") == 0)
         return tool_explain_scan(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "linear") == 0)
+        return explain_linear_command(argc - 1, argv + 1);
     o.problem.grid.used = argc > 1 && strcmp(argv[1], "neighborhood") == 0;
     o.problem.cache.used = argc > 1 && strcmp(argv[1], "decode") == 0;
     const tool_usage *chosen = o.problem.grid.used ? &grid_usage : o.problem.cache.used ? &decode_usage : &usage;
     if (!tool_arguments(argc, argv, chosen, words, 1, &count, &code))
         return code;
     if (count == 1 && chosen == &usage && strcmp(words[0], "attention") != 0)
-        return tool_error(TOOL_BAD_INPUT, "unknown operator '%.60s'; attention, decode, neighborhood and scan are what there is", words[0]);
+        return tool_error(TOOL_BAD_INPUT, "unknown operator '%.60s'; attention, decode, linear, neighborhood and scan are what there is", words[0]);
     if (!o.problem.shape && !o.problem.q && o.problem.grid.used)
         return tool_error(TOOL_BAD_INPUT, "--shape B,HQ,HKV,X[,Y[,Z]],D[,DV] is missing (or --q, --k and --v)");
     if (!o.problem.shape && !o.problem.q)

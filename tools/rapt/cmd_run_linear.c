@@ -93,16 +93,6 @@ static bool read_inputs(run *r, rapt_error *error)
     return true;
 }
 
-static bool one_of(const char *option, const char *word, const char *(*name)(unsigned), unsigned count,
-                   unsigned *out, const char *list, rapt_error *error)
-{
-    for (unsigned n = 0; n < count; n++)
-        if (strcmp(word, name(n)) == 0) {
-            *out = n;
-            return true;
-        }
-    return tool_fail(error, RAPT_ERROR_INVALID, "%s '%.60s': %s is needed", option, word, list);
-}
 static const char *rule_name(unsigned n)
 {
     return rapt_linear_rule_name((rapt_linear_rule)n);
@@ -124,7 +114,7 @@ static bool parse_feature(run *r, const char *option, const char *word, unsigned
 {
     const size_t length = strlen(word);
     if (length <= 5 || strcmp(word + length - 5, ".glsl") != 0)
-        return one_of(option, word, feature_name, RAPT_PHI_USER, out, FEATURES, error);
+        return tool_one_of(option, word, feature_name, RAPT_PHI_USER, out, FEATURES, error);
     if (r->map)
         return tool_fail(error, RAPT_ERROR_INVALID, "%s: one map of q and k may be a file, not each its own", option);
     *out = RAPT_PHI_USER;
@@ -169,9 +159,9 @@ static bool parse_words(run *r, rapt_dtype *dtype, rapt_error *error)
     int64_t chunk = 0, limit = 0;
     double scale = 1;
     if (o->rule &&
-        !one_of("--rule", o->rule, rule_name, RAPT_LINEAR_RULE_COUNT, &rule, "none, delta or dplr", error))
+        !tool_one_of("--rule", o->rule, rule_name, RAPT_LINEAR_RULE_COUNT, &rule, "none, delta or dplr", error))
         return false;
-    if (o->dtype && !one_of("--dtype", o->dtype, dtype_name, 3, &type, "f32, f16 or bf16", error))
+    if (o->dtype && !tool_one_of("--dtype", o->dtype, dtype_name, 3, &type, "f32, f16 or bf16", error))
         return false;
     if (o->chunk && o->recurrent)
         return tool_fail(error, RAPT_ERROR_INVALID, "--chunk and --recurrent exclude each other");

@@ -1,5 +1,6 @@
 /* rapt tune: which kernel is the fastest for a problem on this device, kept for every later plan; and the
  * list of those that are never to be chosen. */
+#include "linear_options.h"
 #include "problem_options.h"
 #include "progress.h"
 
@@ -13,9 +14,10 @@
 
 typedef struct tune_options {
     tool_problem_options problem;
+    tool_linear_options linear; /* with by_linear, instead of the problem */
     tool_device_options device;
     const char *cases, *seconds, *json, *block, *unblock, *reason;
-    bool dry_run, every_row, batch, list, forget;
+    bool dry_run, every_row, batch, list, forget, by_linear;
 } tune_options;
 
 typedef struct tune {
@@ -72,20 +74,33 @@ static void print_candidate(const tune *t, const rapt_tune_candidate *c)
     else if (c->samples > 0)
         snprintf(gain, sizeof gain, "%.2fx", c->speedup);
     fprintf(output(t), "%c %-36s %6u %12s %12s %12s  %-22s%s%s%s\n", c->is_winner ? '*' : ' ', c->kernel,
-            c->key_splits, median, low, high, gain, states[c->state], c->reason[0] ? ": " : "", c->reason);
+            t->o->by_linear ? c->chunk : c->key_splits, median, low, high, gain, states[c->state], c->reason[0] ? ": " : "", c->reason);
+}
+
+/* Of linear attention, in words. */
+static const char *form_of(uint32_t chunk, char text[32])
+{
+    if (chunk == 0)
+        return "token by token";
+    snprintf(text, 32, "in chunks of %u", chunk);
+    return text;
 }
 
 static void print_verdict(const tune *t, const rapt_tune_result *r)
 {
     FILE *out = output(t);
+    char form[2][32];
     const char *kept = t->o->dry_run ? "would be kept"
                        : r->stored   ? "kept"
                                      : "not kept: the cache folder cannot be written";
     if (r->stopped)
         fprintf(out, "stopped; nothing is kept\n");
-    else if (strcmp(r->kernel, r->default_kernel) == 0 && r->key_splits == r->default_key_splits)
+    else if (strcmp(r->kernel, r->default_kernel) == 0 && r->key_splits == r->default_key_splits && r->chunk == r->default_chunk)
         fprintf(out, "%s: the default, %s; nothing is faster beyond the spread of %u rounds\n", kept,
                 r->kernel, r->rounds);
+    else if (t->o->by_linear)
+        fprintf(out, "%s: %s %s instead of %s %s: %.2fx (%.2f to %.2f) in %u rounds\n", kept, r->kernel, form_of(r->chunk, form[0]),
+                r->default_kernel, form_of(r->default_chunk, form[1]), r->speedup, r->speedup_low, r->speedup_high, r->rounds);
     else
         fprintf(out, "%s: %s with %u key split%s instead of %s with %u: %.2fx (%.2f to %.2f) in %u rounds\n",
                 kept, r->kernel, r->key_splits, r->key_splits == 1 ? "" : "s", r->default_kernel,
@@ -105,6 +120,10 @@ static void add_json(tune *t, const char *name, const rapt_tune_result *r, uint3
     cJSON_AddNumberToObject(row, "key_splits", r->key_splits);
     cJSON_AddStringToObject(row, "default_kernel", r->default_kernel);
     cJSON_AddNumberToObject(row, "default_key_splits", r->default_key_splits);
+    if (t->o->by_linear) {
+        cJSON_AddNumberToObject(row, "chunk", r->chunk);
+        cJSON_AddNumberToObject(row, "default_chunk", r->default_chunk);
+    }
     tool_json_number(row, "speedup", r->speedup);
     tool_json_number(row, "speedup_low", r->speedup_low);
     tool_json_number(row, "speedup_high", r->speedup_high);
@@ -119,6 +138,8 @@ static void add_json(tune *t, const char *name, const rapt_tune_result *r, uint3
         cJSON *o = cJSON_CreateObject();
         cJSON_AddStringToObject(o, "kernel", c->kernel);
         cJSON_AddNumberToObject(o, "key_splits", c->key_splits);
+        if (t->o->by_linear)
+            cJSON_AddNumberToObject(o, "chunk", c->chunk);
         cJSON_AddStringToObject(o, "state", names[c->state]);
         cJSON_AddBoolToObject(o, "default", c->is_default != 0);
         cJSON_AddBoolToObject(o, "winner", c->is_winner != 0);
@@ -136,27 +157,32 @@ static void add_json(tune *t, const char *name, const rapt_tune_result *r, uint3
 
 /* ---- tuning ---- */
 
-static int tune_one(tune *t, const char *name, const rapt_attention_desc *given)
+/* Attention, or linear attention. */
+static int tune_one(tune *t, const char *name, const rapt_attention_desc *given, const rapt_linear_desc *linear)
 {
-    rapt_attention_desc desc = *given;
     rapt_tune_options options = RAPT_TUNE_OPTIONS_INIT;
     rapt_tune_result result = RAPT_TUNE_RESULT_INIT;
     rapt_error error = {0};
-    desc.flags |= t->o->batch ? RAPT_ATTENTION_BATCH_TUNED : 0;
     options.seconds = t->seconds;
     options.dry_run = t->o->dry_run;
     options.every_row = t->o->every_row;
     options.progress = on_progress;
     options.user = t;
     t->progress = tool_progress_begin(1);
-    const rapt_status status = rapt_attention_tune(t->device.device, &desc, &options, &result, t->candidates,
-                                                   MAX_CANDIDATES, &error);
+    rapt_status status;
+    if (linear) {
+        status = rapt_linear_tune(t->device.device, linear, &options, &result, t->candidates, MAX_CANDIDATES, &error);
+    } else {
+        rapt_attention_desc desc = *given;
+        desc.flags |= t->o->batch ? RAPT_ATTENTION_BATCH_TUNED : 0;
+        status = rapt_attention_tune(t->device.device, &desc, &options, &result, t->candidates, MAX_CANDIDATES, &error);
+    }
     tool_progress_clear(&t->progress);
     const uint32_t count =
         result.candidate_count < MAX_CANDIDATES ? result.candidate_count : (uint32_t)MAX_CANDIDATES;
     fprintf(output(t), "\n%s%s%s\n", name ? name : "", name ? ": " : "", result.problem);
     if (count > 0)
-        fprintf(output(t), "  %-36s %6s %12s %12s %12s  %s\n", "kernel", "splits", "median", "min", "max",
+        fprintf(output(t), "  %-36s %6s %12s %12s %12s  %s\n", "kernel", linear ? "chunk" : "splits", "median", "min", "max",
                 "speed beside the default");
     for (uint32_t i = 0; i < count; i++) {
         print_candidate(t, &t->candidates[i]);
@@ -177,7 +203,7 @@ static int tune_case(tune *t, const rapt_case *c)
 {
     rapt_check_problem p;
     const bool made = rapt_check_problem_make(c, 0, &p);
-    const int code = made ? tune_one(t, c->name, &p.desc) : tool_no_memory();
+    const int code = made ? tune_one(t, c->name, &p.desc, NULL) : tool_no_memory();
     rapt_check_problem_free(&p);
     return code;
 }
@@ -224,11 +250,13 @@ static int tune_shape(tune *t)
 {
     rapt_error error = {0};
     tool_problem problem = {0};
+    rapt_linear_desc linear;
     int code = TOOL_GOOD;
-    if (!tool_problem_make(&t->o->problem, false, &problem, &error))
+    if (t->o->by_linear ? !tool_linear_make(&t->o->linear, &linear, &error)
+                        : !tool_problem_make(&t->o->problem, false, &problem, &error))
         code = tool_report(&error);
     else
-        code = tune_one(t, NULL, &problem.desc);
+        code = tune_one(t, NULL, &problem.desc, t->o->by_linear ? &linear : NULL);
     tool_problem_free(&problem);
     return code;
 }
@@ -268,10 +296,14 @@ static int print_lists(tune *t)
     rapt_blocked b = RAPT_BLOCKED_INIT;
     fprintf(output(t), "%u measured choices\n", rapt_device_tuned_count(d));
     for (uint32_t i = 0; rapt_device_tuned(d, i, &c, NULL) == RAPT_OK; i++) {
-        const bool same = strcmp(c.kernel, c.default_kernel) == 0 && c.key_splits == 0;
+        const bool same = strcmp(c.kernel, c.default_kernel) == 0 && c.key_splits == 0 && c.form == 0;
         char splits[32] = "";
         if (c.key_splits > 0)
             snprintf(splits, sizeof splits, " with %u key splits", c.key_splits);
+        else if (c.chunk > 0)
+            snprintf(splits, sizeof splits, " in chunks of %u", c.chunk);
+        else if (c.form == RAPT_LINEAR_RECURRENT)
+            snprintf(splits, sizeof splits, " token by token");
         if (same)
             fprintf(output(t), "  %s: the default, %s, of %u\n", c.problem, c.kernel, c.candidates);
         else
@@ -284,6 +316,8 @@ static int print_lists(tune *t)
         cJSON_AddStringToObject(o, "problem", c.problem);
         cJSON_AddStringToObject(o, "kernel", c.kernel);
         cJSON_AddNumberToObject(o, "key_splits", c.key_splits);
+        if (c.form != 0)
+            cJSON_AddNumberToObject(o, "chunk", c.chunk);
         cJSON_AddStringToObject(o, "default_kernel", c.default_kernel);
         tool_json_number(o, "speedup", c.speedup);
         tool_json_number(o, "speedup_low", c.speedup_low);
@@ -330,7 +364,9 @@ static int start(tune *t)
     const tune_options *o = t->o;
     rapt_error error = {0};
     const bool changes = o->block || o->unblock || o->forget;
-    if (!o->cases && !o->problem.shape && !o->list && !changes)
+    if (o->by_linear && !o->linear.shape)
+        return tool_error(TOOL_BAD_INPUT, "what to tune? --shape B,H,N,DK[,DV]");
+    if (!o->by_linear && !o->cases && !o->problem.shape && !o->list && !changes)
         return tool_error(TOOL_BAD_INPUT, "what to tune? --shape B,HQ,HKV,%s,D[,DV]%s",
                           o->problem.grid.used ? "X[,Y[,Z]]" : "NQ,NK", o->problem.grid.used ? "" : " or --case LIST");
     if ((o->cases || o->problem.shape) && (o->list || changes))
@@ -403,6 +439,7 @@ int tool_tune(int argc, char **argv)
     static const char *const examples[] = {
         "rapt tune --shape 1,8,8,1024,1024,64",
         "rapt tune neighborhood --help",
+        "rapt tune linear --help",
         "rapt tune --case B1H32K8D128Q1N4096f16,B1H8D64N2048f32c --seconds 10",
         "rapt tune --case usual --dry-run --json tuned.json",
         "rapt tune --block naive-f32 --reason \"hangs on this driver\"",
@@ -420,11 +457,32 @@ int tool_tune(int argc, char **argv)
     const tool_usage grid_usage = {"rapt tune neighborhood --shape B,HQ,HKV,X[,Y[,Z]],D[,DV] --kernel-size KxK [options]",
                                    "The same for neighborhood attention (see rapt run neighborhood --help).", grid_examples,
                                    grid_options};
+    const tool_option linear_options[] = {
+        TOOL_OPTIONS_LINEAR(o.linear),
+        {"--seconds", "X", "of timed runs, about; default 2", &o.seconds, NULL},
+        {"--every-row", NULL, "rows too that are not meant for this kind of device", NULL, &o.every_row},
+        {"--dry-run", NULL, "keep nothing", NULL, &o.dry_run},
+        {"--json", "FILE", "the results as JSON into FILE, - for standard output", &o.json, NULL},
+        TOOL_OPTIONS_DEVICE(o.device),
+        {NULL, NULL, NULL, NULL, NULL},
+    };
+    static const char *const linear_examples[] = {
+        "rapt tune linear --shape 1,8,4096,64 --decay fixed",
+        "rapt tune linear --shape 1,16,2048,128 --rule delta --decay token --beta --dtype f16",
+        NULL,
+    };
+    const tool_usage linear_usage = {
+        "rapt tune linear --shape B,H,N,DK[,DV] [options]",
+        "The same for linear attention (see rapt run linear --help): every kernel row, token by token and\n"
+        "in chunks of 16 to 256 tokens.",
+        linear_examples, linear_options};
     const char *words[1];
     size_t count;
     int code;
     p->grid.used = argc > 1 && strcmp(argv[1], "neighborhood") == 0;
-    if (!tool_arguments(argc, argv, p->grid.used ? &grid_usage : &usage, words, p->grid.used, &count, &code))
+    o.by_linear = argc > 1 && strcmp(argv[1], "linear") == 0;
+    if (!tool_arguments(argc, argv, p->grid.used ? &grid_usage : o.by_linear ? &linear_usage : &usage, words,
+                        p->grid.used || o.by_linear, &count, &code))
         return code;
     static tune t; /* large */
     t = (tune){.o = &o};
