@@ -68,6 +68,13 @@ typedef struct rapt_buffer rapt_buffer;
 
 /* A buffer of `bytes` (at least 1; rounded up to 16) with every usage the device has. Contents are undefined. */
 RAPT_API rapt_status rapt_buffer_create(rapt_device *device, uint64_t bytes, rapt_buffer **buffer, rapt_error *error);
+/* The same in the host's memory, which the device reads and writes where it lies, across its bus if there is one: for more than the
+ * device has room for, keys and values that are seldom looked at (rapt/rows.h says how they come back). The host may touch it
+ * through rapt_buffer_map. RAPT_ERROR_UNSUPPORTED where the device sees no such memory. */
+RAPT_API rapt_status rapt_buffer_create_host(rapt_device *device, uint64_t bytes, rapt_buffer **buffer, rapt_error *error);
+/* Where the host sees the buffer, as long as it lives; NULL where it does not (that of rapt_buffer_create_host it always does). What is
+ * written there is seen by work submitted afterwards, what the device writes once it was waited for; not both at a time. */
+RAPT_API void *rapt_buffer_map(rapt_buffer *buffer);
 /* A buffer of `bytes` addresses whose memory comes as it is asked for: a cache with room for the longest sequence, which kernels see
  * as one piece, without block tables (vAttention, arXiv:2405.04437). Memory comes in pieces of 2 MiB where the device has sparse
  * residency (RAPT_FEATURE_BIT(SPARSE_BUFFER), and a queue that binds); elsewhere all of it is taken here, and rapt_buffer_backed says

@@ -45,6 +45,17 @@ typedef enum rapt_rows_kind {
  * position p, and attention reads the cache with k_lengths min(p + 1, S + W), without causality and window: what is there is what is
  * seen, and keys that are turned need no order. Of streaming heads beside others, either kind has a cache and a call of its own, over
  * the heads that are its own by strides. tools/gemma decodes so. */
+/* Keys and values that the device has no room for lie in host memory (rapt_buffer_create_host) and come back by index, as Landmark
+ * Attention, Ltri-LLM and S3-Attention retrieve theirs, without the host's doing:
+ *
+ *   new rows      are placed there like in any cache, and summaries of blocks, which stay on the device, grow (rapt/route.h)
+ *   each step     a route takes blocks by their summaries and lists them; the list gathers them, (1, kv_heads, nk / block_k, block_k
+ *                 head_dim) being what keys are as rows of whole blocks, into a pool of top_k blocks on the device; attention reads
+ *                 the pool
+ *
+ * No more than the pool is ever on the device. As nodes of a graph (rapt/graph.h), with two pools taking turns, the next layer's blocks
+ * come while this one's attention runs: nothing ties them. tests/spill_test.c does all of this. */
+
 typedef enum rapt_rows_flags {
     RAPT_ROWS_NORM = 1,
     RAPT_ROWS_ROPE_INTERLEAVED = 2, /* rope turns the pairs (2i, 2i + 1) instead of (i, i + rope_dim / 2) */

@@ -105,6 +105,21 @@ rapt_status rapt_buffer_create(rapt_device *device, uint64_t bytes, rapt_buffer 
     return buffer_create(device, bytes, RAPT_MEMORY_DEVICE, 0, buffer, error);
 }
 
+rapt_status rapt_buffer_create_host(rapt_device *device, uint64_t bytes, rapt_buffer **buffer, rapt_error *error)
+{
+    if (buffer == NULL)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_buffer_create_host: buffer is NULL");
+    *buffer = NULL;
+    if (device == NULL)
+        return rapt_fail(error, RAPT_ERROR_INVALID, "rapt_buffer_create_host: device is NULL");
+    return buffer_create(device, bytes, RAPT_MEMORY_HOST, 0, buffer, error);
+}
+
+void *rapt_buffer_map(rapt_buffer *buffer)
+{
+    return buffer != NULL ? buffer->mapped : NULL;
+}
+
 rapt_status rapt_buffer_create_internal(rapt_device *device, uint64_t bytes, rapt_memory_use use,
                                         rapt_buffer **buffer, rapt_error *error)
 {

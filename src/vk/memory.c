@@ -290,6 +290,10 @@ static int type_score(const rapt_device *device, uint32_t type, rapt_memory_use 
         if (!mapped)
             return -1;
         return 1000 + (cached ? 50 : 0) - (local && !shared ? 20 : 0);
+    case RAPT_MEMORY_HOST:
+        if (!mapped)
+            return -1;
+        return 1000 + (cached ? 10 : 0) - (local && !shared ? 500 : 0);
     }
     return -1;
 }
@@ -368,7 +372,7 @@ static VkResult block_for(rapt_device *device, rapt_memory *memory, uint32_t typ
 rapt_status rapt_memory_alloc(rapt_device *device, const VkMemoryRequirements *need, rapt_memory_use use,
                               rapt_allocation *out, rapt_error *error)
 {
-    static const char *const uses[] = {"device", "upload", "readback"};
+    static const char *const uses[] = {"device", "upload", "readback", "host"};
     const VkPhysicalDeviceMemoryProperties *m = &device->memory_properties;
     rapt_memory *memory = device->memory;
     const uint64_t size = need->size;

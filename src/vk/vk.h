@@ -76,6 +76,7 @@ typedef enum rapt_memory_use {
     RAPT_MEMORY_DEVICE,   /* device-local; mapped as well where that costs nothing (unified memory) */
     RAPT_MEMORY_UPLOAD,   /* mapped, coherent, written by the host */
     RAPT_MEMORY_READBACK, /* mapped, coherent, cached where there is such a type */
+    RAPT_MEMORY_HOST,     /* mapped, coherent, the host's own where that is not the device's */
 } rapt_memory_use;
 
 typedef struct rapt_allocation {
