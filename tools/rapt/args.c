@@ -94,11 +94,34 @@ static void print_help(const tool_usage *u)
            "4 refused by the device's limits, 5 device lost.\n");
 }
 
+/* "rapt check linear [options]": "check linear". */
+static void command_of(const char *synopsis, char *out, size_t size)
+{
+    size_t length = 0;
+    const char *at = synopsis + strcspn(synopsis, " ");
+    while (at[0] == ' ' && at[1] >= 'a' && at[1] <= 'z') {
+        const size_t word = strcspn(at + 1, " ");
+        if (length + word + 2 > size)
+            break;
+        if (length > 0)
+            out[length++] = ' ';
+        memcpy(out + length, at + 1, word);
+        length += word;
+        at += 1 + word;
+    }
+    out[length] = 0;
+}
+
 bool tool_arguments(int argc, char **argv, const tool_usage *usage, const char **words, size_t max_words,
                     size_t *word_count, int *exit_code)
 {
     rapt_error error = {0};
-    switch (tool_parse(argc, argv, usage->options, words, max_words, word_count, &error)) {
+    char command[64], *const given = argv[0];
+    command_of(usage->synopsis, command, sizeof command);
+    argv[0] = command; /* for what errors tell */
+    const tool_parsed parsed = tool_parse(argc, argv, usage->options, words, max_words, word_count, &error);
+    argv[0] = given;
+    switch (parsed) {
     case TOOL_PARSED_HELP:
         print_help(usage);
         *exit_code = TOOL_GOOD;
