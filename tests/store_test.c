@@ -8,8 +8,10 @@
 
 #if !defined(_WIN32)
 #include <dirent.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #endif
 
@@ -97,6 +99,65 @@ static void only_file(const char *folder, char path[1024])
         }
     closedir(dir);
     assert_int_equal(count, 1);
+}
+
+/* Writes a file that was last written to `days` ago. */
+static void put_old(const char *folder, const char *name, const void *data, size_t size, int days)
+{
+    char path[1024];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    assert_int_equal(rapt_file_replace(path, data, size, NULL), RAPT_OK);
+    struct timespec times[2] = {{0, UTIME_OMIT}, {time(NULL) - days * 86400, 0}};
+    assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+}
+
+static bool there(const char *folder, const char *name)
+{
+    char path[1024];
+    struct stat found;
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return stat(path, &found) == 0;
+}
+
+/* Old files of other builds go; this build's, new ones and what is not the cache's stay. */
+static void pruning(void **state)
+{
+    (void)state;
+    rapt_store store;
+    char folder[512], own[1024];
+    open_store(&store, folder);
+    rapt_store_write(&store, RAPT_STORE_PROBES, context, key, "x", 1);
+    only_file(folder, own);
+    void *memory;
+    size_t size;
+    assert_int_equal(rapt_file_read(&allocator, own, 1000, &memory, &size, NULL), RAPT_OK);
+    unsigned char other[200];
+    assert_true(size <= sizeof other);
+    memcpy(other, memory, size);
+    other[30] ^= 1; /* of the build's hash */
+#define HEX "0123456789abcdef0123456789abcdef"
+    put_old(folder, strrchr(own, '/') + 1, memory, size, 90);
+    put_old(folder, "probes-" HEX ".bin", other, size, 31);
+    put_old(folder, "tuning-" HEX ".bin", other, size, 29);
+    put_old(folder, "spirv-" HEX ".bin", "RAPTBLOB", 8, 90);   /* too short to say whose */
+    put_old(folder, "spirv-" HEX ".bin.1-2-3.tmp", "x", 1, 90); /* of a writer that is gone */
+    put_old(folder, "pipelines-" HEX ".bin", "something else, forty bytes of it and more", 42, 90);
+    put_old(folder, "probes-0123.bin", other, size, 90);
+    put_old(folder, "thesis.bin", other, size, 90);
+    assert_int_equal(rapt_store_prune(&store, 30.0 * 86400), 2);
+    assert_false(there(folder, "probes-" HEX ".bin"));
+    assert_false(there(folder, "spirv-" HEX ".bin.1-2-3.tmp"));
+    const char *const kept[] = {"tuning-" HEX ".bin", "spirv-" HEX ".bin", "pipelines-" HEX ".bin", "probes-0123.bin", "thesis.bin"};
+    for (size_t i = 0; i < RAPT_COUNT(kept); i++)
+        assert_true(there(folder, kept[i]));
+    assert_true(hit(&store, RAPT_STORE_PROBES, context, key, "x", 1));
+    assert_int_equal(rapt_store_prune(&store, 30.0 * 86400), 0);
+#undef HEX
+    rapt_free(&allocator, memory, size);
+    rapt_store_init(&store, &allocator, silent, "/nowhere/at/all");
+    assert_int_equal(rapt_store_prune(&store, 0), 0);
+    rapt_store_init(&store, &allocator, silent, "");
+    assert_int_equal(rapt_store_prune(&store, 0), 0);
 }
 
 static void corruption(void **state)
@@ -230,6 +291,7 @@ int main(void)
         cmocka_unit_test(turned_off),
 #if !defined(_WIN32)
         cmocka_unit_test(corruption),
+        cmocka_unit_test(pruning),
         cmocka_unit_test(unusable_folder),
         cmocka_unit_test(two_writers),
 #endif

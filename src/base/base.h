@@ -110,6 +110,12 @@ rapt_status rapt_file_read(const rapt_allocator *a, const char *path, size_t max
 /* Writes to a temporary file beside `path`, then renames it over: readers see the old or the new file, never half. */
 rapt_status rapt_file_replace(const char *path, const void *data, size_t size, rapt_error *error);
 bool rapt_make_dirs(const char *path);
+/* The first bytes of a file, `size` at most; how many there are. */
+size_t rapt_file_begin(const char *path, void *data, size_t size);
+void rapt_file_delete(const char *path);
+/* Calls `each` with the name of every entry of a folder that has not been written to for `seconds`. No folder: no calls. The entry may
+ * be deleted. */
+void rapt_folder_old(const char *path, double seconds, void (*each)(void *user, const char *name), void *user);
 void *rapt_library_open(const char *path); /* NULL when it cannot be loaded */
 void *rapt_library_symbol(void *library, const char *name);
 void rapt_library_close(void *library);

@@ -40,7 +40,7 @@ static bool move_over(const char *from, const char *to)
     return false;
 }
 
-static void delete_file(const char *path)
+void rapt_file_delete(const char *path)
 {
     wchar_t wide[WIDE_MAX];
     if (widen(path, wide))
@@ -68,6 +68,29 @@ static bool is_separator(char c)
     return c == '/' || c == '\\';
 }
 
+void rapt_folder_old(const char *path, double seconds, void (*each)(void *user, const char *name), void *user)
+{
+    wchar_t wide[WIDE_MAX];
+    char pattern[WIDE_MAX], name[3 * MAX_PATH];
+    WIN32_FIND_DATAW found;
+    FILETIME now;
+    const int n = snprintf(pattern, sizeof pattern, "%s/*", path);
+    if (n < 0 || (size_t)n >= sizeof pattern || !widen(pattern, wide))
+        return;
+    HANDLE search = FindFirstFileW(wide, &found);
+    if (search == INVALID_HANDLE_VALUE)
+        return;
+    GetSystemTimeAsFileTime(&now);
+    const uint64_t today = (uint64_t)now.dwHighDateTime << 32 | now.dwLowDateTime; /* in units of 100 ns */
+    do {
+        const uint64_t written = (uint64_t)found.ftLastWriteTime.dwHighDateTime << 32 | found.ftLastWriteTime.dwLowDateTime;
+        if ((double)today - (double)written >= seconds * 1e7 &&
+            WideCharToMultiByte(CP_UTF8, 0, found.cFileName, -1, name, sizeof name, NULL, NULL) > 0)
+            each(user, name);
+    } while (FindNextFileW(search, &found));
+    FindClose(search);
+}
+
 void *rapt_library_open(const char *path)
 {
     wchar_t wide[WIDE_MAX];
@@ -89,9 +112,11 @@ void rapt_library_close(void *library)
 }
 
 #else
+#include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static FILE *open_file(const char *path, bool create)
@@ -110,7 +135,7 @@ static bool move_over(const char *from, const char *to)
     return rename(from, to) == 0;
 }
 
-static void delete_file(const char *path)
+void rapt_file_delete(const char *path)
 {
     unlink(path);
 }
@@ -129,6 +154,20 @@ static bool make_dir(const char *path)
 static bool is_separator(char c)
 {
     return c == '/';
+}
+
+void rapt_folder_old(const char *path, double seconds, void (*each)(void *user, const char *name), void *user)
+{
+    DIR *folder = opendir(path);
+    if (folder == NULL)
+        return;
+    const time_t now = time(NULL);
+    struct stat found;
+    for (const struct dirent *entry; (entry = readdir(folder)) != NULL;)
+        if (fstatat(dirfd(folder), entry->d_name, &found, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(found.st_mode) &&
+            difftime(now, found.st_mtime) >= seconds)
+            each(user, entry->d_name);
+    closedir(folder);
 }
 
 void *rapt_library_open(const char *path)
@@ -200,6 +239,16 @@ rapt_status rapt_file_read(const rapt_allocator *a, const char *path, size_t max
     return status;
 }
 
+size_t rapt_file_begin(const char *path, void *data, size_t size)
+{
+    FILE *file = open_file(path, false);
+    if (file == NULL)
+        return 0;
+    const size_t got = fread(data, 1, size, file);
+    fclose(file);
+    return got;
+}
+
 rapt_status rapt_file_replace(const char *path, const void *data, size_t size, rapt_error *error)
 {
     char temporary[2048];
@@ -228,7 +277,7 @@ rapt_status rapt_file_replace(const char *path, const void *data, size_t size, r
     }
     if (ok)
         return RAPT_OK;
-    delete_file(temporary);
+    rapt_file_delete(temporary);
     return rapt_fail(error, RAPT_ERROR_IO, "%s: %s", path, strerror(reason));
 }
 

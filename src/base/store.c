@@ -30,26 +30,32 @@ static unsigned char *put_hash(unsigned char *p, rapt_hash hash)
     return put(put(p, hash.lo, 8), hash.hi, 8);
 }
 
+static rapt_hash build_hash(void)
+{
+    static const char build[] = RAPT_BUILD_ID;
+    return rapt_hash_bytes(RAPT_HASH_INIT, build, sizeof build);
+}
+
 static void make_header(unsigned char out[HEADER], rapt_store_kind kind, rapt_hash context, rapt_hash key,
                         const void *data, size_t size)
 {
-    static const char build[] = RAPT_BUILD_ID;
     memcpy(out, magic, sizeof magic);
     unsigned char *p = put(out + sizeof magic, FORMAT, 4);
     p = put(p, (uint64_t)kind, 4);
     p = put(p, size, 8);
-    p = put_hash(p, rapt_hash_bytes(RAPT_HASH_INIT, build, sizeof build));
+    p = put_hash(p, build_hash());
     p = put_hash(p, context);
     p = put_hash(p, key);
     p = put_hash(p, rapt_hash_bytes(RAPT_HASH_INIT, data, size));
     put_hash(p, rapt_hash_bytes(RAPT_HASH_INIT, out, HEADER - 16));
 }
 
+static const char *const prefixes[] = {"data", "spirv", "pipelines", "probes", "tuning"}; /* by rapt_store_kind */
+
 /* One file per kind, context and key: entries of other devices and drivers stay. */
 static bool make_path(const rapt_store *store, rapt_store_kind kind, rapt_hash context, rapt_hash key, char *path,
                       size_t capacity)
 {
-    static const char *const prefixes[] = {"data", "spirv", "pipelines", "probes", "tuning"};
     unsigned char bytes[16];
     char hex[33];
     put_hash(bytes, key);
@@ -125,4 +131,51 @@ void rapt_store_write(const rapt_store *store, rapt_store_kind kind, rapt_hash c
     else if (rapt_file_replace(path, file, HEADER + size, &error) != RAPT_OK)
         rapt_log_write(&store->log, RAPT_LOG_DEBUG, "cache: %s", error.message);
     rapt_free(store->allocator, file, HEADER + size);
+}
+
+typedef struct pruning {
+    const rapt_store *store;
+    unsigned count;
+} pruning;
+
+/* KIND-HASH.bin, or what was to become one and was left behind: KIND-HASH.bin.X.tmp */
+static bool is_named(const char *name, bool *temporary)
+{
+    for (size_t i = 1; i < RAPT_COUNT(prefixes); i++) {
+        const size_t length = strlen(prefixes[i]);
+        if (strncmp(name, prefixes[i], length) != 0 || name[length] != '-')
+            continue;
+        const char *end = name + length + 1;
+        const size_t digits = strspn(end, "0123456789abcdef"), rest = strlen(end);
+        *temporary = rest > digits + 8 && strcmp(end + rest - 4, ".tmp") == 0;
+        return digits == 32 && strncmp(end + 32, ".bin", 4) == 0 && (end[36] == 0 || *temporary);
+    }
+    return false;
+}
+
+static void prune_one(void *user, const char *name)
+{
+    pruning *p = user;
+    unsigned char header[40], own[16];
+    char path[1400];
+    bool temporary;
+    const int n = snprintf(path, sizeof path, "%s/%s", p->store->dir, name);
+    if (n < 0 || (size_t)n >= sizeof path || !is_named(name, &temporary))
+        return;
+    const size_t got = rapt_file_begin(path, header, sizeof header);
+    put_hash(own, build_hash());
+    if (!temporary && (got < sizeof header || memcmp(header, magic, sizeof magic) != 0 || memcmp(header + 24, own, sizeof own) == 0))
+        return;
+    rapt_file_delete(path);
+    p->count++;
+}
+
+unsigned rapt_store_prune(const rapt_store *store, double seconds)
+{
+    pruning p = {store, 0};
+    if (store->dir[0] != '\0')
+        rapt_folder_old(store->dir, seconds, prune_one, &p);
+    if (p.count > 0)
+        rapt_log_write(&store->log, RAPT_LOG_DEBUG, "cache: %u old files of other builds removed from %s", p.count, store->dir);
+    return p.count;
 }

@@ -27,6 +27,9 @@ void rapt_store_init(rapt_store *store, const rapt_allocator *allocator, rapt_lo
 /* true and memory of *size bytes from the allocator (to be freed with rapt_free), or false. */
 bool rapt_store_read(const rapt_store *store, rapt_store_kind kind, rapt_hash context, rapt_hash key, void **data,
                      size_t *size);
+/* Deletes what other builds of the library wrote into the folder and has not been written to for `seconds`: nobody reads it again, or
+ * so seldom that making it anew is no matter. Nothing but files of this kind is touched. Returns how many it was. */
+unsigned rapt_store_prune(const rapt_store *store, double seconds);
 /* Failure to write is logged once at debug level and otherwise ignored. */
 void rapt_store_write(const rapt_store *store, rapt_store_kind kind, rapt_hash context, rapt_hash key,
                       const void *data, size_t size);

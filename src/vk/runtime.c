@@ -15,6 +15,8 @@
 #include <dlfcn.h>
 #endif
 
+#define CACHE_SECONDS (30.0 * 86400) /* for which files of other builds stay in the cache folder */
+
 rapt_status rapt_options_take(void *to, size_t to_size, const void *from, const char *type_name,
                               rapt_error *error)
 {
@@ -162,6 +164,7 @@ rapt_status rapt_runtime_create(const rapt_runtime_options *options, rapt_runtim
         goto fail;
     }
     rapt_store_init(&runtime->store, &runtime->allocator, runtime->log, cache_dir);
+    rapt_store_prune(&runtime->store, CACHE_SECONDS);
     rapt_error why;
     if (record != NULL && rapt_runtime_record(runtime, record, &why) != RAPT_OK) /* never the app's trouble */
         rapt_log_write(&runtime->log, RAPT_LOG_WARNING, "RAPT_RECORD: %s", why.message);
