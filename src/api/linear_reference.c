@@ -53,7 +53,9 @@ static void fill(rapt_linear_trial *c, unsigned t, uint32_t *seed)
                     } else if (t == RAPT_L_K || t == RAPT_L_A || t == RAPT_L_B) {
                         number *= 0.125f;
                     } else if (t == RAPT_L_BETA) {
-                        number = 0.5f + 0.5f * number;
+                        /* Features are longer than keys: less of them keeps what the delta rule subtracts below what is there. */
+                        const bool long_keys = c->desc.rule == RAPT_LINEAR_DELTA && c->desc.feature != RAPT_PHI_IDENTITY;
+                        number = (0.5f + 0.5f * number) / (long_keys ? (float)c->desc.k.size[3] : 1.0f);
                     } else if (t == RAPT_L_NORM_IN ||
                                (t == RAPT_L_NORM_OUT && (c->desc.flags & RAPT_LINEAR_IN_PLACE))) {
                         number = fabsf(number) + 0.5f; /* at least as much as feature maps give */

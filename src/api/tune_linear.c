@@ -117,7 +117,7 @@ static rapt_status list_entrants(rapt_race *race, const rapt_linear_desc *desc, 
     for (uint32_t i = 0; i < table->row_count && status == RAPT_OK; i++) {
         const rapt_kernel_row *row = &table->rows[i];
         const bool meant = row->score[race->device->caps.device_class] >= 0 || race->options.every_row;
-        if (row->family != RAPT_FAMILY_STATE || !(row->supports & (RAPT_ROW_WALKS | RAPT_ROW_OUTPUTS)) || !meant ||
+        if (row->family != RAPT_FAMILY_STATE || !(row->supports & (RAPT_ROW_WALKS | RAPT_ROW_OUTPUTS | RAPT_ROW_LEAPS)) || !meant ||
             rapt_quirk(row, &race->device->caps) != NULL || rapt_race_is_blocked(race, row))
             continue;
         if (row->supports & RAPT_ROW_WALKS)

@@ -62,7 +62,7 @@ SOURCES = ["literal", "head_dim_qk", "head_dim_v", "causal", "varlen", "partial"
            "whole_keys", "window", "soft_cap", "link", "extras", "grid_rank", "decay", "log_decay", "beta", "normalize", "phi",
            "pass", "summary", "select", "pooled", "single_keys", "rows_kind", "weighted", "scan_op", "scan_flags", "coef", "states",
            "map_q", "map_k", "scan_act", "k_format", "v_format", "margin", "out_format", "normed", "rope", "patch_tiles", "patch_heads",
-           "skips"]
+           "skips", "chunk"]
 SUPPORTS = {"causal": 1, "varlen": 2, "partial": 4, "group": 8, "unaligned": 16, "bench-only": 32, "window": 64,
             "soft-cap": 128, "extras": 256, "links": 512, "walks": 1024, "scans": 2048, "products": 4096, "copies": 8192,
             "rule-none": 16384, "rule-delta": 32768, "rule-dplr": 65536, "normalize": 131072, "beta": 262144,
@@ -75,7 +75,7 @@ SUPPORTS = {"causal": 1, "varlen": 2, "partial": 4, "group": 8, "unaligned": 16,
             "scan-sum": 1 << 16, "scan-max": 1 << 17, "scan-linear": 1 << 18, "scan-softmax": 1 << 19, "scan-ssm": 1 << 20,
             "scan-selective": 1 << 21, "scan-hold": 1 << 22, "scan-conv": 1 << 23, "scan-conv2d": 1 << 24,
             # rows of linear attention, likewise
-            "maps": 64, "finishes": 128, "moves": 256, "applies": 512}
+            "maps": 64, "finishes": 128, "moves": 256, "applies": 512, "solves": 1 << 24, "leaps": 1 << 25}
 ROW_KEYS = {"name", "pairs", "defines", "dtypes", "supports", "requires", "head_dim_qk", "head_dim_v", "nq_max",
             "rows_per_tile", "keys_per_tile", "local_size", "shared_bytes", "subgroup_exact", "subgroup_min",
             "coopmat", "constants", "score", "glslang", "lab", "operands", "optimise"}

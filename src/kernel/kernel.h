@@ -46,7 +46,7 @@ typedef enum rapt_role {
     RAPT_ROLE_NORM_IN,
     RAPT_ROLE_CHUNKS,      /* states of chunks, in the workspace: what each adds, then where each begins */
     RAPT_ROLE_CHUNK_NORMS, /* the same of normalisers */
-    RAPT_ROLE_STEPS,       /* what each chunk multiplies the state by, in the workspace */
+    RAPT_ROLE_STEPS,       /* what each chunk multiplies the state by, in the workspace; for rows that leap all that it does */
     RAPT_ROLE_SUMMARY, /* from here to WITHIN: of routing (include/rapt/route.h) */
     RAPT_ROLE_POOLED,  /* queries averaged by tile, in the workspace */
     RAPT_ROLE_SCORES,
@@ -150,6 +150,7 @@ typedef enum rapt_constant_source {
     RAPT_CONST_PATCH_TILES, /* of routing: tiles, and query heads of one tile, that scores are made of at once */
     RAPT_CONST_PATCH_HEADS,
     RAPT_CONST_SKIPS, /* of routing: whether the largest are left out */
+    RAPT_CONST_CHUNK, /* tokens of a chunk, for rows that leap */
 } rapt_constant_source;
 
 typedef struct rapt_kernel_constant {
@@ -197,6 +198,8 @@ enum {
     RAPT_ROW_FINISHES = 128, /* makes outputs of what was summed there */
     RAPT_ROW_MOVES = 256,    /* states from the app to the workspace and back */
     RAPT_ROW_APPLIES = 512,  /* outputs of all tokens from one state */
+    RAPT_ROW_SOLVES = 1 << 24, /* what chunks do to any state, where each token reads what those before it wrote: solved for */
+    RAPT_ROW_LEAPS = 1 << 25,  /* walks chunks by that with the state at hand: outputs, and the state */
     /* Rows of routing; other families use these bits for themselves. What a row does in a plan: */
     RAPT_ROW_SUMMARISES = 1024,
     RAPT_ROW_SCORES = 2048,

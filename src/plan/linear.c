@@ -11,14 +11,16 @@ bool rapt_linear_prefers_chunks(const rapt_plan *plan, const rapt_kernel_row *ro
     const rapt_linear_problem *p = &plan->linear;
     const uint64_t groups = p->heads * rapt_div_up(p->d_v, 32);
     const uint64_t width = plan->caps.compute_units ? plan->caps.compute_units : 16;
-    const bool tiles = row->supports & RAPT_ROW_OUTPUTS;
+    const bool tiles = row->supports & RAPT_ROW_OUTPUTS, leaps = row->supports & RAPT_ROW_LEAPS;
     const bool software =
         plan->caps.device_class == RAPT_CLASS_SOFTWARE; /* a group fills one of its threads */
     const uint64_t extra = tiles ? 1 : p->rule == RAPT_LINEAR_NONE ? 2 : 4; /* times the work, about */
     if (p->form != RAPT_LINEAR_AUTO)
         return p->form == RAPT_LINEAR_CHUNKED;
-    if (tiles && p->kernel[0] != 0)
+    if ((tiles || leaps) && p->kernel[0] != 0)
         return true;
+    if (leaps && !software) /* hardly more work than token by token, and a chain as much shorter */
+        return p->tokens > 2ull * rapt_linear_leap_chunk(p);
     return p->tokens > 2ull * (p->chunk ? p->chunk : RAPT_LINEAR_CHUNK) &&
            groups * (software ? extra : 1) < width * (software ? 1 : 4);
 }
@@ -27,8 +29,7 @@ bool rapt_linear_prefers_chunks(const rapt_plan *plan, const rapt_kernel_row *ro
 static rapt_status plan_forms(rapt_plan *plan, const rapt_kernel_table *table, const rapt_verdicts *verdicts, double slice_flops,
                               rapt_error *error)
 {
-    static const uint32_t whole[] = {RAPT_PASS_WHOLE}, chunked[] = {RAPT_PASS_OUT};
-    const uint32_t any = RAPT_ROW_WALKS | RAPT_ROW_OUTPUTS;
+    static const uint32_t whole[] = {RAPT_PASS_WHOLE};
     const rapt_linear_problem *p = &plan->linear;
     rapt_status status = RAPT_OK;
     for (int attempt = 0; attempt < 2; attempt++) {
@@ -36,7 +37,7 @@ static rapt_status plan_forms(rapt_plan *plan, const rapt_kernel_table *table, c
         plan->pipeline_count = plan->step_count = plan->slot_count = 0;
         plan->workspace_bytes = 0;
         const rapt_kernel_row *row;
-        status = rapt_linear_select(plan, table, verdicts, any, chunked, 1, &row, error);
+        status = rapt_linear_select_chunked(plan, table, verdicts, &row, error);
         if (status != RAPT_OK && p->form == RAPT_LINEAR_CHUNKED)
             return status;
         const bool chunks = status == RAPT_OK && attempt == 0 && !p->empty && rapt_linear_prefers_chunks(plan, row);

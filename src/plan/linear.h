@@ -6,7 +6,9 @@
 #include "plan/plan.h"
 
 #define RAPT_LINEAR_CHUNK 64 /* tokens, where the caller does not say */
+#define RAPT_LINEAR_LEAP 32  /* the same of rows that leap: they take this or half of it */
 #define RAPT_LINEAR_IN_PASSES (RAPT_ROW_WALKS | RAPT_ROW_OUTPUTS | RAPT_ROW_ADDS) /* rows that know RAPT_PASS_* */
+#define RAPT_LINEAR_BY_CHUNK (RAPT_LINEAR_IN_PASSES | RAPT_ROW_SOLVES) /* rows with a workgroup for each chunk */
 
 /* Part of the problem: (batch, head) numbers [bh0, bh1), tokens [t0, t1) of each. */
 typedef struct rapt_linear_part {
@@ -40,6 +42,9 @@ typedef struct rapt_linear_form_plan {
 rapt_status rapt_linear_select(rapt_plan *plan, const rapt_kernel_table *table, const rapt_verdicts *verdicts,
                                uint32_t kind, const uint32_t *passes, uint32_t pass_count,
                                const rapt_kernel_row **out, rapt_error *error);
+/* The row that writes outputs in chunks: one that leaps only where another solves for it. */
+rapt_status rapt_linear_select_chunked(rapt_plan *plan, const rapt_kernel_table *table, const rapt_verdicts *verdicts,
+                                       const rapt_kernel_row **out, rapt_error *error);
 /* Specialization constants of a pipeline whose row is set. */
 void rapt_linear_constants(rapt_plan_pipeline *pipeline, const rapt_plan *plan, uint32_t pass);
 /* The tensor of a role, or -1. STATE and NORM are those that are written, or those given where none are. */
@@ -91,6 +96,7 @@ void rapt_linear_chunk_slots(rapt_plan *plan, const rapt_linear_form_plan *form)
 /* The steps of one span in the chunked form; its phases begin at *phase, which goes on. flags: of what passes states on. */
 rapt_status rapt_linear_add_chunks(rapt_linear_form_plan *form, const rapt_linear_part *x, uint32_t flags, uint32_t *phase,
                                    rapt_error *error);
+uint32_t rapt_linear_leap_chunk(const rapt_linear_problem *p); /* tokens of a chunk, of rows that leap */
 /* Whether chunks are worth their work on this device. */
 bool rapt_linear_prefers_chunks(const rapt_plan *plan, const rapt_kernel_row *row);
 /* Features made ahead of the rest (linear_mapped.c). plan->outer is the problem; plan->linear becomes what is left of it. */

@@ -1,9 +1,14 @@
-/* Linear attention in chunks: what each adds, states passed from one to the next, outputs from those; in spans of chunks whose
- * states fit the workspace. */
+/* Linear attention in chunks: what each adds, states passed from one to the next, outputs from those; or, by rows that leap, what
+ * each does to any state, then states and outputs from one to the next. In spans of chunks that fit the workspace. */
 #include "plan/linear.h"
 #include "plan/turns.h"
 
 #include "common/linear_params.h"
+
+static bool leaps(const rapt_plan *plan)
+{
+    return plan->pipelines[0].row != NULL && (plan->pipelines[0].row->supports & RAPT_ROW_LEAPS);
+}
 
 /* Bytes of the workspace's states of chunks that all pipelines can bind. */
 static uint64_t chunks_window(const rapt_plan *plan)
@@ -11,7 +16,8 @@ static uint64_t chunks_window(const rapt_plan *plan)
     uint64_t limit = rapt_window_limit(&plan->caps, RAPT_OPERAND_STORAGE);
     for (uint32_t i = 0; i < plan->pipeline_count; i++)
         for (uint32_t k = 0; k < plan->pipelines[i].row->operand_count; k++)
-            if (plan->pipelines[i].row->operands[k].role == RAPT_ROLE_CHUNKS)
+            if (plan->pipelines[i].row->operands[k].role == RAPT_ROLE_CHUNKS ||
+                plan->pipelines[i].row->operands[k].role == RAPT_ROLE_STEPS)
                 limit = RAPT_MIN(
                     limit, rapt_window_limit(&plan->caps,
                                              (rapt_operand_kind)plan->pipelines[i].row->operands[k].kind));
@@ -24,8 +30,9 @@ static uint64_t chunks_at_once(const rapt_plan *plan, uint64_t carry, uint64_t *
     const rapt_linear_problem *p = &plan->linear;
     const rapt_linear_layout *layout = &plan->layout;
     const uint64_t states = p->batch * p->heads; /* fits: checked before */
-    const uint64_t widest = 4ull * RAPT_MAX((uint64_t)p->d_k * layout->chunk_pitch, layout->step_size);
-    uint64_t each = 4ull * ((uint64_t)p->d_k * (layout->chunk_pitch + p->normalize) + layout->step_size), tokens;
+    const uint64_t rows = leaps(plan) ? 0 : p->d_k; /* of states of chunks */
+    const uint64_t widest = 4ull * RAPT_MAX(rows * layout->chunk_pitch, layout->step_size);
+    uint64_t each = 4ull * (rows * (layout->chunk_pitch + p->normalize) + layout->step_size), tokens;
     *need = UINT64_MAX;
     if (!rapt_mul_u64(states, each, &each) || !rapt_mul_u64(layout->token_bytes, layout->chunk, &tokens) ||
         each > UINT64_MAX / 8 || tokens > UINT64_MAX / 8 || layout->fixed_bytes > UINT64_MAX / 8)
@@ -95,10 +102,64 @@ static rapt_status count_chunks(rapt_plan *plan, double slice_flops, uint64_t *o
                          (unsigned long long)(need + carry), (unsigned long long)p->workspace_limit);
     if ((double)p->flops > slice_flops)
         count = RAPT_MIN(count, (uint64_t)RAPT_MAX((double)layout->chain * slice_flops / (double)p->flops, 4.0));
-    /* States are passed on in a loop over the chunks of a span; with products each takes one along the rows of a matrix. */
-    count = RAPT_MIN(count, rapt_most_steps(&plan->caps, p->rule != RAPT_LINEAR_NONE ? 8 + (uint64_t)p->d_k : 4));
+    /* States are passed on in a loop over the chunks of a span; with products each takes one along the rows of a matrix, with
+     * leaps those along its rows and its tokens. */
+    const uint64_t turns = leaps(plan) ? 32 + p->d_k + 2ull * layout->chunk : p->rule != RAPT_LINEAR_NONE ? 8 + (uint64_t)p->d_k : 4;
+    count = RAPT_MIN(count, rapt_most_steps(&plan->caps, turns));
     *out = count;
     return rapt_check_turns(&plan->caps, layout->chunk * rapt_linear_token_turns(p), "a chunk of so many tokens", error);
+}
+
+/* Columns of a state that a workgroup of a row that leaps owns: as leap.comp. */
+static uint32_t leap_columns(uint32_t rows)
+{
+    return rows <= 64 ? 32 : rows <= 128 ? 16 : 8;
+}
+
+/* Floats that a chunk leaves in the workspace: shaders/state/chunk.glsl. */
+static uint32_t solved_size(const rapt_linear_layout *layout)
+{
+    const uint32_t rows = layout->step_pitch, chunk = layout->chunk;
+    return chunk * (3 * rows + layout->chunk_pitch + chunk) + rows;
+}
+
+/* The form of rows that leap: chunks are solved for side by side (pipeline 1), then walked (pipeline 0). */
+static rapt_status leaping_form(rapt_plan *plan, const rapt_kernel_table *table, const rapt_verdicts *verdicts,
+                                const rapt_kernel_row *row, double slice_flops, rapt_linear_form_plan *form, rapt_error *error)
+{
+    const rapt_linear_problem *p = &plan->linear;
+    rapt_linear_layout *layout = &plan->layout;
+    const rapt_kernel_row *solves;
+    layout->chunk = rapt_linear_leap_chunk(p);
+    layout->chain = rapt_linear_chain(p, layout->chunk);
+    layout->step_pitch = (uint32_t)rapt_align_up(p->d_k, 4 * row->local_size / layout->chunk);
+    layout->step_size = solved_size(layout);
+    rapt_status status = rapt_linear_select(plan, table, verdicts, RAPT_ROW_SOLVES, (uint32_t[]){0}, 1, &solves, error);
+    if (status != RAPT_OK)
+        return status;
+    plan->pipelines[0] = (rapt_plan_pipeline){.row = row, .base = row};
+    plan->pipelines[1] = (rapt_plan_pipeline){.row = solves, .base = solves};
+    plan->pipeline_count = 2;
+    rapt_linear_constants(&plan->pipelines[0], plan, 0);
+    rapt_linear_constants(&plan->pipelines[1], plan, 0);
+    uint64_t count = 0;
+    status = count_chunks(plan, slice_flops, &count, error);
+    if (status != RAPT_OK)
+        return status;
+    form->chunked = true;
+    form->begin = form->pass = (rapt_linear_launch){.plan = plan, .chunk = layout->chunk, .groups_x = 1};
+    form->end = (rapt_linear_launch){0};
+    form->begin.pipeline = 1;
+    /* Two products of each pair of tokens along d_k, and half of one for each column that is solved for. */
+    form->begin.flops = (double)layout->chunk * (5.0 * p->d_k + p->d_v);
+    form->pass.groups_x = (uint32_t)rapt_div_up(p->d_v, leap_columns(layout->step_pitch));
+    form->pass.flops = 2.0 * p->d_v * (3.0 * p->d_k + 0.5 * layout->chunk);
+    layout->span = count * layout->chunk;
+    status = rapt_linear_fit_span(&form->begin, layout->chunk, &layout->span, error);
+    if (status == RAPT_OK)
+        status = rapt_linear_fit_span(&form->pass, layout->chunk, &layout->span, error);
+    layout->span = RAPT_MIN(rapt_div_up(layout->span, layout->chunk), layout->chain) * layout->chunk;
+    return status;
 }
 
 rapt_status rapt_linear_chunked_form(rapt_plan *plan, const rapt_kernel_table *table, const rapt_verdicts *verdicts,
@@ -108,6 +169,8 @@ rapt_status rapt_linear_chunked_form(rapt_plan *plan, const rapt_kernel_table *t
     const rapt_linear_problem *p = &plan->linear;
     rapt_linear_layout *layout = &plan->layout;
     const bool products = p->rule != RAPT_LINEAR_NONE;
+    if (row->supports & RAPT_ROW_LEAPS)
+        return leaping_form(plan, table, verdicts, row, slice_flops, form, error);
     layout->chunk = p->chunk ? p->chunk : RAPT_LINEAR_CHUNK;
     layout->chain = rapt_linear_chain(p, layout->chunk);
     layout->step_pitch = products ? (uint32_t)rapt_align_up(p->d_k, 4) : 0;
@@ -159,7 +222,8 @@ void rapt_linear_chunk_slots(rapt_plan *plan, const rapt_linear_form_plan *form)
     if (!form->chunked)
         return;
     const uint64_t all = p->batch * p->heads * (layout->span / layout->chunk);
-    rapt_linear_add_slot(plan, RAPT_ROLE_CHUNKS, all * p->d_k * layout->chunk_pitch * 4);
+    if (!leaps(plan))
+        rapt_linear_add_slot(plan, RAPT_ROLE_CHUNKS, all * p->d_k * layout->chunk_pitch * 4);
     if (p->normalize)
         rapt_linear_add_slot(plan, RAPT_ROLE_CHUNK_NORMS, all * p->d_k * 4);
     if (layout->step_size != 0)

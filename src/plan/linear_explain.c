@@ -44,6 +44,8 @@ void rapt_linear_explain_problem(const rapt_plan *plan, rapt_text *t)
             (unsigned long long)plan->layout.chain, plan->layout.chunk, (unsigned long long)plan->layout.span,
             plan->pipelines[0].row->supports & RAPT_ROW_WALKS
                 ? "; within a chunk tokens are walked one by one"
+            : plan->pipelines[0].row->supports & RAPT_ROW_LEAPS
+                ? "; the tokens of a chunk are solved for together"
                 : "");
 }
 

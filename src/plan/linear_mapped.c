@@ -182,7 +182,7 @@ static rapt_status add_pipeline(rapt_plan *plan, const rapt_kernel_table *table,
 static rapt_status choose_form(mapped *m, const rapt_kernel_table *table, const rapt_verdicts *verdicts, double slice_flops,
                                bool may_chunk, bool *chunks, rapt_error *error)
 {
-    static const uint32_t whole[] = {RAPT_PASS_WHOLE}, chunked[] = {RAPT_PASS_OUT};
+    static const uint32_t whole[] = {RAPT_PASS_WHOLE};
     rapt_plan *plan = m->plan;
     const rapt_linear_problem *p = &plan->linear;
     const rapt_kernel_row *row = NULL;
@@ -195,7 +195,7 @@ static rapt_status choose_form(mapped *m, const rapt_kernel_table *table, const 
         return rapt_linear_chunked_form(plan, table, verdicts, plan->pipelines[0].row, slice_flops, RAPT_LINEAR_NO_OUT,
                                         &m->form, error);
     }
-    status = rapt_linear_select(plan, table, verdicts, RAPT_ROW_WALKS | RAPT_ROW_OUTPUTS, chunked, 1, &row, error);
+    status = rapt_linear_select_chunked(plan, table, verdicts, &row, error);
     if (status != RAPT_OK && p->form == RAPT_LINEAR_CHUNKED)
         return status;
     *chunks = status == RAPT_OK && may_chunk && !p->empty && rapt_linear_prefers_chunks(plan, row);

@@ -51,6 +51,9 @@ void rapt_linear_constants(rapt_plan_pipeline *pipeline, const rapt_plan *plan, 
         case RAPT_CONST_PASS:
             value = pass;
             break;
+        case RAPT_CONST_CHUNK:
+            value = rapt_linear_leap_chunk(p);
+            break;
         case RAPT_CONST_MAP_Q:
             value = plan->outer.feature;
             break;
@@ -164,7 +167,22 @@ bool rapt_linear_is_aligned(const rapt_linear_problem *p)
 /* Whether it is the row that writes the output: the one that may be forced. */
 static bool is_main(uint32_t kind, const uint32_t *passes)
 {
-    return (kind & RAPT_ROW_APPLIES) || ((kind & (RAPT_ROW_WALKS | RAPT_ROW_OUTPUTS)) && passes[0] != RAPT_PASS_CHUNKS);
+    const uint32_t writes = RAPT_ROW_WALKS | RAPT_ROW_OUTPUTS | RAPT_ROW_LEAPS;
+    return (kind & RAPT_ROW_APPLIES) || ((kind & writes) && passes[0] != RAPT_PASS_CHUNKS);
+}
+
+uint32_t rapt_linear_leap_chunk(const rapt_linear_problem *p)
+{
+    return p->chunk ? p->chunk : RAPT_LINEAR_LEAP;
+}
+
+/* Whether what is solved for may have such chunks: 128 invocations are as many for each token. */
+static bool chunk_accepts(const rapt_linear_problem *p, char *reason, size_t size)
+{
+    const uint32_t chunk = rapt_linear_leap_chunk(p);
+    if (chunk != RAPT_LINEAR_LEAP && chunk != RAPT_LINEAR_LEAP / 2)
+        REFUSE("takes chunks of %u or %u tokens, not %u", RAPT_LINEAR_LEAP, RAPT_LINEAR_LEAP / 2, chunk);
+    return true;
 }
 
 /* Judges one row for what it is to do (`kind`, RAPT_ROW_WALKS and so on) in the passes given. */
@@ -213,6 +231,8 @@ static bool row_accepts(const rapt_plan *plan, const rapt_kernel_row *row, const
                p->varlen && p->rule == RAPT_LINEAR_NONE ? " beside packed sequences: scale v by it" : "");
     if (p->normalize && !(row->supports & RAPT_ROW_NORMALIZE))
         REFUSE("has no normaliser");
+    if ((row->supports & (RAPT_ROW_SOLVES | RAPT_ROW_LEAPS)) && !chunk_accepts(p, reason, size))
+        return false;
     if (row->nq_max != 0 && (passes[0] != RAPT_PASS_WHOLE || p->tokens > row->nq_max))
         REFUSE("is for at most %u token%s a sequence", (unsigned)row->nq_max, row->nq_max == 1 ? "" : "s");
     if (p->decay == RAPT_DECAY_CHANNEL && !(row->supports & RAPT_ROW_GATE))
@@ -255,6 +275,7 @@ rapt_status rapt_linear_select(rapt_plan *plan, const rapt_kernel_table *table, 
     const rapt_candidate *nearest = NULL;
     const char *what = is_main(kind, passes)                     ? "linear attention"
                        : kind & (RAPT_ROW_WALKS | RAPT_ROW_ADDS) ? "chunks"
+                       : kind == RAPT_ROW_SOLVES                 ? "solving for chunks"
                        : kind == RAPT_ROW_COPIES                 ? "copying"
                        : kind == RAPT_ROW_MAPS                   ? "feature maps"
                        : kind == RAPT_ROW_FINISHES               ? "finishing outputs"
@@ -295,4 +316,31 @@ rapt_status rapt_linear_select(rapt_plan *plan, const rapt_kernel_table *table, 
         return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "no kernel for %s is built in", what);
     return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "no kernel for %s accepts this; the nearest, '%s', %s",
                      what, nearest->row->name, nearest->reason);
+}
+
+rapt_status rapt_linear_select_chunked(rapt_plan *plan, const rapt_kernel_table *table, const rapt_verdicts *verdicts,
+                                       const rapt_kernel_row **out, rapt_error *error)
+{
+    static const uint32_t passes[] = {RAPT_PASS_OUT};
+    const uint32_t walks = RAPT_ROW_WALKS | RAPT_ROW_OUTPUTS;
+    const rapt_kernel_row *solves;
+    rapt_error why = {0};
+    rapt_status status = rapt_linear_select(plan, table, verdicts, walks | RAPT_ROW_LEAPS, passes, 1, out, error);
+    if (status != RAPT_OK || !((*out)->supports & RAPT_ROW_LEAPS) ||
+        rapt_linear_select(plan, table, verdicts, RAPT_ROW_SOLVES, passes, 1, &solves, &why) == RAPT_OK)
+        return status;
+    if (strcmp(plan->linear.kernel, (*out)->name) == 0) {
+        if (error != NULL)
+            *error = why;
+        return why.status;
+    }
+    status = rapt_linear_select(plan, table, verdicts, walks, passes, 1, out, error);
+    for (uint32_t i = 0; i < plan->candidate_count; i++) {
+        rapt_candidate *c = &plan->candidates[i];
+        if (c->row == NULL || !(c->row->supports & RAPT_ROW_LEAPS) || !c->chosen)
+            continue;
+        c->chosen = false;
+        snprintf(c->reason, sizeof c->reason, "no row solves for its chunks");
+    }
+    return status;
 }

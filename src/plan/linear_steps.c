@@ -231,7 +231,7 @@ static rapt_status add_step(const rapt_linear_launch *l, const rapt_linear_part 
                            place_base(l, op));
     }
     step->groups[0] = l->groups_x;
-    step->groups[1] = (row->supports & RAPT_LINEAR_IN_PASSES) && l->chunks ? l->chunks : 1;
+    step->groups[1] = (row->supports & RAPT_LINEAR_BY_CHUNK) && l->chunks ? l->chunks : 1;
     step->groups[2] = (uint32_t)(x->bh1 - x->bh0);
     return RAPT_OK;
 }

@@ -281,6 +281,7 @@ static uint32_t constant_value(const rapt_kernel_constant *c, const rapt_problem
     case RAPT_CONST_NORMALIZE:
     case RAPT_CONST_PHI:
     case RAPT_CONST_PASS:
+    case RAPT_CONST_CHUNK:
     case RAPT_CONST_SUMMARY: /* of routing */
     case RAPT_CONST_SELECT:
     case RAPT_CONST_POOLED:

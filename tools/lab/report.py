@@ -49,7 +49,7 @@ DTYPE_BITS = {"f32": 1, "f16": 2, "bf16": 3, "i32": 4}
 SPEC_SOURCES = {"causal": 0, "varlen": 0, "partial": 0, "group": 1, "aligned": 1, "nq_is_one": 0, "whole_keys": 1}
 SPEC_SOURCES |= {"window": 0, "soft_cap": 0, "extras": 0, "link": 0, "grid_rank": 2}
 SPEC_SOURCES |= {"k_format": 5, "v_format": 5, "margin": 2, "out_format": 5, "normed": 1, "rope": 1}  # keys and values of int8; placed as such
-SPEC_SOURCES |= {"decay": 2, "log_decay": 0, "beta": 0, "normalize": 0, "phi": 0, "pass": 0, "map_q": 1, "map_k": 1}  # of linear attention: a decay per token
+SPEC_SOURCES |= {"decay": 2, "log_decay": 0, "beta": 0, "normalize": 0, "phi": 0, "pass": 0, "map_q": 1, "map_k": 1, "chunk": 32}  # of linear attention: a decay per token
 SPEC_SOURCES |= {"rows_kind": 1, "weighted": 1}  # of rows by index: put back, with weights
 SPEC_SOURCES |= {"summary": 0, "select": 0, "pooled": 1, "single_keys": 0, "patch_tiles": 4, "patch_heads": 1, "skips": 0}  # of routing: means, top-k
 SPEC_SOURCES |= {"scan_op": 2, "scan_flags": 0, "coef": 2, "states": 16, "scan_act": 1}  # of scans: linear ones, a per channel
@@ -167,6 +167,7 @@ def dtype_of(row):
 
 
 ROW_GRID = 1 << 29  # RAPT_ROW_GRID of src/kernel/kernel.h: rows for other problems than the default rows'
+ROW_LEAPS = 3 << 24  # RAPT_ROW_SOLVES and RAPT_ROW_LEAPS: parts of one form, which stand for no other row
 
 
 def is_ungated(row):
@@ -178,6 +179,8 @@ def competition_of(row):
     if is_ungated(row):
         return (row["name"],)
     group = "mainloop" if row["family"] in ("tile", "broadcast", "coopmat") else row["family"]
+    if row["family"] == "state":
+        group += f"-{row.get('supports', 0) & ROW_LEAPS:x}"
     return group, kind_of(row), row["dtypes"], tuple(row["head_dim_qk"]), tuple(row["head_dim_v"])
 
 
