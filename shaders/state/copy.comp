@@ -1,6 +1,5 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
-#extension GL_EXT_control_flow_attributes : require
 // Running states become what is given (state_in, norm_in), or 0. An invocation has four columns of one row.
 #include "common/linear_params.h"
 

@@ -24,6 +24,7 @@ const uint PHI = 0u; // solve.comp has seen to it
 #include "state/chunk.glsl"
 #define STATE_BINDING 8
 #define STATE_IN_BINDING 2
+#define EACH_COLUMN [[unroll]] for (uint i = 0u; i < 4u; i++) if (i < count) // a computed place in a vector takes it to memory
 #include "state/running.glsl"
 
 layout(std430, set = 0, binding = RAPT_BIND_OUT) buffer OutElements { WORD1 out_words1[]; };

@@ -1,6 +1,5 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
-#extension GL_EXT_control_flow_attributes : require
 // Passes states from chunk to chunk where each chunk multiplies them by a matrix (rules delta and dplr): as scan.comp, but
 // a workgroup has four columns, in shared memory, and an invocation every 64th of their rows.
 #include "common/linear_params.h"

@@ -2,11 +2,12 @@
 //
 // Bindings: norm_in at 2, state_in at 3, running states at 4, running normalisers at 7. Those of chunks are at 8 and 6,
 // what chunks multiply by at 5. Where STATE_BINDING and STATE_IN_BINDING are defined, states lie there, there are no
-// normalisers, and the parameters have been declared.
+// normalisers, and the parameters have been declared; EACH_COLUMN is then defined too.
 #ifndef STATE_BINDING
 #define STATE_BINDING 4
 #define STATE_IN_BINDING 3
 #define HAS_NORMS
+#define EACH_COLUMN for (uint i = 0u; i < count; i++)
 RAPT_DECLARE_LINEAR_PARAMS
 #endif
 #define STATE_IN_BASE pc.base[STATE_IN_BINDING - 1]
@@ -29,11 +30,11 @@ vec4 first_state(uint b, uint h, uint row, uint column, uint count)
     vec4 x = vec4(0.0);
     if ((pc.flags & RAPT_LINEAR_READ_IN) != 0u) {
         uint at = STATE_IN_BASE + b * p.state_in_stride_b + h * p.state_in_stride_h + row * p.state_in_stride_k + column;
-        [[unroll]] for (uint i = 0u; i < 4u; i++) if (i < count)
+        EACH_COLUMN
             x[i] = states_in[at + i];
     } else if ((pc.flags & RAPT_LINEAR_READ_STATE) != 0u) {
         uint at = STATE_BASE - pc.back * p.d_k * p.state_stride_k + b * p.state_stride_b + h * p.state_stride_h + row * p.state_stride_k + column;
-        [[unroll]] for (uint i = 0u; i < 4u; i++) if (i < count)
+        EACH_COLUMN
             x[i] = states[at + i];
     }
     return x;
@@ -43,7 +44,7 @@ void last_state(uint b, uint h, uint row, uint column, uint count, vec4 x)
     if ((pc.flags & RAPT_LINEAR_WRITE_STATE) == 0u)
         return;
     uint at = STATE_BASE + b * p.state_stride_b + h * p.state_stride_h + row * p.state_stride_k + column;
-    [[unroll]] for (uint i = 0u; i < 4u; i++) if (i < count)
+    EACH_COLUMN
         states[at + i] = x[i];
 }
 #ifdef HAS_NORMS

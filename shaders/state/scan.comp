@@ -1,6 +1,5 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
-#extension GL_EXT_control_flow_attributes : require
 // Passes states from chunk to chunk: what a chunk adds becomes the state at its beginning, and the running state goes on
 // to the end. An invocation has four columns of one row, and walks the chunks.
 #include "common/linear_params.h"
