@@ -1,5 +1,5 @@
-/* Rows of matrix units with windows, sinks, segments and block masks, against the oracle: where keys are hidden in the midst of a tile,
- * and what they hold is not finite. Skipped where no such row is built in, or the device lists no such matrices. */
+/* Rows of matrix units with what changes scores, hides keys, makes weights of scores, and where keys lie, against the oracle: where keys
+ * are hidden in the midst of a tile, and what they hold is not finite. Skipped where no such row is built in, or the device lists no such matrices. */
 #include "rig.h"
 
 static rig the_rig;
@@ -26,6 +26,46 @@ static const rapt_case cases[] = {
     {"block mask, causal window, sinks", SHAPE(1, 4, 2, 80, 150, 64), .blocks = 2, .block_q = 9, .block_k = 11, .causal = true,
      .window = true, .window_left = 50, .window_right = -1, .sinks = 1, .soft_cap = 3},
     {"block mask, splits", SHAPE(1, 2, 2, 40, 700, 32), .blocks = 3, .block_q = 16, .block_k = 33, .key_splits = 3},
+    {"alibi", SHAPE(1, 4, 2, 70, 131, 64), .alibi = true, .causal = true},
+    {"alibi, poisoned", SHAPE(1, 4, 4, 70, 70, 64), .alibi = true, .causal = true, POISONED},
+    {"key bias", SHAPE(2, 2, 2, 33, 77, 64), .key_bias = 1, .causal = true, .causal_offset = 5},
+    {"dense bias", SHAPE(2, 4, 2, 41, 83, 48), .bias = 1},
+    {"dense bias, soft cap, window", SHAPE(1, 2, 2, 41, 83, 64), .bias = 2, .soft_cap = 2, .window = true, .window_left = 9, .window_right = 30},
+    {"relative positions", SHAPE(1, 4, 2, 50, 60, 64), .relative = 1},
+    {"relative positions of a grid", SHAPE(1, 2, 2, 60, 60, 64), .relative = 2, .place_width = 7, .causal = true},
+    {"low-rank bias", SHAPE(1, 2, 2, 40, 70, 40), .rank = 8},
+    {"every bias, segments, sinks, splits", SHAPE(1, 4, 2, 37, 300, 64), .bias = 3, .key_bias = 3, .alibi = true, .relative = 2,
+     .segments = 3, .sinks = 1, .key_splits = 2, POISONED},
+    {"alibi, packed heads", SHAPE(1, 8, 2, 3, 200, 64), .alibi = true, .causal = true},
+    {"alibi, packed sequences", SHAPE(1, 2, 2, 100, 120, 32), .alibi = true, .causal = true, .sequences = 3, .length_q = {60, 0, 40},
+     .length_k = {50, 30, 40}},
+    {"bias, block mask, poisoned", SHAPE(1, 2, 2, 64, 96, 64), .alibi = true, .blocks = 1, .block_q = 7, .block_k = 12, POISONED},
+    {"decay", SHAPE(1, 4, 2, 60, 90, 64), .decay = true, .causal = true},
+    {"decay of a grid, alibi", SHAPE(1, 2, 2, 60, 60, 64), .decay = true, .place_width = 9, .alibi = true, POISONED, .causal = true},
+    {"decay, no link, splits", SHAPE(1, 2, 2, 60, 300, 64), .decay = true, .link = RAPT_LINK_NONE, .causal = true, .key_splits = 2},
+    {"decay, clipped", SHAPE(1, 2, 2, 30, 70, 64), .decay = true, .link = RAPT_LINK_CLIPPED},
+    {"off by one", SHAPE(2, 4, 2, 33, 65, 64), .link = RAPT_LINK_OFFBYONE, .causal = true, .causal_offset = -40},
+    {"off by one, splits", SHAPE(1, 2, 2, 9, 300, 64), .link = RAPT_LINK_OFFBYONE, .key_splits = 3},
+    {"signed", SHAPE(1, 2, 2, 70, 131, 64), .link = RAPT_LINK_SIGNED, .causal = true, POISONED},
+    {"signed, sinks, splits", SHAPE(1, 2, 2, 9, 300, 64), .link = RAPT_LINK_SIGNED, .sinks = 1, .key_splits = 2},
+    {"sigmoid", SHAPE(1, 4, 2, 70, 131, 64), .link = RAPT_LINK_SIGMOID, .causal = true, POISONED},
+    {"sigmoid, splits", SHAPE(1, 4, 2, 9, 300, 64), .link = RAPT_LINK_SIGMOID, .key_splits = 3},
+    {"sigmoid, key bias", SHAPE(2, 2, 2, 33, 77, 64), .link = RAPT_LINK_SIGMOID, .key_bias = 1},
+    {"laplace", SHAPE(1, 2, 2, 40, 77, 64), .link = RAPT_LINK_LAPLACE, .causal = true},
+    {"relu", SHAPE(1, 2, 2, 40, 77, 64), .link = RAPT_LINK_RELU, .window = true, .window_left = 9, .window_right = 3, POISONED},
+    {"relu, large", SHAPE(1, 2, 2, 40, 77, 64), .link = RAPT_LINK_RELU, .input = RAPT_INPUT_LARGE},
+    {"no link", SHAPE(1, 2, 2, 40, 77, 64), .link = RAPT_LINK_NONE, .causal = true, .causal_offset = -5, POISONED},
+    {"no link, large", SHAPE(1, 2, 2, 40, 77, 64), .link = RAPT_LINK_NONE, .input = RAPT_INPUT_LARGE},
+    {"clipped", SHAPE(1, 2, 2, 40, 77, 64), .link = RAPT_LINK_CLIPPED, .causal = true, POISONED},
+    {"affine", SHAPE(1, 2, 2, 40, 77, 64), .link = RAPT_LINK_AFFINE, .segments = 2},
+    {"pages", SHAPE(3, 4, 2, 20, 96, 64), .page_size = 8, .causal = true},
+    {"pages of any size, holes, poisoned", SHAPE(2, 4, 2, 33, 77, 64), .page_size = 7, POISONED},
+    {"pages, lengths, packed heads, splits", SHAPE(3, 8, 2, 1, 320, 64), .page_size = 16, .ragged = true, .length_k = {320, 5, 129},
+     .key_splits = 3},
+    {"lengths", SHAPE(3, 2, 2, 30, 70, 64), .ragged = true, .length_k = {70, 0, 33}, .causal = true, POISONED},
+    {"pages, window, alibi, sinks", SHAPE(2, 4, 2, 50, 130, 64), .page_size = 10, .window = true, .window_left = 40, .window_right = 0,
+     .alibi = true, .sinks = 1, POISONED},
+    {"gate, rotary positions, norm", SHAPE(1, 2, 2, 40, 60, 64), .gate = true, .rope = 1, .qk_norm = true, .alibi = true},
 };
 
 static void test_coopmat(void **state)

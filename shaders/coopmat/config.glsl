@@ -12,19 +12,16 @@ layout(constant_id = 6) const bool is_aligned = false;
 #define IS_CAUSAL is_causal
 layout(constant_id = 7) const bool is_soft_cap = false;
 layout(constant_id = 8) const bool is_window = false;
-layout(constant_id = 9) const uint extras = 0; // of sinks, segments and block masks
+layout(constant_id = 9) const uint extras = 0;
+layout(constant_id = 10) const uint link = 0;
 #define IS_WINDOW is_window
 #define IS_SOFT_CAP is_soft_cap
 #define EXTRAS extras
-#define NO_BIAS
-#define LINK 0u
+#define LINK link
 #define IS_VARLEN is_varlen
 #define IS_PARTIAL is_partial
 #define GROUP group
 #define ALIGNED is_aligned
-
-// Whether a row's limit alone does not say which keys it sees.
-const bool IS_PAIRWISE = is_window ? true : (extras & (RAPT_PARAM_SEGMENTS | RAPT_PARAM_BLOCKS)) != 0u;
 
 #define SG_ROWS (ROW_TILES * TM)  // query rows per subgroup
 #define TILE_ROWS (SUBGROUPS * SG_ROWS)

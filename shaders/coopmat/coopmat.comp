@@ -38,7 +38,9 @@
 #include "hook/link.glsl"
 #include "hook/score.glsl"
 #include "hook/finish.glsl"
+#include "hook/user.glsl"
 #include "coopmat/stage.glsl"
+#include "coopmat/modify.glsl"
 
 // A vector along the rows as a matrix.
 Accumulator row_matrix(uint first)
@@ -78,7 +80,7 @@ void main()
     uint row = min(row0 + sg_row + min(lane, SG_ROWS - 1u), rows - 1u);
     uint limit = sight(w, row_query(row)).limit;
     float m_row = MAXIMUM_START, m_first, l_first = 0.0;
-    if (IS_SINKS) {
+    if (STARTS) {
         m_row = start_maximum(w, row_head(w, row), row_query(row));
         l_first = start_sum(w, m_row);
     }
@@ -88,12 +90,13 @@ void main()
         scratch.column_numbers[invocation] = float(invocation);
     if (invocation == 0u)
         scratch.not_finite_tile.x = 0xffffffffu;
-    k_start = units(k_row_index(w, 0u));
-    v_start = units(v_row_index(w, 0u));
+    k_start = units(k_head_index(w));
+    v_start = units(v_head_index(w));
+    pages_line = page_line(w.batch);
     MatrixA q[ROW_TILES * Q_TILES];
     Accumulator acc[ROW_TILES * V_TILES];
     Accumulator m[ROW_TILES]; // running maximum of the element's row
-    Accumulator l[ROW_TILES]; // running sum of the weights at this element's place
+    Accumulator l[ROW_TILES]; // running sum of the weights at this element's place; in a second pass the row's log-sum-exp
     [[unroll]] for (uint t = 0; t < ROW_TILES; t++) {
         barrier(); // everyone is done with the q before
         stage_queries(w, row0, rows, t);
@@ -106,19 +109,29 @@ void main()
         m[t] = Accumulator(MAXIMUM_START);
         l[t] = Accumulator(0.0);
     }
-    if (IS_SINKS) {
+    if (STARTS || IS_SECOND_PASS) {
         if (lane < SG_ROWS)
-            scratch.row_values[values + lane] = m_row;
+            scratch.row_values[values + lane] = IS_SECOND_PASS ? start_maximum(w, row_head(w, row), row_query(row)) : m_row;
         subgroupBarrier();
-        [[unroll]] for (uint t = 0; t < ROW_TILES; t++)
-            m[t] = row_matrix(values + t * TM);
+        [[unroll]] for (uint t = 0; t < ROW_TILES; t++) {
+            if (IS_SECOND_PASS)
+                l[t] = row_matrix(values + t * TM);
+            else
+                m[t] = row_matrix(values + t * TM);
+        }
     }
 
     TileWalk tiles = tile_walk(w, tile, false);
     [[dont_unroll]] for (uint key0 = next_tile(w, first, last, tiles, w.key_begin, TILE_KEYS); key0 < some_row_sees;
                          key0 = next_tile(w, first, last, tiles, key0 + TILE_KEYS, TILE_KEYS)) {
+#if USER_MASK
+        bool whole = IS_LISTED && tiles.whole;
+#else
         bool whole = IS_LISTED ? tiles.whole : all_see(first, last, key0, TILE_KEYS);
+#endif
         whole = whole && (IS_SCORED || p.scale_log2 > 0.0);
+        if (IS_PAGED)
+            whole = keys_have_pages(pages_line, key0, min(key0 + TILE_KEYS, w.key_end)) && whole;
         barrier(); // everyone is done with q, or with the previous k, v
         stage_k(key0, w.key_end - 1u);
         stage_v(key0, w.key_end - 1u, some_row_sees, true);
@@ -147,7 +160,28 @@ void main()
                     s[n][i] = score_hook(s[n][i] * p.scale_log2);
         }
 
-        if (IS_PAIRWISE && !whole) {
+        Accumulator decay[ROW_TILES * KEY_TILES];
+        if (IS_HOOKED) {
+            float early_scale = IS_SCORED || late ? 1.0 : p.scale_log2;
+            [[unroll]] for (uint t = 0; t < ROW_TILES; t++)
+                [[unroll]] for (uint n = 0; n < KEY_TILES; n++) {
+                    uint i = t * KEY_TILES + n, matrix_row = row0 + sg_row + t * TM, matrix_key = key0 + n * TN;
+                    coopMatStore(s[i], scratch.rows_exchange, exchange, S_PITCH, gl_CooperativeMatrixLayoutRowMajor);
+                    subgroupBarrier();
+                    hook_scores(w, exchange, matrix_row, rows, matrix_key, whole, early_scale);
+                    subgroupBarrier();
+                    coopMatLoad(s[i], scratch.rows_exchange, exchange, S_PITCH, gl_CooperativeMatrixLayoutRowMajor);
+                    subgroupBarrier();
+                    if (IS_DECAY) {
+                        place_decay(w, exchange, matrix_row, rows, matrix_key);
+                        subgroupBarrier();
+                        coopMatLoad(decay[i], scratch.rows_exchange, exchange, S_PITCH, gl_CooperativeMatrixLayoutRowMajor);
+                        subgroupBarrier();
+                    }
+                }
+        }
+
+        if (IS_PAIRWISE && !IS_HOOKED && !whole) {
             float early_scale = IS_SCORED || late ? 1.0 : p.scale_log2;
             show_keys(w, row0 + sg_row, rows, sg_row, key0);
             subgroupBarrier();
@@ -173,16 +207,29 @@ void main()
             }
         }
 
+        if (IS_ADDITIVE) {
+            [[unroll]] for (uint t = 0; t < ROW_TILES; t++)
+                [[unroll]] for (uint n = t * KEY_TILES; n < (t + 1) * KEY_TILES; n++)
+                    [[unroll]] for (int i = 0; i < s[n].length(); i++) {
+                        float x = s[n][i] == NEG_INF ? 0.0 : link_weight(s[n][i], l[t][i]);
+                        s[n][i] = IS_DECAY ? x * exp2(decay[n][i]) : x;
+                    }
+        }
+
         // Running maxima, renewed when a row exceeds its own by more than RESCALE_ABOVE. No barrier inside a branch.
         float excess = NEG_INF;
         Accumulator tile_max[ROW_TILES];
         [[unroll]] for (uint t = 0; t < ROW_TILES; t++) {
             tile_max[t] = s[t * KEY_TILES];
+            if (IS_SHAPED) {
+                [[unroll]] for (int i = 0; i < m[t].length(); i++)
+                    tile_max[t][i] = score_size(tile_max[t][i]);
+            }
             [[unroll]] for (uint n = t * KEY_TILES + 1; n < (t + 1) * KEY_TILES; n++)
                 [[unroll]] for (int i = 0; i < s[n].length(); i++)
-                    tile_max[t][i] = max(tile_max[t][i], s[n][i]);
+                    tile_max[t][i] = max(tile_max[t][i], score_size(s[n][i]));
             [[unroll]] for (int i = 0; i < m[t].length(); i++)
-                excess = max(excess, fma(tile_max[t][i], scale, -m[t][i]));
+                excess = max(excess, IS_ADDITIVE ? size_maximum(tile_max[t][i], scale) - m[t][i] : fma(tile_max[t][i], scale, -m[t][i]));
         }
         bool rescale = subgroupAny(excess > RESCALE_ABOVE);
         if (rescale) {
@@ -195,7 +242,8 @@ void main()
             float row_max = scratch.rows_exchange[exchange + lane * S_PITCH];
             [[unroll]] for (uint i = 1; i < TN; i++)
                 row_max = max(row_max, scratch.rows_exchange[exchange + lane * S_PITCH + i]);
-            float m_new = row_max * scale - m_row > RESCALE_ABOVE ? row_max * scale : m_row;
+            float tile_m = size_maximum(row_max, scale);
+            float m_new = tile_m - m_row > RESCALE_ABOVE ? tile_m : m_row;
             scratch.row_values[values + lane] = m_new;
             scratch.row_values[values + SG_ROWS + lane] = exp2(m_row - m_new);
             m_row = m_new;
@@ -205,8 +253,10 @@ void main()
             [[unroll]] for (uint t = 0; t < ROW_TILES; t++) {
                 m[t] = row_matrix(values + t * TM);
                 Accumulator factor = row_matrix(values + SG_ROWS + t * TM);
-                [[unroll]] for (int i = 0; i < factor.length(); i++)
-                    l[t][i] *= factor[i];
+                if (!IS_ADDITIVE) {
+                    [[unroll]] for (int i = 0; i < factor.length(); i++)
+                        l[t][i] *= factor[i];
+                }
                 [[unroll]] for (uint j = t * V_TILES; j < (t + 1) * V_TILES; j++)
                     [[unroll]] for (int i = 0; i < factor.length(); i++)
                         acc[j][i] *= factor[i];
@@ -216,11 +266,18 @@ void main()
 
         [[unroll]] for (uint t = 0; t < ROW_TILES; t++) {
             [[unroll]] for (uint n = 0; n < KEY_TILES; n++) {
-                // Summed as rounded: what rounding adds to or takes from all weights alike then cancels.
+                // Summed as rounded: what rounding adds to or takes from all weights alike then cancels. But where biases and links
+                // leave few keys that count, the log-sum-exp is to be right to single precision.
                 AccumulatorHalf weight;
                 [[unroll]] for (int i = 0; i < weight.length(); i++) {
-                    weight[i] = float16_t(exp2(fma(s[t * KEY_TILES + n][i], scale, -m[t][i])));
-                    l[t][i] += float(weight[i]);
+                    float score = s[t * KEY_TILES + n][i], size = weight_size(score, scale, m[t][i]);
+                    weight[i] = float16_t(size);
+                    if (!IS_ADDITIVE)
+                        l[t][i] += SUMS_UNROUNDED ? size : float(weight[i]);
+                    if (IS_DECAY && !IS_ADDITIVE)
+                        weight[i] = float16_t(size * exp2(decay[t * KEY_TILES + n][i]));
+                    if (IS_SHAPED)
+                        weight[i] *= float16_t(sign(score));
                 }
                 coopMatStore(weight, scratch.weights, (sg_row + t * TM) * P_PITCH + n * (TN / 4),
                              P_PITCH, gl_CooperativeMatrixLayoutRowMajor);
@@ -232,10 +289,27 @@ void main()
         // v holds NaN or infinities (staged as zeros) and some rows do not see all of its keys: those that do see them
         // get them now.
         if (IS_PAIRWISE && !whole && scratch.not_finite_tile.x == key0) {
-            // By a product: how many of those there are among the keys that a row sees.
-            show_keys(w, row0 + sg_row, rows, sg_row, key0);
-            [[dont_unroll]] for (uint kind = 0; kind < NOT_FINITE_KINDS; kind++) {
+            // By a product: how many of those there are among the keys that a row sees; where weights have signs, first among those
+            // of positive weight, then of negative.
+            [[dont_unroll]] for (uint pass = 0; pass < NOT_FINITE_KINDS * (IS_SHAPED ? 2u : 1u); pass++) {
+                uint kind = pass % NOT_FINITE_KINDS;
+                bool negative = pass >= NOT_FINITE_KINDS;
                 barrier();
+                if (IS_HOOKED || IS_SHAPED) {
+                    [[unroll]] for (uint t = 0; t < ROW_TILES; t++)
+                        [[unroll]] for (uint n = 0; n < KEY_TILES; n++) {
+                            AccumulatorHalf seen;
+                            [[unroll]] for (int i = 0; i < seen.length(); i++) {
+                                float x = s[t * KEY_TILES + n][i];
+                                bool counts = IS_SHAPED ? (negative ? x < 0.0 && x != NEG_INF : x > 0.0) : x != NEG_INF;
+                                seen[i] = float16_t(counts ? 1.0 : 0.0);
+                            }
+                            coopMatStore(seen, scratch.weights, (sg_row + t * TM) * P_PITCH + n * (TN / 4), P_PITCH,
+                                         gl_CooperativeMatrixLayoutRowMajor);
+                        }
+                } else if (pass == 0u) {
+                    show_keys(w, row0 + sg_row, rows, sg_row, key0);
+                }
                 stage_not_finite(kind, key0, some_row_sees);
                 barrier();
                 [[unroll]] for (uint t = 0; t < ROW_TILES; t++)
@@ -251,7 +325,7 @@ void main()
                         }
                         [[unroll]] for (int i = 0; i < count.length(); i++)
                             if (count[i] > 0.0)
-                                acc[t * V_TILES + j][i] += not_finite_value(kind);
+                                acc[t * V_TILES + j][i] += negative ? -not_finite_value(kind) : not_finite_value(kind);
                     }
             }
         }
@@ -283,11 +357,17 @@ void main()
         float l_row = 0.0;
         [[unroll]] for (uint i = 0; i < TN; i++)
             l_row += scratch.rows_exchange[exchange + lane * S_PITCH + i];
-        if (IS_SINKS)
+        if (STARTS)
             l_row += l_first * exp2(m_first - m_row);
-        scratch.row_values[values + lane] = IS_PARTIAL ? 1.0 : finish_factor(l_row);
+        float m_out = m_row, factor = IS_PARTIAL ? 1.0 : finish_factor(l_row);
+        if (IS_ADDITIVE) { // partial results add up: their m is 0, and their l 1 in all
+            factor = exp2(m_row);
+            m_out = 0.0;
+            l_row = start_sum(w, 0.0);
+        }
+        scratch.row_values[values + lane] = factor;
         if (row0 + sg_row + lane < rows)
-            finish_store_sums(w, row_head(w, row), row_query(row), m_row, l_row);
+            finish_store_sums(w, row_head(w, row), row_query(row), m_out, l_row);
     }
     subgroupBarrier();
     [[unroll]] for (uint t = 0; t < ROW_TILES; t++) {

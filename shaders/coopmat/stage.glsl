@@ -38,7 +38,11 @@ f16vec4 load_q_half(uint row, uint vec) { return ALIGNED ? half4(q_words4[row + 
 f16vec4 load_k_half(uint row, uint vec) { return ALIGNED ? half4(k_words4[row + vec]) : f16vec4(load_k(row, vec)); }
 f16vec4 load_v_half(uint row, uint vec) { return ALIGNED ? half4(v_words4[row + vec]) : f16vec4(load_v(row, vec)); }
 
-uint k_start, v_start; // where key 0 of k and v is, in units
+uint k_start, v_start; // where key 0 of k and v is, in units, or with pages (hook/pages.glsl) slot 0 of page 0
+uint pages_line;       // and the table of pages
+
+uint paged_key_row(uint key) { return k_start + key_offset(pages_line, key, units(p.k_stride_b), units(p.k_stride_s)); }
+uint value_row(uint key) { return v_start + key_offset(pages_line, key, units(p.v_stride_b), units(p.v_stride_s)); }
 
 // Rows of matrix `t` of each subgroup.
 void stage_queries(Walk w, uint row0, uint rows, uint t)
@@ -62,6 +66,8 @@ void stage_k(uint key0, uint last_key)
         uint ahead = i * (WG_SIZE / vecs);
         if (TILE_KEYS * vecs % WG_SIZE == 0 || first + ahead < TILE_KEYS) {
             uint row = tile + min(offset + ahead * step, last_offset);
+            if (IS_PAGED)
+                row = paged_key_row(min(key0 + first + ahead, last_key));
             scratch.pool[(first + ahead) * K_PITCH + d] = QK_VECS == vecs || d < QK_VECS ? load_k_half(row, d) : f16vec4(0.0);
         }
     }
@@ -87,7 +93,7 @@ void find_not_finite(uint key0, uint visible)
         vec3 first = vec3(NO_KEY);
         if (d < HEAD_DIM_V) {
             for (uint key = min(visible - key0, TILE_KEYS); key-- > 0u;) {
-                float x = float(load_v_half(v_start + (key0 + key) * units(p.v_stride_s), d / 4u)[d % 4u]);
+                float x = float(load_v_half(value_row(key0 + key), d / 4u)[d % 4u]);
                 bvec3 kind = bvec3(x > 65504.0, x < -65504.0, isnan(x));
                 first = mix(first, vec3(key), kind);
             }
@@ -137,7 +143,7 @@ void stage_not_finite(uint kind, uint key0, uint visible)
             uint d = quad * 4u + c;
 #endif
             if (d < HEAD_DIM_V && key0 + key < visible &&
-                is_not_finite(float(load_v_half(v_start + (key0 + key) * units(p.v_stride_s), d / 4u)[d % 4u]), kind))
+                is_not_finite(float(load_v_half(value_row(key0 + key), d / 4u)[d % 4u]), kind))
                 there[c] = float16_t(1.0);
         }
 #if V_TRANSPOSED
@@ -173,8 +179,9 @@ void stage_v(uint key0, uint last_key, uint visible, bool whole)
         if (TILE_KEYS / 4 * vecs % WG_SIZE == 0 || first + ahead < TILE_KEYS) {
             f16vec4 v[4];
             [[unroll]] for (uint n = 0; n < 4; n++)
-                v[n] = stage_value(tile + min(offset + (ahead + n) * step, last_offset), d,
-                                   key0 + first + ahead + n < visible, whole, key0);
+                v[n] = stage_value(IS_PAGED ? value_row(min(key0 + first + ahead + n, last_key))
+                                            : tile + min(offset + (ahead + n) * step, last_offset),
+                                   d, key0 + first + ahead + n < visible, whole, key0);
             [[unroll]] for (uint n = 0; n < 4; n++)
                 scratch.pool[V_START + (d * 4 + n) * V_PITCH + (first + ahead) / 4] =
                     f16vec4(v[0][n], v[1][n], v[2][n], v[3][n]);
@@ -186,8 +193,8 @@ void stage_v(uint key0, uint last_key, uint visible, bool whole)
         uint ahead = i * (WG_SIZE / vecs);
         if (TILE_KEYS * vecs % WG_SIZE == 0 || first + ahead < TILE_KEYS)
             scratch.pool[V_START + (first + ahead) * V_PITCH + d] =
-                stage_value(tile + min(offset + ahead * step, last_offset), d, key0 + first + ahead < visible, whole,
-                            key0);
+                stage_value(IS_PAGED ? value_row(min(key0 + first + ahead, last_key)) : tile + min(offset + ahead * step, last_offset),
+                            d, key0 + first + ahead < visible, whole, key0);
     }
 #endif
 }

@@ -95,7 +95,8 @@ float relative_bias(RowBias b, uint key)
 }
 
 // What the weight of a key is multiplied by, after the link.
-float decay_factor(RowBias b, uint key) { return exp2(b.decay * far(b, key)); }
+float decay_exponent(RowBias b, uint key) { return b.decay * far(b, key); } // of 2
+float decay_factor(RowBias b, uint key) { return exp2(decay_exponent(b, key)); }
 
 // The logit of a key that exists. -inf: the key is to have no weight.
 float score_bias(float score, RowBias b, uint key)

@@ -441,15 +441,34 @@ static void add_up_f64(const problem *p, const row *r, const double *s, double *
                 out[e] += additive_weight(p->desc->link, s[j]) * decay(p, r, j) * (double)r->v[j * dim_v + e];
     *lse = 0;
 }
-static void add_up_f32(const problem *p, const row *r, const float *s, float *acc, double *out, double *lse)
+/* A weight as units that multiply 16-bit operands take it: over the largest size of its row, rounded to the storage type. */
+static float half_weight(const problem *p, float weight, float largest)
+{
+    return largest > 0 ? rapt_check_round(p->desc->q.dtype, weight / largest) * largest : 0;
+}
+
+/* acc = weights V, of weights that are not divided by a sum; 0 for keys that the row does not see. */
+static void weigh_f32(const problem *p, const row *r, bool half_weights, const float *weights, float *acc)
 {
     const uint64_t dim_v = p->desc->v.size[3];
+    float largest = 0;
+    for (uint64_t j = 0; j < r->keys; j++)
+        largest = fmaxf(largest, fabsf(weights[j]));
     for (uint64_t e = 0; e < dim_v; e++)
         acc[e] = 0;
     for (uint64_t j = 0; j < r->keys; j++)
-        if (row_sees(p, r, j) && s[j] > -INFINITY)
+        if (row_sees(p, r, j) && weights[j] != 0)
             for (uint64_t e = 0; e < dim_v; e++)
-                acc[e] += additive_weight_f32(p->desc->link, s[j]) * (float)decay(p, r, j) * r->v[j * dim_v + e];
+                acc[e] += (half_weights ? half_weight(p, weights[j], largest) : weights[j]) * r->v[j * dim_v + e];
+}
+
+/* s: scores, and weights in their place afterwards. */
+static void add_up_f32(const problem *p, const row *r, bool half_weights, float *s, float *acc, double *out, double *lse)
+{
+    const uint64_t dim_v = p->desc->v.size[3];
+    for (uint64_t j = 0; j < r->keys; j++)
+        s[j] = row_sees(p, r, j) && s[j] > -INFINITY ? additive_weight_f32(p->desc->link, s[j]) * (float)decay(p, r, j) : 0;
+    weigh_f32(p, r, half_weights, s, acc);
     for (uint64_t e = 0; e < dim_v; e++)
         out[e] = (double)rapt_check_round(p->desc->q.dtype, acc[e]);
     *lse = 0;
@@ -543,7 +562,7 @@ static void attend_f32(const problem *p, const row *r, bool half_weights, float 
         largest = fmaxf(largest, (float)exponent(p->desc, (double)s[j]));
     }
     if (is_additive(p->desc->link)) {
-        add_up_f32(p, r, s, acc, out, lse);
+        add_up_f32(p, r, half_weights, s, acc, out, lse);
         return;
     }
     for (uint64_t e = 0; e < dim_v; e++)
@@ -556,16 +575,19 @@ static void attend_f32(const problem *p, const row *r, bool half_weights, float 
             weight = rapt_check_round(p->desc->q.dtype, weight);
         sum += weight;
         weight *= (float)factor(p->desc, (double)s[j]) * (float)decay(p, r, j);
+        if (half_weights)
+            weight = rapt_check_round(p->desc->q.dtype, weight);
         for (uint64_t e = 0; e < dim_v; e++)
             acc[e] += weight * r->v[j * dim_v + e];
     }
     if (r->sink > -INFINITY)
         sum += expf((float)r->sink - largest);
-    for (uint64_t e = 0; e < dim_v && two_passes(p->desc->link); e++) {
-        acc[e] = 0;
-        for (uint64_t j = 0; j < r->keys && sum > 0; j++)
-            if (row_sees(p, r, j) && s[j] > -INFINITY)
-                acc[e] += clip_f32(p->desc, expf(s[j] - largest) / sum) * (float)decay(p, r, j) * r->v[j * dim_v + e];
+    if (two_passes(p->desc->link)) {
+        for (uint64_t j = 0; j < r->keys; j++)
+            s[j] = sum > 0 && row_sees(p, r, j) && s[j] > -INFINITY
+                       ? clip_f32(p->desc, expf(s[j] - largest) / sum) * (float)decay(p, r, j)
+                       : 0;
+        weigh_f32(p, r, half_weights, s, acc);
     }
     const float divisor = two_passes(p->desc->link) ? 1 : sum;
     for (uint64_t e = 0; e < dim_v; e++)

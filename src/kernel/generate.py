@@ -67,7 +67,7 @@ SUPPORTS = {"causal": 1, "varlen": 2, "partial": 4, "group": 8, "unaligned": 16,
             "soft-cap": 128, "extras": 256, "links": 512, "walks": 1024, "scans": 2048, "products": 4096, "copies": 8192,
             "rule-none": 16384, "rule-delta": 32768, "rule-dplr": 65536, "normalize": 131072, "beta": 262144,
             "outputs": 524288, "adds": 1048576, "gate": 2097152, "scalar-decay": 4194304, "soft-phi": 8388608,
-            "summarises": 1024, "scores": 2048, "selects": 4096, "moves-rows": 1024, "places-rows": 2048, "sights": 1 << 24, "paged-tiles": 1 << 26, "paged": 1 << 27,
+            "summarises": 1024, "scores": 2048, "selects": 4096, "moves-rows": 1024, "places-rows": 2048, "paged-tiles": 1 << 26, "paged": 1 << 27,
             "quantised": 1 << 25, "blocks": 1 << 28, "grid": 1 << 29,
             # rows of scans, whose bits mean something else
             "scan-walks": 1 << 8, "scan-carries": 1 << 9, "scan-real": 1 << 10, "scan-complex": 1 << 11, "scan-gated": 1 << 12,

@@ -14,7 +14,7 @@ const char *rapt_family_name(rapt_family family)
 bool rapt_family_has_score_mod(rapt_family family)
 {
     return family == RAPT_FAMILY_TILE || family == RAPT_FAMILY_BROADCAST || family == RAPT_FAMILY_DECODE ||
-           family == RAPT_FAMILY_NAIVE;
+           family == RAPT_FAMILY_NAIVE || family == RAPT_FAMILY_COOPMAT;
 }
 
 bool rapt_family_has_mask_mod(rapt_family family)

@@ -175,7 +175,6 @@ enum {
     RAPT_ROW_GRID = 1 << 29, /* neighbourhoods of a grid, and nothing else */
     RAPT_ROW_BLOCKS = 1 << 28, /* block masks */
     RAPT_ROW_PAGED = 1 << 27,  /* keys in pages of any size, and batch entries with numbers of keys of their own */
-    RAPT_ROW_SIGHTS = 1 << 24,      /* sinks and segments, of the extra vectors */
     RAPT_ROW_PAGED_TILES = 1 << 26, /* the same, where pages hold whole tiles of keys */
     RAPT_ROW_QUANTISED = 1 << 25, /* keys or values quantised, and nothing else */
     /* Rows of linear attention. What a row does in a plan: */

@@ -363,9 +363,8 @@ static bool forms_accept(const rapt_kernel_row *row, const rapt_problem *p, bool
         REFUSE("has no soft cap");
     if (p->link != RAPT_LINK_SOFTMAX && !merge && !(row->supports & RAPT_ROW_LINKS))
         REFUSE("has no link but softmax");
-    const uint32_t sights = 1u << RAPT_X_SINKS | 1u << RAPT_X_SEGMENTS;
-    if ((p->extras & ~(row->supports & RAPT_ROW_SIGHTS ? sights : 0)) != 0 && !merge && !(row->supports & RAPT_ROW_EXTRAS))
-        REFUSE("has no form for %sbiases, ALiBi and decay", row->supports & RAPT_ROW_SIGHTS ? "" : "sinks, segments, ");
+    if (p->extras != 0 && !merge && !(row->supports & RAPT_ROW_EXTRAS))
+        REFUSE("has no form for sinks, segments, biases, ALiBi and decay");
     if (p->bias && !merge && !(row->supports & RAPT_ROW_EXTRAS))
         REFUSE("has no form for biases");
     if (p->blocks && !merge && !(row->supports & RAPT_ROW_BLOCKS))

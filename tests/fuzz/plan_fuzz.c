@@ -275,8 +275,7 @@ static void check_row(const rapt_plan *plan, const rapt_kernel_row *row)
     MUST(!p->window || (row->supports & RAPT_ROW_WINDOW));
     MUST(p->soft_cap == 0 || (row->supports & RAPT_ROW_SOFT_CAP));
     MUST(p->link == RAPT_LINK_SOFTMAX || (row->supports & RAPT_ROW_LINKS));
-    const uint32_t sights = row->supports & RAPT_ROW_SIGHTS ? 1u << RAPT_X_SINKS | 1u << RAPT_X_SEGMENTS : 0;
-    MUST(((p->extras & ~sights) == 0 && !p->bias) || (row->supports & RAPT_ROW_EXTRAS));
+    MUST((p->extras == 0 && !p->bias) || (row->supports & RAPT_ROW_EXTRAS));
     MUST(!p->blocks || (row->supports & RAPT_ROW_BLOCKS));
     MUST(!p->varlen || (row->supports & RAPT_ROW_VARLEN));
     MUST((p->grid.rank > 0) == ((row->supports & RAPT_ROW_GRID) != 0));
