@@ -272,6 +272,40 @@ static void test_rows(void **state)
     rig_close(&the_rig);
 }
 
+/* Rows of matrix units, where scores and keys reach the code by way of shared memory. Skipped where none is built in, the device has no
+ * such matrices, or the compiler's glslang does not know them. */
+static void test_matrix_rows(void **state)
+{
+    (void)state;
+    const rapt_kernel_table *table = rapt_kernels();
+    const unsigned lists[] = {2, 3}, masks_of[] = {1, 4};
+    unsigned ran = 0;
+    open_rig(NULL);
+    for (unsigned n = 0; n < 3; n++) {
+        composition u = compose(lists, n == 0 ? 0 : n, masks_of, n == 1 ? 0 : 2);
+        rapt_case c = base_case(RAPT_F16);
+        c.input = n == 1 ? RAPT_INPUT_NORMAL : RAPT_INPUT_POISONED;
+        c.link = n == 1 ? RAPT_LINK_SIGMOID : RAPT_LINK_SOFTMAX;
+        c.alibi = c.decay = n == 1;
+        c.sinks = n == 2;
+        c.key_splits = n == 2 ? 2 : 0;
+        for (uint32_t i = 0; i < table->row_count; i++) {
+            const rapt_kernel_row *row = &table->rows[i];
+            if (row->family != RAPT_FAMILY_COOPMAT || row->head_dim_qk_max > 64)
+                continue;
+            snprintf(c.name, sizeof c.name, "composition %u of matrix rows", n);
+            const rapt_result r = rig_try_user(&the_rig, &c, &u.user, row->name, 1);
+            if (r.verdict == RAPT_CHECK_REFUSED && strstr(r.error.message, "has no place"))
+                fail_msg("%s", r.error.message);
+            ran += r.verdict == RAPT_CHECK_PASS;
+        }
+    }
+    rig_close(&the_rig);
+    if (ran == 0)
+        skip();
+    print_message("  %u cases\n", ran);
+}
+
 /* Code of an app beside extra vectors, and before each link; both passes of the clipped one have it, and a gate follows. */
 static void test_vectors_and_links(void **state)
 {
@@ -582,7 +616,7 @@ static void test_survivors(void **state)
 int main(void)
 {
     struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_each_snippet), cmocka_unit_test(test_rows),     cmocka_unit_test(test_random),
+        cmocka_unit_test(test_each_snippet), cmocka_unit_test(test_rows), cmocka_unit_test(test_matrix_rows), cmocka_unit_test(test_random),
         cmocka_unit_test(test_caches),       cmocka_unit_test(test_refusals), cmocka_unit_test(test_bind),
         cmocka_unit_test(test_corpus),
         cmocka_unit_test(test_survivors),    cmocka_unit_test(test_vectors_and_links),

@@ -97,6 +97,7 @@ void main()
     Accumulator acc[ROW_TILES * V_TILES];
     Accumulator m[ROW_TILES]; // running maximum of the element's row
     Accumulator l[ROW_TILES]; // running sum of the weights at this element's place; in a second pass the row's log-sum-exp
+    Accumulator l_exact[ROW_TILES]; // with SUMS_TWICE, the sum before weights are rounded
     [[unroll]] for (uint t = 0; t < ROW_TILES; t++) {
         barrier(); // everyone is done with the q before
         stage_queries(w, row0, rows, t);
@@ -108,6 +109,7 @@ void main()
             acc[t * V_TILES + j] = Accumulator(0.0);
         m[t] = Accumulator(MAXIMUM_START);
         l[t] = Accumulator(0.0);
+        l_exact[t] = Accumulator(0.0);
     }
     if (STARTS || IS_SECOND_PASS) {
         if (lane < SG_ROWS)
@@ -257,6 +259,10 @@ void main()
                     [[unroll]] for (int i = 0; i < factor.length(); i++)
                         l[t][i] *= factor[i];
                 }
+                if (SUMS_TWICE) {
+                    [[unroll]] for (int i = 0; i < factor.length(); i++)
+                        l_exact[t][i] *= factor[i];
+                }
                 [[unroll]] for (uint j = t * V_TILES; j < (t + 1) * V_TILES; j++)
                     [[unroll]] for (int i = 0; i < factor.length(); i++)
                         acc[j][i] *= factor[i];
@@ -266,14 +272,15 @@ void main()
 
         [[unroll]] for (uint t = 0; t < ROW_TILES; t++) {
             [[unroll]] for (uint n = 0; n < KEY_TILES; n++) {
-                // Summed as rounded: what rounding adds to or takes from all weights alike then cancels. But where biases and links
-                // leave few keys that count, the log-sum-exp is to be right to single precision.
+                // Summed as rounded: what rounding adds to or takes from all weights alike then cancels.
                 AccumulatorHalf weight;
                 [[unroll]] for (int i = 0; i < weight.length(); i++) {
                     float score = s[t * KEY_TILES + n][i], size = weight_size(score, scale, m[t][i]);
                     weight[i] = float16_t(size);
                     if (!IS_ADDITIVE)
-                        l[t][i] += SUMS_UNROUNDED ? size : float(weight[i]);
+                        l[t][i] += IS_DECAY ? size : float(weight[i]);
+                    if (SUMS_TWICE)
+                        l_exact[t][i] += size;
                     if (IS_DECAY && !IS_ADDITIVE)
                         weight[i] = float16_t(size * exp2(decay[t * KEY_TILES + n][i]));
                     if (IS_SHAPED)
@@ -349,17 +356,29 @@ void main()
     }
 
     // Sums over the columns, then outputs, a matrix at a time.
+    float l_row_exact = 0.0;
+    if (SUMS_TWICE) {
+        [[unroll]] for (uint t = 0; t < ROW_TILES; t++)
+            coopMatStore(l_exact[t], scratch.rows_exchange, exchange + t * TM * S_PITCH, S_PITCH,
+                         gl_CooperativeMatrixLayoutRowMajor);
+        subgroupBarrier();
+        if (lane < SG_ROWS)
+            l_row_exact = row_total(exchange + lane * S_PITCH);
+        subgroupBarrier();
+    }
     [[unroll]] for (uint t = 0; t < ROW_TILES; t++)
         coopMatStore(l[t], scratch.rows_exchange, exchange + t * TM * S_PITCH, S_PITCH,
                      gl_CooperativeMatrixLayoutRowMajor);
     subgroupBarrier();
     if (lane < SG_ROWS) {
-        float l_row = 0.0;
-        [[unroll]] for (uint i = 0; i < TN; i++)
-            l_row += scratch.rows_exchange[exchange + lane * S_PITCH + i];
-        if (STARTS)
-            l_row += l_first * exp2(m_first - m_row);
+        float l_row = row_total(exchange + lane * S_PITCH), start = STARTS ? l_first * exp2(m_first - m_row) : 0.0;
+        l_row += start;
         float m_out = m_row, factor = IS_PARTIAL ? 1.0 : finish_factor(l_row);
+        if (SUMS_TWICE) {
+            float exact = l_row_exact + start;
+            factor = IS_PARTIAL && l_row > 0.0 ? exact / l_row : factor;
+            l_row = exact;
+        }
         if (IS_ADDITIVE) { // partial results add up: their m is 0, and their l 1 in all
             factor = exp2(m_row);
             m_out = 0.0;

@@ -17,8 +17,18 @@ const bool IS_HOOKED = IS_BIASED ? true : IS_DECAY; // (not ||: see walk.glsl)
 const bool IS_PAIRWISE = is_window ? true : IS_HOOKED ? true : IS_SHAPED ? true
                          : (extras & (RAPT_PARAM_SEGMENTS | RAPT_PARAM_BLOCKS | RAPT_PARAM_PAGED)) != 0u;
 
-// Whether weights are summed before they are rounded: see where they are.
-const bool SUMS_UNROUNDED = IS_HOOKED ? true : IS_SHAPED;
+// Where biases and links leave few keys that count, a sum of rounded weights, which the output is divided by, is not the one
+// that the log-sum-exp is right with: there are two then. With decay the output's weights are rounded after it, and one sum will do.
+const bool SUMS_TWICE = IS_DECAY ? false : IS_ADDITIVE ? false : IS_HOOKED ? true : IS_SIGNED;
+
+// A sum over the columns of a row of a matrix in shared memory.
+float row_total(uint at)
+{
+    float sum = 0.0;
+    [[unroll]] for (uint i = 0; i < TN; i++)
+        sum += scratch.rows_exchange[at + i];
+    return sum;
+}
 
 // Whether rows begin with a maximum and a sum: of a sink, or of the one of off-by-one.
 const bool STARTS = IS_SINKS ? true : IS_OFFBYONE;
