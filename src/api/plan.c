@@ -1,6 +1,7 @@
 /* Plans for devices: making, preparing, destroying. */
 #include "api/api.h"
 
+#include "compiler/compiler.h"
 #include "compiler/user.h"
 #include "plan/combine.h"
 #include "op/record.h"
@@ -303,6 +304,11 @@ static rapt_status prepare_once(rapt_plan *plan, rapt_kernel **bad, rapt_error *
     if (status == RAPT_ERROR_COMPILE && failed != NULL) {
         rapt_kernel_note(device, failed, RAPT_VERDICT_BAD, failed->form == 0, why.message); /* another compiler may do */
         *bad = failed;
+        if (failed->form != 0 && strstr(why.message, RAPT_EXTENSION_UNKNOWN) != NULL) {
+            const rapt_error compiler = why;
+            status = rapt_fail(&why, RAPT_ERROR_UNSUPPORTED, "kernel '%s' cannot take code of an app: librapt_compiler's glslang is too old for it (%.160s)",
+                               failed->row->name, compiler.message);
+        }
     }
     if (status != RAPT_OK) {
         if (error != NULL)

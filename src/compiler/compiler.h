@@ -9,6 +9,9 @@
 
 #define RAPT_COMPILER_ABI 2
 
+/* In the message for a source whose extension this glslang does not know. */
+#define RAPT_EXTENSION_UNKNOWN "extension not supported"
+
 /* A text that a source may include by this name, before any stock file of that name. */
 typedef struct rapt_compile_file {
     const char *name, *text;

@@ -273,7 +273,7 @@ static rapt_status compile_user(rapt_device *device, const rapt_kernel *k, uint3
                        cached ? "found" : "compiled", (double)(rapt_now_ns() - begin) * 1e-6);
     /* The stock source is known to compile, but for extensions that this compiler may be too old for: another row then. What
      * else is wrong is wrong with the app's code, on every row. */
-    if (status == RAPT_ERROR_COMPILE && strstr(why.message, "extension not supported") == NULL) {
+    if (status == RAPT_ERROR_COMPILE && strstr(why.message, RAPT_EXTENSION_UNKNOWN) == NULL) {
         status = why.status = RAPT_ERROR_INVALID;
         rapt_snippet_unprefix(why.message);
     }
