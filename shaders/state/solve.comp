@@ -32,7 +32,6 @@ layout(std430, set = 0, binding = RAPT_BIND_Q) readonly buffer Queries { WORD1 q
 layout(std430, set = 0, binding = RAPT_BIND_K) readonly buffer Keys { WORD1 k_words[]; };
 layout(std430, set = 0, binding = RAPT_BIND_V) readonly buffer Values { WORD1 v_words[]; };
 layout(std430, set = 0, binding = RAPT_BIND_STEPS) buffer Steps { float steps[]; };
-layout(std430, set = 0, binding = RAPT_BIND_STEPS) buffer Steps4 { vec4 steps4[]; };
 layout(std430, set = 0, binding = RAPT_BIND_DECAY) readonly buffer Decays { float decays[]; };
 layout(std430, set = 0, binding = RAPT_BIND_BETA) readonly buffer Betas { float betas[]; };
 
@@ -42,6 +41,13 @@ shared vec4 s_decay[DECAY == DECAY_CHANNEL ? BLOCK * DIM_QUADS : 1u];
 shared float s_alpha[CHUNK], s_beta[CHUNK];
 shared float s_known[BLOCK][128], s_asked[BLOCK][128]; // parts of products: (token, part, j)
 shared vec4 s_a[CHUNK * CHUNK / 4u];                    // (t, j)
+
+// Four floats of the workspace; one view of it, so that no compiler takes two for different memory.
+void store_quad(uint at, vec4 x)
+{
+    [[unroll]] for (uint r = 0u; r < 4u; r++)
+        steps[at * 4u + r] = x[r];
+}
 
 float decay_of(float x) { return LOG_DECAY != 0u ? exp(x) : x; }
 
@@ -99,8 +105,8 @@ void pass_rows(uint at, uint first, inout vec4 passed)
         return;
     [[unroll]] for (uint t = 0u; t < BLOCK; t++) {
         passed *= DECAY == DECAY_CHANNEL ? s_decay[t * DIM_QUADS + quad] : vec4(s_alpha[first + t]);
-        steps4[at + AT_READS + quad * CHUNK + first + t] = -passed * s_k[t * DIM_QUADS + quad];
-        steps4[at + AT_ASKS + quad * CHUNK + first + t] = passed * s_q[t * DIM_QUADS + quad];
+        store_quad(at + AT_READS + quad * CHUNK + first + t, -passed * s_k[t * DIM_QUADS + quad]);
+        store_quad(at + AT_ASKS + quad * CHUNK + first + t, passed * s_q[t * DIM_QUADS + quad]);
     }
 }
 
@@ -186,9 +192,9 @@ void main()
         sum_parts(at, first);
     }
     [[unroll]] for (uint i = 0u; i < PART_QUADS; i++)
-        steps4[at + AT_WRITES + own * DIM_QUADS + quad0 + i] = key[i] * scale;
+        store_quad(at + AT_WRITES + own * DIM_QUADS + quad0 + i, key[i] * scale);
     if (id < DIM_QUADS)
-        steps4[at + AT_DECAYS + id] = passed;
+        store_quad(at + AT_DECAYS + id, passed);
     memoryBarrierBuffer(); // reads pass from those that have quads to those that have columns
     barrier();
     [[dont_unroll]] for (uint column = id; column < DIM + p.chunk_pitch; column += 128u)
