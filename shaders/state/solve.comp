@@ -45,8 +45,10 @@ shared vec4 s_a[CHUNK * CHUNK / 4u];                    // (t, j)
 // Four floats of the workspace; one view of it, so that no compiler takes two for different memory.
 void store_quad(uint at, vec4 x)
 {
-    [[unroll]] for (uint r = 0u; r < 4u; r++)
-        steps[at * 4u + r] = x[r];
+    steps[at * 4u] = x.x;
+    steps[at * 4u + 1u] = x.y;
+    steps[at * 4u + 2u] = x.z;
+    steps[at * 4u + 3u] = x.w;
 }
 
 float decay_of(float x) { return LOG_DECAY != 0u ? exp(x) : x; }
