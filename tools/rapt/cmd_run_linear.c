@@ -1,4 +1,5 @@
 /* rapt run linear: linear attention and its relatives on tensors from files. */
+#include "linear_options.h"
 #include "plan_run.h"
 #include "problem_options.h"
 #include "user_options.h"
@@ -93,18 +94,6 @@ static bool read_inputs(run *r, rapt_error *error)
     return true;
 }
 
-static const char *rule_name(unsigned n)
-{
-    return rapt_linear_rule_name((rapt_linear_rule)n);
-}
-static const char *feature_name(unsigned n)
-{
-    return rapt_phi_name((rapt_phi)n);
-}
-static const char *dtype_name(unsigned n)
-{
-    return rapt_dtype_name((rapt_dtype)(n + RAPT_F32));
-}
 
 #define FEATURES                                                                                             \
     "identity, elu1, relu, relu2, exp, softmax, taylor2, poly, focused, lognormal, cosine or a .glsl file"
@@ -114,7 +103,7 @@ static bool parse_feature(run *r, const char *option, const char *word, unsigned
 {
     const size_t length = strlen(word);
     if (length <= 5 || strcmp(word + length - 5, ".glsl") != 0)
-        return tool_one_of(option, word, feature_name, RAPT_PHI_USER, out, FEATURES, error);
+        return tool_one_of(option, word, tool_feature_name, RAPT_PHI_USER, out, FEATURES, error);
     if (r->map)
         return tool_fail(error, RAPT_ERROR_INVALID, "%s: one map of q and k may be a file, not each its own", option);
     *out = RAPT_PHI_USER;
@@ -159,9 +148,9 @@ static bool parse_words(run *r, rapt_dtype *dtype, rapt_error *error)
     int64_t chunk = 0, limit = 0;
     double scale = 1;
     if (o->rule &&
-        !tool_one_of("--rule", o->rule, rule_name, RAPT_LINEAR_RULE_COUNT, &rule, "none, delta or dplr", error))
+        !tool_one_of("--rule", o->rule, tool_rule_name, RAPT_LINEAR_RULE_COUNT, &rule, "none, delta or dplr", error))
         return false;
-    if (o->dtype && !tool_one_of("--dtype", o->dtype, dtype_name, 3, &type, "f32, f16 or bf16", error))
+    if (o->dtype && !tool_one_of("--dtype", o->dtype, tool_dtype_name, 3, &type, "f32, f16 or bf16", error))
         return false;
     if (o->chunk && o->recurrent)
         return tool_fail(error, RAPT_ERROR_INVALID, "--chunk and --recurrent exclude each other");

@@ -6,15 +6,15 @@
 
 #include <string.h>
 
-static const char *rule_name(unsigned n)
+const char *tool_rule_name(unsigned n)
 {
     return rapt_linear_rule_name((rapt_linear_rule)n);
 }
-static const char *feature_name(unsigned n)
+const char *tool_feature_name(unsigned n)
 {
     return rapt_phi_name((rapt_phi)n);
 }
-static const char *dtype_name(unsigned n)
+const char *tool_dtype_name(unsigned n)
 {
     return rapt_dtype_name((rapt_dtype)(n + RAPT_F32));
 }
@@ -41,12 +41,12 @@ static bool parse_names(const tool_linear_options *o, rapt_linear_desc *d, unsig
     unsigned rule = 0, feature = 0;
     *decay = 3;
     *dtype = 0;
-    if (o->rule && !tool_one_of("--rule", o->rule, rule_name, RAPT_LINEAR_RULE_COUNT, &rule, "none, delta or dplr", error))
+    if (o->rule && !tool_one_of("--rule", o->rule, tool_rule_name, RAPT_LINEAR_RULE_COUNT, &rule, "none, delta or dplr", error))
         return false;
-    if (o->feature && !tool_one_of("--feature", o->feature, feature_name, RAPT_PHI_USER, &feature,
+    if (o->feature && !tool_one_of("--feature", o->feature, tool_feature_name, RAPT_PHI_USER, &feature,
                                    "identity, elu1, relu, relu2, exp, softmax, taylor2, poly, focused, lognormal or cosine", error))
         return false;
-    if (o->dtype && !tool_one_of("--dtype", o->dtype, dtype_name, 3, dtype, "f32, f16 or bf16", error))
+    if (o->dtype && !tool_one_of("--dtype", o->dtype, tool_dtype_name, 3, dtype, "f32, f16 or bf16", error))
         return false;
     if (o->decay && !tool_one_of("--decay", o->decay, decay_name, 3, decay, "fixed, token or channel", error))
         return false;

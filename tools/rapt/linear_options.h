@@ -11,6 +11,11 @@ typedef struct tool_linear_options {
     bool log_decay, beta, normalize, state, in_place, recurrent;
 } tool_linear_options;
 
+/* Names by number, for tool_one_of: rules and maps by their enumerations, dtypes counted from RAPT_F32. */
+const char *tool_rule_name(unsigned n);
+const char *tool_feature_name(unsigned n);
+const char *tool_dtype_name(unsigned n);
+
 /* Contiguous tensors. False fills `error`. Strings of `o` must outlive `desc`. */
 bool tool_linear_make(const tool_linear_options *o, rapt_linear_desc *desc, rapt_error *error);
 
