@@ -15,14 +15,25 @@ bare() {
     return 0
 }
 
+python='' # of the environment, where it could be made
+environment() { # without network there is none: what needs it says so
+    local status=0
+    timeout 300 tools/minilm/setup-venv || status=$?
+    ((status != 3 && status != 124)) || { echo "no packages: no network?" && return 77; }
+    return $status
+}
+
 need "build" build_native
 check "build without warnings" bare || true
 check "nothing is built twice" idle || true
 check "symbols of librapt" tools/ci/check_symbols "$build/src/librapt.so.0" "$build/src/librapt_compiler.so.0" || true
 check "the tool runs from the build folder" "$build/tools/rapt/rapt" --version || true
+check "Python with numpy and the encoder's weights" environment || true
+python=$(tools/minilm/setup-venv --existing 2>/dev/null) || true
 check "the Python binding" env RAPT_BUILD="$build" python3 tools/minilm/test_minilm.py || true
 check "a small language model decodes" env RAPT_BUILD="$build" python3 tools/gemma/test_gemma.py || true
 check "the main job, with generated input" python3 tools/minilm/run.py --build "$build" --generated || true
+[[ -z $python ]] || check "the main job, with a real encoder" "$python" tools/minilm/run.py --build "$build" || true
 meson_tests unit "$build" --suite unit
 meson_tests bench "$build" --suite bench
 device_tests "this machine's device" "$build" --quick
