@@ -11,7 +11,7 @@ static rig the_rig;
 
 #define DELTA .rule = RAPT_LINEAR_DELTA
 /* What is earned is twice the error of single precision token by token; solved for together, a token's sums go through those of
- * the tokens before it in its chunk, each rounded once more. */
+ * the tokens before it in its chunk, each rounded once more: up to 1.19 times what is earned was seen in these cases. */
 #define LEAP(type) .form = RAPT_LINEAR_CHUNKED, .kernel = "state-leap-delta-" type, DELTA, .tolerance = 2
 #define BOTH_STATES .state_in = true, .state_out = true
 
