@@ -6,6 +6,7 @@ if [[ ! -d $lab/bookworm/usr ]]; then
     finish
 fi
 need "build" build_native
+narrow_vectors
 export RAPT_TEST_NO_BENCH=1 RAPT_TEST_USER_CASES=1 RAPT_TEST_FEW=1 # what depends on the driver is in the rest
 device_tests "lavapipe 22.3" "$builds/native" "--quick --chosen" "$root/tools/ci/on-device" lvp:bookworm
 finish

@@ -22,6 +22,9 @@ export RAPT_CACHE_DIR=$builds/cache/$lane TMPDIR=$builds/tmp/$lane
 # Mesa's own cache is new for each run, of one lane or of all: what one test made a driver compile, the next one has.
 export MESA_SHADER_CACHE_DIR=$builds/cache/mesa
 unset MESA_SHADER_CACHE_DISABLE
+# Nearly all the time on a software device is LLVM's: lavapipe's kernels are not optimised. as_users_have_it brings it back.
+export GALLIVM_PERF=nopt
+unset LP_NATIVE_VECTOR_WIDTH
 rm -rf "$RAPT_CACHE_DIR" "$TMPDIR"
 [[ -n ${RAPT_CI_RESULTS:-} ]] || rm -rf "$MESA_SHADER_CACHE_DIR"
 mkdir -p "$TMPDIR" "$MESA_SHADER_CACHE_DIR"
@@ -115,6 +118,16 @@ lab_toolchain() {
     for tool in glslang:glslang spirv_val:spirv-val spirv_opt:spirv-opt; do
         printf '%s\n' "-D${tool%%:*}=$root/tools/lab/run-on,tool,${tool##*:}"
     done
+}
+
+# A command with lavapipe's compiler as it comes.
+as_users_have_it() { # COMMAND...
+    env -u GALLIVM_PERF "$@"
+}
+
+# Vectors of half the width: lavapipe compiles half the code, and is a device with subgroups of 4.
+narrow_vectors() {
+    export LP_NATIVE_VECTOR_WIDTH=128
 }
 
 # All that runs on a device: Meson's 'device' suite and the tool's own checks. The wrapper, a command or nothing, starts
