@@ -138,8 +138,8 @@ static bool rwkv7(oracle *o)
     return good && !o->failed;
 }
 
-/* x of `d` channels over the root of its mean square, times `weight` where there is one, times `gate`. */
-static void norm_and_gate(const oracle *o, double *x, uint64_t d, const double *weight, const double *gate, bool sigmoid, double epsilon)
+/* x of `d` channels over the root of its mean square, times `weight` where there is one, times `gate`; one over that root. */
+static double norm_and_gate(const oracle *o, double *x, uint64_t d, const double *weight, const double *gate, bool sigmoid, double epsilon)
 {
     double squares = 0;
     for (uint64_t c = 0; c < d; c++)
@@ -149,8 +149,13 @@ static void norm_and_gate(const oracle *o, double *x, uint64_t d, const double *
         const double y = r(o, r(o, x[c] / root) * (weight ? weight[c] : 1));
         x[c] = stored(o, r(o, y * (sigmoid ? r(o, 1 / r(o, 1 + exp(-gate[c]))) : gate[c])));
     }
-    /* A norm of little brings its errors up with it. */
-    o->to->score = fmax(o->to->score, o->to->score / root);
+    return 1 / root;
+}
+
+/* A norm of little brings its errors up with it: rise is the largest of what norm_and_gate() returned. */
+static void raise_score(const oracle *o, double rise)
+{
+    o->to->score *= fmax(1, rise);
 }
 
 /* TransNormerLLM, section 3.2: Lightning Attention, SRMSNorm over all heads of a token, a gate. */
@@ -160,11 +165,13 @@ static bool transnormer(oracle *o)
     const uint64_t heads = v->shape[1], n = v->shape[2], d = v->shape[3], channels = heads * d;
     double *all = malloc((size_t)(v->count + 1) * sizeof *all);
     const bool good = all && recur(o, (recurrence){.decay = "lambda"});
+    double rise = 0;
     for (uint64_t at = 0; at < v->shape[0] * n && good; at++) {
         for (uint64_t c = 0; c < channels; c++)
             all[at * channels + c] = o->to->out[((at / n * heads + c / d) * n + at % n) * d + c % d];
-        norm_and_gate(o, all + at * channels, channels, NULL, gate->data + at * channels, false, strtod(text_of(o, "eps"), NULL));
+        rise = fmax(rise, norm_and_gate(o, all + at * channels, channels, NULL, gate->data + at * channels, false, strtod(text_of(o, "eps"), NULL)));
     }
+    raise_score(o, rise);
     if (good)
         memcpy(o->to->out, all, (size_t)v->count * sizeof *all);
     free(all);
@@ -196,9 +203,11 @@ static bool kimi(oracle *o)
     if (!recur(o, (recurrence){.decay = "alpha", .delta = true, .unit = true}))
         return false;
     const rapt_check_array *gate = input(o, "gate"), *norm = has(o, "norm") ? input(o, "norm") : NULL;
+    double rise = 0;
     for (uint64_t at = 0; at < gate->count; at += gate->shape[3])
-        norm_and_gate(o, o->to->out + at, gate->shape[3], norm ? norm->data : NULL, gate->data + at, true,
-                      strtod(text_of(o, "eps"), NULL));
+        rise = fmax(rise, norm_and_gate(o, o->to->out + at, gate->shape[3], norm ? norm->data : NULL, gate->data + at, true,
+                                        strtod(text_of(o, "eps"), NULL)));
+    raise_score(o, rise);
     return !o->failed;
 }
 
@@ -210,9 +219,11 @@ static bool ring_linear(oracle *o)
     if (!recur(o, (recurrence){.decay = "lambda"}))
         return false;
     const rapt_check_array *gate = input(o, "gate"), *norm = has(o, "norm") ? input(o, "norm") : NULL;
+    double rise = 0;
     for (uint64_t at = 0; at < gate->count; at += gate->shape[3])
-        norm_and_gate(o, o->to->out + at, gate->shape[3], norm ? norm->data : NULL, gate->data + at, true,
-                      strtod(text_of(o, "eps"), NULL));
+        rise = fmax(rise, norm_and_gate(o, o->to->out + at, gate->shape[3], norm ? norm->data : NULL, gate->data + at, true,
+                                        strtod(text_of(o, "eps"), NULL)));
+    raise_score(o, rise);
     return !o->failed;
 }
 
