@@ -6,7 +6,8 @@ if [[ ! -d $lab/bookworm/usr ]]; then
     finish
 fi
 need "build" build_native
-narrow_vectors
-export RAPT_TEST_NO_BENCH=1 RAPT_TEST_USER_CASES=1 RAPT_TEST_FEW=1 # what depends on the driver is in the rest
-device_tests "lavapipe 22.3" "$builds/native" "--quick --chosen" "$root/tools/ci/on-device" lvp:bookworm
+few
+on=("$root/tools/ci/on-device" lvp:bookworm)
+narrow device_suite "lavapipe 22.3" "$builds/native" "${on[@]}"
+narrow rapt_check "lavapipe 22.3" "$builds/native" "1/4 3/4" "--quick --chosen" "${on[@]}"
 finish

@@ -14,5 +14,8 @@ nothing_dropped() {
 need "build" build "$builds/lab" -Dcompiler=enabled "${toolchain[@]}"
 check "no row drops out of the table" nothing_dropped || true
 meson_tests unit "$builds/lab" --suite unit
-device_tests "lavapipe 26.1" "$builds/lab" --quick "$root/tools/ci/on-device" lvp
+few
+on=("$root/tools/ci/on-device" lvp)
+device_suite "lavapipe 26.1" "$builds/lab" "${on[@]}"
+rapt_check "lavapipe 26.1" "$builds/lab" "2/4 4/4" --quick "${on[@]}"
 finish

@@ -22,7 +22,7 @@ export RAPT_CACHE_DIR=$builds/cache/$lane TMPDIR=$builds/tmp/$lane
 # Mesa's own cache is new for each run, of one lane or of all: what one test made a driver compile, the next one has.
 export MESA_SHADER_CACHE_DIR=$builds/cache/mesa
 unset MESA_SHADER_CACHE_DISABLE
-# Nearly all the time on a software device is LLVM's: lavapipe's kernels are not optimised. as_users_have_it brings it back.
+# Nearly all the time on a software device is LLVM's: lavapipe's kernels are not optimised, but as_users_have_it.
 export GALLIVM_PERF=nopt
 unset LP_NATIVE_VECTOR_WIDTH
 rm -rf "$RAPT_CACHE_DIR" "$TMPDIR"
@@ -125,28 +125,42 @@ as_users_have_it() { # COMMAND...
     env -u GALLIVM_PERF "$@"
 }
 
-# Vectors of half the width: lavapipe compiles half the code, and is a device with subgroups of 4.
-narrow_vectors() {
-    export LP_NATIVE_VECTOR_WIDTH=128
+# A command with lavapipe's vectors of half the width: half the code to compile, and a device with subgroups of 4. What Mesa keeps is
+# not told apart by width. With tools/test --long, as wide as they are.
+narrow() { # COMMAND...
+    if [[ -n ${RAPT_CI_LONG:-} ]]; then
+        "$@"
+    else
+        mkdir -p "$builds/cache/mesa-narrow"
+        LP_NATIVE_VECTOR_WIDTH=128 MESA_SHADER_CACHE_DIR=$builds/cache/mesa-narrow "$@"
+    fi
 }
 
-# All that runs on a device: Meson's 'device' suite and the tool's own checks. The wrapper, a command or nothing, starts
-# programs on the device.
-device_tests() { # NAME BUILD CHECK_OPTIONS [WRAPPER...]
+# Leaves out what the first device has shown and other drivers take long for; not with tools/test --long.
+few() {
+    [[ -n ${RAPT_CI_LONG:-} ]] || export RAPT_TEST_FEW=1 RAPT_TEST_NO_BENCH=1 RAPT_TEST_USER_CASES=1
+}
+
+# Meson's 'device' suite. The wrapper, a command or nothing, starts programs on the device.
+device_suite() { # NAME BUILD [WRAPPER...]
     local name=$1 build=$2 wrapper
-    local -a options
-    read -ra options <<<"$3"
-    shift 3
+    shift 2
     wrapper=$*
-    meson_tests "$name" "$build" --suite device --timeout-multiplier "${RAPT_CI_PATIENCE:-1}" \
-        ${wrapper:+--wrapper "$wrapper"}
-    if [[ -x $build/tools/rapt/rapt ]]; then # most of it is the driver's compiler, on one core
-        local part
-        for part in 1/2 2/2; do
-            check "$name: rapt check, part $part" "$@" "$build/tools/rapt/rapt" check --part "$part" "${options[@]}" &
-        done
-        wait
-    fi
+    meson_tests "$name" "$build" --suite device --timeout-multiplier "${RAPT_CI_PATIENCE:-1}" ${wrapper:+--wrapper "$wrapper"}
+}
+
+# Parts of the tool's own checks, side by side: most of it is the driver's compiler, on one core. All with tools/test --long.
+rapt_check() { # NAME BUILD "PART PART" CHECK_OPTIONS [WRAPPER...]
+    local name=$1 build=$2 part
+    local -a parts options
+    read -ra parts <<<"$3"
+    read -ra options <<<"$4"
+    shift 4
+    [[ -z ${RAPT_CI_LONG:-} ]] || parts=(1/2 2/2)
+    for part in "${parts[@]}"; do
+        check "$name: rapt check, part $part" "$@" "$build/tools/rapt/rapt" check --part "$part" "${options[@]}" &
+    done
+    wait
 }
 
 finish() {

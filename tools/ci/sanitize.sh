@@ -10,8 +10,9 @@ need "build" build "$build" -Db_sanitize=address,undefined -Db_lundef=false -Dbe
     -Dc_args=-fno-sanitize-recover=undefined -Dcompiler=enabled \
     "-Dcpp_args=-fno-sanitize-recover=undefined -fno-sanitize=vptr,function"
 meson_tests "ASan+UBSan, unit" "$build" --suite unit --timeout-multiplier 5
-narrow_vectors
 # On a device, the C++ of validation layers and drivers is in the process too; librapt has none.
-export LSAN_OPTIONS=suppressions=$root/tools/ci/leaks-device.supp:print_suppressions=0 RAPT_TEST_NO_BENCH=1 RAPT_TEST_USER_CASES=1 RAPT_TEST_FEW=1
-device_tests "ASan+UBSan, device" "$build" "--filter exact-f32"
+export LSAN_OPTIONS=suppressions=$root/tools/ci/leaks-device.supp:print_suppressions=0
+few
+narrow device_suite "ASan+UBSan, device" "$build"
+narrow rapt_check "ASan+UBSan, device" "$build" "1/2 2/2" "--filter exact-f32"
 finish

@@ -8,6 +8,7 @@ if [[ ! -r $icd ]]; then
 fi
 need "build" build_native
 export VK_DRIVER_FILES=$icd VK_ICD_FILENAMES=$icd RAPT_CI_PATIENCE=5
-export RAPT_TEST_NO_BENCH=1 RAPT_TEST_USER_CASES=1 RAPT_TEST_FEW=1 # what depends on the driver is in the rest
-device_tests "SwiftShader" "$builds/native" "--quick --chosen --caps=" # as it is: it has little to take away
+few
+device_suite "SwiftShader" "$builds/native"
+rapt_check "SwiftShader" "$builds/native" "1/4 3/4" "--quick --chosen --caps=" # as it is: it has little to take away
 finish
