@@ -39,7 +39,7 @@ meson_tests bench "$build" --suite bench
 narrow device_suite "this machine's device" "$build"
 rapt_check "this machine's device" "$build" "1/2 2/2" --quick
 for part in 1/2 2/2; do
-    narrow check "cases composed at random, part $part" "$build/tools/rapt/rapt" check --random 5000 --part "$part" &
+    LD_PRELOAD=$allocator narrow check "cases composed at random, part $part" "$build/tools/rapt/rapt" check --random 5000 --part "$part" &
 done
 wait
 check "every case a hundred times, bit for bit" "$build/tools/rapt/rapt" check --chosen --caps "" --repeat 100 || true
