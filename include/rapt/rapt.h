@@ -11,6 +11,7 @@
 #include <rapt/graph.h>
 #include <rapt/linear.h>
 #include <rapt/measure.h>
+#include <rapt/memory.h>
 #include <rapt/pattern.h>
 #include <rapt/plan.h>
 #include <rapt/route.h>

@@ -20,6 +20,10 @@ rapt_status rapt_route_plan_new(rapt_device *device, const rapt_caps *caps, cons
 rapt_status rapt_scan_plan_new(rapt_device *device, const rapt_caps *caps, const rapt_scan_desc *desc,
                                const rapt_verdicts *verdicts, rapt_plan **plan, rapt_error *error);
 
+/* The same for memories that learn. */
+rapt_status rapt_memory_plan_new(rapt_device *device, const rapt_caps *caps, const rapt_memory_desc *desc,
+                                 const rapt_verdicts *verdicts, rapt_plan **plan, rapt_error *error);
+
 /* The same for rows by index. */
 rapt_status rapt_rows_plan_new(rapt_device *device, const rapt_caps *caps, const rapt_rows_desc *desc,
                                const rapt_verdicts *verdicts, rapt_plan **plan, rapt_error *error);
@@ -68,6 +72,7 @@ rapt_status rapt_probe_rows(rapt_plan *plan, rapt_error *error);  /* .. and for 
 rapt_status rapt_probe_place(rapt_plan *plan, rapt_error *error); /* .. that are rewritten as they are placed */
 /* Its part for scans. */
 rapt_status rapt_probe_scan(rapt_plan *plan, rapt_error *error);
+rapt_status rapt_probe_memory(rapt_plan *plan, rapt_error *error); /* .. and for memories that learn */
 /* And for what combines tensors. */
 rapt_status rapt_probe_combine(rapt_plan *plan, rapt_error *error);
 /* Notes a verdict on one of the plan's pipelines; what a probe's run ended with is noted likewise: true where that was the

@@ -263,6 +263,7 @@ static rapt_status plan_again(rapt_plan *plan, rapt_error *error)
     const rapt_rows_problem rows = plan->rows;
     const rapt_scan_problem scan = plan->scan;
     const rapt_combine_problem combine = plan->combine;
+    const rapt_memory_problem memory = plan->memory;
     const rapt_linear_problem linear = plan->outer;
     uint32_t generation = plan->generation + 1;
     rapt_verdicts verdicts = rapt_device_verdicts(device);
@@ -278,6 +279,8 @@ static rapt_status plan_again(rapt_plan *plan, rapt_error *error)
             ? rapt_rows_plan_make(plan, &rows, &device->caps, rapt_kernels(), &verdicts, error)
         : plan->op == RAPT_OP_SCAN
             ? rapt_scan_plan_make(plan, &scan, &device->caps, rapt_kernels(), &verdicts, error)
+        : plan->op == RAPT_OP_MEMORY
+            ? rapt_memory_plan_make(plan, &memory, &device->caps, rapt_kernels(), &verdicts, error)
         : plan->op == RAPT_OP_COMBINE
             ? rapt_combine_plan_make(plan, &combine, &device->caps, rapt_kernels(), &verdicts, error)
             : rapt_plan_make(plan, &problem, &device->caps, rapt_kernels(), &verdicts, error);

@@ -947,6 +947,8 @@ rapt_status rapt_probe_plan(rapt_plan *plan, rapt_error *error)
         return rapt_probe_rows(plan, error);
     if (plan->op == RAPT_OP_SCAN)
         return rapt_probe_scan(plan, error);
+    if (plan->op == RAPT_OP_MEMORY)
+        return rapt_probe_memory(plan, error);
     if (plan->op == RAPT_OP_COMBINE)
         return rapt_probe_combine(plan, error);
     rapt_device *device = plan->device;

@@ -68,7 +68,7 @@ SUPPORTS = {"causal": 1, "varlen": 2, "partial": 4, "group": 8, "unaligned": 16,
             "rule-none": 16384, "rule-delta": 32768, "rule-dplr": 65536, "normalize": 131072, "beta": 262144,
             "outputs": 524288, "adds": 1048576, "gate": 2097152, "scalar-decay": 4194304, "soft-phi": 8388608,
             "summarises": 1024, "scores": 2048, "selects": 4096, "moves-rows": 1024, "places-rows": 2048, "paged-tiles": 1 << 26, "paged": 1 << 27,
-            "quantised": 1 << 25, "blocks": 1 << 28, "grid": 1 << 29,
+            "quantised": 1 << 25, "blocks": 1 << 28, "grid": 1 << 29, "learns": 1 << 30,
             # rows of scans, whose bits mean something else
             "scan-walks": 1 << 8, "scan-carries": 1 << 9, "scan-real": 1 << 10, "scan-complex": 1 << 11, "scan-gated": 1 << 12,
             "scan-maps": 1 << 13, "scan-generated": 1 << 14,

@@ -205,6 +205,7 @@ enum {
     RAPT_ROW_SELECTS = 4096,
     RAPT_ROW_MOVES_ROWS = 1024, /* of family map */
     RAPT_ROW_PLACES_ROWS = 2048, /* and rewrites them */
+    RAPT_ROW_LEARNS = 1 << 30,   /* memories that learn */
 };
 
 /* Rows of scans have bits of their own beside VARLEN, UNALIGNED and BENCH_ONLY. */

@@ -61,6 +61,10 @@ static void explain_problem(const rapt_plan *plan, rapt_text *t)
         rapt_scan_explain_problem(plan, t);
         return;
     }
+    if (plan->op == RAPT_OP_MEMORY) {
+        rapt_memory_explain_problem(plan, t);
+        return;
+    }
     if (plan->op == RAPT_OP_COMBINE) {
         rapt_combine_explain_problem(plan, t);
         return;
@@ -270,6 +274,7 @@ static void explain_json(const rapt_plan *plan, rapt_text *t, const char *failur
          : plan->op == RAPT_OP_ROUTE ? rapt_route_explain_problem_json
          : plan->op == RAPT_OP_ROWS  ? rapt_rows_explain_problem_json
          : plan->op == RAPT_OP_SCAN  ? rapt_scan_explain_problem_json
+         : plan->op == RAPT_OP_MEMORY ? rapt_memory_explain_problem_json
                                      : rapt_combine_explain_problem_json)(plan, t);
     } else {
         explain_attention_json(plan, t);

@@ -7,6 +7,7 @@
 #include "op/attention.h"
 #include "op/combine.h"
 #include "op/linear.h"
+#include "op/memory.h"
 #include "op/route.h"
 #include "op/rows.h"
 #include "op/scan.h"
@@ -135,7 +136,7 @@ typedef struct rapt_scan_layout {
 } rapt_scan_layout;
 
 /* Which operator a plan is for. */
-typedef enum rapt_op { RAPT_OP_ATTENTION = 0, RAPT_OP_LINEAR, RAPT_OP_ROUTE, RAPT_OP_SCAN, RAPT_OP_COMBINE, RAPT_OP_ROWS } rapt_op;
+typedef enum rapt_op { RAPT_OP_ATTENTION = 0, RAPT_OP_LINEAR, RAPT_OP_ROUTE, RAPT_OP_SCAN, RAPT_OP_COMBINE, RAPT_OP_ROWS, RAPT_OP_MEMORY } rapt_op;
 
 /* Behind the parameters of a binding, for operands that are not there; also the alignment that all devices' descriptors take. */
 #define RAPT_STAND_IN_BYTES 256
@@ -155,6 +156,7 @@ struct rapt_plan {
     rapt_caps caps;
     rapt_problem problem; /* of other operators than attention: only what every operator has (dtype, counts, slice_ms, kernel) */
     rapt_combine_problem combine;
+    rapt_memory_problem memory;
     rapt_linear_problem linear; /* what steps work on: `outer`, or with features made first, what is left then */
     rapt_linear_problem outer;  /* the app's */
     rapt_linear_layout layout;
@@ -231,6 +233,13 @@ rapt_status rapt_scan_plan_make(rapt_plan *plan, const rapt_scan_problem *proble
                                 const rapt_kernel_table *table, const rapt_verdicts *verdicts, rapt_error *error);
 void rapt_scan_explain_problem(const rapt_plan *plan, rapt_text *text);
 void rapt_scan_explain_problem_json(const rapt_plan *plan, rapt_text *text);
+
+/* The same for memories that learn (memory.c). */
+rapt_status rapt_memory_plan_make(rapt_plan *plan, const rapt_memory_problem *problem, const rapt_caps *caps,
+                                  const rapt_kernel_table *table, const rapt_verdicts *verdicts, rapt_error *error);
+uint32_t rapt_memory_role_element(const rapt_plan *plan, rapt_role role);
+void rapt_memory_explain_problem(const rapt_plan *plan, rapt_text *text);
+void rapt_memory_explain_problem_json(const rapt_plan *plan, rapt_text *text);
 
 /* What plans of all operators share (steps.c, select.c): one more step, all zero; slices of about the time target, and barriers
  * between phases; the throughput that slices assume at first; what the device must have for a row, whatever the problem. */

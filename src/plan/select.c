@@ -74,6 +74,8 @@ uint32_t rapt_plan_role_element(const rapt_plan *plan, rapt_role role)
         return role == RAPT_ROLE_X || role == RAPT_ROLE_OUT || role == RAPT_ROLE_SCAN_Z ? rapt_dtype_size(plan->problem.dtype) : 4;
     if (plan->op == RAPT_OP_COMBINE)
         return rapt_combine_role_element(plan, role);
+    if (plan->op == RAPT_OP_MEMORY)
+        return rapt_memory_role_element(plan, role);
     return rapt_problem_role_element(&plan->problem, role);
 }
 
