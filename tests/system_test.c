@@ -180,6 +180,17 @@ static void step_inside(const char *system, const rapt_system_step *s)
             inside(system, all[n].at, all[n].t, all[n].t->dtype != RAPT_DTYPE_NONE);
         return;
     }
+    if (s->op == RAPT_SYSTEM_MEMORY) {
+        const rapt_memory_desc *d = &s->memory;
+        inside(system, &s->q, &d->q, true);
+        inside(system, &s->k, &d->k, true);
+        inside(system, &s->v, &d->v, true);
+        inside(system, &s->out, &d->out, true);
+        inside(system, &s->rates, &d->rates, d->rates.dtype != RAPT_DTYPE_NONE);
+        inside(system, &s->state_in, &d->state_in, d->state_in.dtype != RAPT_DTYPE_NONE);
+        inside(system, &s->state_out, &d->state_out, d->state_out.dtype != RAPT_DTYPE_NONE);
+        return;
+    }
     if (s->op == RAPT_SYSTEM_ROWS) {
         inside(system, &s->x, &s->rows.x, true);
         inside(system, &s->list, &s->rows.list, true);
@@ -318,6 +329,7 @@ static rapt_status plan_step(const rapt_caps *caps, const rapt_system_step *s, r
 {
     return s->op == RAPT_SYSTEM_SCAN     ? rapt_scan_plan_for_caps(caps, &s->scan, plan, error)
            : s->op == RAPT_SYSTEM_COMBINE ? rapt_combine_plan_for_caps(caps, &s->combine, plan, error)
+           : s->op == RAPT_SYSTEM_MEMORY ? rapt_memory_plan_for_caps(caps, &s->memory, plan, error)
            : s->op == RAPT_SYSTEM_ROUTE  ? rapt_route_plan_for_caps(caps, &s->route, plan, error)
            : s->op == RAPT_SYSTEM_ROWS   ? rapt_rows_plan_for_caps(caps, &s->rows, plan, error)
            : s->op == RAPT_SYSTEM_LINEAR ? rapt_linear_plan_for_caps(caps, &s->linear, plan, error)

@@ -5,6 +5,7 @@
 
 #include <rapt/combine.h>
 #include <rapt/linear.h>
+#include <rapt/memory.h>
 #include <rapt/pattern.h>
 #include <rapt/route.h>
 #include <rapt/rows.h>
@@ -104,7 +105,7 @@ typedef struct rapt_system_operand {
 } rapt_system_operand;
 
 typedef enum rapt_system_op { RAPT_SYSTEM_ATTENTION = 0, RAPT_SYSTEM_LINEAR = 1, RAPT_SYSTEM_ROUTE = 2, RAPT_SYSTEM_ROWS = 3, RAPT_SYSTEM_COMBINE = 4,
-               RAPT_SYSTEM_SCAN = 5 } rapt_system_op;
+               RAPT_SYSTEM_SCAN = 5, RAPT_SYSTEM_MEMORY = 6 } rapt_system_op;
 
 typedef struct rapt_system_step {
     const char *what; /* in a few words; valid for ever */
@@ -115,12 +116,14 @@ typedef struct rapt_system_step {
     rapt_rows_desc rows;
     rapt_combine_desc combine;
     rapt_scan_desc scan;
+    rapt_memory_desc memory;
     rapt_system_operand q, k, v, out;
     rapt_system_operand lse, cu_seqlens_q, cu_seqlens_k, gate, bias_u, bias_v, block_mask; /* of attention; lse and gate also of combining */
     rapt_system_operand sinks, alibi, key_bias, segments, bias, relative, decays, user[RAPT_USER_BUFFERS]; /* of attention; decays: its decay */
     rapt_system_operand row_max, k_lengths, block_table;  /* of attention */
     rapt_system_operand decay, beta, state_in, state_out; /* of linear attention; decay: or its gate */
     rapt_system_operand a, b, norm_in, norm_out, scale_q, scale_k;
+    rapt_system_operand rates;                            /* of memories that learn, which have q, k, v, out and states too */
     rapt_system_operand summary, scores, mask, list, within; /* of routing */
     rapt_system_operand x, weight;                        /* of rows by index, with list and out; of scans */
     rapt_system_operand c, dt, skip, z;                   /* of scans, which have a, b, bias, scores and states too */
@@ -145,7 +148,7 @@ typedef struct rapt_system_recipe {
 RAPT_API rapt_status rapt_system_recipe_make(uint32_t index, const rapt_system_request *request,
                                              rapt_system_recipe *recipe, rapt_error *error);
 
-/* rapt_attention_plan and rapt_attention_bind, or those of rapt_linear_.., rapt_route_.., rapt_rows_.., rapt_combine_.. or rapt_scan_..: as the
+/* rapt_attention_plan and rapt_attention_bind, or those of rapt_linear_.., rapt_route_.., rapt_rows_.., rapt_combine_.., rapt_scan_.. or rapt_memory_..: as the
  * step's op says. buffers:
  * one for each tensor of the recipe, in its order; those must outlive the binding. */
 RAPT_API rapt_status rapt_system_step_plan(rapt_device *device, const rapt_system_step *step, rapt_plan **plan,

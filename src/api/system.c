@@ -21,6 +21,8 @@ rapt_status rapt_system_step_plan(rapt_device *device, const rapt_system_step *s
         return rapt_rows_plan(device, &step->rows, plan, error);
     case RAPT_SYSTEM_COMBINE:
         return rapt_combine_plan(device, &step->combine, plan, error);
+    case RAPT_SYSTEM_MEMORY:
+        return rapt_memory_plan(device, &step->memory, plan, error);
     case RAPT_SYSTEM_SCAN:
         return rapt_scan_plan(device, &step->scan, plan, error);
     case RAPT_SYSTEM_ATTENTION:
@@ -47,6 +49,20 @@ static rapt_status bind_scan(rapt_plan *plan, const rapt_system_step *step, rapt
     args.state_in = slot(buffers, &step->state_in);
     args.state_out = slot(buffers, &step->state_out);
     return rapt_scan_bind(plan, &args, binding, error);
+}
+
+static rapt_status bind_memory(rapt_plan *plan, const rapt_system_step *step, rapt_buffer *const *buffers, rapt_binding **binding,
+                               rapt_error *error)
+{
+    rapt_memory_args args = RAPT_MEMORY_ARGS_INIT;
+    args.q = slot(buffers, &step->q);
+    args.k = slot(buffers, &step->k);
+    args.v = slot(buffers, &step->v);
+    args.out = slot(buffers, &step->out);
+    args.rates = slot(buffers, &step->rates);
+    args.state_in = slot(buffers, &step->state_in);
+    args.state_out = slot(buffers, &step->state_out);
+    return rapt_memory_bind(plan, &args, binding, error);
 }
 
 rapt_status rapt_system_step_bind(rapt_plan *plan, const rapt_system_step *step, rapt_buffer *const *buffers,
@@ -83,6 +99,8 @@ rapt_status rapt_system_step_bind(rapt_plan *plan, const rapt_system_step *step,
         args.within = slot(buffers, &step->within);
         return rapt_route_bind(plan, &args, binding, error);
     }
+    if (step->op == RAPT_SYSTEM_MEMORY)
+        return bind_memory(plan, step, buffers, binding, error);
     if (step->op == RAPT_SYSTEM_SCAN)
         return bind_scan(plan, step, buffers, binding, error);
     if (step->op == RAPT_SYSTEM_ROWS) {

@@ -265,6 +265,7 @@ extern const oracle_family rapt_oracles_gathered;
 extern const oracle_family rapt_oracles_gates;
 extern const oracle_family rapt_oracles_hierarchy;
 extern const oracle_family rapt_oracles_kinds;
+extern const oracle_family rapt_oracles_memory;
 extern const oracle_family rapt_oracles_merged;
 extern const oracle_family rapt_oracles_mixture;
 extern const oracle_family rapt_oracles_multi_token;

@@ -610,7 +610,7 @@ static const oracle_family *const families[] = {
     &rapt_oracles_gates,
     &rapt_oracles_hierarchy,
     &rapt_oracles_kinds,
-    &rapt_oracles_merged,
+    &rapt_oracles_memory, &rapt_oracles_merged,
     &rapt_oracles_mixture,
     &rapt_oracles_multi_token,
     &rapt_oracles_ranked,

@@ -489,7 +489,7 @@ static rapt_system_step *new_step(rapt_system_builder *b, const char *what)
         &s->state_out, &s->a, &s->b, &s->norm_in, &s->norm_out, &s->scale_q, &s->scale_k, &s->summary, &s->scores, &s->mask,
         &s->list, &s->x, &s->weight, &s->term[0], &s->term[1], &s->term[2], &s->term_weight[0], &s->term_weight[1], &s->term_weight[2], &s->norm_weight,
         &s->c, &s->dt, &s->skip, &s->z, &s->within, &s->row_max,
-        &s->k_lengths, &s->block_table};
+        &s->k_lengths, &s->block_table, &s->rates};
     for (size_t n = 0; n < RAPT_COUNT(operands); n++)
         operands[n]->tensor = -1;
     return s;
@@ -592,6 +592,21 @@ rapt_system_step *rapt_system_scan_step_add(rapt_system_builder *b, const char *
     s->scan.out = out.tensor;
     s->x = x.at;
     s->out = out.at;
+    return s;
+}
+
+rapt_system_step *rapt_system_memory_step_add(rapt_system_builder *b, const char *what, const rapt_memory_desc *base, rapt_system_view q,
+                                              rapt_system_view k, rapt_system_view v, rapt_system_view out)
+{
+    rapt_system_step *s = new_step(b, what);
+    if (s == NULL)
+        return NULL;
+    s->op = RAPT_SYSTEM_MEMORY;
+    s->memory = *base;
+    rapt_system_give(&s->memory.q, &s->q, &q);
+    rapt_system_give(&s->memory.k, &s->k, &k);
+    rapt_system_give(&s->memory.v, &s->v, &v);
+    rapt_system_give(&s->memory.out, &s->out, &out);
     return s;
 }
 

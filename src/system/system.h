@@ -113,6 +113,9 @@ static inline void rapt_system_give(rapt_tensor *tensor, rapt_system_operand *at
     *tensor = view->tensor;
     *at = view->at;
 }
+/* A memory that learns from k and v and is read by q; rates and states are absent until rapt_system_give gives them. */
+rapt_system_step *rapt_system_memory_step_add(rapt_system_builder *b, const char *what, const rapt_memory_desc *base, rapt_system_view q,
+                                              rapt_system_view k, rapt_system_view v, rapt_system_view out);
 /* Batch and heads of a view of rank 4 as one axis: of what lies evenly, else of a copy of this name, which a step makes. */
 bool rapt_system_merge(rapt_system_builder *b, const char *name, rapt_system_view *view);
 /* ---- small sums, in arithmetic.c. Lines are float32 numbers of rows, (batch, heads, n, 1). */
@@ -300,5 +303,6 @@ bool rapt_system_offloaded(rapt_system_builder *b);
 bool rapt_system_heads_and_chunks(rapt_system_builder *b);
 bool rapt_system_disaggregated(rapt_system_builder *b);
 bool rapt_system_gathered_states(rapt_system_builder *b);
+bool rapt_system_titans(rapt_system_builder *b);
 
 #endif
