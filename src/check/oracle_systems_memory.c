@@ -78,9 +78,13 @@ static bool attend(oracle *o, const titans *t, const double *q, const double *k,
             one.seen[j] = persistent ? true
                           : retrieved ? h != NULL && at / t->chunk == segment
                                       : at <= i && (h ? at / t->chunk == segment : at + window > i);
+            one.v[j] = v;
+            one.s[j] = 0;
+            if (!one.seen[j])
+                continue; /* there may be no such rows */
             const double *key = persistent ? pk->data + (t->h * m + at) * e : retrieved ? h + at * t->d_v : k + at * e;
             one.v[j] = persistent ? pv->data + (t->h * m + at) * t->d_v : retrieved ? h + at * t->d_v : v + at * t->d_v;
-            one.s[j] = one.seen[j] ? product(o, q + i * e, key, e, scale) : 0;
+            one.s[j] = product(o, q + i * e, key, e, scale);
         }
         one.out = out + i * t->d_v;
         softmax_of_kinds(o, &one, m, t->n, part);
