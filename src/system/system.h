@@ -304,5 +304,6 @@ bool rapt_system_heads_and_chunks(rapt_system_builder *b);
 bool rapt_system_disaggregated(rapt_system_builder *b);
 bool rapt_system_gathered_states(rapt_system_builder *b);
 bool rapt_system_titans(rapt_system_builder *b);
+bool rapt_system_gecko(rapt_system_builder *b);
 
 #endif
