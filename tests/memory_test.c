@@ -304,12 +304,26 @@ static void test_refusals(void **state)
     rig_close(&the_rig);
 }
 
+/* Chunks of a softmax memory have no products with each other, however long they are. */
+static void test_long_chunks(void **state)
+{
+    (void)state;
+    static const task far = {"long chunks", RAPT_F32, RAPT_MEMORY_SOFTMAX, 1, 1, 70000, 8, 8, 0, 65536};
+    const rapt_memory_desc d = make(&far).d;
+    rapt_plan *plan = NULL;
+    rapt_caps caps;
+    rapt_caps_floor(&caps);
+    RIG_OK(rapt_memory_plan_for_caps(&caps, &d, &plan, error));
+    rapt_plan_destroy(&plan);
+}
+
 int main(void)
 {
     struct CMUnitTest tests[] = {
         cmocka_unit_test(test_against_oracle),
         cmocka_unit_test(test_continues),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_long_chunks),
     };
     return RIG_RUN("memory", tests);
 }

@@ -260,21 +260,21 @@ static rapt_status fit_heads(rapt_plan *plan, uint64_t head_words, double slice_
 {
     const rapt_memory_problem *p = &plan->memory;
     const uint64_t room = RAPT_MIN(p->workspace_limit, rapt_window_limit(&plan->caps, RAPT_OPERAND_STORAGE));
-    const uint64_t widest = RAPT_MAX(p->numbers, (uint64_t)p->chunk * RAPT_MAX(RAPT_MAX(p->hidden, p->d_v), p->chunk));
     chunk_mode modes[MOST_MODES];
     if (head_words * 4 > room)
         return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "the memory of one head takes a workspace of %llu bytes, there may be %llu",
                          (unsigned long long)(head_words * 4), (unsigned long long)room);
-    if (rapt_div_up(widest, plan->pipelines[0].row->local_size) > plan->caps.max_groups[0])
-        return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "%llu elements a head are more groups than this device's %u",
-                         (unsigned long long)widest, plan->caps.max_groups[0]);
     const unsigned count = chunk_modes(p, p->chunk, true, modes);
     double longest = 1;
-    uint64_t turns = 1;
+    uint64_t turns = 1, widest = p->numbers;
     for (unsigned i = 0; i < count; i++) {
+        widest = RAPT_MAX(widest, modes[i].count);
         longest = RAPT_MAX(longest, 2.0 * (double)modes[i].count * (double)RAPT_MAX(modes[i].work, 1));
         turns = RAPT_MAX(turns, modes[i].work + RAPT_MAX(p->d, p->chunk));
     }
+    if (rapt_div_up(widest, plan->pipelines[0].row->local_size) > plan->caps.max_groups[0])
+        return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "%llu elements a head are more groups than this device's %u",
+                         (unsigned long long)widest, plan->caps.max_groups[0]);
     *most = RAPT_MIN(RAPT_MIN(room / (head_words * 4), plan->caps.max_groups[2]), (uint64_t)RAPT_MAX(slice_flops / longest, 1.0));
     return rapt_check_turns(&plan->caps, turns, "a memory of this size", error);
 }

@@ -337,6 +337,7 @@ static const char *const examples[] = {
     "rapt run decode --help",
     "rapt run neighborhood --help",
     "rapt run linear --help",
+    "rapt run memory --help",
     "rapt run route --help",
     "rapt run scan --help",
     "rapt run system --help",
@@ -472,6 +473,8 @@ int tool_run(int argc, char **argv)
         return tool_run_merge(argc - 1, argv + 1);
     if (argc > 1 && strcmp(argv[1], "rows") == 0)
         return tool_run_rows(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "memory") == 0)
+        return tool_run_memory(argc - 1, argv + 1);
     if (argc > 1 && strcmp(argv[1], "scan") == 0)
         return tool_run_scan(argc - 1, argv + 1);
     o.problem.grid.used = argc > 1 && strcmp(argv[1], "neighborhood") == 0;
@@ -481,10 +484,10 @@ int tool_run(int argc, char **argv)
         return code;
     if (count == 0)
         return tool_error(TOOL_BAD_INPUT,
-                          "which operator? rapt run attention .., decode .., neighborhood .., linear .., merge .., route .., rows .., scan .., or system NAME ..");
+                          "which operator? rapt run attention .., decode .., neighborhood .., linear .., memory .., merge .., route .., rows .., scan .., or system NAME ..");
     if (chosen == &usage && strcmp(words[0], "attention") != 0)
         return tool_error(TOOL_BAD_INPUT,
-                          "unknown operator '%.60s'; attention, decode, neighborhood, linear, merge, route, rows, scan, or system NAME, is what there is",
+                          "unknown operator '%.60s'; attention, decode, neighborhood, linear, memory, merge, route, rows, scan, or system NAME, is what there is",
                           words[0]);
     if (!o.out)
         return tool_error(TOOL_BAD_INPUT, "--out FILE is missing");

@@ -1,4 +1,4 @@
-/* A plan run from files to files: what rapt run linear, scan, route and merge do alike once their options are
+/* A plan run from files to files: what rapt run linear, memory, scan, route and merge do alike once their options are
  * read. */
 #ifndef RAPT_TOOL_PLAN_RUN_H
 #define RAPT_TOOL_PLAN_RUN_H

@@ -113,6 +113,7 @@ int tool_run_linear(int argc, char **argv);
 int tool_run_route(int argc, char **argv);
 int tool_run_merge(int argc, char **argv);
 int tool_run_rows(int argc, char **argv);
+int tool_run_memory(int argc, char **argv);
 int tool_run_scan(int argc, char **argv);
 int tool_explain_scan(int argc, char **argv);
 int tool_explain_command(int argc, char **argv);
