@@ -22,8 +22,10 @@ export RAPT_CACHE_DIR=$builds/cache/$lane TMPDIR=$builds/tmp/$lane
 # Mesa's own cache is new for each run, of one lane or of all: what one test made a driver compile, the next one has.
 export MESA_SHADER_CACHE_DIR=$builds/cache/mesa
 unset MESA_SHADER_CACHE_DISABLE
-# Nearly all the time on a software device is LLVM's: lavapipe's kernels are not optimised, but as_users_have_it.
-export GALLIVM_PERF=nopt
+# Nearly all the time on a software device is LLVM's: lavapipe's kernels are not optimised, unless as_users_have_it
+# or with tools/test --long.
+unset GALLIVM_PERF
+[[ -n ${RAPT_CI_LONG:-} ]] || export GALLIVM_PERF=nopt
 unset LP_NATIVE_VECTOR_WIDTH
 # A quarter of LLVM's time is malloc and free: a fifth less with this one. Not under sanitizers, which have their own.
 allocator=$(find /usr/lib -name libjemalloc.so.2 2>/dev/null | head -n 1)
