@@ -2,11 +2,13 @@
 """Measure the figures that the README states, and print them as its table.
 
 Each line is a claim: what is compared, the bound, what this machine gives (median and 95 % interval of interleaved
-rounds in one process), and whether it holds. Programs used: bench/peers, bench/overhead in the build folder.
+rounds in one process), and whether it holds. Programs used: bench/peers, bench/overhead, bench/schedule, bench/distributed in
+the build folder.
 
     bench/figures.py --build build                          what needs no peer
     bench/figures.py --build build --ggml FOLDER            beside ggml's libraries (see bench/README.md)
     bench/figures.py --build build --run "tools/lab/run-on lvp" --ggml FOLDER --only prefill,decode
+    bench/figures.py --build build --only scheduler --drivers LVP_ICD.json:SWIFTSHADER_ICD.json
 
 Nothing else should run meanwhile: lines whose rounds lost more than 5 % of the CPUs to others are marked.
 Exit status: 0 all hold, 1 some do not, 2 bad input.
@@ -198,6 +200,74 @@ def overhead(bench):
     bench.claim("CPU time of recording a planned attention", 10, "<=", value, None, "us")
 
 
+def schedule(bench, part, *options, env=None):
+    """The figures of one run of bench/schedule, by name: (median, low, high); and what else took the CPUs."""
+    command = [*bench.args.run, str(bench.args.build / "bench" / "schedule"), part, "--json", *options]
+    print("figures: " + shlex.join(command), file=sys.stderr)
+    done = subprocess.run(command, capture_output=True, text=True, env=bench.environment(env))
+    if done.returncode != 0:
+        bench.log.append(f"{shlex.join(command)}: exit {done.returncode}: {done.stderr.strip()[-300:]}")
+        return {}, ""
+    data = json.loads(done.stdout)
+    return data["figures"], disturbed(data)
+
+
+def scheduler(bench):
+    """Several devices, time slices, ranks: what the scheduler is held to."""
+    one_thread = {"LP_NUM_THREADS": "1"}
+    device = ["--devices", bench.args.device] if bench.args.device else []
+
+    def claim(what, bound, op, figures, name, note, unit="x"):
+        value = figures.get(name)
+        bench.claim(what, bound, op, value and value[0], value and value[1:], unit, note)
+
+    figures, note = schedule(bench, "vendors", *(["--devices", bench.args.pair] if bench.args.pair else []),
+                             env={"VK_DRIVER_FILES": bench.args.drivers, "VK_ICD_FILENAMES": bench.args.drivers} if bench.args.drivers else None)
+    claim("two vendors at one attention: time beside the best static split", 1.1, "<=", figures, "beside_best", note)
+    if figures:
+        off = abs(figures["share"][0] - figures["best_share"][0])
+        bench.claim("the same: share of the slower one, off the best split's", 0.1, "<=", off, None, "%", note)
+    claim("the same: time beside the faster device alone", 1.03, "<=", figures, "beside_faster", note)
+    figures, note = schedule(bench, "twins", *device, env=one_thread)
+    claim("one device twice, a thread each: speed beside one alone", 1.6, ">=", figures, "speedup", note)
+    figures, note = schedule(bench, "slow", *device, env=one_thread)
+    claim("the same, one made half as fast: speed beside the sum of both", 0.9, ">=", figures, "of_sum", note)
+    figures, note = schedule(bench, "slices", *device)
+    claim("slices of 50 ms: time beside uncut", 1.03, "<=", figures, "cost", note)
+    figures, note = schedule(bench, "latency", *device)
+    value = figures.get("latency")
+    bench.claim("small work beside a prefill of 65,536 tokens: the longest of all, in slices", 3, "<=", value and value[2], value and value[1:], "slices", note)
+    ranks(bench)
+
+
+def ranks(bench):
+    """What four ranks send, beside the formulas."""
+    def distributed(tokens):
+        with tempfile.TemporaryDirectory() as tmp:
+            path = pathlib.Path(tmp) / "ranks.json"
+            # The launchers of both MPIs: Open MPI's wants leave to be root, and to have more ranks than cores.
+            env = {"LP_NUM_THREADS": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1"}
+            command = ["mpirun", "-n", "4", *bench.args.run, str(bench.args.build / "bench" / "distributed"), "--tokens", str(tokens), "--runs", "1",
+                       "--json", str(path)]
+            print("figures: " + shlex.join(command), file=sys.stderr)
+            try:
+                done = subprocess.run(command, capture_output=True, text=True, env=bench.environment(env))
+            except OSError as error:
+                bench.log.append(f"{command[0]}: {error.strerror}")
+                return {}
+            if done.returncode != 0:
+                bench.log.append(f"{shlex.join(command)}: exit {done.returncode}: {done.stderr.strip()[-300:]}")
+                return {}
+            return {case["method"]: case for case in json.loads(path.read_text())["cases"] if case["right"]}
+
+    short, long = distributed(1024), distributed(2048)
+    for name in ("ring", "zigzag"):
+        case = long.get(name)
+        bench.claim(f"{name} over 4 ranks: bytes sent beside its formula", 1, "<=", case and case["sent_bytes"] / case["formula_bytes"])
+    both = "lasp2" in short and "lasp2" in long
+    bench.claim("LASP-2 over 4 ranks: bytes sent at twice the tokens", 1, "<=", long["lasp2"]["sent_bytes"] / short["lasp2"]["sent_bytes"] if both else None)
+
+
 def show(row):
     if row["value"] is None:
         return "not measured"
@@ -218,7 +288,7 @@ def table(rows):
     return "\n".join(lines)
 
 
-PARTS = {"prefill": prefill, "shape": shape, "decode": decode, "rungs": rungs, "overhead": overhead}
+PARTS = {"prefill": prefill, "shape": shape, "decode": decode, "rungs": rungs, "overhead": overhead, "scheduler": scheduler}
 
 
 def main():
@@ -227,13 +297,16 @@ def main():
     ap.add_argument("--ggml", type=pathlib.Path, help="folder of ggml's libraries: adds the peers' lines")
     ap.add_argument("--run", type=shlex.split, default=[], help="command put before each program")
     ap.add_argument("--device", help="part of the Vulkan device's name")
-    ap.add_argument("--only", default=",".join(PARTS), help="comma list of " + ", ".join(PARTS))
+    ap.add_argument("--only", default=",".join(p for p in PARTS if p != "scheduler"),
+                    help="comma list of " + ", ".join(PARTS) + " (default: all but the scheduler's, which takes minutes and two drivers)")
     ap.add_argument("--repeat", type=int, default=11, help="rounds (default 11)")
     ap.add_argument("--patience", type=int, default=60, help="seconds to spend on repeating disturbed rounds")
     ap.add_argument("--long", action="store_true", help="also the peers' cases that compile for minutes")
     ap.add_argument("--tile", default="tile-r8-f32-d64",
                     help="shared-memory row to force (default: the one that plan prefers on software devices)")
     ap.add_argument("--subgroup", default="tile-sg-r8-f32-d64", help="subgroup row to force")
+    ap.add_argument("--drivers", help="Vulkan driver files for the scheduler's two vendors, by colons (default: what the loader finds)")
+    ap.add_argument("--pair", help="the two devices of the scheduler's two vendors, the faster first: A,B (default: the default device, any other)")
     ap.add_argument("--json", type=pathlib.Path, help="write the lines as JSON too")
     args = ap.parse_args()
     if not (args.build / "bench" / "peers").exists():

@@ -40,6 +40,15 @@ struct rapt_group {
     rapt_group_seat seats[RAPT_GROUP_MAX];
 };
 
+/* Equal for lengths of as many binary digits: devices' rates are remembered by it. */
+static inline uint64_t rapt_group_length_kind(uint64_t length)
+{
+    uint64_t digits = 0;
+    while (length >> digits != 0 && digits < 63)
+        digits++;
+    return digits;
+}
+
 /* Gives back what a member keeps. */
 void rapt_group_trim(rapt_group *group, uint32_t member);
 /* At least `bytes` of a member's memory in this place, which then is nobody's data. */

@@ -552,10 +552,12 @@ static rapt_status part_outputs(sharing *s, rapt_error *error)
     return RAPT_OK;
 }
 
-/* Calls that differ in batch, heads and numbers alone run at the same rates. */
+/* Calls that differ in batch, heads and numbers alone run at the same rates, and at about the same where lengths differ by less than a
+ * factor of two: a cache that grows with each call does not begin anew. */
 static uint64_t kind_of(const rapt_problem *p)
 {
-    const uint64_t shape[] = {p->dtype, p->head_dim_qk, p->head_dim_v, p->nq, p->nk, p->group, p->causal, p->window,
+    const uint64_t nq = rapt_group_length_kind(p->nq), nk = rapt_group_length_kind(p->nk);
+    const uint64_t shape[] = {p->dtype, p->head_dim_qk, p->head_dim_v, nq, nk, p->group, p->causal, p->window,
                               p->link, p->extras, p->bias, p->blocks, p->prepared, p->grid.rank, p->varlen};
     return rapt_hash_bytes(RAPT_HASH_INIT, shape, sizeof shape).lo;
 }

@@ -291,7 +291,7 @@ static rapt_status begin(sharing *s, const rapt_group_shard *shards, rapt_group_
         sharing_free(s);
         return status;
     }
-    const uint64_t kind[] = {s->q.dtype, s->q.size[1], s->q.size[3], s->parts, s->shards[0].desc.k.size[2], s->shards[0].desc.k.dtype};
+    const uint64_t kind[] = {s->q.dtype, s->q.size[1], s->q.size[3], s->parts, rapt_group_length_kind(s->shards[0].desc.k.size[2]), s->shards[0].desc.k.dtype};
     const rapt_pool_work work = {.user = s,
                                  .units = s->parts,
                                  .kind = rapt_hash_bytes(RAPT_HASH_INIT, kind, sizeof kind).lo,

@@ -13,7 +13,8 @@
 enum { UNIT_FREE = 0, UNIT_TAKEN, UNIT_DONE };
 #define KINDS 16        /* of work whose rates are remembered */
 #define MOST_COPIES 3   /* members at one run */
-#define RATE_HOPE 1.15  /* a member that got nothing is trusted so much more with each call: its rate may be an old one */
+#define TRY_AGAIN 40    /* a member that is left out as too slow is tried again when so many times as long as its last run took has gone
+                         * by: what it may hold up of the others meanwhile (they may run on the same processors) stays below 1 in so many */
 #define LOOK_AGAIN_NS (20ull * 1000 * 1000)
 #define POLL_NS (200ull * 1000)
 
@@ -75,6 +76,7 @@ struct rapt_pool {
         uint64_t kind, used;
         double rate[RAPT_GROUP_MAX]; /* weight a second; 0: not known */
         uint8_t runs[RAPT_GROUP_MAX]; /* that it was measured in, at most 2: the first may have had a driver's compilation in it */
+        uint64_t took[RAPT_GROUP_MAX], ended[RAPT_GROUP_MAX]; /* ns, of the last of them */
     } kinds[KINDS];
     uint64_t calls, told; /* and the kind of work that members tell of */
 };
@@ -139,13 +141,25 @@ static double rate_of(rapt_pool *pool, const job *j, uint32_t index)
     return k != NULL ? k->rate[index] : 0;
 }
 
-static void note_rate(rapt_pool *pool, const job *j, uint32_t index, double now)
+/* A run of `weight` has just ended that began at `begun`. */
+static void note_rate(rapt_pool *pool, const job *j, uint32_t index, double weight, uint64_t begun)
 {
     struct kind *k = find_kind(pool, j->work.kind);
+    const uint64_t end = rapt_now_ns(), took = RAPT_MAX(end - begun, 1);
+    const double now = weight / ((double)took * 1e-9);
     if (k == NULL)
         return;
     k->rate[index] = k->runs[index] > 1 ? 0.5 * (k->rate[index] + now) : now;
     k->runs[index] = (uint8_t)RAPT_MIN(k->runs[index] + 1, 2);
+    k->took[index] = took;
+    k->ended[index] = end;
+}
+
+/* Whether a member that was left out may be tried again: its rate may be an old one. */
+static bool is_due_again(rapt_pool *pool, const job *j, uint32_t index, uint64_t now)
+{
+    const struct kind *k = find_kind(pool, j->work.kind);
+    return k != NULL && now - k->ended[index] > TRY_AGAIN * k->took[index];
 }
 
 /* Whether a member's rate is good enough to be left out by. */
@@ -304,7 +318,7 @@ static part *take_units(rapt_pool *pool, job *j, const member *me, uint64_t now)
     if (j->work.may == NULL && is_proven(pool, j, me->index) && others_are_sooner(j, &r, rate, weight)) {
         count = j->work.fit(j->work.user, first, 1);
         weight = j->work.weight(j->work.user, first, count);
-        if (others_are_sooner(j, &r, rate, weight))
+        if (others_are_sooner(j, &r, rate, weight) && !is_due_again(pool, j, me->index, now))
             return NULL;
     }
     part *p = free_part(pool, j);
@@ -549,7 +563,7 @@ static bool end_run(rapt_pool *pool, member *me, uint64_t patience)
         }
         if (status == RAPT_OK) {
             rapt_mutex_lock(&pool->lock);
-            note_rate(pool, me->job, me->index, me->weight / fmax((double)(rapt_now_ns() - me->loaded) * 1e-9, 1e-9));
+            note_rate(pool, me->job, me->index, me->weight, me->loaded);
             rapt_mutex_unlock(&pool->lock);
         }
         if (useful)
@@ -711,10 +725,10 @@ rapt_status rapt_pool_set_device(rapt_pool *pool, uint32_t index, rapt_device *d
     return busy ? rapt_fail(error, RAPT_ERROR_BUSY, "member %u is at work", index) : RAPT_OK;
 }
 
-/* Members start a call with what is known of them; one that got nothing of the last such call is given another chance some time. */
+/* Members start a call with what is known of them. */
 static void meet_call(rapt_pool *pool, job *j)
 {
-    struct kind *k = keep_kind(pool, j->work.kind);
+    keep_kind(pool, j->work.kind);
     if (!j->work.continues)
         pool->told = j->work.kind;
     for (uint32_t i = 0; i < pool->count; i++) {
@@ -722,8 +736,6 @@ static void meet_call(rapt_pool *pool, job *j)
         j->members[i].limit = UINT64_MAX;
         if (j->work.continues)
             continue;
-        if (info->parts == 0)
-            k->rate[i] *= RATE_HOPE;
         info->parts = info->wasted = 0;
         info->share = info->busy_ns = 0;
     }

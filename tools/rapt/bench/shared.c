@@ -3,7 +3,7 @@
 #include "bench.h"
 #include "device_list.h"
 
-#include "check/half.h"
+#include "check/host.h"
 #include "check/runner.h"
 
 #include <stdlib.h>
@@ -21,69 +21,17 @@ typedef struct sharing {
     uint32_t count;
     team *teams; /* of each device alone, then of all */
     size_t samples;
-    rapt_check_problem problem;
-    double tolerance; /* of out */
-    rapt_group_attention_args args;
-    void *out, *lse;
+    rapt_check_host host;
 } sharing;
 
 /* ---- one call ---- */
 
-static const void *image(const rapt_check_problem *p, int operand)
-{
-    const rapt_check_operand *o = &p->operands[operand];
-    return o->bytes > 0 ? (const char *)p->operands[o->shares].image + o->offset : NULL;
-}
-
-static bool make_problem(sharing *s, const bench_case *c)
-{
-    const uint64_t step = rapt_check_problem_row_step(&c->c, 4e8);
-    const bool good = rapt_check_problem_make(&c->c, step, &s->problem);
-    const rapt_check_problem *p = &s->problem;
-    s->out = malloc((size_t)p->operands[RAPT_OP_OUT].bytes + 1);
-    s->lse = malloc((size_t)p->operands[RAPT_OP_LSE].bytes + 1);
-    if (!good || !s->out || !s->lse)
-        return false;
-    s->args = (rapt_group_attention_args)RAPT_GROUP_ATTENTION_ARGS_INIT;
-    s->args.q = image(p, RAPT_OP_Q);
-    s->args.k = image(p, RAPT_OP_K);
-    s->args.v = image(p, RAPT_OP_V);
-    s->args.cu_seqlens_q = image(p, RAPT_OP_CU_Q);
-    s->args.cu_seqlens_k = image(p, RAPT_OP_CU_K);
-    s->args.out = (char *)s->out + p->operands[RAPT_OP_OUT].offset;
-    s->args.lse = p->operands[RAPT_OP_LSE].bytes > 0 ? (char *)s->lse + p->operands[RAPT_OP_LSE].offset : NULL;
-    return true;
-}
-
 static rapt_status call(const sharing *s, const team *t, double *seconds, rapt_error *error)
 {
     const double start = tool_now_ns();
-    const rapt_status status = rapt_group_attention(t->group, &s->problem.desc, &s->args, error);
+    const rapt_status status = rapt_group_attention(t->group, &s->host.problem.desc, &s->host.args, error);
     *seconds = (tool_now_ns() - start) * 1e-9;
     return status;
-}
-
-/* The output against the oracle's, in the rows that it has. */
-static bool is_right(const sharing *s, char *message, size_t capacity)
-{
-    const rapt_check_problem *p = &s->problem;
-    const rapt_tensor *t = &p->desc.out;
-    const uint64_t d = t->size[3], rows = t->size[0] * t->size[1] * t->size[2];
-    double *got = malloc((size_t)(rows * d + 1) * sizeof *got);
-    for (uint64_t i = 0; i < rows * d && got; i++) {
-        const uint64_t row = i / d, line = row / t->size[2];
-        const int64_t at = (int64_t)(line / t->size[1]) * t->stride[0] + (int64_t)(line % t->size[1]) * t->stride[1] +
-                           (int64_t)(row % t->size[2]) * t->stride[2] + (int64_t)(i % d);
-        got[i] = (double)rapt_check_load(s->args.out, t->dtype, at);
-    }
-    bool right = false;
-    if (got) {
-        const rapt_check_difference difference = rapt_check_compare(got, p->out, p->rows, p->rows_total, d, s->tolerance);
-        right = difference.wrong == 0 && difference.compared > 0;
-        rapt_check_describe(&difference, "out", t->size, message, capacity);
-    }
-    free(got);
-    return right;
 }
 
 /* ---- a case ---- */
@@ -104,7 +52,7 @@ static int measure(bench *b, sharing *s, const bench_case *c)
     for (uint32_t t = 0; t <= s->count && status == RAPT_OK; t++)
         for (int n = 0; n < 4 && status == RAPT_OK; n++) {
             status = call(s, &s->teams[t], &seconds, &error);
-            if (status == RAPT_OK && !is_right(s, message, sizeof message)) {
+            if (status == RAPT_OK && !rapt_check_host_right(&s->host, message, sizeof message)) {
                 b->wrong++;
                 fprintf(b->out, "%s: %s: %sWRONG%s: %s\n", c->c.name, name_of(s, t, who), bench_red(b), bench_plain(b), message);
                 return TOOL_GOOD;
@@ -158,7 +106,7 @@ static int plan_all(sharing *s, double *flops)
     for (uint32_t i = 0; i < s->count && status == RAPT_OK; i++) {
         rapt_plan *plan = NULL;
         rapt_plan_info info = RAPT_PLAN_INFO_INIT;
-        status = rapt_attention_plan(s->devices[i], &s->problem.desc, &plan, &error);
+        status = rapt_attention_plan(s->devices[i], &s->host.problem.desc, &plan, &error);
         if (status == RAPT_OK)
             status = rapt_plan_describe(plan, &info, &error);
         half_weights |= strstr(info.precision, RAPT_HALF_WEIGHTS) != NULL;
@@ -167,23 +115,21 @@ static int plan_all(sharing *s, double *flops)
     }
     if (status != RAPT_OK)
         return tool_status_error(status, &error);
-    s->tolerance = half_weights ? rapt_check_problem_half_weights(&s->problem) : s->problem.tolerance_out;
-    return s->tolerance < 0 ? tool_no_memory() : TOOL_GOOD;
+    if (half_weights)
+        s->host.tolerance = rapt_check_problem_half_weights(&s->host.problem);
+    return s->host.tolerance < 0 ? tool_no_memory() : TOOL_GOOD;
 }
 
 static int share_case(bench *b, sharing *s, const bench_case *c, cJSON *array)
 {
     const size_t wrong = b->wrong;
     double flops = 0;
-    int code = make_problem(s, c) ? plan_all(s, &flops) : tool_no_memory();
+    int code = rapt_check_host_make(&c->c, 4e8, &s->host) ? plan_all(s, &flops) : tool_no_memory();
     if (code == TOOL_GOOD)
         code = measure(b, s, c);
     if (code == TOOL_GOOD && b->wrong == wrong && !tool_interrupted())
         tell(b, s, c, flops, array);
-    rapt_check_problem_free(&s->problem);
-    free(s->out);
-    free(s->lse);
-    s->out = s->lse = NULL;
+    rapt_check_host_free(&s->host);
     return code;
 }
 
