@@ -367,6 +367,56 @@ static void test_shared_workspace(void **state)
     free(want);
 }
 
+/* Small work that was added behind attention of many slices: urgent, it runs before the first of them, with what it needs. Cancelling at once
+ * shows what was submitted. */
+static void test_urgent(void **state)
+{
+    scene *s = &the_scene;
+    rapt_attention_desc d = rig_desc(RAPT_F32, 1, 1, 1, 512, 512, 64, false);
+    rapt_attention_args args = RAPT_ATTENTION_ARGS_INIT;
+    rapt_plan_info info = RAPT_PLAN_INFO_INIT;
+    rapt_plan *plan = NULL;
+    rapt_binding *attention = NULL;
+    rapt_buffer *tensor = NULL;
+    (void)state;
+    scene_open(s, true);
+    d.slice_ms = 0.05f;
+    rapt_slot *slots[4] = {&args.q, &args.k, &args.v, &args.out};
+    RIG_OK(rapt_buffer_create(the_rig.device, 4 * 512 * 64 * 4, &tensor, error));
+    RIG_OK(rapt_buffer_fill(tensor, 0, 4 * 512 * 64 * 4, 0, error));
+    for (int i = 0; i < 4; i++)
+        *slots[i] = (rapt_slot){.buffer = tensor, .offset = (uint64_t)i * 512 * 64 * 4};
+    RIG_OK(rapt_attention_plan(the_rig.device, &d, &plan, error));
+    RIG_OK(rapt_plan_prepare(plan, error));
+    RIG_OK(rapt_plan_describe(plan, &info, error));
+    assert_true(info.slices > 2);
+    RIG_OK(rapt_attention_bind(plan, &args, &attention, error));
+    rapt_binding *needed = node(s, 1, 0, -1), *small = node(s, 2, 1, -1);
+    for (int urgent = 0; urgent < 2; urgent++) {
+        rapt_graph *graph = graph_of(&(rapt_graph_options){.struct_size = sizeof(rapt_graph_options), .in_flight = 1});
+        RIG_OK(rapt_graph_add(graph, attention, 0, NULL, error));
+        RIG_OK(rapt_graph_add(graph, needed, 0, NULL, error));
+        RIG_OK(rapt_graph_add(graph, small, urgent ? RAPT_GRAPH_URGENT : 0, NULL, error));
+        RIG_OK(rapt_graph_finish(graph, error));
+        assert_int_equal(info_of(graph).submissions, info.slices + 1);
+        put_back(s);
+        RIG_OK(rapt_graph_submit(graph, error));
+        rapt_graph_cancel(graph);
+        RIG_FAILS(rapt_graph_wait(graph, UINT64_MAX, error), RAPT_ERROR_CANCELLED, "after 1 of");
+        RIG_OK(rapt_buffer_download(s->buffer[2], 0, s->got, sizeof s->got, error));
+        assert_int_equal(memcmp(s->got, s->want[2], sizeof s->got) == 0, urgent);
+        RIG_OK(rapt_graph_submit(graph, error));
+        RIG_OK(rapt_graph_wait(graph, UINT64_MAX, error));
+        check(s);
+        rapt_graph_destroy(&graph);
+    }
+    assert_silent();
+    rapt_binding_destroy(&attention);
+    rapt_plan_destroy(&plan);
+    rapt_buffer_destroy(&tensor);
+    scene_close(s);
+}
+
 /* A graph from nothing to its results, while the n-th call of Vulkan fails: a status, and nothing leaks. */
 static rapt_status whole_life(scene *s, rapt_error *error)
 {
@@ -422,6 +472,7 @@ int main(void)
     struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random),     cmocka_unit_test(test_record),           cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_semaphores), cmocka_unit_test(test_shared_workspace), cmocka_unit_test(test_every_call_fails),
+        cmocka_unit_test(test_urgent),
     };
     return RIG_RUN("graph", tests);
 }

@@ -89,6 +89,35 @@ static void test_signals_come_last(void **state)
     assert_int_equal(w.barriers, 1);
 }
 
+/* What is urgent, and what it needs, comes first; fences hold, and so do ties. */
+static void test_urgent(void **state)
+{
+    work w = {.count = 0};
+    (void)state;
+    add(&w, 1, (rapt_access[]){WRITES(1, 0, 8)});                     /* 0 */
+    add(&w, 2, (rapt_access[]){READS(1, 0, 8), WRITES(1, 8, 16)});    /* 1 needs 0 */
+    add(&w, 1, (rapt_access[]){WRITES(2, 0, 8)});                     /* 2 */
+    add(&w, 2, (rapt_access[]){READS(2, 0, 8), WRITES(3, 0, 8)});     /* 3 needs 2 */
+    add(&w, 2, (rapt_access[]){READS(3, 0, 8), READS(1, 0, 8)});      /* 4 needs 3 and 0 */
+    w.task[3].urgent = true;
+    order(&w);
+    const uint32_t want[5] = {2, 3, 0, 1, 4};
+    assert_memory_equal(w.order, want, sizeof want);
+    assert_int_equal(w.barriers, 2);
+    w.task[4].urgent = true; /* needs all but 1 */
+    order(&w);
+    assert_int_equal(w.place[1], 4);
+    w.task[0].fence_before = true; /* waits: it stays first, urgent or not */
+    w.task[4].urgent = false;
+    order(&w);
+    const uint32_t fenced[5] = {0, 2, 3, 1, 4};
+    assert_memory_equal(w.order, fenced, sizeof fenced);
+    w.task[1].fence_behind = true; /* signals: nothing given after it comes before it */
+    order(&w);
+    const uint32_t parted[5] = {0, 1, 2, 3, 4};
+    assert_memory_equal(w.order, parted, sizeof parted);
+}
+
 /* A task's own barriers part what is before it from what is behind it. */
 static void test_barriers_inside(void **state)
 {
@@ -108,7 +137,8 @@ static void test_barriers_inside(void **state)
     assert_true(w.barrier[w.place[3]]);
 }
 
-/* Random tasks: ties are kept in order with a barrier between, and there is one barrier for each step of the longest chain. */
+/* Random tasks: ties are kept in order with a barrier between, and there is one barrier for each step of the longest chain. With some of
+ * them urgent, nothing that they do not need is before one, and the barriers are no more than the others' chain has on top. */
 static void test_random(void **state)
 {
     rapt_random random = {.state = 11};
@@ -124,8 +154,17 @@ static void test_random(void **state)
                                         .end = begin + rapt_random_below(&random, 12), .written = rapt_random_below(&random, 3) == 0};
             }
             add(&w, (uint32_t)rapt_random_below(&random, EACH + 1), list);
+            w.task[i].urgent = round % 2 == 1 && rapt_random_below(&random, 4) == 0;
+        }
+        bool needed[MOST] = {false}; /* by an urgent one, or one itself */
+        for (uint32_t b = count; b-- > 0;) {
+            needed[b] |= w.task[b].urgent;
+            for (uint32_t a = 0; a < b && needed[b]; a++)
+                needed[a] |= rapt_tasks_tied(&w.task[a], &w.task[b]);
         }
         order(&w);
+        for (uint32_t i = 1; i < count; i++)
+            assert_true(needed[w.order[i - 1]] || !needed[w.order[i]]);
         uint32_t longest = 0, chain[MOST];
         for (uint32_t b = 0; b < count; b++) {
             chain[b] = 0;
@@ -141,7 +180,10 @@ static void test_random(void **state)
             }
             longest = RAPT_MAX(longest, chain[b]);
         }
-        assert_int_equal(w.barriers, longest);
+        if (round % 2 == 0)
+            assert_int_equal(w.barriers, longest);
+        else
+            assert_in_range(w.barriers, longest, 2 * longest);
     }
 }
 
@@ -151,6 +193,7 @@ int main(void)
         cmocka_unit_test(test_ties),
         cmocka_unit_test(test_chains),
         cmocka_unit_test(test_signals_come_last), cmocka_unit_test(test_barriers_inside),
+        cmocka_unit_test(test_urgent),
         cmocka_unit_test(test_random),
     };
     return cmocka_run_group_tests_name("hazard", tests, NULL, NULL);

@@ -15,6 +15,8 @@ extern "C" {
  * known from its binding; barriers stand only where a binding needs what an earlier one wrote, or writes what an earlier one
  * touched: bindings without such ties run side by side, in an order that needs few barriers. Ranges of one VkBuffer are told
  * apart by bytes; VkBuffers that share memory are not known to.
+ * Small work of another thread, submitted by itself or as a graph, goes behind what is in flight: a long graph that holds its slices back
+ * (in_flight) lets it in after so many of them.
  *
  * Everything is recorded by rapt_graph_finish: submitting neither allocates, compiles nor records. rapt/vulkan.h records a graph into an
  * app's command buffer, and lets nodes wait for and signal timeline semaphores.
@@ -43,6 +45,8 @@ RAPT_API void rapt_graph_destroy(rapt_graph **graph);
 typedef enum rapt_graph_flags {
     RAPT_GRAPH_WAITS = 1,   /* the node waits for a timeline semaphore (rapt_graph_semaphores), and all nodes after it with it */
     RAPT_GRAPH_SIGNALS = 2, /* it signals one when it and all nodes before it are done */
+    RAPT_GRAPH_URGENT = 4,  /* it, and the nodes that it needs, run before all others that lie between the same nodes that wait or signal,
+                             * wherever they were added: not behind the slices of a long one */
 } rapt_graph_flags;
 
 /* A node. The same binding may be added several times. *node: its number, from 0 on; may be NULL.

@@ -93,9 +93,10 @@ rapt_status rapt_graph_add(rapt_graph *graph, rapt_binding *binding, uint32_t fl
         return rapt_fail(error, RAPT_ERROR_INVALID, "the graph is finished");
     if (binding->device != graph->device)
         return rapt_fail(error, RAPT_ERROR_INVALID, "the binding is of another device than the graph");
-    if (flags & ~(uint32_t)(RAPT_GRAPH_WAITS | RAPT_GRAPH_SIGNALS))
+    const uint32_t semaphores = RAPT_GRAPH_WAITS | RAPT_GRAPH_SIGNALS;
+    if (flags & ~(semaphores | RAPT_GRAPH_URGENT))
         return rapt_fail(error, RAPT_ERROR_INVALID, "flags are 0x%x", flags);
-    if (flags != 0 && !(graph->device->caps.features & RAPT_FEATURE_BIT(TIMELINE_SEMAPHORE)))
+    if ((flags & semaphores) != 0 && !(graph->device->caps.features & RAPT_FEATURE_BIT(TIMELINE_SEMAPHORE)))
         return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "timeline semaphores are not enabled on %s", graph->device->caps.device_name);
     if (graph->node_count == RAPT_GRAPH_NODES)
         return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "a graph has at most %d nodes", RAPT_GRAPH_NODES);
@@ -132,7 +133,8 @@ static rapt_status derive(rapt_graph *graph, rapt_error *error)
                                .count = n->binding->access_count,
                                .barriers_inside = has_barriers(n->binding->plan),
                                .fence_before = n->flags & RAPT_GRAPH_WAITS,
-                               .fence_behind = n->flags & RAPT_GRAPH_SIGNALS};
+                               .fence_behind = n->flags & RAPT_GRAPH_SIGNALS,
+                               .urgent = n->flags & RAPT_GRAPH_URGENT};
     }
     if (good)
         rapt_order_tasks(tasks, count, level, graph->order, graph->barrier);

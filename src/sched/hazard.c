@@ -23,11 +23,29 @@ static void find_levels(const rapt_task *tasks, uint32_t first, uint32_t end, ui
     }
 }
 
-/* Tasks [first, end) level by level, each level in the order given. */
+#define LATER 0x80000000u /* set in the level of what is not urgent */
+
+/* Parts tasks [first, end) into those that are urgent, or that an urgent one needs, and those that come behind them. The first of them
+ * stays first where it is a fence, and the last last. */
+static void find_urgent(const rapt_task *tasks, uint32_t first, uint32_t end, uint32_t *level)
+{
+    const uint32_t last = tasks[end - 1].fence_behind ? end - 1 : end;
+    for (uint32_t i = first; i < end; i++)
+        if (i >= last || (!tasks[i].urgent && !(i == first && tasks[i].fence_before)))
+            level[i] |= LATER;
+    for (uint32_t i = last; i-- > first;)
+        for (uint32_t k = first; k < i && !(level[i] & LATER); k++)
+            if (rapt_tasks_tied(&tasks[k], &tasks[i]))
+                level[k] &= ~LATER;
+}
+
+/* Tasks [first, end): the urgent ones, then the others; level by level, each level in the order given. */
 static void sort_levels(uint32_t first, uint32_t end, const uint32_t *level, uint32_t *order)
 {
-    uint32_t at = first;
-    for (uint32_t now = 0; at < end; now++)
+    uint32_t at = first, urgent = 0;
+    for (uint32_t i = first; i < end; i++)
+        urgent += !(level[i] & LATER);
+    for (uint32_t now = 0; at < end; now = at == first + urgent && !(now & LATER) ? LATER : now + 1)
         for (uint32_t i = first; i < end; i++)
             if (level[i] == now)
                 order[at++] = i;
@@ -58,6 +76,7 @@ uint32_t rapt_order_tasks(const rapt_task *tasks, uint32_t count, uint32_t *leve
         find_levels(tasks, first, end, level);
         for (uint32_t i = first; i < end && tasks[end - 1].fence_behind; i++) /* what parts comes last, not only before what follows */
             level[end - 1] = RAPT_MAX(level[end - 1], level[i]);
+        find_urgent(tasks, first, end, level);
         sort_levels(first, end, level, order);
     }
     return place_barriers(tasks, count, order, barrier);
