@@ -83,7 +83,8 @@ typedef struct rapt_timing {
     double device_ns; /* between timestamps around the work, summed over slices; negative: the queue has none */
     double submit_ns; /* host time of recording and submitting */
 } rapt_timing;
-/* Of the last submit that was waited for. */
+/* Of the last submit that was waited for. On software devices it waits for what else has been submitted since, if there is any: not while
+ * the binding is in flight again. */
 RAPT_API void rapt_binding_timing(const rapt_binding *binding, rapt_timing *timing);
 
 /* Plan, prepare, bind, submit and wait in one blocking call. For loops, keep the binding instead. */

@@ -94,7 +94,9 @@ struct rapt_binding {
     uint32_t access_count, access_room;
     uint32_t submits; /* finished so far */
     uint64_t submitted_at;
+    uint64_t batch; /* how many batches the queue had been given behind its last one */
     rapt_timing timing;
+    bool unread; /* the timestamps of the last submit have not been read yet */
 };
 
 /* Checks nothing of meaning, only that windows lie inside buffers; `bound` is indexed by rapt_role. */

@@ -189,6 +189,8 @@ rapt_status rapt_binding_submit(rapt_binding *binding, VkSemaphore wait, uint64_
         }
     }
     binding->submitted_at = begin;
+    binding->batch = rapt_queue_submitted(device);
+    binding->unread = false;
     binding->timing.submit_ns = (double)(rapt_now_ns() - begin);
     binding->in_flight = true;
     rapt_recorder_count(device->runtime, binding->plan);
@@ -210,23 +212,29 @@ rapt_status rapt_submit_timeline(rapt_binding *binding, VkSemaphore wait, uint64
     return rapt_binding_submit(binding, wait, wait_value, signal, signal_value, error);
 }
 
-/* Device time between the timestamps of each slice, summed. */
-static void read_timestamps(rapt_binding *binding)
+/* Device time between the timestamps of each slice, summed; negative: there are none. */
+static double read_timestamps(const rapt_binding *binding)
 {
-    rapt_device *device = binding->device;
-    binding->timing.device_ns = -1.0;
+    const rapt_device *device = binding->device;
     if (binding->queries == VK_NULL_HANDLE)
-        return;
+        return -1.0;
     double ticks = 0;
     const uint64_t mask = device->timestamp_bits < 64 ? (1ull << device->timestamp_bits) - 1 : UINT64_MAX;
     for (uint32_t i = 0; i < binding->plan->slice_count; i++) {
         uint64_t stamp[2];
         if (device->fn.vkGetQueryPoolResults(device->handle, binding->queries, i * 2, 2, sizeof stamp, stamp,
                                              sizeof stamp[0], VK_QUERY_RESULT_64_BIT) != VK_SUCCESS)
-            return;
+            return -1.0;
         ticks += (double)((stamp[1] - stamp[0]) & mask); /* the counter wraps around */
     }
-    binding->timing.device_ns = ticks * (double)device->caps.timestamp_period;
+    return ticks * (double)device->caps.timestamp_period;
+}
+
+/* Whether reading them waits for nothing else: lavapipe lets its whole queue run dry first, the slices of another client's long work too. */
+static bool reads_at_once(rapt_binding *binding)
+{
+    rapt_device *device = binding->device;
+    return device->caps.device_class != RAPT_CLASS_SOFTWARE || rapt_queue_submitted(device) == binding->batch;
 }
 
 rapt_status rapt_wait(rapt_binding *binding, uint64_t timeout, rapt_error *error)
@@ -243,10 +251,11 @@ rapt_status rapt_wait(rapt_binding *binding, uint64_t timeout, rapt_error *error
     if (status != RAPT_OK)
         return status;
     double wall = (double)(rapt_now_ns() - binding->submitted_at);
-    read_timestamps(binding);
+    binding->unread = !reads_at_once(binding);
+    binding->timing.device_ns = binding->unread ? -1.0 : read_timestamps(binding);
     double ns = binding->timing.device_ns > 0 ? binding->timing.device_ns : wall;
     /* The first run of a pipeline may include the driver's compilation. */
-    if (!device->caps.no_execution && binding->submits++ > 0 && binding->plan->op == RAPT_OP_ATTENTION)
+    if (!device->caps.no_execution && binding->submits++ > 0 && !binding->unread && binding->plan->op == RAPT_OP_ATTENTION)
         rapt_device_note_throughput(device, (double)binding->plan->problem.flops, ns * 1e-9);
     return check_canaries(binding, error);
 }
@@ -256,4 +265,6 @@ void rapt_binding_timing(const rapt_binding *binding, rapt_timing *timing)
     if (timing == NULL)
         return;
     *timing = binding ? binding->timing : (rapt_timing){-1.0, 0.0};
+    if (binding && binding->unread)
+        timing->device_ns = read_timestamps(binding);
 }
