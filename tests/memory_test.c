@@ -317,6 +317,21 @@ static void test_long_chunks(void **state)
     rapt_plan_destroy(&plan);
 }
 
+/* On a device that binds less than a tensor, chunks are bound one by one. */
+static void test_small_windows(void **state)
+{
+    (void)state;
+    static const task far = {"windows", RAPT_F32, RAPT_MEMORY_LINEAR, 1, 2, 300, 16, 16, 0, 8, .state_in = true, .state_out = true};
+    rig_open(&the_rig, &(rig_options){.mask = "range=16384"});
+    problem p = make(&far);
+    fill(&p);
+    run(&p);
+    for (uint64_t h = 0; h < far.heads; h++)
+        check_head(&p, 0, h);
+    put_away(&p);
+    rig_close(&the_rig);
+}
+
 int main(void)
 {
     struct CMUnitTest tests[] = {
@@ -324,6 +339,7 @@ int main(void)
         cmocka_unit_test(test_continues),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_long_chunks),
+        cmocka_unit_test(test_small_windows),
     };
     return RIG_RUN("memory", tests);
 }

@@ -133,30 +133,32 @@ static unsigned chunk_modes(const rapt_memory_problem *p, uint64_t m, bool learn
 
 #define MOST_MODES 12u
 
-/* All tokens of some heads. */
+/* All tokens of some heads. Windows cover all of them, or a chunk's where those are too large. */
 static rapt_status add_heads(chunk_walk *w, rapt_error *error)
 {
     const rapt_memory_problem *p = &w->plan->memory;
     const bool has_in = p->tensor[RAPT_MEM_STATE_IN].present, has_out = p->tensor[RAPT_MEM_STATE_OUT].present;
+    uint64_t bytes;
+    const bool whole = windows_fit(w->plan, &w->heads, &bytes);
+    if (!whole)
+        w->heads.t1 = p->chunk; /* of all tokens, since these do not fit */
     rapt_status status = add_mode(w, RAPT_MEMORY_BEGIN, has_in ? RAPT_MEMORY_HAS_IN : 0, p->numbers, 1, error);
     w->phase++;
     for (uint64_t t = 0; t < p->n && status == RAPT_OK; t += p->chunk) {
         chunk_mode modes[MOST_MODES];
         w->token0 = (uint32_t)t;
         w->tokens = (uint32_t)RAPT_MIN(p->chunk, p->n - t);
-        const part all = w->heads;
-        uint64_t bytes;
-        if (!windows_fit(w->plan, &all, &bytes)) { /* then a chunk's */
+        if (!whole) {
             w->heads.t0 = t;
             w->heads.t1 = t + w->tokens;
         }
         const unsigned count = chunk_modes(p, w->tokens, has_out || t + w->tokens < p->n, modes);
         for (unsigned i = 0; i < count && status == RAPT_OK; i++, w->phase++)
             status = add_mode(w, modes[i].mode, modes[i].flags, modes[i].count, modes[i].work, error);
-        w->heads = all;
     }
-    if (status == RAPT_OK && has_out)
-        status = add_mode(w, RAPT_MEMORY_END, 0, p->numbers, 1, error);
+    if (status != RAPT_OK || !has_out)
+        return status;
+    status = add_mode(w, RAPT_MEMORY_END, 0, p->numbers, 1, error);
     w->phase++;
     return status;
 }
@@ -275,7 +277,8 @@ static rapt_status fit_heads(rapt_plan *plan, uint64_t head_words, double slice_
     if (rapt_div_up(widest, plan->pipelines[0].row->local_size) > plan->caps.max_groups[0])
         return rapt_fail(error, RAPT_ERROR_UNSUPPORTED, "%llu elements a head are more groups than this device's %u",
                          (unsigned long long)widest, plan->caps.max_groups[0]);
-    *most = RAPT_MIN(RAPT_MIN(room / (head_words * 4), plan->caps.max_groups[2]), (uint64_t)RAPT_MAX(slice_flops / longest, 1.0));
+    const double in_slice = RAPT_MAX(RAPT_MIN(slice_flops / longest, (double)UINT32_MAX), 1.0);
+    *most = RAPT_MIN(RAPT_MIN(room / (head_words * 4), plan->caps.max_groups[2]), (uint64_t)in_slice);
     return rapt_check_turns(&plan->caps, turns, "a memory of this size", error);
 }
 

@@ -39,6 +39,9 @@ SEEDS = {
     "plan": [bytes([0, 1, 2, 0, 0, 1, 4, 4, 40, 50, 63, 0]),
              bytes([3, 1, 8, 5, 0, 17, 0x30, 2, 8, 2, 1, 127, 63, 0, 5, 0, 0, 0, 4]),
              bytes([9, 2, 4, 3, 3, 140, 10, 16, 1, 4, 4, 100, 100, 127, 0, 0, 0, 0])],
+    # (capabilities) (descriptor): see take_caps and memory_fuzz.c's take_desc; a form each
+    "memory": [bytes([0, 1, 2, 0, 0xc4, 2, 3, 40, 16, 12, 8]), bytes([0, 2, 2, 3, 0xc4, 1, 2, 37, 12, 10, 20, 8]),
+               bytes([3, 1, 8, 5, 6, 0xc4, 2, 2, 100, 9, 7, 32])],
 }
 
 folder = pathlib.Path(sys.argv[1])

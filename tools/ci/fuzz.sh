@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# libFuzzer on every parser, on capability masks, cache files and attention descriptors: RAPT_CI_FUZZ seconds each (20),
+# libFuzzer on every parser, on capability masks, cache files and descriptors of attention and memories: RAPT_CI_FUZZ seconds each (20),
 # from seeds that are written here and from what earlier runs found, under ASan and UBSan.
 source "$(dirname "$(realpath "$0")")/lib.bash"
 build=$builds/fuzz
 corpus=$builds/fuzz-corpus
-targets=(plan caps store snippet npy safetensors)
+targets=(plan memory caps store snippet npy safetensors)
 export CC=clang CXX=clang++
 export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1:allocator_may_return_null=1
 export UBSAN_OPTIONS=print_stacktrace=1
