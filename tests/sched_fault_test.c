@@ -412,6 +412,31 @@ static void test_slow_device(void **state)
     vk_fault_close();
 }
 
+/* A call like those before it makes nothing on its device, and one of another shape does. */
+static void test_plans_are_kept(void **state)
+{
+    (void)state;
+    scene *s = &the_scene;
+    scene_open(s, NULL, 1, PATIENCE_MS);
+    rapt_group *both = s->group;
+    RIG_OK(rapt_group_create(&s->devices[1], 1, NULL, &s->group, error)); /* alone: its parts are the same in every call, once its rate is known */
+    for (int i = 0; i < 4; i++)
+        call_well(s, "one device");
+    vk_fault_arm(0, VK_ERROR_OUT_OF_DEVICE_MEMORY, "vkCreateDescriptorPool");
+    for (int i = 0; i < 4; i++)
+        call_well(s, "one device again");
+    assert_null(vk_fault_fired());
+    rapt_attention_desc fewer = s->desc;
+    fewer.q.size[2] = fewer.out.size[2] = ROWS - 1;
+    RIG_OK(rapt_group_attention(s->group, &fewer, &s->args, error)); /* once more, without what it kept */
+    assert_non_null(vk_fault_fired());
+    rapt_group_destroy(&s->group);
+    s->group = both;
+    scene_close(s);
+    assert_int_equal(vk_fault_live(), 0);
+    vk_fault_close();
+}
+
 /* ---- nobody left, and host memory ---- */
 
 static void test_nobody_left(void **state)
@@ -474,6 +499,7 @@ static void test_every_allocation(void **state)
     scene_open(s, &(rig_options){.allocator = &allocator}, 0, PATIENCE_MS);
     for (bool fired = true; fired && n < 2000; n++) {
         rapt_error error = {0};
+        s->desc.slice_ms = 50 + (float)n * 0x1p-10f; /* another one than was planned for: what is kept is of no use */
         atomic_store(&c.until, (long)n);
         const rapt_status status = call(s, &error);
         fired = atomic_load(&c.until) < 0;
@@ -506,6 +532,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_wrong_canary),
         cmocka_unit_test(test_short_of_memory),
         cmocka_unit_test(test_slow_device),
+        cmocka_unit_test(test_plans_are_kept),
         cmocka_unit_test(test_nobody_left),
         cmocka_unit_test(test_every_allocation),
 #if !LEAKS_ARE_SOUGHT

@@ -1,6 +1,8 @@
 /* Groups of devices: making, asking, waiting, destroying. */
 #include "api/group.h"
 
+#include "vk/exec.h"
+
 static rapt_status check_devices(rapt_device *const *devices, uint32_t count, rapt_error *error)
 {
     if (devices == NULL || count < 1 || count > RAPT_GROUP_MAX)
@@ -55,9 +57,60 @@ rapt_status rapt_group_create(rapt_device *const *devices, uint32_t count, const
     return RAPT_OK;
 }
 
+static void drop_kept(rapt_group_kept *kept)
+{
+    rapt_binding_destroy(&kept->binding);
+    rapt_plan_destroy(&kept->plan);
+}
+
+static void drop_all_kept(rapt_group_seat *seat)
+{
+    for (uint32_t i = 0; i < RAPT_GROUP_KEPT; i++)
+        drop_kept(&seat->kept[i]);
+}
+
+/* Whether the plan's slices are as long as they should be on a device that has shown `now` flops a second; 0: nothing yet. */
+static bool is_cut_well(const rapt_plan *plan, double now)
+{
+    const double slices = RAPT_MAX(plan->slice_count, 1), then = plan->flops_per_second;
+    if (now <= 0 || (now <= 1.5 * then && now >= 0.67 * then))
+        return true;
+    return now > then ? slices <= 1 : (double)plan->problem.flops / slices <= now * (double)plan->problem.slice_ms * 1e-3;
+}
+
+bool rapt_group_take_kept(rapt_device *device, rapt_group_seat *seat, rapt_hash key, rapt_plan **plan, rapt_binding **binding)
+{
+    for (uint32_t i = 0; i < RAPT_GROUP_KEPT; i++) {
+        rapt_group_kept *kept = &seat->kept[i];
+        if (kept->plan == NULL || !rapt_hash_equal(kept->key, key))
+            continue;
+        if (!is_cut_well(kept->plan, rapt_device_throughput(device, NULL))) {
+            drop_kept(kept);
+            return false;
+        }
+        *plan = kept->plan;
+        *binding = kept->binding;
+        kept->plan = NULL;
+        kept->binding = NULL;
+        return true;
+    }
+    return false;
+}
+
+void rapt_group_keep(rapt_group_seat *seat, rapt_hash key, uint64_t call, rapt_plan *plan, rapt_binding *binding)
+{
+    rapt_group_kept *to = &seat->kept[0];
+    for (uint32_t i = 1; i < RAPT_GROUP_KEPT && to->plan != NULL; i++)
+        if (seat->kept[i].plan == NULL || seat->kept[i].call < to->call)
+            to = &seat->kept[i];
+    drop_kept(to);
+    *to = (rapt_group_kept){.key = key, .plan = plan, .binding = binding, .call = call};
+}
+
 void rapt_group_trim(rapt_group *group, uint32_t member)
 {
     rapt_group_seat *seat = &group->seats[member];
+    drop_all_kept(seat);
     for (uint32_t i = 0; i < RAPT_PLACES; i++) {
         rapt_buffer_destroy(&seat->places[i].buffer);
         seat->places[i].call = 0;
@@ -68,10 +121,13 @@ void rapt_group_trim(rapt_group *group, uint32_t member)
     seat->scratch_bytes = 0;
 }
 
-rapt_status rapt_group_take_place(rapt_device *device, rapt_place *place, uint64_t bytes, rapt_error *error)
+rapt_status rapt_group_take_place(rapt_device *device, rapt_group_seat *seat, unsigned index, uint64_t bytes, rapt_error *error)
 {
-    if (place->buffer != NULL && rapt_buffer_size(place->buffer) < bytes)
+    rapt_place *place = &seat->places[index];
+    if (place->buffer != NULL && rapt_buffer_size(place->buffer) < bytes) {
+        drop_all_kept(seat);
         rapt_buffer_destroy(&place->buffer);
+    }
     if (place->buffer != NULL)
         return RAPT_OK;
     place->call = 0;

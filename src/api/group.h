@@ -16,9 +16,19 @@ typedef struct rapt_place {
     uint64_t first, size[RAPT_MAX_RANK];
 } rapt_place;
 
+/* A plan and its binding to a seat's buffers, for the next part of the same shape: a call like the one before plans and binds nothing. */
+typedef struct rapt_group_kept {
+    rapt_hash key; /* of what it was made for */
+    rapt_plan *plan; /* NULL: none */
+    rapt_binding *binding;
+    uint64_t call; /* that used it last */
+} rapt_group_kept;
+#define RAPT_GROUP_KEPT 6 /* of a member, the latest */
+
 /* Used by one run of the member at a time. */
 typedef struct rapt_group_seat {
     rapt_place places[RAPT_PLACES];
+    rapt_group_kept kept[RAPT_GROUP_KEPT];
     uint64_t planned;   /* the call whose whole has been planned on this device, and then: */
     const char *kernel; /* of a row; NULL: there is nothing to compute */
     uint32_t key_splits;
@@ -51,8 +61,14 @@ static inline uint64_t rapt_group_length_kind(uint64_t length)
 
 /* Gives back what a member keeps. */
 void rapt_group_trim(rapt_group *group, uint32_t member);
-/* At least `bytes` of a member's memory in this place, which then is nobody's data. */
-rapt_status rapt_group_take_place(rapt_device *device, rapt_place *place, uint64_t bytes, rapt_error *error);
+/* At least `bytes` of a member's memory in this place of the seat; where it is another buffer than before it is nobody's data, and what
+ * was bound to the seat's buffers is gone. */
+rapt_status rapt_group_take_place(rapt_device *device, rapt_group_seat *seat, unsigned place, uint64_t bytes, rapt_error *error);
+/* Takes what is kept for this key: true, and it is the caller's, who gives it back with rapt_group_keep. Not if its slices were made for
+ * another speed than the device has shown by now. */
+bool rapt_group_take_kept(rapt_device *device, rapt_group_seat *seat, rapt_hash key, rapt_plan **plan, rapt_binding **binding);
+/* Takes over a plan and a binding that is not in flight, of this call. */
+void rapt_group_keep(rapt_group_seat *seat, rapt_hash key, uint64_t call, rapt_plan *plan, rapt_binding *binding);
 /* At least so much host memory, as seat->scratch. */
 rapt_status rapt_group_take_scratch(rapt_group *group, rapt_group_seat *seat, uint64_t bytes, rapt_error *error);
 

@@ -39,6 +39,8 @@ typedef struct run {
     int32_t *cu; /* of the part, both, one behind the other */
     rapt_plan *plan;
     rapt_binding *binding;
+    rapt_hash key; /* of plan and binding */
+    bool keeps;    /* they are good for the next part of the same shape */
 } run;
 
 /* ---- units ---- */
@@ -192,18 +194,33 @@ static rapt_status plan_part(run *r, rapt_error *error)
     return plan_as(r, NULL, 0, error);
 }
 
+/* What a plan is made of: the part, and the whole, which kernel and key splits follow from. Bytes between members count too, so that equal
+ * descriptors may differ; different ones never agree. false: it has text of an app's, which lies where it likes. */
+static bool key_of(const run *r, rapt_hash *key)
+{
+    rapt_attention_desc whole = r->s->desc, part = r->desc;
+    const char *kernel = whole.kernel != NULL ? whole.kernel : "";
+    if (whole.score_mod[0] != NULL || whole.mask_mod[0] != NULL || whole.user[0].name != NULL)
+        return false;
+    whole.kernel = part.kernel = NULL; /* a copy of the call's */
+    *key = rapt_hash_bytes(RAPT_HASH_INIT, &whole, sizeof whole);
+    *key = rapt_hash_bytes(*key, &r->s->per_keys, sizeof r->s->per_keys);
+    *key = rapt_hash_bytes(*key, &part, sizeof part);
+    *key = rapt_hash_bytes(*key, kernel, strlen(kernel));
+    return true;
+}
+
 /* The buffers of the part, at least as large as it needs, and the arguments that name them. */
 static rapt_status take_places(run *r, rapt_attention_args *args, rapt_error *error)
 {
     for (unsigned i = 0; i < RAPT_PLACES; i++) {
-        rapt_place *place = &r->seat->places[i];
         const uint64_t bytes = place_bytes(r, i);
         if (bytes == 0)
             continue;
-        rapt_status status = rapt_group_take_place(r->device, place, bytes, error);
+        rapt_status status = rapt_group_take_place(r->device, r->seat, i, bytes, error);
         if (status != RAPT_OK)
             return status;
-        place_slot(args, i)->buffer = place->buffer;
+        place_slot(args, i)->buffer = r->seat->places[i].buffer;
     }
     return RAPT_OK;
 }
@@ -221,8 +238,12 @@ static void end(void *user)
 {
     run *r = user;
     const rapt_allocator *a = &r->s->group->allocator;
-    rapt_binding_destroy(&r->binding);
-    rapt_plan_destroy(&r->plan);
+    if (r->keeps) {
+        rapt_group_keep(r->seat, r->key, r->s->number, r->plan, r->binding);
+    } else {
+        rapt_binding_destroy(&r->binding);
+        rapt_plan_destroy(&r->plan);
+    }
     if (r->cu != NULL)
         rapt_free(a, r->cu, 2 * (r->cut.batch.count + 1) * sizeof *r->cu);
     rapt_free(a, r, sizeof *r);
@@ -254,6 +275,9 @@ static rapt_status make(void *user, uint32_t member, uint64_t first, uint64_t co
         if (t->dtype != RAPT_DTYPE_NONE)
             *t = rapt_tensor_packed(t);
     }
+    const bool has_key = key_of(r, &r->key);
+    if (has_key && rapt_group_take_kept(r->device, r->seat, r->key, &r->plan, &r->binding))
+        return RAPT_OK;
     rapt_status status = plan_part(r, error);
     if (status == RAPT_OK)
         status = take_places(r, &args, error);
@@ -304,7 +328,10 @@ static rapt_status load(void *user, rapt_error *error)
 static rapt_status wait(void *user, uint64_t timeout, rapt_error *error)
 {
     run *r = user;
-    return rapt_wait(r->binding, timeout, error);
+    rapt_hash key;
+    const rapt_status status = rapt_wait(r->binding, timeout, error);
+    r->keeps = status == RAPT_OK && key_of(r, &key);
+    return status;
 }
 
 /* Rows [first, first + count) of the sequence axis. */

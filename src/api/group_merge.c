@@ -167,7 +167,7 @@ static rapt_status make(void *user, uint32_t member, uint64_t first, uint64_t co
     const uint64_t bytes[TENSORS] = {[PARTS] = m->parts * row_bytes, [PARTS_LSE] = m->parts * lse_bytes, [SUMS] = 2 * row_bytes,
                                      [SUMS_LSE] = 2 * lse_bytes,     [OUT] = row_bytes,                  [OUT_LSE] = lse_bytes};
     for (unsigned i = 0; i < TENSORS; i++) {
-        rapt_status status = rapt_group_take_place(r->device, &r->seat->places[i], bytes[i], error);
+        rapt_status status = rapt_group_take_place(r->device, r->seat, i, bytes[i], error);
         if (status != RAPT_OK)
             return status;
         r->seat->places[i].call = 0;

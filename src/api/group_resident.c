@@ -73,7 +73,7 @@ static rapt_status make(void *user, uint32_t member, uint64_t first, uint64_t co
         status = rapt_plan_prepare(r->plan, error);
     for (unsigned i = 0; status == RAPT_OK && i < RAPT_COUNT(moved); i++) {
         rapt_place *place = &r->seat->places[moved[i].place];
-        status = rapt_group_take_place(device, place, RAPT_MAX(rapt_tensor_bytes(moved[i].tensor), 4), error);
+        status = rapt_group_take_place(device, r->seat, moved[i].place, RAPT_MAX(rapt_tensor_bytes(moved[i].tensor), 4), error);
         *moved[i].slot = (rapt_slot){place->buffer, 0};
     }
     return status == RAPT_OK ? rapt_attention_bind(r->plan, &args, &r->binding, error) : status;
