@@ -236,7 +236,7 @@ static rapt_status load_spirv(const rapt_runtime *rt, const rapt_kernel_module *
     status = unpack_spirv(rt, module, &ours, &ours_count, error); /* what is dumped is always ours */
     if (*words != NULL) {
         rapt_free(&rt->allocator, ours, ours_count * sizeof *ours);
-        return RAPT_OK;
+        return status;
     }
     *words = ours;
     *count = ours_count;
