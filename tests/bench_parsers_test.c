@@ -375,6 +375,89 @@ static void replay_hostile(void **state)
     }
 }
 
+/* ---- of linear attention ---- */
+
+#define LINEAR_OF(rule, feature, flags, q, more)                                                                     \
+    "{\"op\":\"linear\",\"count\":3,\"dtype\":\"bf16\",\"rule\":\"" rule "\",\"feature\":\"" feature                      \
+    "\",\"feature_k\":\"exp\",\"feature_power\":0,\"feature_scale\":0.5,\"scale\":0.25,\"flags\":" flags ",\"q\":" q          \
+    ",\"k\":" TENSOR("1,2,20,8", "0,160,8,1") ",\"v\":" TENSOR("1,4,20,16", "0,320,16,1") ",\"out\":" TENSOR(      \
+        "1,4,20,16", "0,320,16,1") more
+#define LINEAR_Q TENSOR("1,2,20,8", "0,160,8,1")
+#define LINEAR_STATE ",\"state_out\":" TENSOR("3,4,8,16", "512,128,16,1")
+#define LINEAR_REST ",\"decay\":" TENSOR("4", "2") LINEAR_STATE ",\"sequences\":3,\"max_seqlen\":9}\n"
+#define LINEAR(rule, flags) LINEAR_OF(rule, "relu", flags, LINEAR_Q, LINEAR_REST)
+
+static void replay_linear(void **state)
+{
+    (void)state;
+    static const char text[] = HEAD LINEAR("none", "[\"log_decay\",\"in_place\"]");
+    replay r;
+    rapt_error error;
+    if (!read_replay(text, strlen(text), &r, &error))
+        fail_msg("%s", error.message);
+    assert_int_equal(r.count, 1);
+    const replay_problem *p = r.problems;
+    const rapt_linear_desc *d = &p->linear;
+    assert_true(p->is_linear && p->count == 3 && p->c.dtype == RAPT_BF16);
+    assert_string_equal(p->c.name, "1:linear-fixed-B1H4K2D8V16N20bf16s3");
+    assert_int_equal(d->flags, RAPT_LINEAR_SCALE | RAPT_LINEAR_FEATURE_K | RAPT_LINEAR_LOG_DECAY | RAPT_LINEAR_IN_PLACE);
+    assert_true(d->rule == RAPT_LINEAR_NONE && d->feature == RAPT_PHI_RELU && d->feature_k == RAPT_PHI_EXP);
+    assert_true(d->feature_scale == 0.5f && d->scale == 0.25f && d->sequences == 3 && d->max_seqlen == 9);
+    assert_true(d->decay.rank == 1 && d->decay.stride[0] == 2 && d->decay.dtype == RAPT_F32 && d->state_out.size[0] == 3);
+    assert_true(d->beta.dtype == RAPT_DTYPE_NONE && d->gate.dtype == RAPT_DTYPE_NONE);
+    assert_int_equal(p->lengths[0], 9);
+    assert_int_equal(p->lengths[0] + p->lengths[1] + p->lengths[2], 20);
+    replay_free(&r);
+}
+
+static void replay_linear_hostile(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *reason;
+    } bad[] = {
+        {HEAD LINEAR("gated", "[]"), "\"rule\""},
+        {HEAD LINEAR("none", "{}"), "\"flags\""},
+        {HEAD LINEAR("none", "[1]"), "\"flags\""},
+        {HEAD LINEAR("none", "[\"causal\"]"), "\"flags\""},
+        {HEAD LINEAR_OF("none", "user", "[]", LINEAR_Q, LINEAR_REST), "\"feature\""},
+        {HEAD LINEAR_OF("none", "relu", "[]", "3", LINEAR_REST), "\"q\""},
+        {HEAD LINEAR_OF("none", "relu", "[]", TENSOR("1,2,20", "0,160,8"), LINEAR_REST), "\"q\""},
+        {HEAD LINEAR_OF("none", "relu", "[]", LINEAR_Q, ",\"decay\":" TENSOR("4,20", "20,1") ",\"sequences\":0,\"max_seqlen\":0}"), "\"decay\""},
+        {HEAD LINEAR_OF("none", "relu", "[]", LINEAR_Q, ",\"sequences\":100000,\"max_seqlen\":0}"), "256 at most"},
+        {HEAD LINEAR_OF("none", "relu", "[]", LINEAR_Q, ",\"sequences\":3,\"max_seqlen\":6}"), "outside every sequence"},
+        {HEAD LINEAR_OF("none", "relu", "[]", LINEAR_Q, ",\"causal\":true,\"sequences\":0,\"max_seqlen\":0}"), "\"causal\" is not known"},
+        {HEAD LINEAR_OF("none", "relu", "[]", LINEAR_Q, "}"), "\"sequences\""},
+    };
+    for (size_t n = 0; n < sizeof bad / sizeof bad[0]; n++) {
+        replay r;
+        rapt_error error;
+        assert_false(read_replay(bad[n].text, strlen(bad[n].text), &r, &error));
+        if (!strstr(error.message, bad[n].reason))
+            fail_msg("%s: expected '%s' in: %s", bad[n].text, bad[n].reason, error.message);
+        replay_free(&r);
+    }
+}
+
+static void replay_linear_mutilated(void **state)
+{
+    (void)state;
+    static const char text[] = HEAD LINEAR("delta", "[]");
+    char copy[sizeof text];
+    const size_t size = strlen(text);
+    for (size_t at = 0; at < size; at++)
+        for (unsigned bit = 0; bit < 8; bit++) {
+            replay r;
+            rapt_error error;
+            memcpy(copy, text, size);
+            copy[at] ^= (char)(1u << bit);
+            if (read_replay(copy, size, &r, &error))
+                for (size_t n = 0; n < r.count; n++)
+                    assert_true(r.problems[n].count >= 1 && r.problems[n].linear.q.rank == 4);
+            replay_free(&r);
+        }
+}
+
 static void replay_mutilated(void **state)
 {
     (void)state;
@@ -505,6 +588,9 @@ int main(void)
         cmocka_unit_test(replay_good),
         cmocka_unit_test(replay_hostile),
         cmocka_unit_test(replay_mutilated),
+        cmocka_unit_test(replay_linear),
+        cmocka_unit_test(replay_linear_hostile),
+        cmocka_unit_test(replay_linear_mutilated),
         cmocka_unit_test(files),
 #if defined(__linux__)
         cmocka_unit_test(sensor_files),

@@ -251,6 +251,77 @@ static void test_bounded(void **state)
     rig_remove_folder(folder);
 }
 
+/* ---- linear attention ---- */
+
+static void count_linear(const rapt_linear_desc *d, int times)
+{
+    rapt_plan *plan;
+    RIG_OK(rapt_linear_plan(the_rig.device, d, &plan, error));
+    for (int i = 0; i < times; i++)
+        rapt_recorder_count(the_rig.runtime, plan);
+    rapt_plan_destroy(&plan);
+}
+
+/* By the layer that submits call, on plans that need no device. */
+static void test_linear(void **state)
+{
+    (void)state;
+    char folder[512], path[600];
+    rig_folder(folder, "recorder-linear");
+    path_in(path, folder, "r.jsonl");
+    rig_open(&the_rig, NULL);
+    RIG_OK(rapt_runtime_record(the_rig.runtime, path, error));
+    rapt_linear_desc d = RAPT_LINEAR_DESC_INIT;
+    d.q = rapt_tensor_bhnd(RAPT_F16, 2, 4, 30, 8);
+    d.k = rapt_tensor_bhnd(RAPT_F16, 2, 2, 30, 8);
+    d.v = d.out = rapt_tensor_bhnd(RAPT_F16, 2, 4, 30, 16);
+    d.rule = RAPT_LINEAR_DELTA;
+    d.gate = rapt_tensor_bhnd(RAPT_F32, 2, 4, 30, 8);
+    d.state_out = rapt_tensor_bhnd(RAPT_F32, 2, 4, 8, 16);
+    d.flags = RAPT_LINEAR_LOG_DECAY | RAPT_LINEAR_IN_PLACE | RAPT_LINEAR_SCALE;
+    d.scale = 0.5f;
+    count_linear(&d, 2);
+    d.form = RAPT_LINEAR_CHUNKED; /* how it is run makes no other problem */
+    d.chunk = 16;
+    count_linear(&d, 1);
+    rapt_linear_desc packed = RAPT_LINEAR_DESC_INIT;
+    packed.q = packed.k = packed.v = packed.out = rapt_tensor_bhnd(RAPT_F32, 1, 1, 12, 4);
+    packed.sequences = 3;
+    packed.max_seqlen = 7;
+    packed.feature = RAPT_PHI_FOCUSED;
+    packed.flags = RAPT_LINEAR_NORMALIZE;
+    packed.decay = (rapt_tensor){.dtype = RAPT_F32, .rank = 1, .size = {1}, .stride = {1}};
+    packed.state_in = rapt_tensor_bhnd(RAPT_F32, 3, 1, 4, 4);
+    packed.norm_in = (rapt_tensor){.dtype = RAPT_F32, .rank = 3, .size = {3, 1, 4}, .stride = {4, 4, 1}};
+    count_linear(&packed, 1);
+    const uint64_t at[] = {5};
+    rapt_linear_desc within = RAPT_LINEAR_DESC_INIT; /* states at positions: no line can say it */
+    within.q = within.k = within.v = within.out = rapt_tensor_bhnd(RAPT_F32, 1, 1, 12, 4);
+    within.state_out = rapt_tensor_bhnd(RAPT_F32, 1, 1, 8, 4);
+    within.positions = at;
+    within.position_count = 1;
+    count_linear(&within, 4);
+    RIG_OK(rapt_runtime_record(the_rig.runtime, NULL, error));
+    assert_string_equal(
+        read_text(path),
+        "{\"rapt_record\":1}\n"
+        "{\"op\":\"linear\",\"count\":3,\"dtype\":\"f16\",\"rule\":\"delta\",\"feature\":\"identity\",\"feature_k\":\"identity\","
+        "\"feature_power\":0,\"feature_scale\":1,\"scale\":0.5,\"flags\":[\"log_decay\",\"in_place\"],"
+        "\"q\":{\"dims\":[2,4,30,8],\"strides\":[960,240,8,1]},\"k\":{\"dims\":[2,2,30,8],\"strides\":[480,240,8,1]},"
+        "\"v\":{\"dims\":[2,4,30,16],\"strides\":[1920,480,16,1]},\"out\":{\"dims\":[2,4,30,16],\"strides\":[1920,480,16,1]},"
+        "\"gate\":{\"dims\":[2,4,30,8],\"strides\":[960,240,8,1]},\"state_out\":{\"dims\":[2,4,8,16],\"strides\":[512,128,16,1]},"
+        "\"sequences\":0,\"max_seqlen\":0}\n"
+        "{\"op\":\"linear\",\"count\":1,\"dtype\":\"f32\",\"rule\":\"none\",\"feature\":\"focused\",\"feature_k\":\"focused\","
+        "\"feature_power\":3,\"feature_scale\":1,\"scale\":1,\"flags\":[\"normalize\"],"
+        "\"q\":{\"dims\":[1,1,12,4],\"strides\":[0,0,4,1]},\"k\":{\"dims\":[1,1,12,4],\"strides\":[0,0,4,1]},"
+        "\"v\":{\"dims\":[1,1,12,4],\"strides\":[0,0,4,1]},\"out\":{\"dims\":[1,1,12,4],\"strides\":[0,0,4,1]},"
+        "\"decay\":{\"dims\":[1],\"strides\":[0]},\"state_in\":{\"dims\":[3,1,4,4],\"strides\":[16,0,4,1]},"
+        "\"norm_in\":{\"dims\":[3,1,4],\"strides\":[4,0,1]},\"sequences\":3,\"max_seqlen\":7}\n"
+        "{\"omitted\":4}\n");
+    rig_close(&the_rig);
+    rig_remove_folder(folder);
+}
+
 /* ---- threads ---- */
 
 enum { THREADS = 4, SUBMITS = 20 };
@@ -306,7 +377,7 @@ int main(void)
 {
     struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lines),   cmocka_unit_test(test_unwritable), cmocka_unit_test(test_environment),
-        cmocka_unit_test(test_bounded), cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_bounded), cmocka_unit_test(test_linear),     cmocka_unit_test(test_threads),
     };
     return RIG_RUN("recorder", tests);
 }

@@ -58,6 +58,22 @@ def recorded(count, dtype, nq, nk, heads=2, d=32, causal=False, **more):
     return json.dumps({**problem, **more}) + "\n"
 
 
+def recorded_linear(count, dtype, n, heads=2, d=16, rule="none", flags=(), **more):
+    """The same of linear attention; what is in `more` is by name, (dims) of float32 beside each other."""
+
+    def tensor(*dims):
+        strides = [1]
+        for size in reversed(dims[1:]):
+            strides.insert(0, strides[0] * size)
+        return {"dims": list(dims), "strides": strides}
+
+    one = tensor(1, heads, n, d)
+    problem = {"op": "linear", "count": count, "dtype": dtype, "rule": rule, "feature": "identity", "feature_k": "identity",
+               "feature_power": 0, "feature_scale": 1, "scale": 0.5, "flags": list(flags), "q": one, "k": one, "v": one, "out": one,
+               "sequences": 0, "max_seqlen": 0}
+    return json.dumps({**problem, **{k: tensor(*v) if isinstance(v, tuple) else v for k, v in more.items()}}) + "\n"
+
+
 class WithoutDevice(tool_test.Case):
     def test_bad_input(self):
         good = self.write("good.jsonl", b'{"rapt_record":1}\n' + recorded(1, "f32", 4, 4).encode())
@@ -267,6 +283,23 @@ class Bench(tool_test.Case):
         total = sum(c["calls"] * c[c["clock"]]["median"] for c in cases)
         self.assertAlmostEqual(device["replay"]["seconds"] / total, 1)
         self.assertEqual((device["replay"]["calls"], device["replay"]["timed"]), (8, 3))
+
+    def test_replay_of_linear_attention(self):
+        path = self.write("r.jsonl", ('{"rapt_record":1}\n'
+                                      + recorded_linear(4, "f32", 1, rule="delta", flags=["in_place"], beta=(1, 2, 1), state_out=(1, 2, 16, 16))
+                                      + recorded_linear(2, "f16", 70, gate=(1, 2, 70, 16), state_in=(1, 2, 16, 16))
+                                      + recorded_linear(1, "f32", 40, decay=(2,), sequences=3, max_seqlen=30)
+                                      + recorded_linear(1, "f32", 40, decay=(3,))
+                                      + recorded(1, "f32", 33, 33)).encode())
+        result, _ = self.result("bench", "replay", path, *BENCH[1:], code=BAD_INPUT)
+        cases = result["devices"][0]["cases"]
+        self.assertEqual([(c["name"], c["status"], c["system"]) for c in cases],
+                         [("1:delta-B1H2D16N1f32", "ok", "linear attention"), ("2:linear-channel-B1H2D16N70f16", "ok", "linear attention"),
+                          ("3:linear-fixed-B1H2D16N40f32s3", "ok", "linear attention"), ("4:linear-fixed-B1H2D16N40f32", "failed", "linear attention"),
+                          ("5:B1H2D32N33f32", "ok", "attention")])
+        self.assertIn("decay: axis 0", cases[3]["message"])
+        self.assertEqual(cases[0]["proof"]["rows"], 2 * 16)
+        self.assertIn("state-", cases[1]["kernel"])
 
     def test_sustained(self):
         result, r = self.result("bench", "sustained", "--seconds", "3", "--case", "B1H2D64N64f32", "--gauges", "none")

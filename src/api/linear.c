@@ -1,5 +1,6 @@
 /* Planning and binding linear attention, and the one-call form. */
 #include "api/api.h"
+#include "op/record.h"
 
 rapt_status rapt_linear_plan(rapt_device *device, const rapt_linear_desc *desc, rapt_plan **plan,
                              rapt_error *error)
@@ -8,7 +9,12 @@ rapt_status rapt_linear_plan(rapt_device *device, const rapt_linear_desc *desc, 
     if (status != RAPT_OK)
         return status;
     const rapt_verdicts verdicts = rapt_device_verdicts(device);
-    return rapt_plan_owned(rapt_linear_plan_new(device, &device->caps, desc, &verdicts, plan, error), plan);
+    status = rapt_plan_owned(rapt_linear_plan_new(device, &device->caps, desc, &verdicts, plan, error), plan);
+    if (status == RAPT_OK) {
+        (*plan)->recorded = rapt_record_takes_linear(&(*plan)->outer);
+        (*plan)->record_key = rapt_record_linear_key(&(*plan)->outer);
+    }
+    return status;
 }
 
 rapt_status rapt_linear_plan_for_caps(const rapt_caps *caps, const rapt_linear_desc *desc, rapt_plan **plan,

@@ -107,16 +107,18 @@ const rapt_linear_case *rapt_linear_cases(size_t *count)
 /* ---- a problem ---- */
 
 /* Tensors, in this order. */
-enum { Q, K, V, A, B, DECAY, BETA, STATE_IN, NORM_IN, CU, OUT, STATE_OUT, NORM_OUT, TENSORS };
+enum { Q, K, V, A, B, DECAY, BETA, STATE_IN, NORM_IN, SCALE_Q, SCALE_K, CU, OUT, STATE_OUT, NORM_OUT, TENSORS };
 
-typedef struct problem {
-    const rapt_linear_case *c;
+typedef struct rapt_linear_numbers {
     rapt_linear_desc desc;
+    bool extreme;
     rapt_tensor *tensor[TENSORS]; /* of desc; NULL: there is none, as of cu_seqlens */
     void *image[TENSORS];         /* as uploaded; NULL: absent */
     uint64_t bytes[TENSORS], count[3];
     double *want[3], *plain[3]; /* of out, state and norm, contiguous */
-} problem;
+    rapt_buffer *buffers[TENSORS];
+    void *first[3], *got[3]; /* outputs as downloaded, of the first run and of this one */
+} numbers;
 
 static rapt_tensor tensor_of(const rapt_linear_case *c, rapt_dtype dtype, uint32_t rank, uint64_t heads, uint64_t rows, uint64_t inner)
 {
@@ -139,35 +141,39 @@ static rapt_tensor state_of(const rapt_linear_case *c, uint32_t rank, uint64_t r
 }
 
 /* Number of element i of tensor t; numbers that keep every rule's state small. */
-static double number(const rapt_linear_case *c, int t, uint64_t i, rapt_random *random)
+static double number(const numbers *p, int t, uint64_t i, rapt_random *random)
 {
-    const double x = rapt_random_normal(random), share = 1 / (1 + exp(-x));
+    const double x = rapt_random_normal(random), share = 1 / (1 + exp(-x)), d_k = (double)p->desc.q.size[3];
     switch (t) {
     case K:
-        return c->rule == RAPT_LINEAR_NONE ? x : x / sqrt((double)c->d_k);
+        return p->desc.rule == RAPT_LINEAR_NONE ? x : x / sqrt(d_k);
     case A:
     case B:
-        return 0.5 * x / sqrt((double)c->d_k);
+        return 0.5 * x / sqrt(d_k);
     case DECAY: {
-        const bool log_decay = c->flags & RAPT_LINEAR_LOG_DECAY;
-        if (c->extreme && i % 7 == 3)
+        const bool log_decay = p->desc.flags & RAPT_LINEAR_LOG_DECAY;
+        if (p->extreme && i % 7 == 3)
             return log_decay ? -80 : 0;
         return log_decay ? log(0.5 + 0.5 * share) : 0.5 + 0.5 * share;
     }
     case BETA:
         return share;
     case NORM_IN:
+    case NORM_OUT:
+    case SCALE_Q:
+    case SCALE_K:
         return 0.5 + share;
     default:
         return x;
     }
 }
 
-static bool fill(problem *p, int t, rapt_random *random)
+static bool fill(numbers *p, int t, rapt_random *random)
 {
     const rapt_tensor *at = p->tensor[t];
     const uint64_t inner = at->rank == 4 ? at->size[3] : 1, rows = at->rank == 1 ? 1 : at->size[2],
                    heads = at->rank == 1 ? at->size[0] : at->size[1], batch = at->rank == 1 ? 1 : at->size[0];
+    const bool read = t < OUT || (t > OUT && (p->desc.flags & RAPT_LINEAR_IN_PLACE));
     uint64_t i = 0;
     p->bytes[t] = rapt_tensor_bytes(at);
     p->image[t] = malloc(p->bytes[t] + 8);
@@ -175,55 +181,60 @@ static bool fill(problem *p, int t, rapt_random *random)
         return false;
     for (uint64_t word = 0; word < p->bytes[t] / 4 + 1; word++)
         memcpy((char *)p->image[t] + word * 4, &(uint32_t){RAPT_POISON}, 4);
-    for (uint64_t b = 0; b < batch && t < OUT; b++)
+    for (uint64_t b = 0; b < batch && read; b++)
         for (uint64_t h = 0; h < heads; h++)
             for (uint64_t row = 0; row < rows; row++)
                 for (uint64_t e = 0; e < inner; e++) {
-                    const int64_t place = at->rank == 1 ? (int64_t)h
+                    const int64_t place = at->rank == 1 ? (int64_t)h * at->stride[0]
                                                         : (int64_t)b * at->stride[0] + (int64_t)h * at->stride[1] +
                                                               (int64_t)row * at->stride[2] + (int64_t)e;
-                    rapt_check_store(p->image[t], at->dtype, place, (float)number(p->c, t, i++, random));
+                    rapt_check_store(p->image[t], at->dtype, place, (float)number(p, t, i++, random));
                 }
     return true;
 }
 
-static void describe(problem *p)
+static rapt_linear_desc describe(const rapt_linear_case *c)
 {
-    const rapt_linear_case *c = p->c;
-    rapt_linear_desc *d = &p->desc;
+    rapt_linear_desc d = RAPT_LINEAR_DESC_INIT;
     const uint64_t heads_k = c->heads_k ? c->heads_k : c->heads;
-    *d = (rapt_linear_desc)RAPT_LINEAR_DESC_INIT;
-    d->flags = c->flags | RAPT_LINEAR_SCALE;
-    d->scale = 0.7f;
-    d->rule = c->rule;
-    d->form = c->form;
-    d->feature = c->feature;
-    d->feature_k = c->feature_k;
-    d->chunk = c->form == RAPT_LINEAR_CHUNKED ? 16 : 0;
-    d->sequences = c->sequences;
-    d->workspace_limit = c->workspace_limit;
-    d->q = d->k = tensor_of(c, c->dtype, 4, heads_k, c->n, c->d_k);
-    d->v = d->out = tensor_of(c, c->dtype, 4, c->heads, c->n, c->d_v);
+    d.flags = c->flags | RAPT_LINEAR_SCALE;
+    d.scale = 0.7f;
+    d.rule = c->rule;
+    d.form = c->form;
+    d.feature = c->feature;
+    d.feature_k = c->feature_k;
+    d.chunk = c->form == RAPT_LINEAR_CHUNKED ? 16 : 0;
+    d.sequences = c->sequences;
+    d.workspace_limit = c->workspace_limit;
+    d.q = d.k = tensor_of(c, c->dtype, 4, heads_k, c->n, c->d_k);
+    d.v = d.out = tensor_of(c, c->dtype, 4, c->heads, c->n, c->d_v);
     if (c->rule == RAPT_LINEAR_DPLR)
-        d->a = d->b = d->k;
+        d.a = d.b = d.k;
     if (c->decay == RAPT_CASE_DECAY_HEAD)
-        d->decay = (rapt_tensor){.dtype = RAPT_F32, .rank = 1, .size = {c->heads}, .stride = {1}, .align = 4};
+        d.decay = (rapt_tensor){.dtype = RAPT_F32, .rank = 1, .size = {c->heads}, .stride = {1}, .align = 4};
     if (c->decay == RAPT_CASE_DECAY_TOKEN)
-        d->decay = tensor_of(c, RAPT_F32, 3, c->heads, c->n, 1);
+        d.decay = tensor_of(c, RAPT_F32, 3, c->heads, c->n, 1);
     if (c->decay == RAPT_CASE_DECAY_CHANNEL)
-        d->gate = tensor_of(c, RAPT_F32, 4, c->heads, c->n, c->d_k);
+        d.gate = tensor_of(c, RAPT_F32, 4, c->heads, c->n, c->d_k);
     if (c->beta)
-        d->beta = tensor_of(c, RAPT_F32, 3, c->heads, c->n, 1);
+        d.beta = tensor_of(c, RAPT_F32, 3, c->heads, c->n, 1);
     const uint64_t rows = rapt_linear_state_rows(c->feature, 0, (uint32_t)c->d_k);
     if (c->states)
-        d->state_in = d->state_out = state_of(c, 4, rows);
+        d.state_in = d.state_out = state_of(c, 4, rows);
     if (c->states && (c->flags & RAPT_LINEAR_NORMALIZE))
-        d->norm_in = d->norm_out = state_of(c, 3, rows);
+        d.norm_in = d.norm_out = state_of(c, 3, rows);
+    return d;
 }
 
-static bool expect(problem *p)
+/* To the oracle, states in place are states in and out that lie alike. */
+static bool expect(numbers *p)
 {
-    const rapt_linear_desc *d = &p->desc;
+    const bool in_place = p->desc.flags & RAPT_LINEAR_IN_PLACE;
+    rapt_linear_desc d = p->desc;
+    if (in_place) {
+        d.state_in = d.state_out;
+        d.norm_in = d.norm_out;
+    }
     const rapt_check_linear_inputs in = {.q = p->image[Q],
                                          .k = p->image[K],
                                          .v = p->image[V],
@@ -231,101 +242,139 @@ static bool expect(problem *p)
                                          .b = p->image[B],
                                          .decay = p->image[DECAY],
                                          .beta = p->image[BETA],
-                                         .state_in = p->image[STATE_IN],
-                                         .norm_in = p->image[NORM_IN],
+                                         .state_in = p->image[in_place ? STATE_OUT : STATE_IN],
+                                         .norm_in = p->image[in_place ? NORM_OUT : NORM_IN],
+                                         .scale_q = p->image[SCALE_Q],
+                                         .scale_k = p->image[SCALE_K],
                                          .cu_seqlens = p->image[CU]};
-    const uint64_t states = p->c->sequences ? p->c->sequences : p->c->batch, rows = rapt_check_linear_rows(d);
-    p->count[0] = d->out.size[0] * d->out.size[1] * d->out.size[2] * d->out.size[3];
-    p->count[1] = states * p->c->heads * rows * p->c->d_v;
-    p->count[2] = states * p->c->heads * rows;
+    const uint64_t states = d.sequences ? d.sequences : d.q.size[0], rows = rapt_check_linear_rows(&d), heads = d.out.size[1];
+    p->count[0] = d.out.size[0] * heads * d.out.size[2] * d.out.size[3];
+    p->count[1] = states * heads * rows * d.out.size[3];
+    p->count[2] = states * heads * rows;
     for (int n = 0; n < 3; n++) {
         p->want[n] = calloc(p->count[n] + 1, sizeof(double));
         p->plain[n] = calloc(p->count[n] + 1, sizeof(double));
         if (p->want[n] == NULL || p->plain[n] == NULL)
             return false;
     }
-    return rapt_check_linear(d, &in, false, p->want[0], p->want[1], p->want[2]) &&
-           rapt_check_linear(d, &in, true, p->plain[0], p->plain[1], p->plain[2]);
+    return rapt_check_linear(&d, &in, false, p->want[0], p->want[1], p->want[2]) &&
+           rapt_check_linear(&d, &in, true, p->plain[0], p->plain[1], p->plain[2]);
 }
 
-static bool problem_make(const rapt_linear_case *c, problem *p)
+/* A problem that the library takes, so that its sizes go together. */
+static bool make(numbers *p, const uint32_t *lengths)
 {
-    *p = (problem){.c = c};
-    describe(p);
     rapt_linear_desc *d = &p->desc;
-    rapt_tensor *const tensors[TENSORS] = {&d->q,        &d->k,       &d->v,  &d->a,   &d->b,         d->gate.dtype ? &d->gate : &d->decay, &d->beta,
-                                           &d->state_in, &d->norm_in, NULL,   &d->out, &d->state_out, &d->norm_out};
+    rapt_tensor *const tensors[TENSORS] = {&d->q,        &d->k,       &d->v,       &d->a,       &d->b, d->gate.dtype ? &d->gate : &d->decay, &d->beta,
+                                           &d->state_in, &d->norm_in, &d->scale_q, &d->scale_k, NULL,  &d->out, &d->state_out, &d->norm_out};
     memcpy(p->tensor, tensors, sizeof tensors);
-    rapt_random random = {0x11ea5 + c->n};
+    rapt_random random = {0x11ea5 + d->q.size[2]};
     for (int t = 0; t < TENSORS; t++)
         if (tensors[t] != NULL && tensors[t]->dtype != RAPT_DTYPE_NONE && !fill(p, t, &random))
             return false;
-    if (c->sequences) {
-        int32_t *cu = calloc(c->sequences + 1, sizeof *cu);
+    if (d->sequences) {
+        int32_t *cu = calloc(d->sequences + 1, sizeof *cu);
         if (cu == NULL)
             return false;
-        for (uint32_t s = 0; s < c->sequences; s++)
-            cu[s + 1] = cu[s] + (int32_t)c->length[s];
+        for (uint32_t s = 0; s < d->sequences; s++)
+            cu[s + 1] = cu[s] + (int32_t)lengths[s];
         p->image[CU] = cu;
-        p->bytes[CU] = (c->sequences + 1) * sizeof *cu;
+        p->bytes[CU] = (d->sequences + 1) * sizeof *cu;
     }
     return expect(p);
 }
 
-static void problem_free(problem *p)
-{
-    for (int t = 0; t < TENSORS; t++)
-        free(p->image[t]);
-    for (int n = 0; n < 3; n++) {
-        free(p->want[n]);
-        free(p->plain[n]);
-    }
-}
-
 /* ---- a run ---- */
 
-typedef struct trial {
-    problem p;
-    rapt_device *device;
-    rapt_plan *plan;
-    rapt_binding *binding;
-    rapt_buffer *buffers[TENSORS];
-    void *first[3], *got[3]; /* outputs as downloaded, of the first run and of this one */
-} trial;
-
-static rapt_status trial_open(trial *t, const char *kernel, rapt_plan_info *info, rapt_error *error)
+static rapt_status bind(rapt_linear_trial *t, rapt_error *error)
 {
-    rapt_linear_desc desc = t->p.desc;
-    desc.kernel = kernel;
-    rapt_status status = rapt_linear_plan(t->device, &desc, &t->plan, error);
+    numbers *p = t->numbers;
+    rapt_linear_args args = RAPT_LINEAR_ARGS_INIT;
+    rapt_slot *const slots[TENSORS] = {&args.q,        &args.k,       &args.v,       &args.a,       &args.b,          &args.decay, &args.beta,
+                                       &args.state_in, &args.norm_in, &args.scale_q, &args.scale_k, &args.cu_seqlens, &args.out,   &args.state_out,
+                                       &args.norm_out};
+    rapt_status status = RAPT_OK;
+    for (int n = 0; n < TENSORS && status == RAPT_OK; n++) {
+        if (p->image[n] == NULL)
+            continue;
+        const uint64_t bytes = (p->bytes[n] + 3) / 4 * 4;
+        status = rapt_buffer_create(t->device, bytes ? bytes : 4, &p->buffers[n], error);
+        slots[n]->buffer = p->buffers[n];
+    }
+    const double begin = rapt_check_now_ns();
+    if (status == RAPT_OK)
+        status = rapt_linear_bind(t->plan, &args, &t->binding, error);
+    t->open_ns += rapt_check_now_ns() - begin;
+    return status;
+}
+
+static rapt_status open_trial(rapt_device *device, const rapt_linear_desc *desc, const uint32_t *lengths, bool extreme, const char *kernel,
+                              rapt_linear_trial *t, rapt_error *error)
+{
+    *t = (rapt_linear_trial){.device = device, .info = RAPT_PLAN_INFO_INIT};
+    rapt_linear_desc d = *desc;
+    d.kernel = kernel;
+    const double begin = rapt_check_now_ns();
+    rapt_status status = rapt_linear_plan(device, &d, &t->plan, error);
     if (status == RAPT_OK)
         status = rapt_plan_prepare(t->plan, error);
     if (status == RAPT_OK)
-        status = rapt_plan_describe(t->plan, info, error);
-    rapt_linear_args args = RAPT_LINEAR_ARGS_INIT;
-    rapt_slot *const slots[TENSORS] = {&args.q,        &args.k,       &args.v,          &args.a,   &args.b,         &args.decay,   &args.beta,
-                                       &args.state_in, &args.norm_in, &args.cu_seqlens, &args.out, &args.state_out, &args.norm_out};
-    for (int n = 0; n < TENSORS && status == RAPT_OK; n++) {
-        if (t->p.image[n] == NULL)
-            continue;
-        const uint64_t bytes = (t->p.bytes[n] + 3) / 4 * 4;
-        status = rapt_buffer_create(t->device, bytes ? bytes : 4, &t->buffers[n], error);
-        slots[n]->buffer = t->buffers[n];
+        status = rapt_plan_describe(t->plan, &t->info, error);
+    t->open_ns = rapt_check_now_ns() - begin;
+    if (status != RAPT_OK)
+        return status;
+    t->numbers = calloc(1, sizeof *t->numbers);
+    if (t->numbers != NULL) {
+        t->numbers->desc = d;
+        t->numbers->extreme = extreme;
     }
-    return status == RAPT_OK ? rapt_linear_bind(t->plan, &args, &t->binding, error) : status;
+    if (t->numbers == NULL || !make(t->numbers, lengths)) {
+        snprintf(error->message, sizeof error->message, "no memory for the problem's numbers and the proof");
+        return error->status = RAPT_ERROR_OUT_OF_HOST_MEMORY;
+    }
+    return bind(t, error);
 }
 
-static void trial_close(trial *t)
+rapt_status rapt_linear_trial_open(rapt_device *device, const rapt_linear_desc *desc, const uint32_t *lengths, const char *kernel,
+                                   rapt_linear_trial *t, rapt_error *error)
 {
+    return open_trial(device, desc, lengths, false, kernel, t, error);
+}
+
+void rapt_linear_trial_close(rapt_linear_trial *t)
+{
+    numbers *p = t->numbers;
     rapt_binding_destroy(&t->binding);
     rapt_plan_destroy(&t->plan);
-    for (int n = 0; n < TENSORS; n++)
-        rapt_buffer_destroy(&t->buffers[n]);
-    for (int n = 0; n < 3; n++) {
-        free(t->first[n]);
-        free(t->got[n]);
+    if (p == NULL)
+        return;
+    for (int n = 0; n < TENSORS; n++) {
+        rapt_buffer_destroy(&p->buffers[n]);
+        free(p->image[n]);
     }
-    problem_free(&t->p);
+    for (int n = 0; n < 3; n++) {
+        free(p->want[n]);
+        free(p->plain[n]);
+        free(p->first[n]);
+        free(p->got[n]);
+    }
+    free(p);
+    t->numbers = NULL;
+}
+
+rapt_status rapt_linear_trial_submit(rapt_linear_trial *t, double *device_ns, double *wall_ns, rapt_error *error)
+{
+    const double begin = rapt_check_now_ns();
+    rapt_status status = rapt_submit(t->binding, error);
+    if (status == RAPT_OK)
+        status = rapt_wait(t->binding, UINT64_MAX, error);
+    if (wall_ns != NULL)
+        *wall_ns = rapt_check_now_ns() - begin;
+    rapt_timing timing;
+    rapt_binding_timing(t->binding, &timing);
+    if (device_ns != NULL)
+        *device_ns = timing.device_ns;
+    return status;
 }
 
 static void fail(rapt_result *r, const char *message)
@@ -336,9 +385,8 @@ static void fail(rapt_result *r, const char *message)
 }
 
 /* One output of a run: its numbers, and what lies between them. n: 0 out, 1 state, 2 norm. */
-static void judge(trial *t, int n, const char *name, rapt_result *r)
+static void judge(const numbers *p, int n, const char *name, rapt_result *r)
 {
-    const problem *p = &t->p;
     const rapt_tensor *at = p->tensor[OUT + n];
     const uint64_t inner = at->rank == 4 ? at->size[3] : 1, rows = at->size[0] * at->size[1] * at->size[2];
     const uint32_t element = rapt_dtype_size(at->dtype), poison = RAPT_POISON;
@@ -354,8 +402,8 @@ static void judge(trial *t, int n, const char *name, rapt_result *r)
             const int64_t place = (int64_t)(row / at->size[2] / at->size[1]) * at->stride[0] +
                                   (int64_t)(row / at->size[2] % at->size[1]) * at->stride[1] + (int64_t)(row % at->size[2]) * at->stride[2] +
                                   (int64_t)(i % inner);
-            values[i] = (double)rapt_check_load(t->got[n], at->dtype, place);
-            memcpy((char *)t->got[n] + (size_t)place * element, &poison, element);
+            values[i] = (double)rapt_check_load(p->got[n], at->dtype, place);
+            memcpy((char *)p->got[n] + (size_t)place * element, &poison, element);
             error = fmax(error, rapt_check_distance(p->plain[n][i], p->want[n][i]));
             size = fmax(size, fabs(p->want[n][i]));
         }
@@ -368,7 +416,7 @@ static void judge(trial *t, int n, const char *name, rapt_result *r)
         if (d.wrong > 0)
             fail(r, text);
         for (uint64_t byte = 0; byte + 4 <= p->bytes[OUT + n]; byte += 4)
-            if (memcmp((char *)t->got[n] + byte, &poison, 4) != 0) {
+            if (memcmp((char *)p->got[n] + byte, &poison, 4) != 0) {
                 snprintf(text, sizeof text, "%s: wrote outside its rows, at byte %llu", name, (unsigned long long)byte);
                 fail(r, text);
                 break;
@@ -378,62 +426,68 @@ static void judge(trial *t, int n, const char *name, rapt_result *r)
     free(judged);
 }
 
-static rapt_status run_once(trial *t, uint32_t run, rapt_result *r)
+static rapt_status run_once(rapt_linear_trial *t, uint32_t run, rapt_result *r)
 {
     static const char *const names[] = {"out", "state", "norm"};
-    problem *p = &t->p;
+    numbers *p = t->numbers;
     rapt_status status = RAPT_OK;
     for (int n = 0; n < TENSORS && status == RAPT_OK; n++)
-        if (t->buffers[n] != NULL && p->bytes[n] > 0)
-            status = rapt_buffer_upload(t->buffers[n], 0, p->image[n], p->bytes[n], &r->error);
+        if (p->buffers[n] != NULL && p->bytes[n] > 0)
+            status = rapt_buffer_upload(p->buffers[n], 0, p->image[n], p->bytes[n], &r->error);
     if (status == RAPT_OK)
-        status = rapt_submit(t->binding, &r->error);
-    if (status == RAPT_OK)
-        status = rapt_wait(t->binding, UINT64_MAX, &r->error);
+        status = rapt_linear_trial_submit(t, &r->device_ns, &r->wall_ns, &r->error);
     for (int n = 0; n < 3 && status == RAPT_OK; n++) {
         const uint64_t bytes = p->bytes[OUT + n];
-        if (t->buffers[OUT + n] == NULL || bytes == 0)
+        if (p->buffers[OUT + n] == NULL || bytes == 0)
             continue;
-        void **to = run == 0 ? &t->first[n] : &t->got[n];
+        void **to = run == 0 ? &p->first[n] : &p->got[n];
         if (*to == NULL && (*to = malloc(bytes + 4)) == NULL)
             return RAPT_ERROR_OUT_OF_HOST_MEMORY;
-        if (t->got[n] == NULL && (t->got[n] = malloc(bytes + 4)) == NULL)
+        if (p->got[n] == NULL && (p->got[n] = malloc(bytes + 4)) == NULL)
             return RAPT_ERROR_OUT_OF_HOST_MEMORY;
-        status = rapt_buffer_download(t->buffers[OUT + n], 0, *to, bytes, &r->error);
+        status = rapt_buffer_download(p->buffers[OUT + n], 0, *to, bytes, &r->error);
         if (status != RAPT_OK)
             break;
         if (run == 0)
-            memcpy(t->got[n], t->first[n], bytes);
-        else if (memcmp(t->first[n], t->got[n], bytes) != 0) {
+            memcpy(p->got[n], p->first[n], bytes);
+        else if (memcmp(p->first[n], p->got[n], bytes) != 0) {
             r->differing++;
             fail(r, "a repeat gave other bits than the first run");
         }
-        judge(t, n, names[n], r);
+        judge(p, n, names[n], r);
     }
     r->runs++;
     return status;
 }
 
+/* What is left of a check once the trial is open, or could not be opened. */
+static void run(rapt_linear_trial *t, rapt_status status, const char *kernel, uint32_t repeats, rapt_result *r)
+{
+    r->info = t->info;
+    if (status == RAPT_ERROR_UNSUPPORTED)
+        r->verdict = RAPT_CHECK_REFUSED;
+    else if (status == RAPT_OK && kernel != NULL && strcmp(r->info.kernel, kernel) != 0)
+        fail(r, "another row ran than the forced one");
+    for (uint32_t n = 0; n <= repeats && status == RAPT_OK; n++)
+        status = run_once(t, n, r);
+    if (status != RAPT_OK && r->verdict != RAPT_CHECK_REFUSED)
+        r->verdict = RAPT_CHECK_ERROR;
+    r->wrong = r->verdict == RAPT_CHECK_FAIL;
+}
+
+rapt_result rapt_linear_trial_check(rapt_linear_trial *t, uint32_t repeats)
+{
+    rapt_result r = {.verdict = RAPT_CHECK_PASS};
+    run(t, RAPT_OK, NULL, repeats, &r);
+    return r;
+}
+
 rapt_result rapt_check_linear_run(rapt_device *device, const rapt_linear_case *c, const char *kernel, uint32_t repeats)
 {
-    trial t = {.device = device};
-    rapt_result r = {.verdict = RAPT_CHECK_PASS, .info = RAPT_PLAN_INFO_INIT};
-    if (!problem_make(c, &t.p)) {
-        r.verdict = RAPT_CHECK_ERROR;
-        snprintf(r.error.message, sizeof r.error.message, "no memory for the problem");
-        trial_close(&t);
-        return r;
-    }
-    rapt_status status = trial_open(&t, kernel, &r.info, &r.error);
-    if (status == RAPT_ERROR_UNSUPPORTED)
-        r.verdict = RAPT_CHECK_REFUSED;
-    else if (status == RAPT_OK && kernel != NULL && strcmp(r.info.kernel, kernel) != 0)
-        fail(&r, "another row ran than the forced one");
-    for (uint32_t run = 0; run <= repeats && status == RAPT_OK; run++)
-        status = run_once(&t, run, &r);
-    if (status != RAPT_OK && r.verdict != RAPT_CHECK_REFUSED)
-        r.verdict = RAPT_CHECK_ERROR;
-    r.wrong = r.verdict == RAPT_CHECK_FAIL;
-    trial_close(&t);
+    rapt_linear_trial t;
+    rapt_result r = {.verdict = RAPT_CHECK_PASS};
+    const rapt_linear_desc d = describe(c);
+    run(&t, open_trial(device, &d, c->length, c->extreme, kernel, &t, &r.error), kernel, repeats, &r);
+    rapt_linear_trial_close(&t);
     return r;
 }

@@ -31,4 +31,25 @@ const rapt_linear_case *rapt_linear_cases(size_t *count);
  * nothing may be written into the gaps. */
 rapt_result rapt_check_linear_run(rapt_device *device, const rapt_linear_case *c, const char *kernel, uint32_t repeats);
 
+/* A problem on a device with numbers made for it: prepared, bound, ready to be submitted; as rapt_trial. */
+typedef struct rapt_linear_trial {
+    rapt_device *device;
+    rapt_plan *plan;
+    rapt_binding *binding;
+    rapt_plan_info info;
+    double open_ns; /* of planning, preparing and binding; without the buffers */
+    struct rapt_linear_numbers *numbers;
+} rapt_linear_trial;
+
+/* lengths: of desc->sequences, together all tokens. Neither a feature map of an app nor states at positions. kernel: NULL or the row to
+ * force. The problem is planned before there is memory for it; the proof, of every element, takes host memory of 16 bytes an output
+ * element. Close in any case. */
+rapt_status rapt_linear_trial_open(rapt_device *device, const rapt_linear_desc *desc, const uint32_t *lengths, const char *kernel,
+                                   rapt_linear_trial *trial, rapt_error *error);
+void rapt_linear_trial_close(rapt_linear_trial *trial);
+/* Submits and waits. Times in nanoseconds; either may be NULL. States in place go on from where they are. */
+rapt_status rapt_linear_trial_submit(rapt_linear_trial *trial, double *device_ns, double *wall_ns, rapt_error *error);
+/* From the numbers as made, 1 + repeats times; as rapt_check_linear_run. */
+rapt_result rapt_linear_trial_check(rapt_linear_trial *trial, uint32_t repeats);
+
 #endif

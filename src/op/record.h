@@ -3,13 +3,19 @@
 #define RAPT_OP_RECORD_H
 
 #include "op/attention.h"
+#include "op/linear.h"
 
 #define RAPT_RECORD_HEADER "{\"rapt_record\":1}\n"
-#define RAPT_RECORD_LINE_MAX 1200 /* bytes of one line, at most */
+#define RAPT_RECORD_LINE_MAX 3000 /* bytes of one line, at most */
 
 /* Equal for problems whose lines differ in their count alone. */
 rapt_hash rapt_record_key(const rapt_problem *problem);
 /* Appends the line, with its newline. */
 void rapt_record_line(const rapt_problem *problem, uint64_t count, rapt_text *text);
+
+/* The same of linear attention. What a line cannot hold: an app's feature map, states at positions. */
+bool rapt_record_takes_linear(const rapt_linear_problem *problem);
+rapt_hash rapt_record_linear_key(const rapt_linear_problem *problem);
+void rapt_record_linear_line(const rapt_linear_problem *problem, uint64_t count, rapt_text *text);
 
 #endif

@@ -10,7 +10,11 @@
 
 typedef struct recorded {
     rapt_hash key;
-    rapt_problem problem;
+    rapt_op op; /* RAPT_OP_ATTENTION or RAPT_OP_LINEAR */
+    union {
+        rapt_problem attention;
+        rapt_linear_problem linear;
+    } problem;
     uint64_t count;
 } recorded;
 
@@ -37,7 +41,11 @@ static recorded *find(struct rapt_recorder *r, const rapt_plan *plan)
     recorded *entry = &r->entries[r->entry_count++];
     r->slots[slot] = r->entry_count;
     entry->key = plan->record_key;
-    memcpy(&entry->problem, &plan->problem, sizeof entry->problem);
+    entry->op = plan->op;
+    if (plan->op == RAPT_OP_LINEAR)
+        memcpy(&entry->problem.linear, &plan->outer, sizeof plan->outer);
+    else
+        memcpy(&entry->problem.attention, &plan->problem, sizeof plan->problem);
     return entry;
 }
 
@@ -63,8 +71,8 @@ void rapt_recorder_count(rapt_runtime *runtime, const rapt_plan *plan)
                        RAPT_RECORD_PROBLEMS);
     if (omits)
         rapt_log_write(&runtime->log, RAPT_LOG_WARNING,
-                       "recording: attention with modifiers, block masks, pages or quantised keys, and other operators, are "
-                       "counted, not recorded");
+                       "recording: attention with modifiers, block masks, pages or quantised keys, linear attention with an app's feature map or "
+                       "states at positions, and other operators, are counted, not recorded");
 }
 
 /* The file's text is the header alone until the recording ends. */
@@ -77,8 +85,13 @@ static rapt_status write_out(rapt_runtime *runtime, const struct rapt_recorder *
                          r->path);
     rapt_text text = rapt_text_over(data, capacity);
     rapt_text_add(&text, "%s", RAPT_RECORD_HEADER);
-    for (uint32_t i = 0; i < r->entry_count; i++)
-        rapt_record_line(&r->entries[i].problem, r->entries[i].count, &text);
+    for (uint32_t i = 0; i < r->entry_count; i++) {
+        const recorded *entry = &r->entries[i];
+        if (entry->op == RAPT_OP_LINEAR)
+            rapt_record_linear_line(&entry->problem.linear, entry->count, &text);
+        else
+            rapt_record_line(&entry->problem.attention, entry->count, &text);
+    }
     if (r->omitted > 0)
         rapt_text_add(&text, "{\"omitted\":%llu}\n", (unsigned long long)r->omitted);
     rapt_status status = rapt_file_replace(r->path, data, RAPT_MIN(text.length, capacity - 1), error);

@@ -10,6 +10,7 @@
 #include "replay.h"
 #include "tool.h"
 
+#include "check/runner_linear.h"
 #include "check/runner_system.h"
 
 #define BENCH_MAX_DEVICES 16
@@ -89,10 +90,11 @@ typedef enum bench_status { BENCH_UNTIMED, BENCH_OK, BENCH_WRONG, BENCH_REFUSED,
 
 /* A case on a device: what it is, and what came of it. */
 typedef struct bench_case {
-    rapt_case c;             /* of a system: its name and dtype alone */
+    rapt_case c;             /* of a system and of linear attention: name and dtype alone */
     rapt_system_case system; /* without a problem: attention, as c says */
     bool left_out;           /* of a sweep: too long for this device */
     const rapt_attention_desc *as; /* a recorded problem; NULL: as the case says */
+    const replay_problem *linear;  /* a recorded problem of linear attention; NULL: another */
     double weight;                 /* of a recorded problem: how often it was computed */
     const char *kernel;            /* forced; NULL: chosen */
 
@@ -123,12 +125,13 @@ const double *bench_case_samples(const bench_case *c); /* by the clock that rate
 
 /* A case that is right and ready to run. */
 typedef struct bench_live {
-    bool is_system;
+    const struct bench_live_kind *kind;
     rapt_check_problem problem; /* of attention */
     rapt_trial trial;
     rapt_system_info info; /* of a system */
     rapt_check_system system;
     rapt_system_trial *system_trial;
+    rapt_linear_trial linear;
 } bench_live;
 bool bench_case_open(bench *b, bench_device *d, bench_case *c, bench_live *live);
 void bench_case_close(bench_live *live);
@@ -137,6 +140,7 @@ rapt_result bench_live_check(bench_live *live);
 /* Notes that it failed, or that the device refused it. */
 void bench_case_fail(bench *b, bench_case *c, rapt_status status, const char *message);
 bool bench_case_is_system(const bench_case *c);
+bool bench_case_is_attention(const bench_case *c); /* softmax attention, whose sizes are in c->c */
 double bench_case_bytes(const bench_case *c); /* of its tensors, gaps included; of systems a guess */
 
 /* CASE of RESULTS.md. */

@@ -2,6 +2,8 @@
 #include "bench.h"
 #include "grid_options.h"
 
+#include <string.h>
+
 static rapt_system_info system_of(const bench_case *c)
 {
     rapt_system_info info = RAPT_SYSTEM_INFO_INIT;
@@ -13,6 +15,8 @@ const char *bench_case_group(const bench_case *c)
 {
     if (bench_case_is_system(c))
         return system_of(c).family;
+    if (c->linear)
+        return "linear";
     if (c->c.sequences > 0)
         return "varlen";
     if (c->c.nq <= 16 && c->c.nk > c->c.nq)
@@ -113,11 +117,13 @@ cJSON *bench_case_json(const bench_device *d, const bench_case *c)
     static const char *const names[] = {"untimed", "ok", "wrong", "refused", "failed"};
     cJSON *o = cJSON_CreateObject();
     cJSON_AddStringToObject(o, "name", c->c.name);
-    cJSON_AddStringToObject(o, "system", bench_case_is_system(c) ? system_of(c).name : "attention");
+    cJSON_AddStringToObject(o, "system", bench_case_is_system(c) ? system_of(c).name : c->linear ? "linear attention" : "attention");
     cJSON_AddStringToObject(o, "group", bench_case_group(c));
     cJSON_AddStringToObject(o, "dtype", rapt_dtype_name(c->c.dtype));
     if (bench_case_is_system(c))
         cJSON_AddStringToObject(o, "problem", c->system.problem);
+    else if (c->linear)
+        cJSON_AddStringToObject(o, "problem", strchr(c->c.name, ':') + 1);
     else
         add_attention(o, &c->c);
     if (c->weight > 0)

@@ -1,4 +1,5 @@
-/* A case on a device: opened and proven, run, let go. Attention comes from the table of cases, published systems from theirs. */
+/* A case on a device: opened and proven, run, let go. Attention comes from the table of cases or a recording, published systems from
+ * their table, linear attention from a recording. */
 #include "bench.h"
 
 #include "bench/os.h"
@@ -6,11 +7,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ORACLE_LIMIT 2e8 /* multiply-adds of a proof; beyond, rows are sampled */
+#define ORACLE_LIMIT 2e8  /* multiply-adds of a proof; beyond, rows are sampled */
+#define LINEAR_LIMIT 4e9 /* of linear attention's, which is of all tokens: beyond, the case is refused */
 
 bool bench_case_is_system(const bench_case *c)
 {
     return c->system.problem[0] != 0;
+}
+
+bool bench_case_is_attention(const bench_case *c)
+{
+    return !bench_case_is_system(c) && c->linear == NULL;
 }
 
 /* ---- sizes ---- */
@@ -47,12 +54,23 @@ static double system_elements(const char *problem)
     return sum + product;
 }
 
+static double linear_bytes(const rapt_linear_desc *d)
+{
+    const rapt_tensor *const all[] = {&d->q, &d->k, &d->v, &d->out, &d->a, &d->b, &d->decay, &d->gate, &d->beta, &d->state_in, &d->state_out};
+    double sum = 0;
+    for (size_t n = 0; n < TOOL_COUNT(all); n++)
+        sum += all[n]->dtype == RAPT_DTYPE_NONE ? 0 : span(all[n]);
+    return sum;
+}
+
 double bench_case_bytes(const bench_case *at)
 {
     const rapt_case *c = &at->c;
     const double element = (double)rapt_dtype_size(c->dtype);
     if (bench_case_is_system(at))
         return 2 * 4 * system_elements(at->system.problem); /* about as much comes out as goes in */
+    if (at->linear)
+        return linear_bytes(&at->linear->linear);
     if (at->as)
         return span(&at->as->q) + span(&at->as->k) + span(&at->as->v) + span(&at->as->out);
     return element * (output_elements(c) +
@@ -65,7 +83,7 @@ double bench_case_bytes(const bench_case *at)
  * proof. */
 static bool fits_memory(bench_case *c)
 {
-    const double proof = bench_case_is_system(c) ? bench_case_bytes(c) : output_elements(&c->c) * 8;
+    const double proof = bench_case_is_attention(c) ? output_elements(&c->c) * 8 : bench_case_bytes(c);
     const double need = 2 * bench_case_bytes(c) + 4 * proof, have = (double)rapt_bench_ram_bytes();
     if (have <= 0 || need <= 0.75 * have)
         return true;
@@ -136,6 +154,14 @@ static void describe_attention(bench_case *c, const bench_live *live)
     tell_why(c, live->trial.plan);
 }
 
+static void describe_linear(bench_case *c, const bench_live *live)
+{
+    c->info = live->linear.info;
+    c->flops = (double)c->info.flops;
+    c->density = 1;
+    tell_why(c, live->linear.plan);
+}
+
 /* Of several steps the one with the most work speaks for all. */
 static void describe_system(bench_case *c, const bench_live *live)
 {
@@ -165,8 +191,6 @@ static bool open_attention(bench *b, bench_device *d, bench_case *c, bench_live 
     const rapt_status status = rapt_trial_open(d->device, &live->problem, c->kernel, &live->trial, error);
     if (status != RAPT_OK)
         bench_case_fail(b, c, status, error->message);
-    else
-        describe_attention(c, live);
     return status == RAPT_OK;
 }
 
@@ -190,27 +214,111 @@ static bool open_system(bench *b, bench_device *d, bench_case *c, bench_live *li
     return status == RAPT_OK;
 }
 
+/* Every token's update of the state, in double precision and in single. */
+static bool open_linear(bench *b, bench_device *d, bench_case *c, bench_live *live, rapt_error *error)
+{
+    const rapt_linear_desc *desc = &c->linear->linear;
+    const double rows = rapt_linear_state_rows(desc->feature, desc->feature_power, (uint32_t)(desc->q.size[3] > 256 ? 256 : desc->q.size[3])),
+                 work = (double)desc->q.size[0] * (double)desc->out.size[1] * (double)desc->q.size[2] * rows * (double)desc->out.size[3];
+    rapt_status status = RAPT_OK;
+    if (work > LINEAR_LIMIT) {
+        status = RAPT_ERROR_UNSUPPORTED;
+        snprintf(error->message, sizeof error->message, "its proof would update %.3g elements of states, at most %.3g", work, LINEAR_LIMIT);
+    }
+    if (status == RAPT_OK)
+        status = rapt_linear_trial_open(d->device, desc, c->linear->lengths, c->kernel, &live->linear, error);
+    if (status != RAPT_OK)
+        bench_case_fail(b, c, status, error->message);
+    return status == RAPT_OK;
+}
+
+/* ---- what differs from kind to kind ---- */
+
+static rapt_status submit_attention(bench_live *live, double *device_ns, double *wall_ns, rapt_error *error)
+{
+    return rapt_trial_submit(&live->trial, device_ns, wall_ns, error);
+}
+
+static rapt_status submit_system(bench_live *live, double *device_ns, double *wall_ns, rapt_error *error)
+{
+    return rapt_system_trial_submit(live->system_trial, device_ns, wall_ns, error);
+}
+
+static rapt_status submit_linear(bench_live *live, double *device_ns, double *wall_ns, rapt_error *error)
+{
+    return rapt_linear_trial_submit(&live->linear, device_ns, wall_ns, error);
+}
+
+static rapt_result check_attention(bench_live *live)
+{
+    return rapt_trial_check(&live->trial, 0);
+}
+
+static rapt_result check_system(bench_live *live)
+{
+    return rapt_system_trial_check(live->system_trial);
+}
+
+static rapt_result check_linear(bench_live *live)
+{
+    return rapt_linear_trial_check(&live->linear, 0);
+}
+
+static double attention_open_ns(const bench_live *live)
+{
+    return live->trial.open_ns;
+}
+
+static double system_open_ns(const bench_live *live)
+{
+    return live->system_trial->open_ns;
+}
+
+static double linear_open_ns(const bench_live *live)
+{
+    return live->linear.open_ns;
+}
+
+typedef struct bench_live_kind {
+    bool (*open)(bench *b, bench_device *d, bench_case *c, bench_live *live, rapt_error *error);
+    rapt_result (*check)(bench_live *live);
+    rapt_status (*submit)(bench_live *live, double *device_ns, double *wall_ns, rapt_error *error);
+    double (*open_ns)(const bench_live *live);
+    void (*describe)(bench_case *c, const bench_live *live); /* behind the proof */
+} live_kind;
+
+static const live_kind attention = {open_attention, check_attention, submit_attention, attention_open_ns, describe_attention},
+                       systems = {open_system, check_system, submit_system, system_open_ns, describe_system},
+                       linear = {open_linear, check_linear, submit_linear, linear_open_ns, describe_linear};
+
+/* How many rows the proof was of: of a system elements, of attention rows of head_dim. */
+static uint64_t proven(const bench_case *c, const rapt_check_difference *d)
+{
+    if (bench_case_is_attention(c))
+        return c->c.d_v > 0 ? d->compared / c->c.d_v : 0;
+    return d->compared;
+}
+
 bool bench_case_open(bench *b, bench_device *d, bench_case *c, bench_live *live)
 {
     rapt_error error = {0};
     rapt_memory_info before, after;
-    *live = (bench_live){.is_system = bench_case_is_system(c), .info = RAPT_SYSTEM_INFO_INIT};
+    *live = (bench_live){.kind = bench_case_is_system(c) ? &systems : c->linear ? &linear : &attention, .info = RAPT_SYSTEM_INFO_INIT};
     c->status = BENCH_UNTIMED;
     c->joules = -1;
     if (!fits_memory(c))
         return false;
     rapt_device_memory(d->device, &before);
-    if (!(live->is_system ? open_system : open_attention)(b, d, c, live, &error))
+    if (!live->kind->open(b, d, c, live, &error))
         return false;
     rapt_device_memory(d->device, &after);
     c->memory_bytes = after.used_bytes > before.used_bytes ? after.used_bytes - before.used_bytes : 0;
     const rapt_result proof = bench_live_check(live);
-    if (live->is_system)
-        describe_system(c, live);
+    live->kind->describe(c, live);
     c->bytes = (double)c->info.bytes_read + (double)c->info.bytes_written;
     c->proof = proof.out;
-    c->rows = live->is_system ? proof.out.compared : c->c.d_v > 0 ? proof.out.compared / c->c.d_v : 0;
-    c->cold_seconds = ((live->is_system ? live->system_trial->open_ns : live->trial.open_ns) + proof.wall_ns) / 1e9;
+    c->rows = proven(c, &proof.out);
+    c->cold_seconds = (live->kind->open_ns(live) + proof.wall_ns) / 1e9;
     if (proof.verdict == RAPT_CHECK_FAIL) {
         c->status = BENCH_WRONG;
         snprintf(c->message, sizeof c->message, "%s", proof.message);
@@ -222,13 +330,12 @@ bool bench_case_open(bench *b, bench_device *d, bench_case *c, bench_live *live)
 
 rapt_status bench_live_submit(bench_live *live, double *device_ns, double *wall_ns, rapt_error *error)
 {
-    return live->is_system ? rapt_system_trial_submit(live->system_trial, device_ns, wall_ns, error)
-                           : rapt_trial_submit(&live->trial, device_ns, wall_ns, error);
+    return live->kind->submit(live, device_ns, wall_ns, error);
 }
 
 rapt_result bench_live_check(bench_live *live)
 {
-    return live->is_system ? rapt_system_trial_check(live->system_trial) : rapt_trial_check(&live->trial, 0);
+    return live->kind->check(live);
 }
 
 void bench_case_close(bench_live *live)
@@ -239,4 +346,5 @@ void bench_case_close(bench_live *live)
     rapt_check_system_free(&live->system);
     rapt_trial_close(&live->trial);
     rapt_check_problem_free(&live->problem);
+    rapt_linear_trial_close(&live->linear);
 }

@@ -62,8 +62,9 @@ static bool tensor(const line *l, const char *name, rapt_dtype dtype, uint32_t r
                 *strides = cJSON_GetObjectItemCaseSensitive(object, "strides");
     if (!cJSON_IsArray(dims) || !cJSON_IsArray(strides) || cJSON_GetArraySize(dims) != (int)rank ||
         cJSON_GetArraySize(strides) != (int)rank)
-        return bad_member(l, name,
-                          rank == 4 ? "has no four dims and strides" : "has no three dims and strides");
+        return bad_member(l, name, rank == 4   ? "has no four dims and strides"
+                                   : rank == 3 ? "has no three dims and strides"
+                                               : "has no single dim and stride");
     *t = (rapt_tensor){.dtype = dtype, .rank = rank};
     double last = 0;
     for (uint32_t axis = 0; axis < rank; axis++) {
@@ -259,18 +260,22 @@ static void name_problem(replay_problem *p, size_t index)
              c->causal ? "c" : "", grid, window, sequences);
 }
 
+static const char *const attention_members[] = {"op",   "count",     "dtype",        "causal",       "causal_offset", "scale",    "q",
+                                                "k",    "v",         "out",          "lse",          "window",        "grid",     "sequences",
+                                                "max_seqlen_q", "max_seqlen_k", "sink_tokens", "soft_cap", "omitted", NULL};
+static const char *const linear_members[] = {"op",    "count", "dtype", "rule", "feature", "feature_k", "feature_power", "feature_scale", "scale",
+                                             "flags", "q",     "k",     "v",    "out",     "a",         "b",             "decay",         "gate",
+                                             "beta",  "state_in", "state_out", "norm_in", "norm_out", "scale_q", "scale_k", "sequences", "max_seqlen", NULL};
+
 /* A member that this program does not know would be timed as if it were not there. */
-static bool only_known(const line *l)
+static bool only_known(const line *l, const char *const *known)
 {
-    static const char *const known[] = {"op",  "count",     "dtype",        "causal",       "causal_offset", "scale",
-                                        "q",   "k",         "v",            "out",          "lse",           "window",
-                                        "grid", "sequences", "max_seqlen_q", "max_seqlen_k", "sink_tokens",   "soft_cap", "omitted"};
     const cJSON *one;
     cJSON_ArrayForEach(one, l->json)
     {
         bool found = false;
-        for (size_t n = 0; n < TOOL_COUNT(known); n++)
-            found = found || strcmp(one->string, known[n]) == 0;
+        for (const char *const *name = known; *name; name++)
+            found = found || strcmp(one->string, *name) == 0;
         if (!found) {
             char name[64];
             snprintf(name, sizeof name, "%.60s", one->string);
@@ -280,18 +285,152 @@ static bool only_known(const line *l)
     return true;
 }
 
-static bool read_problem(const line *l, size_t index, replay_problem *p)
+/* ---- linear attention ---- */
+
+static const char *rule_name(unsigned n)
 {
-    const cJSON *op = member(l, "op"), *lse = member(l, "lse");
+    return rapt_linear_rule_name((rapt_linear_rule)n);
+}
+
+static const char *feature_name(unsigned n)
+{
+    return rapt_phi_name((rapt_phi)n);
+}
+
+/* One of `count` names. */
+static bool one_of(const line *l, const char *name, const char *(*name_of)(unsigned), unsigned count, unsigned *out)
+{
+    const cJSON *item = member(l, name);
+    for (unsigned n = 0; n < count && cJSON_IsString(item); n++)
+        if (strcmp(item->valuestring, name_of(n)) == 0) {
+            *out = n;
+            return true;
+        }
+    return bad_member(l, name, "is no name that this program knows");
+}
+
+static bool real(const line *l, const char *name, float *out)
+{
+    const cJSON *item = member(l, name);
+    if (!cJSON_IsNumber(item) || !(fabs(item->valuedouble) <= 3e38))
+        return bad_member(l, name, "is no number");
+    *out = (float)item->valuedouble;
+    return true;
+}
+
+static bool read_linear_flags(const line *l, rapt_linear_desc *d)
+{
+    static const struct {
+        const char *name;
+        uint32_t flag;
+    } known[] = {{"normalize", RAPT_LINEAR_NORMALIZE},         {"log_decay", RAPT_LINEAR_LOG_DECAY},
+                 {"in_place", RAPT_LINEAR_IN_PLACE},           {"bidirectional", RAPT_LINEAR_BIDIRECTIONAL},
+                 {"normalize_keys", RAPT_LINEAR_NORMALIZE_KEYS}, {"standardize", RAPT_LINEAR_STANDARDIZE}};
+    const cJSON *list = member(l, "flags"), *one;
+    if (!cJSON_IsArray(list))
+        return bad_member(l, "flags", "is no list");
+    cJSON_ArrayForEach(one, list)
+    {
+        size_t n = 0;
+        while (n < TOOL_COUNT(known) && !(cJSON_IsString(one) && strcmp(one->valuestring, known[n].name) == 0))
+            n++;
+        if (n == TOOL_COUNT(known))
+            return bad_member(l, "flags", "holds what this program does not know");
+        d->flags |= known[n].flag;
+    }
+    return true;
+}
+
+static bool read_linear_tensors(const line *l, rapt_dtype dtype, rapt_linear_desc *d)
+{
+    const struct {
+        const char *name;
+        rapt_tensor *tensor;
+        rapt_dtype dtype;
+        uint32_t rank;
+    } all[] = {{"q", &d->q, dtype, 4},
+               {"k", &d->k, dtype, 4},
+               {"v", &d->v, dtype, 4},
+               {"out", &d->out, dtype, 4},
+               {"a", &d->a, dtype, 4},
+               {"b", &d->b, dtype, 4},
+               {"decay", &d->decay, RAPT_F32, 3},
+               {"gate", &d->gate, RAPT_F32, 4},
+               {"beta", &d->beta, RAPT_F32, 3},
+               {"state_in", &d->state_in, RAPT_F32, 4},
+               {"state_out", &d->state_out, RAPT_F32, 4},
+               {"norm_in", &d->norm_in, RAPT_F32, 3},
+               {"norm_out", &d->norm_out, RAPT_F32, 3},
+               {"scale_q", &d->scale_q, RAPT_F32, 1},
+               {"scale_k", &d->scale_k, RAPT_F32, 1}};
+    for (size_t n = 0; n < TOOL_COUNT(all); n++) {
+        const cJSON *item = member(l, all[n].name);
+        const bool fixed = all[n].tensor == &d->decay && cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(item, "dims")) == 1;
+        if ((item || n < 4) && !tensor(l, all[n].name, all[n].dtype, fixed ? 1 : all[n].rank, all[n].tensor))
+            return false;
+    }
+    return true;
+}
+
+/* Every token belongs to a sequence here: those outside would have no output to prove. */
+static bool read_linear_sequences(const line *l, replay_problem *p)
+{
+    double sequences, most;
+    if (!whole(l, "sequences", 0, 1e9, &sequences) || !whole(l, "max_seqlen", 0, WHOLE, &most))
+        return false;
+    if (sequences > RAPT_CASE_SEQUENCES)
+        return tool_fail(l->error, RAPT_ERROR_UNSUPPORTED, "%.300s: line %zu: %.0f sequences; %d at most can be replayed", l->path, l->number,
+                         sequences, RAPT_CASE_SEQUENCES);
+    p->linear.sequences = (uint32_t)sequences;
+    p->linear.max_seqlen = (uint64_t)most;
+    if (sequences > 0 && most > 0 && most * sequences < (double)p->linear.q.size[2])
+        return bad_member(l, "max_seqlen", "leaves tokens outside every sequence");
+    if (sequences > 0)
+        share_out(p->linear.q.size[2], p->linear.max_seqlen, p->linear.sequences, p->lengths);
+    return true;
+}
+
+static void name_linear(replay_problem *p, size_t index)
+{
+    const rapt_linear_desc *d = &p->linear;
+    const char *decay = d->gate.dtype ? "-channel" : d->decay.dtype == RAPT_DTYPE_NONE ? "" : d->decay.rank == 1 ? "-fixed" : "-token";
+    char kv[24] = "", v[24] = "", sequences[16] = "";
+    if (d->k.size[1] != d->out.size[1])
+        snprintf(kv, sizeof kv, "K%u", (unsigned)d->k.size[1]);
+    if (d->v.size[3] != d->k.size[3])
+        snprintf(v, sizeof v, "V%u", (unsigned)d->v.size[3]);
+    if (d->sequences > 0)
+        snprintf(sequences, sizeof sequences, "s%u", d->sequences);
+    snprintf(p->c.name, sizeof p->c.name, "%zu:%s%s-B%uH%u%sD%u%sN%u%s%s", index + 1, d->rule == RAPT_LINEAR_NONE ? "linear" : rapt_linear_rule_name(d->rule),
+             decay, (unsigned)d->q.size[0], (unsigned)d->out.size[1], kv, (unsigned)d->q.size[3], v, (unsigned)d->q.size[2],
+             rapt_dtype_name(p->c.dtype), sequences);
+}
+
+/* Whether its parts go together, the library says when it plans. */
+static bool read_linear(const line *l, size_t index, replay_problem *p)
+{
+    rapt_linear_desc *d = &p->linear;
+    unsigned rule = 0, feature = 0, feature_k = 0;
+    p->is_linear = true;
+    if (!one_of(l, "rule", rule_name, RAPT_LINEAR_RULE_COUNT, &rule) || !one_of(l, "feature", feature_name, RAPT_PHI_USER, &feature) ||
+        !one_of(l, "feature_k", feature_name, RAPT_PHI_USER, &feature_k) || !real(l, "feature_power", &d->feature_power) ||
+        !real(l, "feature_scale", &d->feature_scale) || !real(l, "scale", &d->scale) || !read_linear_flags(l, d) ||
+        !read_linear_tensors(l, p->c.dtype, d) || !read_linear_sequences(l, p) || !only_known(l, linear_members))
+        return false;
+    d->rule = (rapt_linear_rule)rule;
+    d->feature = (rapt_phi)feature;
+    d->flags |= RAPT_LINEAR_SCALE | (feature_k != feature ? RAPT_LINEAR_FEATURE_K : 0u);
+    d->feature_k = feature_k != feature ? (rapt_phi)feature_k : RAPT_PHI_IDENTITY;
+    name_linear(p, index);
+    return true;
+}
+
+static bool read_attention(const line *l, size_t index, replay_problem *p)
+{
+    const cJSON *lse = member(l, "lse");
     rapt_attention_desc *d = &p->desc;
-    *p = (replay_problem){.desc = RAPT_ATTENTION_DESC_INIT};
-    if (!cJSON_IsString(op) || strcmp(op->valuestring, "attention") != 0)
-        return bad_member(l, "op", "is not \"attention\", the one operator there is");
-    const rapt_dtype dtype = p->c.dtype = dtype_of(member(l, "dtype"));
-    if (dtype == RAPT_DTYPE_NONE)
-        return bad_member(l, "dtype", "is none of f32, f16, bf16");
-    if (!whole(l, "count", 1, WHOLE, &p->count) || !tensor(l, "q", dtype, 4, &d->q) ||
-        !tensor(l, "k", dtype, 4, &d->k) || !tensor(l, "v", dtype, 4, &d->v) ||
+    const rapt_dtype dtype = p->c.dtype;
+    if (!tensor(l, "q", dtype, 4, &d->q) || !tensor(l, "k", dtype, 4, &d->k) || !tensor(l, "v", dtype, 4, &d->v) ||
         !tensor(l, "out", dtype, 4, &d->out) ||
         (lse && !cJSON_IsNull(lse) && !tensor(l, "lse", RAPT_F32, 3, &d->lse)))
         return false;
@@ -304,10 +443,24 @@ static bool read_problem(const line *l, size_t index, replay_problem *p)
     p->c.d_v = d->v.size[3];
     p->c.no_lse = d->lse.dtype == RAPT_DTYPE_NONE;
     p->c.seed = index + 1;
-    if (!agree(l, p) || !read_mask(l, p) || !read_sequences(l, p) || !only_known(l))
+    if (!agree(l, p) || !read_mask(l, p) || !read_sequences(l, p) || !only_known(l, attention_members))
         return false;
     name_problem(p, index);
     return true;
+}
+
+static bool read_problem(const line *l, size_t index, replay_problem *p)
+{
+    const cJSON *op = member(l, "op");
+    const bool attention = cJSON_IsString(op) && strcmp(op->valuestring, "attention") == 0,
+               linear = cJSON_IsString(op) && strcmp(op->valuestring, "linear") == 0;
+    *p = (replay_problem){.desc = RAPT_ATTENTION_DESC_INIT, .linear = RAPT_LINEAR_DESC_INIT};
+    if (!attention && !linear)
+        return bad_member(l, "op", "is neither \"attention\" nor \"linear\"");
+    p->c.dtype = dtype_of(member(l, "dtype"));
+    if (p->c.dtype == RAPT_DTYPE_NONE)
+        return bad_member(l, "dtype", "is none of f32, f16, bf16");
+    return whole(l, "count", 1, WHOLE, &p->count) && (linear ? read_linear : read_attention)(l, index, p);
 }
 
 static bool read_header(const line *l)
@@ -324,7 +477,7 @@ static bool read_line(replay *r, const line *l)
     if (l->number == 1)
         return read_header(l);
     if (member(l, "omitted"))
-        return whole(l, "omitted", 1, WHOLE, &r->omitted) && only_known(l);
+        return whole(l, "omitted", 1, WHOLE, &r->omitted) && only_known(l, attention_members);
     if (r->count == MOST_PROBLEMS)
         return bad(l, "more than 10000 problems");
     if ((r->count & (r->count - 1)) == 0) { /* room for the next power of two */

@@ -4,9 +4,14 @@
 
 #include "check/cases.h"
 
+#include <rapt/linear.h>
+
 typedef struct replay_problem {
-    rapt_case c;              /* sizes; named by its shape and its place in the file: "1:B1H8D64N77f16" */
+    rapt_case c;              /* sizes; named by its shape and its place in the file: "1:B1H8D64N77f16", "2:delta-token-B1H8D64N77f16" */
+    bool is_linear;           /* of c, then, name and dtype alone are set */
     rapt_attention_desc desc; /* strides, scale, bounds */
+    rapt_linear_desc linear;
+    uint32_t lengths[RAPT_CASE_SEQUENCES]; /* of linear attention's packed sequences */
     double count;             /* how often it was computed */
 } replay_problem;
 

@@ -190,7 +190,8 @@ static void add_recorded(const bench *b, list *l)
     for (size_t n = 0; n < b->recorded.count && !l->failed; n++) {
         const replay_problem *p = &b->recorded.problems[n];
         bench_case c = of_attention(&p->c, b->o->kernel);
-        c.as = &p->desc;
+        c.as = p->is_linear ? NULL : &p->desc;
+        c.linear = p->is_linear ? p : NULL;
         c.weight = p->count;
         if (wanted(b, p->c.name))
             add(l, &c);
