@@ -17,5 +17,5 @@ meson_tests unit "$builds/lab" --suite unit
 few
 on=("$root/tools/ci/on-device" lvp)
 device_suite "lavapipe 26.1" "$builds/lab" "${on[@]}"
-rapt_check "lavapipe 26.1" "$builds/lab" "2/4 4/4" --quick "${on[@]}"
+rapt_check "lavapipe 26.1" "$builds/lab" "2/4 4/4" "--quick --chosen" "${on[@]}"
 finish

@@ -41,8 +41,8 @@ rapt_check "this machine's device" "$build" "1/2 2/2" --quick
 for part in 1/2 2/2; do
     LD_PRELOAD=$allocator narrow check "cases composed at random, part $part" "$build/tools/rapt/rapt" check --random 5000 --part "$part" &
 done
-wait
 check "every case a hundred times, bit for bit" "$build/tools/rapt/rapt" check --chosen --caps "" --repeat 100 || true
+wait
 if [[ -e /usr/share/vulkan/explicit_layer.d/VkLayer_khronos_validation.json ]]; then
     check "validation layers are silent" "$build/tools/rapt/rapt" check --validation --filter exact-f32 || true
 else

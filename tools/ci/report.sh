@@ -30,8 +30,9 @@ browser() { # PAGE...
     tools/report/test_browser.py --pictures "$reports/pictures" "$@"
 }
 
-check "unit tests" python3 -m unittest discover -s tools/report || true
+check "unit tests" python3 -m unittest discover -s tools/report &
 check "sample data in a browser" tools/report/test_browser.py || true
+wait
 need "build" build_native
 made=()
 ! check "report of this machine's device" bench device || made+=("$reports/device")
