@@ -145,12 +145,19 @@ few() {
     [[ -n ${RAPT_CI_LONG:-} ]] || export RAPT_TEST_FEW=1 RAPT_TEST_NO_BENCH=1 RAPT_TEST_USER_CASES=1
 }
 
+# The same of the tool as a black box, which is one on every driver.
+left_out=()
+no_tool() {
+    [[ -n ${RAPT_CI_LONG:-} ]] || left_out=(--no-suite tool)
+}
+
 # Meson's 'device' suite. The wrapper, a command or nothing, starts programs on the device.
 device_suite() { # NAME BUILD [WRAPPER...]
     local name=$1 build=$2 wrapper
     shift 2
     wrapper=$*
-    LD_PRELOAD=$allocator meson_tests "$name" "$build" --suite device --timeout-multiplier "${RAPT_CI_PATIENCE:-1}" ${wrapper:+--wrapper "$wrapper"}
+    LD_PRELOAD=$allocator meson_tests "$name" "$build" --suite device "${left_out[@]}" --timeout-multiplier "${RAPT_CI_PATIENCE:-1}" \
+        ${wrapper:+--wrapper "$wrapper"}
 }
 
 # Parts of the tool's own checks, side by side: most of it is the driver's compiler, on one core. All with tools/test --long.
