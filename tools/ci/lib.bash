@@ -174,6 +174,16 @@ rapt_check() { # NAME BUILD "PART PART" CHECK_OPTIONS [WRAPPER...]
     wait
 }
 
+# Cases composed at random, in two parts side by side.
+random_cases() { # NAME BUILD COUNT [WRAPPER...]
+    local name=$1 build=$2 count=$3 part
+    shift 3
+    for part in 1/2 2/2; do
+        LD_PRELOAD=$allocator check "$name: $count random cases, part $part" "$@" "$build/tools/rapt/rapt" check --random "$count" --part "$part" &
+    done
+    wait
+}
+
 finish() {
     rm -rf "$TMPDIR"
     if [[ -z ${RAPT_CI_RESULTS:-} ]]; then
