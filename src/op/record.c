@@ -66,19 +66,13 @@ bool rapt_record_takes_linear(const rapt_linear_problem *p)
     return p->feature != RAPT_PHI_USER && p->feature_k != RAPT_PHI_USER && p->position_count == 0;
 }
 
-rapt_hash rapt_record_linear_key(const rapt_linear_problem *problem)
+/* Of the line itself: bytes between the members of a problem need not be equal. */
+rapt_hash rapt_record_linear_key(const rapt_linear_problem *p)
 {
-    rapt_linear_problem p;
-    memcpy(&p, problem, sizeof p);
-    for (unsigned i = 0; i < RAPT_L_COUNT; i++)
-        p.tensor[i].align = p.tensor[i].usage = 0;
-    memset(p.kernel, 0, sizeof p.kernel);
-    p.form = RAPT_LINEAR_AUTO;
-    p.chunk = 0;
-    p.slice_ms = 0;
-    p.workspace_limit = 0;
-    p.positions = NULL;
-    return rapt_hash_bytes(RAPT_HASH_INIT, &p, sizeof p);
+    char line[RAPT_RECORD_LINE_MAX];
+    rapt_text text = rapt_text_over(line, sizeof line);
+    rapt_record_linear_line(p, 0, &text);
+    return rapt_hash_bytes(RAPT_HASH_INIT, line, RAPT_MIN(text.length, sizeof line - 1));
 }
 
 /* By its axes: (heads), (batch, heads, rows), or with what lies side by side behind each row. */
