@@ -40,7 +40,8 @@ typedef struct run {
     rapt_plan *plan;
     rapt_binding *binding;
     rapt_hash key; /* of plan and binding */
-    bool keeps;    /* they are good for the next part of the same shape */
+    bool has_key;
+    bool keeps; /* they are good for the next part of the same shape */
 } run;
 
 /* ---- units ---- */
@@ -275,8 +276,8 @@ static rapt_status make(void *user, uint32_t member, uint64_t first, uint64_t co
         if (t->dtype != RAPT_DTYPE_NONE)
             *t = rapt_tensor_packed(t);
     }
-    const bool has_key = key_of(r, &r->key);
-    if (has_key && rapt_group_take_kept(r->device, r->seat, r->key, &r->plan, &r->binding))
+    r->has_key = key_of(r, &r->key);
+    if (r->has_key && rapt_group_take_kept(r->device, r->seat, r->key, &r->plan, &r->binding))
         return RAPT_OK;
     rapt_status status = plan_part(r, error);
     if (status == RAPT_OK)
@@ -328,9 +329,8 @@ static rapt_status load(void *user, rapt_error *error)
 static rapt_status wait(void *user, uint64_t timeout, rapt_error *error)
 {
     run *r = user;
-    rapt_hash key;
     const rapt_status status = rapt_wait(r->binding, timeout, error);
-    r->keeps = status == RAPT_OK && key_of(r, &key);
+    r->keeps = status == RAPT_OK && r->has_key;
     return status;
 }
 

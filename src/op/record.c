@@ -1,21 +1,5 @@
 #include "op/record.h"
 
-#include <string.h>
-
-rapt_hash rapt_record_key(const rapt_problem *problem)
-{
-    rapt_problem p;
-    memcpy(&p, problem, sizeof p); /* padding too: equal problems are equal bytes */
-    /* What a line does not hold: how the problem was to be run, and on what buffers. */
-    memset(p.align, 0, sizeof p.align);
-    memset(p.usage, 0, sizeof p.usage);
-    memset(p.kernel, 0, sizeof p.kernel);
-    p.batch_tuned = false;
-    p.key_splits = 0;
-    p.slice_ms = 0;
-    return rapt_hash_bytes(RAPT_HASH_INIT, &p, sizeof p);
-}
-
 static void add_tensor(rapt_text *t, const char *name, const uint64_t *size, const uint64_t *stride, unsigned rank)
 {
     rapt_text_add(t, ",\"%s\":{\"dims\":[", name);
@@ -59,6 +43,20 @@ void rapt_record_line(const rapt_problem *p, uint64_t count, rapt_text *t)
                   (unsigned long long)(p->varlen && p->bounded_k ? p->nk : 0));
 }
 
+/* Of the line itself, with no count: bytes between the members of a problem need not be equal. */
+static rapt_hash hash_of(const rapt_text *line)
+{
+    return rapt_hash_bytes(RAPT_HASH_INIT, line->data, RAPT_MIN(line->length, line->capacity - 1));
+}
+
+rapt_hash rapt_record_key(const rapt_problem *p)
+{
+    char line[RAPT_RECORD_LINE_MAX];
+    rapt_text text = rapt_text_over(line, sizeof line);
+    rapt_record_line(p, 0, &text);
+    return hash_of(&text);
+}
+
 /* ---- linear attention ---- */
 
 bool rapt_record_takes_linear(const rapt_linear_problem *p)
@@ -66,13 +64,12 @@ bool rapt_record_takes_linear(const rapt_linear_problem *p)
     return p->feature != RAPT_PHI_USER && p->feature_k != RAPT_PHI_USER && p->position_count == 0;
 }
 
-/* Of the line itself: bytes between the members of a problem need not be equal. */
 rapt_hash rapt_record_linear_key(const rapt_linear_problem *p)
 {
     char line[RAPT_RECORD_LINE_MAX];
     rapt_text text = rapt_text_over(line, sizeof line);
     rapt_record_linear_line(p, 0, &text);
-    return rapt_hash_bytes(RAPT_HASH_INIT, line, RAPT_MIN(text.length, sizeof line - 1));
+    return hash_of(&text);
 }
 
 /* By its axes: (heads), (batch, heads, rows), or with what lies side by side behind each row. */

@@ -124,10 +124,8 @@ lab_toolchain() {
     done
 }
 
-# A command with lavapipe's compiler as it comes.
-as_users_have_it() { # COMMAND...
-    env -u GALLIVM_PERF "$@"
-}
+# Before a command: lavapipe's compiler as it comes.
+as_users_have_it=(env -u GALLIVM_PERF)
 
 # A command with lavapipe's vectors of half the width: half the code to compile, and a device with subgroups of 4. What Mesa keeps is
 # not told apart by width. With tools/test --long, as wide as they are.

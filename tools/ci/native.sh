@@ -32,8 +32,8 @@ check "Python with numpy and the encoder's weights" environment || true
 python=$(tools/minilm/setup-venv --existing 2>/dev/null) || true
 check "the Python binding" env RAPT_BUILD="$build" python3 tools/minilm/test_minilm.py || true
 check "a small language model decodes" env RAPT_BUILD="$build" python3 tools/gemma/test_gemma.py || true
-check "the main job, with generated input" env -u GALLIVM_PERF python3 tools/minilm/run.py --build "$build" --generated || true
-[[ -z $python ]] || check "the main job, with a real encoder" env -u GALLIVM_PERF "$python" tools/minilm/run.py --build "$build" || true
+check "the main job, with generated input" "${as_users_have_it[@]}" python3 tools/minilm/run.py --build "$build" --generated || true
+[[ -z $python ]] || check "the main job, with a real encoder" "${as_users_have_it[@]}" "$python" tools/minilm/run.py --build "$build" || true
 meson_tests unit "$build" --suite unit
 meson_tests bench "$build" --suite bench
 narrow device_suite "this machine's device" "$build"

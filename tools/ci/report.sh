@@ -13,7 +13,7 @@ cases=B1H8D64N128f32,B1H8D64N256f32,B1H8D64N256f32c,B1H8K2D128Q1N1024f32
 bench() { # NAME OPTION...
     local name=$1
     shift
-    as_users_have_it "$builds/native/tools/rapt/rapt" bench quick --json "$reports/$name.json" --csv "$reports/$name.csv" --html "$reports/$name.html" "$@"
+    "${as_users_have_it[@]}" "$builds/native/tools/rapt/rapt" bench quick --json "$reports/$name.json" --csv "$reports/$name.csv" --html "$reports/$name.html" "$@"
     [[ -s $reports/$name.html ]]
 }
 

@@ -52,19 +52,6 @@ static void run_close(run *r)
 
 /* ---- files ---- */
 
-/* A contiguous tensor of a file's axes. */
-static rapt_tensor tensor_of(const tensor_file *t)
-{
-    rapt_tensor out = {.dtype = t->dtype, .rank = t->rank};
-    int64_t stride = 1;
-    for (uint32_t axis = t->rank; axis-- > 0;) {
-        out.size[axis] = t->shape[axis];
-        out.stride[axis] = stride;
-        stride *= (int64_t)(t->shape[axis] ? t->shape[axis] : 1);
-    }
-    return out;
-}
-
 static bool read_inputs(run *r, rapt_error *error)
 {
     for (int n = 0; n < INPUTS; n++) {
@@ -238,7 +225,7 @@ static bool describe(run *r, rapt_error *error)
                                               &d->beta, &d->a, &d->b, &d->state_in, &d->norm_in, &d->scale_q, &d->scale_k};
     for (int n = 0; n < CU_SEQLENS; n++)
         if (o->in[n])
-            *tensors[n] = tensor_of(&r->file[n]);
+            *tensors[n] = tensor_contiguous(r->file[n].dtype, r->file[n].rank, r->file[n].shape);
     if (d->q.rank != 4 || d->v.rank != 4 || d->k.rank != 4)
         return tool_fail(error, RAPT_ERROR_INVALID,
                          "Q, K and V need four axes, (batch, heads, sequence, features)");

@@ -1,4 +1,5 @@
 /* rapt run memory: memories that learn while they read (rapt/memory.h), on tensors from files. */
+#include "linear_options.h"
 #include "plan_run.h"
 #include "problem_options.h"
 
@@ -10,9 +11,16 @@
 enum { Q, K, V, RATES, STATE_IN, INPUTS, OUT = INPUTS, STATE_OUT, TENSORS };
 static const char *const input_names[INPUTS] = {"--q", "--k", "--v", "--rates", "--state-in"};
 
-static const char *const form_names[] = {"linear", "mlp", "softmax", NULL};
-static const char *const act_names[] = {"silu", "gelu", NULL};
-static const char *const dtype_names[] = {"f32", "f16", "bf16", NULL};
+static const char *form_name(unsigned n)
+{
+    static const char *const names[] = {"linear", "mlp", "softmax"};
+    return names[n];
+}
+static const char *act_name(unsigned n)
+{
+    static const char *const names[] = {"silu", "gelu"};
+    return names[n];
+}
 
 typedef struct run_options {
     const char *in[INPUTS];
@@ -48,17 +56,6 @@ static rapt_tensor *tensor_of(run *r, uint32_t n)
 
 /* ---- the problem ---- */
 
-/* One of a list of words that ends with NULL; *which stays where there is no word. */
-static bool choose(const char *option, const char *word, const char *const *list, const char *what, uint32_t *which, rapt_error *error)
-{
-    for (uint32_t n = 0; word && list[n]; n++)
-        if (strcmp(word, list[n]) == 0) {
-            *which = n;
-            return true;
-        }
-    return !word || tool_fail(error, RAPT_ERROR_INVALID, "%s '%.60s': %s is needed", option, word, what);
-}
-
 static bool read_inputs(run *r, rapt_error *error)
 {
     static const uint32_t ranks[INPUTS] = {4, 4, 4, 4, 3};
@@ -81,11 +78,11 @@ static bool read_inputs(run *r, rapt_error *error)
 static bool parse_words(run *r, rapt_dtype *dtype, rapt_error *error)
 {
     const run_options *o = r->o;
-    uint32_t form = RAPT_MEMORY_LINEAR, act = RAPT_MEMORY_SILU, type = (uint32_t)*dtype - RAPT_F32;
+    unsigned form = RAPT_MEMORY_LINEAR, act = RAPT_MEMORY_SILU, type = (unsigned)*dtype - RAPT_F32;
     int64_t hidden = 0, chunk = 0, limit = 0;
-    if (!choose("--form", o->form, form_names, "linear, mlp or softmax", &form, error) ||
-        !choose("--act", o->act, act_names, "silu or gelu", &act, error) ||
-        !choose("--dtype", o->dtype, dtype_names, "f32, f16 or bf16", &type, error) ||
+    if ((o->form && !tool_one_of("--form", o->form, form_name, 3, &form, "linear, mlp or softmax", error)) ||
+        (o->act && !tool_one_of("--act", o->act, act_name, 2, &act, "silu or gelu", error)) ||
+        (o->dtype && !tool_one_of("--dtype", o->dtype, tool_dtype_name, 3, &type, "f32, f16 or bf16", error)) ||
         (o->hidden && !tool_integer("--hidden", o->hidden, 1, 2048, &hidden, error)) ||
         (o->chunk && !tool_integer("--chunk", o->chunk, 1, 65536, &chunk, error)) ||
         (o->limit && !tool_integer("--workspace-limit", o->limit, 1, INT64_MAX, &limit, error)))
@@ -104,19 +101,6 @@ static bool parse_words(run *r, rapt_dtype *dtype, rapt_error *error)
     return true;
 }
 
-/* A contiguous tensor. */
-static rapt_tensor contiguous(rapt_dtype dtype, uint32_t rank, const uint64_t *shape)
-{
-    rapt_tensor out = {.dtype = dtype, .rank = rank};
-    int64_t stride = 1;
-    for (uint32_t axis = rank; axis-- > 0;) {
-        out.size[axis] = shape[axis];
-        out.stride[axis] = stride;
-        stride *= (int64_t)(shape[axis] ? shape[axis] : 1);
-    }
-    return out;
-}
-
 static bool describe(run *r, rapt_error *error)
 {
     if (!read_inputs(r, error))
@@ -129,14 +113,14 @@ static bool describe(run *r, rapt_error *error)
             continue;
         if (!tool_convert(&r->file[n], n <= V ? dtype : RAPT_F32, error))
             return false;
-        *tensor_of(r, n) = contiguous(r->file[n].dtype, r->file[n].rank, r->file[n].shape);
+        *tensor_of(r, n) = tensor_contiguous(r->file[n].dtype, r->file[n].rank, r->file[n].shape);
     }
     const uint64_t *q = r->d.q.size;
     const uint64_t out[] = {q[0], q[1], q[2], r->d.v.size[3]},
                    state[] = {q[0], q[1], rapt_memory_numbers(r->d.form, q[3], r->d.v.size[3], r->d.hidden)};
-    r->d.out = contiguous(dtype, 4, out);
+    r->d.out = tensor_contiguous(dtype, 4, out);
     if (r->o->state_out)
-        r->d.state_out = contiguous(RAPT_F32, 3, state);
+        r->d.state_out = tensor_contiguous(RAPT_F32, 3, state);
     return true;
 }
 
@@ -162,23 +146,11 @@ static rapt_status bind(run *r, rapt_error *error)
 
 static int write_results(run *r)
 {
-    const char *const paths[] = {r->o->out, r->o->state_out};
-    rapt_error error = {0};
-    for (uint32_t n = OUT; n < TENSORS; n++) {
-        const rapt_tensor *t = tensor_of(r, n);
-        const char *name = n == OUT ? "out" : "state";
-        char text[160];
-        if (!t->dtype)
-            continue;
-        if (!tool_save(r->buffer[n], t, t->rank, t->size, paths[n - OUT], &error))
-            return tool_report(&error);
-        tensor_file_shape(t->rank, t->size, text, sizeof text);
-        if (r->p.json)
-            cJSON_AddStringToObject(r->p.json, name, paths[n - OUT]);
-        else
-            printf("%s: %s, %s %s\n", name, paths[n - OUT], t->dtype == RAPT_F16 ? "float16" : "float32", text);
-    }
-    return TOOL_GOOD;
+    int code = TOOL_GOOD;
+    for (uint32_t n = OUT; n < TENSORS && code == TOOL_GOOD; n++)
+        if (tensor_of(r, n)->dtype)
+            code = plan_run_save(&r->p, n == OUT ? "out" : "state", r->buffer[n], tensor_of(r, n), n == OUT ? r->o->out : r->o->state_out);
+    return code;
 }
 
 static bool describe_own(void *own, rapt_error *error)

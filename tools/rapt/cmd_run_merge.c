@@ -111,22 +111,11 @@ static rapt_status bind(run *r, rapt_error *error)
 
 static int write_results(run *r)
 {
-    const char *const paths[] = {r->o->out, r->o->lse};
-    rapt_error error = {0};
-    for (uint32_t n = OUT; n < TENSORS; n++) {
-        const rapt_tensor *t = tensor_of(r, n);
-        char text[160];
-        if (!t->dtype)
-            continue;
-        if (!tool_save(r->buffer[n], t, t->rank, t->size, paths[n - OUT], &error))
-            return tool_report(&error);
-        tensor_file_shape(t->rank, t->size, text, sizeof text);
-        if (r->p.json)
-            cJSON_AddStringToObject(r->p.json, n == OUT ? "out" : "lse", paths[n - OUT]);
-        else
-            printf("%s: %s, %s %s\n", n == OUT ? "out" : "lse", paths[n - OUT], rapt_dtype_name(t->dtype), text);
-    }
-    return TOOL_GOOD;
+    int code = TOOL_GOOD;
+    for (uint32_t n = OUT; n < TENSORS && code == TOOL_GOOD; n++)
+        if (tensor_of(r, n)->dtype)
+            code = plan_run_save(&r->p, n == OUT ? "out" : "lse", r->buffer[n], tensor_of(r, n), n == OUT ? r->o->out : r->o->lse);
+    return code;
 }
 
 static bool describe_own(void *own, rapt_error *error)

@@ -236,21 +236,11 @@ static rapt_status bind(run *r, rapt_error *error)
 static int write_results(run *r)
 {
     static const char *const names[TENSORS] = {"", "", "", "summary", "scores", "mask", "list"};
-    rapt_error error = {0};
-    for (int n = SUMMARY; n < TENSORS; n++) {
-        const rapt_tensor *t = tensor_of(r, n);
-        char text[160];
-        if (!t->dtype)
-            continue;
-        if (!tool_save(r->buffer[n], t, 4, t->size, path_of(r, n), &error))
-            return tool_report(&error);
-        tensor_file_shape(4, t->size, text, sizeof text);
-        if (r->o->json)
-            cJSON_AddStringToObject(r->p.json, names[n], path_of(r, n));
-        else
-            printf("%s: %s, %s %s\n", names[n], path_of(r, n), t->dtype == RAPT_I32 ? "int32" : "float32", text);
-    }
-    return TOOL_GOOD;
+    int code = TOOL_GOOD;
+    for (int n = SUMMARY; n < TENSORS && code == TOOL_GOOD; n++)
+        if (tensor_of(r, n)->dtype)
+            code = plan_run_save(&r->p, names[n], r->buffer[n], tensor_of(r, n), path_of(r, n));
+    return code;
 }
 
 static bool describe_own(void *own, rapt_error *error)

@@ -69,17 +69,6 @@ static bool read_file(run *r, unsigned n, const char *option, const char *path, 
     return true;
 }
 
-static rapt_tensor contiguous(const tensor_file *f)
-{
-    rapt_tensor t = {.dtype = f->dtype, .rank = f->rank};
-    int64_t stride = 1;
-    for (uint32_t axis = f->rank; axis-- > 0; stride *= (int64_t)f->shape[axis]) {
-        t.size[axis] = f->shape[axis];
-        t.stride[axis] = stride;
-    }
-    return t;
-}
-
 /* Norm and rotary positions of rows that are placed. */
 static bool describe_rewriting(run *r, bool places, rapt_error *error)
 {
@@ -124,7 +113,7 @@ static bool describe(run *r, rapt_error *error)
     r->d.runs = (uint64_t)r->runs;
     for (unsigned n = X; n < FILES; n++)
         if (r->file[n].data)
-            *tensor_of(r, n) = contiguous(&r->file[n]);
+            *tensor_of(r, n) = tensor_contiguous(r->file[n].dtype, r->file[n].rank, r->file[n].shape);
     const uint64_t *x = r->file[X].shape, *list = r->file[LIST].shape, heads = list[1] > x[1] ? list[1] : x[1];
     if (!places)
         r->d.out = rapt_tensor_bhnd(dtype, x[0], heads, scatters ? (uint64_t)r->rows : list[2], x[3]);

@@ -43,19 +43,6 @@ static void run_close(run *r)
 
 /* ---- the problem ---- */
 
-/* A contiguous tensor. */
-static rapt_tensor tensor_of(rapt_dtype dtype, uint32_t rank, const uint64_t *shape)
-{
-    rapt_tensor out = {.dtype = dtype, .rank = rank};
-    int64_t stride = 1;
-    for (uint32_t axis = rank; axis-- > 0;) {
-        out.size[axis] = shape[axis];
-        out.stride[axis] = stride;
-        stride *= (int64_t)(shape[axis] ? shape[axis] : 1);
-    }
-    return out;
-}
-
 static bool read_inputs(run *r, rapt_error *error)
 {
     for (int n = 0; n < INPUTS; n++) {
@@ -169,7 +156,7 @@ static rapt_tensor state_tensor(const rapt_scan_desc *d)
                             : d->op == RAPT_SCAN_SSM || d->op == RAPT_SCAN_SELECTIVE ? d->a.size[2]
                             : d->op == RAPT_SCAN_CONV                                ? taps - (taps > 0)
                                                                                      : 1;
-    return tensor_of(RAPT_F32, 4, (uint64_t[]){d->sequences ? d->sequences : d->x.size[0], d->x.size[1], d->x.size[3], states});
+    return tensor_contiguous(RAPT_F32, 4, (uint64_t[]){d->sequences ? d->sequences : d->x.size[0], d->x.size[1], d->x.size[3], states});
 }
 
 static bool describe(run *r, rapt_error *error)
@@ -188,10 +175,10 @@ static bool describe(run *r, rapt_error *error)
                                               &d->c, &d->dt, &d->skip, &d->z,      &d->weight, &d->bias, &d->state_in};
     for (int n = 0; n < CU_SEQLENS; n++)
         if (o->in[n])
-            *tensors[n] = tensor_of(r->file[n].dtype, r->file[n].rank, r->file[n].shape);
+            *tensors[n] = tensor_contiguous(r->file[n].dtype, r->file[n].rank, r->file[n].shape);
     if (d->x.rank != 4)
         return tool_fail(error, RAPT_ERROR_INVALID, "--x %s: four axes are needed, (batch, heads, N, d)", o->in[X]);
-    d->out = tensor_of(dtype, 4, d->x.size);
+    d->out = tensor_contiguous(dtype, 4, d->x.size);
     if (o->in[CU_SEQLENS] && !take_cu_seqlens(r, d->x.size[2], error))
         return false;
     if (o->state_out)
@@ -401,25 +388,25 @@ static bool describe_shape(run *r, rapt_error *error)
     const bool channel = strcmp(per, "channel") == 0;
     if (!channel && strcmp(per, "token") != 0 && strcmp(per, "fixed") != 0)
         return tool_fail(error, RAPT_ERROR_INVALID, "--per '%.40s': fixed, token or channel is needed", per);
-    d->x = d->out = tensor_of(dtype, 4, x);
+    d->x = d->out = tensor_contiguous(dtype, 4, x);
     const uint64_t numbers[] = {x[1], x[3], (uint64_t)states}, ports[] = {x[0], x[1], x[2], (uint64_t)states};
     if (ssm || selective)
-        d->a = d->b = d->c = tensor_of(RAPT_F32, 3, numbers);
+        d->a = d->b = d->c = tensor_contiguous(RAPT_F32, 3, numbers);
     else if (d->op == RAPT_SCAN_LINEAR || d->op == RAPT_SCAN_SOFTMAX || d->op == RAPT_SCAN_HOLD)
-        *(d->op == RAPT_SCAN_SOFTMAX ? &d->scores : &d->a) = per[0] == 'f' ? tensor_of(RAPT_F32, 2, numbers)
-                                                            : channel      ? tensor_of(RAPT_F32, 4, x)
-                                                                           : tensor_of(RAPT_F32, 3, x);
+        *(d->op == RAPT_SCAN_SOFTMAX ? &d->scores : &d->a) = per[0] == 'f' ? tensor_contiguous(RAPT_F32, 2, numbers)
+                                                            : channel      ? tensor_contiguous(RAPT_F32, 4, x)
+                                                                           : tensor_contiguous(RAPT_F32, 3, x);
     int64_t taps = 4;
     if (o->taps && !tool_integer("--taps", o->taps, 1, RAPT_SCAN_MAX_TAPS, &taps, error))
         return false;
     const uint64_t planes = d->flags & RAPT_SCAN_CHANNELS_LAST ? x[3] : x[1], side = o->taps ? (uint64_t)taps : 3;
     if (d->op == RAPT_SCAN_CONV)
-        d->weight = tensor_of(RAPT_F32, 3, (uint64_t[]){x[1], x[3], (uint64_t)taps});
+        d->weight = tensor_contiguous(RAPT_F32, 3, (uint64_t[]){x[1], x[3], (uint64_t)taps});
     else if (d->op == RAPT_SCAN_CONV2D)
-        d->weight = tensor_of(RAPT_F32, 3, (uint64_t[]){planes, side, side});
+        d->weight = tensor_contiguous(RAPT_F32, 3, (uint64_t[]){planes, side, side});
     if (selective) {
-        d->b = d->c = tensor_of(RAPT_F32, 4, ports);
-        d->dt = tensor_of(RAPT_F32, 4, x);
+        d->b = d->c = tensor_contiguous(RAPT_F32, 4, ports);
+        d->dt = tensor_contiguous(RAPT_F32, 4, x);
     }
     return true;
 }

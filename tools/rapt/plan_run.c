@@ -1,6 +1,7 @@
 #include "plan_run.h"
 
 #include "args.h"
+#include "tensor_file.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -74,6 +75,20 @@ int plan_run_all(plan_run *p, const char *time, bool json, const plan_run_calls 
         code = tool_json_print(all, NULL);
     }
     return code;
+}
+
+int plan_run_save(plan_run *p, const char *name, rapt_buffer *buffer, const rapt_tensor *t, const char *path)
+{
+    rapt_error error = {0};
+    char shape[160];
+    if (!tool_save(buffer, t, t->rank, t->size, path, &error))
+        return tool_report(&error);
+    tensor_file_shape(t->rank, t->size, shape, sizeof shape);
+    if (p->json)
+        cJSON_AddStringToObject(p->json, name, path);
+    else
+        printf("%s: %s, %s %s\n", name, path, t->dtype == RAPT_I32 ? "int32" : t->dtype == RAPT_F16 ? "float16" : "float32", shape);
+    return TOOL_GOOD;
 }
 
 void plan_run_unbind(plan_run *p)

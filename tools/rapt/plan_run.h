@@ -27,6 +27,8 @@ typedef struct plan_run_calls {
 
 /* An exit code. time: --time's value or NULL. plan_run_close is due in any case. */
 int plan_run_all(plan_run *p, const char *time, bool json, const plan_run_calls *calls, void *own);
+/* An output, as the file `path` and told by its name, or named in the JSON. An exit code. */
+int plan_run_save(plan_run *p, const char *name, rapt_buffer *buffer, const rapt_tensor *t, const char *path);
 /* The operator's buffers are destroyed between these two: a binding refers to them. */
 void plan_run_unbind(plan_run *p);
 void plan_run_close(plan_run *p);

@@ -101,3 +101,15 @@ bool tensor_file_read(const char *path, tensor_file *out, rapt_error *error)
     free(file);
     return good;
 }
+
+rapt_tensor tensor_contiguous(rapt_dtype dtype, uint32_t rank, const uint64_t *shape)
+{
+    rapt_tensor out = {.dtype = dtype, .rank = rank};
+    int64_t stride = 1;
+    for (uint32_t axis = rank; axis-- > 0;) {
+        out.size[axis] = shape[axis];
+        out.stride[axis] = stride;
+        stride *= (int64_t)(shape[axis] ? shape[axis] : 1);
+    }
+    return out;
+}

@@ -40,6 +40,8 @@ bool safetensors_read(FILE *stream, const char *path, const char *name, tensor_f
 
 /* "(2, 8, 64, 64)" */
 void tensor_file_shape(uint32_t rank, const uint64_t *shape, char *text, size_t capacity);
+/* A tensor of these axes whose elements lie side by side. */
+rapt_tensor tensor_contiguous(rapt_dtype dtype, uint32_t rank, const uint64_t *shape);
 
 /* For the parsers: the number of elements, refusing what no memory could hold; and `bytes` bytes of a stream,
  * in pieces, so that a false size costs no memory. */

@@ -126,6 +126,7 @@ const double *bench_case_samples(const bench_case *c); /* by the clock that rate
 /* A case that is right and ready to run. */
 typedef struct bench_live {
     const struct bench_live_kind *kind;
+    double open_ns; /* of planning, preparing and binding */
     rapt_check_problem problem; /* of attention */
     rapt_trial trial;
     rapt_system_info info; /* of a system */

@@ -189,6 +189,7 @@ static bool open_attention(bench *b, bench_device *d, bench_case *c, bench_live 
         return false;
     }
     const rapt_status status = rapt_trial_open(d->device, &live->problem, c->kernel, &live->trial, error);
+    live->open_ns = live->trial.open_ns;
     if (status != RAPT_OK)
         bench_case_fail(b, c, status, error->message);
     return status == RAPT_OK;
@@ -209,6 +210,7 @@ static bool open_system(bench *b, bench_device *d, bench_case *c, bench_live *li
         status = RAPT_ERROR_OUT_OF_HOST_MEMORY;
     if (status == RAPT_OK)
         status = rapt_system_trial_open(d->device, c->system.index, &live->system, 0, live->system_trial, error);
+    live->open_ns = live->system_trial ? live->system_trial->open_ns : 0;
     if (status != RAPT_OK)
         bench_case_fail(b, c, status, error->message);
     return status == RAPT_OK;
@@ -227,6 +229,7 @@ static bool open_linear(bench *b, bench_device *d, bench_case *c, bench_live *li
     }
     if (status == RAPT_OK)
         status = rapt_linear_trial_open(d->device, desc, c->linear->lengths, c->kernel, &live->linear, error);
+    live->open_ns = live->linear.open_ns;
     if (status != RAPT_OK)
         bench_case_fail(b, c, status, error->message);
     return status == RAPT_OK;
@@ -264,32 +267,16 @@ static rapt_result check_linear(bench_live *live)
     return rapt_linear_trial_check(&live->linear, 0);
 }
 
-static double attention_open_ns(const bench_live *live)
-{
-    return live->trial.open_ns;
-}
-
-static double system_open_ns(const bench_live *live)
-{
-    return live->system_trial->open_ns;
-}
-
-static double linear_open_ns(const bench_live *live)
-{
-    return live->linear.open_ns;
-}
-
 typedef struct bench_live_kind {
     bool (*open)(bench *b, bench_device *d, bench_case *c, bench_live *live, rapt_error *error);
     rapt_result (*check)(bench_live *live);
     rapt_status (*submit)(bench_live *live, double *device_ns, double *wall_ns, rapt_error *error);
-    double (*open_ns)(const bench_live *live);
     void (*describe)(bench_case *c, const bench_live *live); /* behind the proof */
 } live_kind;
 
-static const live_kind attention = {open_attention, check_attention, submit_attention, attention_open_ns, describe_attention},
-                       systems = {open_system, check_system, submit_system, system_open_ns, describe_system},
-                       linear = {open_linear, check_linear, submit_linear, linear_open_ns, describe_linear};
+static const live_kind attention = {open_attention, check_attention, submit_attention, describe_attention},
+                       systems = {open_system, check_system, submit_system, describe_system},
+                       linear = {open_linear, check_linear, submit_linear, describe_linear};
 
 /* How many rows the proof was of: of a system elements, of attention rows of head_dim. */
 static uint64_t proven(const bench_case *c, const rapt_check_difference *d)
@@ -318,7 +305,7 @@ bool bench_case_open(bench *b, bench_device *d, bench_case *c, bench_live *live)
     c->bytes = (double)c->info.bytes_read + (double)c->info.bytes_written;
     c->proof = proof.out;
     c->rows = proven(c, &proof.out);
-    c->cold_seconds = (live->kind->open_ns(live) + proof.wall_ns) / 1e9;
+    c->cold_seconds = (live->open_ns + proof.wall_ns) / 1e9;
     if (proof.verdict == RAPT_CHECK_FAIL) {
         c->status = BENCH_WRONG;
         snprintf(c->message, sizeof c->message, "%s", proof.message);
