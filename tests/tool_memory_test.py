@@ -149,7 +149,8 @@ class WithDevice(tool_test.Case):
         state, argument = self.numbers("state-in", (1, 2, numbers), gauss(0.3))
         return [*zip(*parts, (state[:numbers], state[numbers:]))], [*words, *argument]
 
-    def check(self, words, heads, tolerance=1e-5):
+    def check(self, words, heads, tolerance=1e-6):
+        """Of the largest number: single precision beside double was off by up to 2.4e-7; float16's last half unit is 4.9e-4."""
         r = run("run", "memory", *words)
         self.assertEqual(r.returncode, GOOD, r.stderr)
         for name, part in (("o.npy", 0), ("s.npy", 1)):
@@ -184,7 +185,7 @@ class WithDevice(tool_test.Case):
         heads, words = self.problem(21, 6, 5, 60)
         halves = [[[f16(x) for x in row] for row in part] for head in heads for part in head[:3]]
         want = [learn(*halves[3 * h:3 * h + 3], head[3], [rows(head[4][:30], 5)], [rows(head[4][30:], 5)], 8) for h, head in enumerate(heads)]
-        r = self.check([*words, "--chunk", "8", "--dtype", "f16", "--explain"], want, 1e-3)
+        r = self.check([*words, "--chunk", "8", "--dtype", "f16", "--explain"], want, 6e-4)
         self.assertIn("memory-f16", r.stdout)
         self.assertEqual(read_npy(self.path("o.npy"))[0], "<f2")
         r = run("run", "memory", *words, "--chunk", "8", "--json", "--time", "3")
