@@ -153,29 +153,17 @@ static rapt_status select_row(rapt_plan *plan, const rapt_kernel_table *table, c
             row->dtypes != (1u << p->dtype | 1u << p->from))
             continue;
         rapt_candidate *c = &plan->candidates[i];
-        char blocked[sizeof c->reason - 24];
-        const char *bad = NULL;
         *c = (rapt_candidate){.row = row, .score = row->score[plan->caps.device_class]};
         plan->pipelines[0] = (rapt_plan_pipeline){.row = row, .base = row};
         for (uint32_t k = 0; k < row->constant_count; k++)
             plan->pipelines[0].constants[k] =
                 row->constants[k].source == RAPT_CONST_ALIGNED ? plan->aligned : row->constants[k].value;
-        c->chosen = rapt_device_accepts(row, &plan->caps, c->reason, sizeof c->reason);
+        c->chosen = rapt_pipeline_accepted(&plan->pipelines[0], &plan->caps, verdicts, c);
         for (unsigned t = 0; t < RAPT_C_COUNT && c->chosen; t++)
             if (p->tensor[t].usage != 0 && !(p->tensor[t].usage & RAPT_BUFFER_STORAGE)) {
                 c->chosen = false;
                 snprintf(c->reason, sizeof c->reason, "needs the storage usage on the buffer of every tensor");
             }
-        if (c->chosen && verdicts != NULL && verdicts->blocked != NULL &&
-            verdicts->blocked(verdicts->user, row, blocked, sizeof blocked)) {
-            c->chosen = false;
-            snprintf(c->reason, sizeof c->reason, "is on the block list: %s", blocked);
-        }
-        if (c->chosen && verdicts != NULL && verdicts->lookup != NULL &&
-            verdicts->lookup(verdicts->user, &plan->pipelines[0], &bad) == RAPT_VERDICT_BAD) {
-            c->chosen = false;
-            snprintf(c->reason, sizeof c->reason, "is refused on this device and driver: %s", bad ? bad : "it failed");
-        }
         if (c->chosen)
             return RAPT_OK;
         why = c->reason;

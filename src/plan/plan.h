@@ -247,6 +247,9 @@ rapt_status rapt_plan_new_step(rapt_plan *plan, rapt_step **step, rapt_error *er
 void rapt_plan_cut_slices(rapt_plan *plan, double slice_flops);
 double rapt_assumed_flops_per_second(const rapt_caps *caps);
 bool rapt_device_accepts(const rapt_kernel_row *row, const rapt_caps *caps, char *reason, size_t size);
+/* Whether a row that is the operator's only one for a type may run: its device class, quirks, the device, the block list, the verdict on
+ * the pipeline. false: c->reason says why not. */
+bool rapt_pipeline_accepted(const rapt_plan_pipeline *pipeline, const rapt_caps *caps, const rapt_verdicts *verdicts, rapt_candidate *c);
 
 /* Bytes of one element of a role's buffer in this plan. */
 uint32_t rapt_plan_role_element(const rapt_plan *plan, rapt_role role);

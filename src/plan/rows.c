@@ -28,24 +28,11 @@ static void fill_constants(rapt_plan_pipeline *pipeline, const rapt_plan *plan)
 
 static bool row_accepts(const rapt_plan *plan, const rapt_kernel_row *row, const rapt_verdicts *verdicts, rapt_candidate *c)
 {
-    const rapt_rows_problem *p = &plan->rows;
-    char blocked[sizeof c->reason - 24];
-    const char *why = rapt_quirk(row, &plan->caps);
     rapt_plan_pipeline pipeline = {.row = row, .base = row};
     fill_constants(&pipeline, plan);
-    if (row->score[plan->caps.device_class] < 0)
-        snprintf(c->reason, sizeof c->reason, "not meant for devices of class %s", rapt_class_name(plan->caps.device_class));
-    else if (why != NULL)
-        snprintf(c->reason, sizeof c->reason, "%s", why);
-    else if (!(row->dtypes >> p->dtype & 1))
-        snprintf(c->reason, sizeof c->reason, "does not store %s", rapt_dtype_name(p->dtype));
-    else if (verdicts != NULL && verdicts->blocked != NULL && verdicts->blocked(verdicts->user, row, blocked, sizeof blocked))
-        snprintf(c->reason, sizeof c->reason, "is on the block list: %s", blocked);
-    else if (verdicts != NULL && verdicts->lookup != NULL &&
-             verdicts->lookup(verdicts->user, &pipeline, &why) == RAPT_VERDICT_BAD)
-        snprintf(c->reason, sizeof c->reason, "is refused on this device and driver: %s", why ? why : "its probe failed");
-    else
-        return rapt_device_accepts(row, &plan->caps, c->reason, sizeof c->reason);
+    if (row->dtypes >> plan->rows.dtype & 1)
+        return rapt_pipeline_accepted(&pipeline, &plan->caps, verdicts, c);
+    snprintf(c->reason, sizeof c->reason, "does not store %s", rapt_dtype_name(plan->rows.dtype));
     return false;
 }
 

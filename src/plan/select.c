@@ -680,6 +680,25 @@ rapt_status rapt_select_map(const rapt_problem *problem, const rapt_caps *caps, 
                      reason);
 }
 
+bool rapt_pipeline_accepted(const rapt_plan_pipeline *pipeline, const rapt_caps *caps, const rapt_verdicts *verdicts, rapt_candidate *c)
+{
+    const rapt_kernel_row *row = pipeline->row;
+    char *reason = c->reason, blocked[sizeof c->reason - 24];
+    const size_t size = sizeof c->reason;
+    const char *why = rapt_quirk(row, caps);
+    if (row->score[caps->device_class] < 0)
+        REFUSE("not meant for devices of class %s", rapt_class_name(caps->device_class));
+    if (why != NULL)
+        REFUSE("%s", why);
+    if (!rapt_device_accepts(row, caps, reason, size))
+        return false;
+    if (verdicts != NULL && verdicts->blocked != NULL && verdicts->blocked(verdicts->user, row, blocked, sizeof blocked))
+        REFUSE("is on the block list: %s", blocked);
+    if (verdicts != NULL && verdicts->lookup != NULL && verdicts->lookup(verdicts->user, pipeline, &why) == RAPT_VERDICT_BAD)
+        REFUSE("is refused on this device and driver: %s", why ? why : "its known-answer probe failed");
+    return true;
+}
+
 void rapt_choose_second_pass(const rapt_problem *problem, rapt_choice *choice)
 {
     choice->second_pass = true;
