@@ -213,12 +213,28 @@ static void close_scene(scene *s)
     rapt_check_host_free(&s->host);
 }
 
-static bool make_case(scene *s, const options *o, bool causal)
+static rapt_status make_case(scene *s, const options *o, bool causal)
 {
     rapt_case c = {.batch = 1, .q_heads = o->heads, .kv_heads = o->heads, .nq = o->tokens, .nk = o->tokens, .d_qk = 64, .d_v = 64,
                    .dtype = RAPT_F32, .causal = causal, .no_lse = true, .seed = 7};
     snprintf(c.name, sizeof c.name, "%s", o->part);
-    return rapt_check_host_make(&c, 4e8, &s->host);
+    return rapt_check_host_make(&c, 4e8, &s->host) ? RAPT_OK : RAPT_ERROR_OUT_OF_HOST_MEMORY;
+}
+
+// Two devices with a group of each and one of both, and the case.
+static rapt_status make_two(scene *s, const options *o, bool slowed, rapt_error *error)
+{
+    rapt_status status = open_devices(s, o, true, slowed, error);
+    if (status == RAPT_OK)
+        status = open_groups(s, error);
+    return status == RAPT_OK ? make_case(s, o, false) : status;
+}
+
+// One device, and the case.
+static rapt_status make_one(scene *s, const options *o, bool causal, rapt_error *error)
+{
+    const rapt_status status = open_devices(s, o, false, false, error);
+    return status == RAPT_OK ? make_case(s, o, causal) : status;
 }
 
 // The output is what it must be; and poison from now on, so that the next call cannot lean on it.
@@ -300,13 +316,9 @@ static int twins(scene *s, const options *o, bool slowed)
 {
     rapt_error error = {0};
     bool right = true;
-    rapt_status status = open_devices(s, o, true, slowed, &error);
-    if (status == RAPT_OK)
-        status = open_groups(s, &error);
+    rapt_status status = make_two(s, o, slowed, &error);
     if (status != RAPT_OK)
         return fail(status, &error);
-    if (!make_case(s, o, false))
-        return fail(RAPT_ERROR_OUT_OF_HOST_MEMORY, &error);
     const size_t bytes = (size_t)s->host.problem.operands[RAPT_OP_OUT].bytes;
     char *one = malloc(2 * bytes), *all = one + bytes;
     if (!one)
@@ -441,13 +453,9 @@ static int vendors(scene *s, const options *o)
     static sweep w;
     rapt_error error = {0};
     bool right = true;
-    rapt_status status = open_devices(s, o, true, false, &error);
-    if (status == RAPT_OK)
-        status = open_groups(s, &error);
+    rapt_status status = make_two(s, o, false, &error);
     if (status != RAPT_OK)
         return fail(status, &error);
-    if (!make_case(s, o, false))
-        return fail(RAPT_ERROR_OUT_OF_HOST_MEMORY, &error);
     status = try_splits(s, o, &w, &right, &error);
     if (status == RAPT_OK && w.one_head[1] < w.one_head[0]) {
         snprintf(error.message, sizeof error.message, "the faster device must be the first of --devices: %.80s is", name_of(s, 1));
@@ -556,9 +564,7 @@ static int slices(scene *s, const options *o)
     static work whole, sliced;
     rapt_error error = {0};
     bool right = true;
-    rapt_status status = open_devices(s, o, false, false, &error);
-    if (status == RAPT_OK && !make_case(s, o, false))
-        status = RAPT_ERROR_OUT_OF_HOST_MEMORY;
+    rapt_status status = make_one(s, o, false, &error);
     if (status == RAPT_OK)
         status = make_sliced(s, &whole, &sliced, o->slice_ms, &error);
     if (status == RAPT_OK)
@@ -660,9 +666,7 @@ static int latency(scene *s, const options *o)
     rapt_error error = {0};
     bool right = true;
     size_t before = 0;
-    rapt_status status = open_devices(s, o, false, false, &error);
-    if (status == RAPT_OK && !make_case(s, o, true))
-        status = RAPT_ERROR_OUT_OF_HOST_MEMORY;
+    rapt_status status = make_one(s, o, true, &error);
     if (status == RAPT_OK)
         status = make_sliced(s, &prefill, &sliced, o->slice_ms, &error);
     if (status == RAPT_OK)
