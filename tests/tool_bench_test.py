@@ -290,13 +290,14 @@ class Bench(tool_test.Case):
                                       + recorded_linear(2, "f16", 70, gate=(1, 2, 70, 16), state_in=(1, 2, 16, 16))
                                       + recorded_linear(1, "f32", 40, decay=(2,), sequences=3, max_seqlen=30)
                                       + recorded_linear(1, "f32", 40, decay=(3,))
-                                      + recorded(1, "f32", 33, 33)).encode())
+                                      + recorded(1, "f32", 33, 33) + recorded_linear(1, "f32", 70000, heads=1, d=256)).encode())
         result, _ = self.result("bench", "replay", path, *BENCH[1:], code=BAD_INPUT)
         cases = result["devices"][0]["cases"]
         self.assertEqual([(c["name"], c["status"], c["system"]) for c in cases],
                          [("1:delta-B1H2D16N1f32", "ok", "linear attention"), ("2:linear-channel-B1H2D16N70f16", "ok", "linear attention"),
                           ("3:linear-fixed-B1H2D16N40f32s3", "ok", "linear attention"), ("4:linear-fixed-B1H2D16N40f32", "failed", "linear attention"),
-                          ("5:B1H2D32N33f32", "ok", "attention")])
+                          ("5:B1H2D32N33f32", "ok", "attention"), ("6:linear-B1H1D256N70000f32", "refused", "linear attention")])
+        self.assertIn("its proof would update 4.59e+09", cases[5]["message"])
         self.assertIn("decay: axis 0", cases[3]["message"])
         self.assertEqual(cases[0]["proof"]["rows"], 2 * 16)
         self.assertIn("state-", cases[1]["kernel"])
