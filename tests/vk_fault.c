@@ -177,6 +177,8 @@ static VkResult fault_of(const void *handle, const char *name)
       (VkPhysicalDevice a, const char *b, uint32_t *c, VkExtensionProperties *d), (a, b, c, d), 0, 0)        \
     X(vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR,                                                     \
       (VkPhysicalDevice a, uint32_t * b, VkCooperativeMatrixPropertiesKHR * c), (a, b, c), 0, 0)             \
+    X(vkGetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV,                                    \
+      (VkPhysicalDevice a, uint32_t * b, VkCooperativeMatrixFlexibleDimensionsPropertiesNV * c), (a, b, c), 0, 0) \
     X(vkCreateDevice,                                                                                        \
       (VkPhysicalDevice a, const VkDeviceCreateInfo *b, const VkAllocationCallbacks *c, VkDevice *d),        \
       (a, b, c, d), 1, 0)                                                                                    \

@@ -120,6 +120,10 @@ static rapt_caps rich_caps(void)
     caps.storage_align = caps.uniform_align = caps.texel_align = 16;
     caps.coopmat_count = 1;
     caps.coopmat[0].m = 16;
+    caps.coopmat2_max_dimension = 1024;
+    caps.coopmat2_shared_bytes = 8192;
+    caps.coopmat_flexible_count = 1;
+    caps.coopmat_flexible[0].m = 32;
     return caps;
 }
 
@@ -137,7 +141,7 @@ static void test_mask(void **state)
         assert_ok(rapt_caps_mask(&caps, word, error));
         assert_int_equal(caps.features & 1ull << i, 0);
         assert_int_equal(caps.masked, 1);
-        if (i != RAPT_FEATURE_INDEX_SUBGROUP_BASIC)
+        if (i != RAPT_FEATURE_INDEX_SUBGROUP_BASIC && i != RAPT_FEATURE_INDEX_COOPERATIVE_MATRIX)
             assert_true((caps.features | 1ull << i) == rich.features);
     }
     caps = rich;
@@ -160,6 +164,16 @@ static void test_mask(void **state)
     assert_int_equal(caps.max_push_bytes, 128);
     assert_int_equal(caps.max_storage_range, 134217728);
     assert_int_equal(caps.max_texel_elements, 65536);
+    assert_int_equal(caps.features & RAPT_FEATURE_BIT(COOPERATIVE_MATRIX_2), 0);
+    assert_int_equal(caps.coopmat_flexible_count, 0);
+    caps = rich;
+    assert_ok(rapt_caps_mask(&caps, "no-coopmat2", error));
+    assert_true((caps.features & RAPT_FEATURE_BIT(COOPERATIVE_MATRIX)) != 0);
+    assert_int_equal(caps.coopmat_count, 1);
+    assert_int_equal(caps.coopmat_flexible_count, 0);
+    assert_int_equal(caps.coopmat_flexible[0].m, 0);
+    assert_int_equal(caps.coopmat2_max_dimension, 0);
+    assert_int_equal(caps.coopmat2_shared_bytes, 0);
     caps = rich;
     assert_ok(rapt_caps_mask(&caps, "shared=65536", error)); /* equal is no change */
     assert_int_equal(caps.masked, 0);

@@ -45,6 +45,7 @@ typedef enum rapt_device_class {
     X(BUFFER_DEVICE_ADDRESS, "bda", "buffer device addresses")                                                         \
     X(TEXEL_BUFFER, "texel", "uniform texel buffers of the formats that kernels use")                                  \
     X(COOPERATIVE_MATRIX, "coopmat", "KHR cooperative matrices")                                                       \
+    X(COOPERATIVE_MATRIX_2, "coopmat2", "NV cooperative matrices of workgroups, of any size")                          \
     X(PUSH_DESCRIPTOR, "push-descriptor", "push descriptors")                                                          \
     X(TIMELINE_SEMAPHORE, "timeline", "timeline semaphores")                                                           \
     X(VULKAN_MEMORY_MODEL, "memory-model", "the Vulkan memory model")                                                  \
@@ -67,6 +68,15 @@ typedef struct rapt_coopmat_shape {
     uint32_t scope; /* VkScopeKHR; 3 = subgroup */
 } rapt_coopmat_shape;
 #define RAPT_MAX_COOPMAT_SHAPES 64
+
+/* Of what the dimensions of matrices (m x k) (k x n) are to be multiples, in workgroups of so many invocations
+ * (VkCooperativeMatrixFlexibleDimensionsPropertiesNV of workgroup scope). */
+typedef struct rapt_coopmat_flexible {
+    uint32_t m, n, k;
+    uint32_t a_type, b_type, c_type, result_type;
+    uint32_t invocations;
+} rapt_coopmat_flexible;
+#define RAPT_MAX_COOPMAT_FLEXIBLE 64
 
 /* A snapshot of one device, in no way live. Sizes in bytes unless said.
  * Thread-safety: plain data. */
@@ -102,6 +112,12 @@ typedef struct rapt_caps {
     uint32_t coopmat_count;
     rapt_coopmat_shape coopmat[RAPT_MAX_COOPMAT_SHAPES];
     uint32_t masked; /* 1 when rapt_caps_mask lowered something */
+
+    /* With the feature coopmat2, else 0. */
+    uint32_t coopmat2_max_dimension;
+    uint32_t coopmat2_shared_bytes; /* of max_shared_bytes, which the driver keeps for matrices of workgroups */
+    uint32_t coopmat_flexible_count;
+    rapt_coopmat_flexible coopmat_flexible[RAPT_MAX_COOPMAT_FLEXIBLE];
 } rapt_caps;
 
 /* Name of a device class ("software", "amd-rdna", ..) and of a feature (by its index); NULL when out of range. */
@@ -114,7 +130,7 @@ RAPT_API const char *rapt_feature_meaning(uint32_t index);
 RAPT_API void rapt_caps_floor(rapt_caps *caps);
 
 /* Lowers `caps` by `spec`: "floor", or a comma list of no-subgroup, no-fp16, no-16bit, no-8bit, no-int64, no-bda,
- * no-texel, no-coopmat, no-push-descriptor, no-timeline (any "no-" + feature name), shared=N, invocations=N,
+ * no-texel, no-coopmat (and with it coopmat2), no-push-descriptor, no-timeline (any "no-" + feature name), shared=N, invocations=N,
  * buffers=N, push=N, range=N, texels=N. A limit above the device's own is refused: a mask only lowers.
  * NULL and "" change nothing. Errors: RAPT_ERROR_INVALID naming the word; `caps` is then unchanged. */
 RAPT_API rapt_status rapt_caps_mask(rapt_caps *caps, const char *spec, rapt_error *error);

@@ -94,6 +94,8 @@ static const uint64_t subgroup_features =
 /* Clears features and what other members say of them. */
 static void drop_features(rapt_caps *caps, uint64_t bits)
 {
+    if ((bits & RAPT_FEATURE_BIT(COOPERATIVE_MATRIX)) != 0)
+        bits |= RAPT_FEATURE_BIT(COOPERATIVE_MATRIX_2);
     caps->features &= ~bits;
     if ((caps->features & RAPT_FEATURE_BIT(SUBGROUP_SIZE_CONTROL)) == 0) {
         caps->subgroup_size_min = caps->subgroup_size;
@@ -102,6 +104,12 @@ static void drop_features(rapt_caps *caps, uint64_t bits)
     if ((caps->features & RAPT_FEATURE_BIT(COOPERATIVE_MATRIX)) == 0) {
         caps->coopmat_count = 0;
         memset(caps->coopmat, 0, sizeof caps->coopmat);
+    }
+    if ((caps->features & RAPT_FEATURE_BIT(COOPERATIVE_MATRIX_2)) == 0) {
+        caps->coopmat2_max_dimension = 0;
+        caps->coopmat2_shared_bytes = 0;
+        caps->coopmat_flexible_count = 0;
+        memset(caps->coopmat_flexible, 0, sizeof caps->coopmat_flexible);
     }
 }
 

@@ -21,6 +21,7 @@
     O(vkGetPhysicalDeviceFeatures2)                                                                                    \
     O(vkGetPhysicalDeviceMemoryProperties2)                                                                            \
     O(vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR)                                                               \
+    O(vkGetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV)                                              \
     O(vkCreateDebugUtilsMessengerEXT)                                                                                  \
     O(vkDestroyDebugUtilsMessengerEXT)
 

@@ -85,6 +85,8 @@ static const struct feature_link {
      VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME, VK_API_VERSION_1_3},
     {offsetof(rapt_features, coopmat), VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR,
      VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME, 0},
+    {offsetof(rapt_features, coopmat2), VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_FEATURES_NV,
+     VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME, 0},
     {offsetof(rapt_features, statistics),
      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,
      VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME, 0},
@@ -110,6 +112,16 @@ static const struct feature_bit {
     {RAPT_FEATURE_INDEX_INT64, offsetof(rapt_features, core.features.shaderInt64), NULL},
     {RAPT_FEATURE_INDEX_BUFFER_DEVICE_ADDRESS, offsetof(rapt_features, address.bufferDeviceAddress), NULL},
     {RAPT_FEATURE_INDEX_COOPERATIVE_MATRIX, offsetof(rapt_features, coopmat.cooperativeMatrix), NULL},
+    {RAPT_FEATURE_INDEX_COOPERATIVE_MATRIX_2, /* all of these: has_coopmat2 */
+     offsetof(rapt_features, coopmat2.cooperativeMatrixWorkgroupScope), NULL},
+    {RAPT_FEATURE_INDEX_COOPERATIVE_MATRIX_2,
+     offsetof(rapt_features, coopmat2.cooperativeMatrixFlexibleDimensions), NULL},
+    {RAPT_FEATURE_INDEX_COOPERATIVE_MATRIX_2, offsetof(rapt_features, coopmat2.cooperativeMatrixReductions), NULL},
+    {RAPT_FEATURE_INDEX_COOPERATIVE_MATRIX_2, offsetof(rapt_features, coopmat2.cooperativeMatrixConversions), NULL},
+    {RAPT_FEATURE_INDEX_COOPERATIVE_MATRIX_2,
+     offsetof(rapt_features, coopmat2.cooperativeMatrixPerElementOperations), NULL},
+    {RAPT_FEATURE_INDEX_COOPERATIVE_MATRIX_2,
+     offsetof(rapt_features, coopmat2.cooperativeMatrixTensorAddressing), NULL},
     {RAPT_FEATURE_INDEX_TIMELINE_SEMAPHORE, offsetof(rapt_features, timeline.timelineSemaphore), NULL},
     {RAPT_FEATURE_INDEX_VULKAN_MEMORY_MODEL, offsetof(rapt_features, memory_model.vulkanMemoryModel), NULL},
     {RAPT_FEATURE_INDEX_VULKAN_MEMORY_MODEL,
@@ -276,6 +288,7 @@ typedef struct rapt_properties {
     VkPhysicalDeviceDriverProperties driver;
     VkPhysicalDeviceSubgroupSizeControlProperties size_control;
     VkPhysicalDeviceCooperativeMatrixPropertiesKHR coopmat;
+    VkPhysicalDeviceCooperativeMatrix2PropertiesNV coopmat2;
     VkPhysicalDeviceShaderCorePropertiesAMD amd;
     VkPhysicalDeviceShaderCoreProperties2AMD amd2;
     VkPhysicalDeviceShaderSMBuiltinsPropertiesNV nv;
@@ -303,6 +316,8 @@ static const struct property_link {
      VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME, VK_API_VERSION_1_3},
     {offsetof(rapt_properties, coopmat), VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_PROPERTIES_KHR,
      VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME, 0},
+    {offsetof(rapt_properties, coopmat2), VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_PROPERTIES_NV,
+     VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME, 0},
     {offsetof(rapt_properties, amd), VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_CORE_PROPERTIES_AMD,
      VK_AMD_SHADER_CORE_PROPERTIES_EXTENSION_NAME, 0},
     {offsetof(rapt_properties, amd2), VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_CORE_PROPERTIES_2_AMD,
@@ -497,6 +512,58 @@ static rapt_status coopmat_shapes(const rapt_vk_instance *instance, VkPhysicalDe
                : RAPT_OK;
 }
 
+/* Of what matrices of workgroups have dimensions; what exceeds the table is dropped. Subgroups' are left to coopmat_shapes. */
+static rapt_status flexible_shapes(const rapt_vk_instance *instance, VkPhysicalDevice physical, rapt_caps *caps,
+                                   rapt_error *error)
+{
+    static const char name[] = "vkGetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV";
+    uint32_t count = 0, capacity;
+    caps->coopmat_flexible_count = 0;
+    if (instance->fn.vkGetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV == NULL)
+        return RAPT_OK;
+    VkResult result =
+        instance->fn.vkGetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV(physical, &count, NULL);
+    if (result < 0)
+        return rapt_vk_check(NULL, result, name, error);
+    if (count == 0)
+        return RAPT_OK;
+    capacity = count;
+    VkCooperativeMatrixFlexibleDimensionsPropertiesNV *list =
+        rapt_calloc(instance->allocator, capacity, sizeof *list);
+    if (list == NULL)
+        return rapt_fail(error, RAPT_ERROR_OUT_OF_HOST_MEMORY,
+                         "no memory for the list of the dimensions of cooperative matrices");
+    for (uint32_t i = 0; i < capacity; i++)
+        list[i].sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_FLEXIBLE_DIMENSIONS_PROPERTIES_NV;
+    result = instance->fn.vkGetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV(physical, &count, list);
+    for (uint32_t i = 0; result >= 0 && i < RAPT_MIN(count, capacity); i++) {
+        if (list[i].saturatingAccumulation || list[i].scope != VK_SCOPE_WORKGROUP_KHR ||
+            caps->coopmat_flexible_count == RAPT_MAX_COOPMAT_FLEXIBLE)
+            continue;
+        caps->coopmat_flexible[caps->coopmat_flexible_count++] = (rapt_coopmat_flexible){
+            .m = list[i].MGranularity,
+            .n = list[i].NGranularity,
+            .k = list[i].KGranularity,
+            .a_type = (uint32_t)list[i].AType,
+            .b_type = (uint32_t)list[i].BType,
+            .c_type = (uint32_t)list[i].CType,
+            .result_type = (uint32_t)list[i].ResultType,
+            .invocations = list[i].workgroupInvocations,
+        };
+    }
+    rapt_free(instance->allocator, list, capacity * sizeof *list);
+    return result < 0 ? rapt_vk_check(NULL, result, name, error) : RAPT_OK;
+}
+
+/* Whether everything is there (or enabled) that rows for them use. */
+static bool has_coopmat2(const rapt_features *features)
+{
+    const VkPhysicalDeviceCooperativeMatrix2FeaturesNV *f = &features->coopmat2;
+    return f->cooperativeMatrixWorkgroupScope == VK_TRUE && f->cooperativeMatrixFlexibleDimensions == VK_TRUE &&
+           f->cooperativeMatrixReductions == VK_TRUE && f->cooperativeMatrixConversions == VK_TRUE &&
+           f->cooperativeMatrixPerElementOperations == VK_TRUE && f->cooperativeMatrixTensorAddressing == VK_TRUE;
+}
+
 static void heaps(const rapt_vk_instance *instance, VkPhysicalDevice physical, rapt_caps *caps)
 {
     VkPhysicalDeviceMemoryProperties memory = {0};
@@ -528,6 +595,26 @@ static void copy_text(char *to, size_t capacity, const char *from)
         length++;
     memcpy(to, from, length);
     to[length] = '\0';
+}
+
+/* The limits of matrices of workgroups; without any such matrices the feature is not there. */
+static rapt_status coopmat2_limits(const rapt_vk_instance *instance, VkPhysicalDevice physical,
+                                   const VkPhysicalDeviceCooperativeMatrix2PropertiesNV *limits, rapt_caps *caps,
+                                   rapt_error *error)
+{
+    rapt_status status = flexible_shapes(instance, physical, caps, error);
+    for (uint32_t i = caps->coopmat_flexible_count; i-- > 0;) /* what no workgroup may be as large as */
+        if (caps->coopmat_flexible[i].invocations > limits->cooperativeMatrixWorkgroupScopeMaxWorkgroupSize) {
+            caps->coopmat_flexible[i] = caps->coopmat_flexible[--caps->coopmat_flexible_count];
+            caps->coopmat_flexible[caps->coopmat_flexible_count] = (rapt_coopmat_flexible){0};
+        }
+    if (caps->coopmat_flexible_count == 0) {
+        caps->features &= ~RAPT_FEATURE_BIT(COOPERATIVE_MATRIX_2);
+        return status;
+    }
+    caps->coopmat2_max_dimension = limits->cooperativeMatrixFlexibleDimensionsMaxDimension;
+    caps->coopmat2_shared_bytes = limits->cooperativeMatrixWorkgroupScopeReservedSharedMemory;
+    return status;
 }
 
 static uint32_t usable_version(const rapt_vk_instance *instance, const VkPhysicalDeviceProperties *core)
@@ -629,6 +716,10 @@ rapt_status rapt_snapshot(const rapt_vk_instance *instance, VkPhysicalDevice phy
         if (caps->coopmat_count == 0)
             caps->features &= ~RAPT_FEATURE_BIT(COOPERATIVE_MATRIX);
     }
+    if (!has_coopmat2(&features) || (caps->features & RAPT_FEATURE_BIT(COOPERATIVE_MATRIX)) == 0)
+        caps->features &= ~RAPT_FEATURE_BIT(COOPERATIVE_MATRIX_2);
+    if (status == RAPT_OK && (caps->features & RAPT_FEATURE_BIT(COOPERATIVE_MATRIX_2)) != 0)
+        status = coopmat2_limits(instance, physical, &p.coopmat2, caps, error);
     rapt_extensions_free(instance, &offered);
     return status;
 }

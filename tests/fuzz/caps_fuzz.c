@@ -27,6 +27,8 @@ static void fill(rapt_caps *caps)
     caps->storage_align = caps->uniform_align = caps->texel_align = 16;
     caps->coopmat_count = 1;
     caps->coopmat[0] = (rapt_coopmat_shape){16, 16, 16, 0, 0, 1, 1, 3};
+    caps->coopmat_flexible_count = 1;
+    caps->coopmat_flexible[0] = (rapt_coopmat_flexible){32, 32, 16, 0, 0, 1, 1, 128};
 }
 
 static bool lower(const rapt_caps *a, const rapt_caps *b)
@@ -36,7 +38,8 @@ static bool lower(const rapt_caps *a, const rapt_caps *b)
                 a->max_push_bytes <= b->max_push_bytes && a->max_storage_range <= b->max_storage_range &&
                 a->max_texel_elements <= b->max_texel_elements && a->max_allocation <= b->max_allocation &&
                 a->storage_align >= b->storage_align && a->uniform_align >= b->uniform_align &&
-                a->texel_align >= b->texel_align && a->coopmat_count <= b->coopmat_count;
+                a->texel_align >= b->texel_align && a->coopmat_count <= b->coopmat_count &&
+                a->coopmat_flexible_count <= b->coopmat_flexible_count;
     for (int axis = 0; axis < 3; axis++)
         good = good && a->max_group_size[axis] <= b->max_group_size[axis] &&
                a->max_groups[axis] <= b->max_groups[axis] && a->max_group_size[axis] <= b->max_invocations;

@@ -54,6 +54,10 @@ static inline rapt_caps take_caps(input *in)
         caps.coopmat_count = 2;
         caps.coopmat[0] = (rapt_coopmat_shape){8, 8, 16, 0, 0, 1, 1, 3};
         caps.coopmat[1] = (rapt_coopmat_shape){16, 16, 16, 0, 0, 1, 1, 3};
+        caps.coopmat_flexible_count = 2;
+        caps.coopmat_flexible[0] = (rapt_coopmat_flexible){32, 32, 16, 0, 0, 1, 1, 128};
+        caps.coopmat_flexible[1] = (rapt_coopmat_flexible){32, 64, 32, 0, 0, 1, 1, 256};
+        caps.coopmat2_max_dimension = 1024;
     }
     if (what & 4) { /* odd drivers: the quirks ask for these */
         caps.driver_id = take_byte(in);

@@ -78,6 +78,7 @@ CAPABILITIES = {
     "int64": lambda d: d["int64"],
     "bda": lambda d: d["device_address"],
     "coopmat": lambda d: d["cooperative_matrix"],
+    "coopmat2": lambda d: False,  # NVIDIA's own driver alone has them
     "memory-model": lambda d: d["memory_model"],
     "pipeline-statistics": lambda d: d["pipeline_statistics"],
     "texel": lambda d: True,

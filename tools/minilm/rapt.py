@@ -52,6 +52,10 @@ class CoopmatShape(c.Structure):
     _fields_ = [(n, c_uint32) for n in ("m", "n", "k", "a_type", "b_type", "c_type", "result_type", "scope")]
 
 
+class CoopmatFlexible(c.Structure):
+    _fields_ = [(n, c_uint32) for n in ("m", "n", "k", "a_type", "b_type", "c_type", "result_type", "invocations")]
+
+
 class Caps(c.Structure):
     _fields_ = [
         ("struct_size", c_uint32), ("device_class", c_int), ("device_name", c_char * 256),
@@ -66,7 +70,9 @@ class Caps(c.Structure):
         ("uniform_align", c_uint32), ("texel_align", c_uint32), ("compute_units", c_uint32),
         ("timestamp_period", c_float), ("device_heap", c_uint64), ("host_heap", c_uint64),
         ("unified_memory", c_uint32), ("no_execution", c_uint32), ("coopmat_count", c_uint32),
-        ("coopmat", CoopmatShape * 64), ("masked", c_uint32),
+        ("coopmat", CoopmatShape * 64), ("masked", c_uint32), ("coopmat2_max_dimension", c_uint32),
+        ("coopmat2_shared_bytes", c_uint32), ("coopmat_flexible_count", c_uint32),
+        ("coopmat_flexible", CoopmatFlexible * 64),
     ]  # fmt: skip
 
 

@@ -39,6 +39,11 @@ static void print_details(const rapt_caps *c)
         printf("      cooperative matrix %ux%ux%u, component types %u, %u, %u, %u, scope %u\n",
                c->coopmat[m].m, c->coopmat[m].n, c->coopmat[m].k, c->coopmat[m].a_type, c->coopmat[m].b_type,
                c->coopmat[m].c_type, c->coopmat[m].result_type, c->coopmat[m].scope);
+    for (uint32_t m = 0; m < c->coopmat_flexible_count && m < RAPT_MAX_COOPMAT_FLEXIBLE; m++)
+        printf("      cooperative matrix of a workgroup of %u, multiples of %ux%ux%u, component types %u, %u, %u, %u\n",
+               c->coopmat_flexible[m].invocations, c->coopmat_flexible[m].m, c->coopmat_flexible[m].n,
+               c->coopmat_flexible[m].k, c->coopmat_flexible[m].a_type, c->coopmat_flexible[m].b_type,
+               c->coopmat_flexible[m].c_type, c->coopmat_flexible[m].result_type);
 }
 
 static int list(rapt_runtime *runtime, const char *selector, const char *mask, bool details, bool json)

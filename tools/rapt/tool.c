@@ -239,6 +239,19 @@ cJSON *tool_caps_json(const rapt_caps *c)
             cJSON_AddNumberToObject(shape, names[f], fields[f]);
         cJSON_AddItemToArray(matrices, shape);
     }
+    cJSON_AddNumberToObject(o, "coopmat2_max_dimension", c->coopmat2_max_dimension);
+    cJSON_AddNumberToObject(o, "coopmat2_shared_bytes", c->coopmat2_shared_bytes);
+    cJSON *flexible = cJSON_AddArrayToObject(o, "cooperative_matrices_of_workgroups");
+    for (uint32_t m = 0; m < c->coopmat_flexible_count && m < RAPT_MAX_COOPMAT_FLEXIBLE; m++) {
+        const rapt_coopmat_flexible *s = &c->coopmat_flexible[m];
+        const double fields[] = {s->m, s->n, s->k, s->a_type, s->b_type, s->c_type, s->result_type, s->invocations};
+        static const char *const names[] = {"m_multiple", "n_multiple", "k_multiple",  "a_type",
+                                            "b_type",     "c_type",     "result_type", "invocations"};
+        cJSON *shape = cJSON_CreateObject();
+        for (size_t f = 0; f < TOOL_COUNT(fields); f++)
+            cJSON_AddNumberToObject(shape, names[f], fields[f]);
+        cJSON_AddItemToArray(flexible, shape);
+    }
     return o;
 }
 
