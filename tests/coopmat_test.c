@@ -7,6 +7,7 @@ static rig the_rig;
 #define SHAPE(b, hq, hkv, q, k, d) .batch = b, .q_heads = hq, .kv_heads = hkv, .nq = q, .nk = k, .d_qk = d, .d_v = d, .dtype = RAPT_F16, .seed = 3
 #define POISONED .input = RAPT_INPUT_POISONED
 
+#define WINDOW_CASES 3u /* the first of these: no modifier but windows */
 static const rapt_case cases[] = {
     {"window", SHAPE(1, 2, 2, 70, 131, 64), .window = true, .window_left = 13, .window_right = 5},
     {"window, poisoned", SHAPE(1, 2, 1, 70, 131, 64), .window = true, .window_left = 13, .window_right = 5, POISONED},
@@ -68,6 +69,43 @@ static const rapt_case cases[] = {
     {"gate, rotary positions, norm", SHAPE(1, 2, 2, 40, 60, 64), .gate = true, .rope = 1, .qk_norm = true, .alibi = true},
 };
 
+/* What the rows on matrices of a workgroup take: window, soft cap, packed heads and sequences, splits. */
+static const rapt_case plain_cases[] = {
+    {"plain", SHAPE(1, 2, 1, 70, 131, 64)},
+    {"causal, poisoned", SHAPE(1, 4, 2, 70, 90, 64), .causal = true, .causal_offset = -9, POISONED},
+    {"causal, no key for some rows", SHAPE(1, 4, 2, 80, 40, 64), .causal = true, .causal_offset = -5, POISONED},
+    {"packed sequences", SHAPE(1, 2, 2, 100, 120, 64), .causal = true, .sequences = 3, .length_q = {60, 0, 40}, .length_k = {50, 30, 40}, POISONED},
+    {"packed heads, splits, poisoned", SHAPE(2, 12, 2, 4, 300, 64), .causal = true, .causal_offset = -70, .key_splits = 4, POISONED},
+    {"soft cap", SHAPE(1, 2, 2, 41, 83, 64), .soft_cap = 2, .causal = true},
+    {"large scores", SHAPE(1, 2, 2, 41, 83, 64), .input = RAPT_INPUT_LARGE},
+};
+
+static void test_coopmat2(void **state)
+{
+    (void)state;
+    static const char *const rows[] = {"coopmat2-f16-d64-emulated", "coopmat2-f16-d64"};
+    unsigned ran = 0;
+    rig_open(&the_rig, NULL);
+    for (size_t r = 0; r < RAPT_COUNT(rows); r++) {
+        bool there = false;
+        for (uint32_t i = 0; i < rapt_kernels()->row_count; i++)
+            there = there || strcmp(rapt_kernels()->rows[i].name, rows[r]) == 0;
+        bool lists_them = true;
+        for (size_t i = 0; i < RAPT_COUNT(plain_cases) + WINDOW_CASES && there && lists_them; i++) {
+            const rapt_case *c = i < WINDOW_CASES ? &cases[i] : &plain_cases[i - WINDOW_CASES];
+            const rapt_result result = rig_try(&the_rig, c, rows[r], 1);
+            lists_them = result.verdict != RAPT_CHECK_REFUSED;
+            if (!lists_them && (i > 0 || strstr(result.error.message, "has no form") != NULL))
+                fail_msg("%s: %s", c->name, result.error.message);
+            ran += lists_them;
+        }
+    }
+    rig_close(&the_rig);
+    if (ran == 0)
+        skip();
+    print_message("  %u cases\n", ran);
+}
+
 static void test_coopmat(void **state)
 {
     (void)state;
@@ -96,6 +134,6 @@ static void test_coopmat(void **state)
 
 int main(void)
 {
-    struct CMUnitTest tests[] = {cmocka_unit_test(test_coopmat)};
+    struct CMUnitTest tests[] = {cmocka_unit_test(test_coopmat), cmocka_unit_test(test_coopmat2)};
     return RIG_RUN("coopmat", tests);
 }

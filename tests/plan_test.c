@@ -802,6 +802,85 @@ static void packed_choices_need_bounds(void **state)
     assert_true(rapt_hash_equal(keys[0], keys[1])); /* of any batch of such sequences */
 }
 
+/* Matrices of a workgroup: by what their dimensions are multiples of, workgroup size, shared memory that the driver keeps. */
+static void matrices_of_workgroups_are_accepted_by_their_dimensions(void **state)
+{
+    (void)state;
+    rapt_kernel_row row = ROW("matrices", RAPT_FAMILY_COOPMAT2, FULL, 128, 64, 32, 90, attend_operands);
+    row.features = RAPT_FEATURE_BIT(COOPERATIVE_MATRIX_2);
+    row.local_size = 128;
+    row.coopmat[0] = 64;
+    row.coopmat[1] = row.coopmat[2] = 32;
+    rapt_kernel_row both[] = {row, ROW("plain", RAPT_FAMILY_TILE, FULL, 576, 32, 16, 50, attend_operands)};
+    const rapt_kernel_table own = {both, 2, NULL, 0};
+    rapt_caps caps;
+    char why[256] = "";
+    rapt_caps_floor(&caps);
+    caps.max_shared_bytes = 49152;
+    assert_false(rapt_device_accepts(&row, &caps, why, sizeof why));
+    assert_non_null(strstr(why, "coopmat2"));
+    caps.features = RAPT_FEATURE_BIT(COOPERATIVE_MATRIX) | RAPT_FEATURE_BIT(COOPERATIVE_MATRIX_2);
+    caps.coopmat2_max_dimension = 1024;
+    caps.coopmat2_shared_bytes = 8192;
+    caps.coopmat_flexible_count = 2;
+    caps.coopmat_flexible[0] = (rapt_coopmat_flexible){32, 16, 16, 0, 0, 0, 0, 128}; /* of f16 accumulators */
+    caps.coopmat_flexible[1] = (rapt_coopmat_flexible){32, 32, 16, 0, 0, 1, 1, 256};
+    assert_false(rapt_device_accepts(&row, &caps, why, sizeof why));
+    assert_non_null(strstr(why, "workgroups of 128"));
+    caps.coopmat_flexible[1].invocations = 128;
+    assert_true(rapt_device_accepts(&row, &caps, why, sizeof why));
+    caps.coopmat_flexible[1].k = 64;
+    assert_false(rapt_device_accepts(&row, &caps, why, sizeof why));
+    assert_non_null(strstr(why, "64x32x32"));
+    caps.coopmat_flexible[1].k = 16;
+    caps.coopmat2_max_dimension = 64;
+    assert_false(rapt_device_accepts(&row, &caps, why, sizeof why));
+    assert_non_null(strstr(why, "128 rows or columns, the device has 64"));
+    caps.coopmat2_max_dimension = 1024;
+    caps.coopmat2_shared_bytes = 49152 - 8191;
+    assert_false(rapt_device_accepts(&row, &caps, why, sizeof why));
+    assert_non_null(strstr(why, "needs 8192 bytes of shared memory, the device has 8191"));
+    caps.coopmat2_shared_bytes = 8192;
+
+    rapt_problem problem;
+    rapt_attention_desc d = describe(RAPT_F16, 1, 4, 4, 100, 100, 64, 64);
+    assert_int_equal(rapt_attention_problem(&d, &problem, NULL), RAPT_OK);
+    rapt_candidate candidates[2];
+    rapt_choice choice;
+    for (int mode = 0; mode < 3; mode++) { /* as it is; keys of odd rows; without the capability */
+        memset(candidates, 0, sizeof candidates);
+        if (mode == 1)
+            problem.stride[RAPT_T_K][2] += 4;
+        if (mode == 2)
+            assert_int_equal(rapt_caps_mask(&caps, "no-coopmat", NULL), RAPT_OK);
+        assert_int_equal(rapt_select_row(&problem, &caps, &own, NULL, NULL, 1, candidates, &choice, NULL), RAPT_OK);
+        assert_string_equal(choice.row->name, mode == 0 ? "matrices" : "plain");
+        if (mode > 0)
+            assert_non_null(strstr(candidates[0].reason, mode == 1 ? "k and v that are multiples of 8" : "coopmat2"));
+    }
+    /* Their windows begin at key 0, whatever a query sees: others' begin where the first one looks. */
+    d = describe(RAPT_F16, 1, 4, 4, 4, 1000, 64, 64);
+    d.flags = RAPT_ATTENTION_CAUSAL | RAPT_ATTENTION_WINDOW;
+    d.window_left = 100;
+    d.window_right = -1;
+    both[0].supports = both[1].supports |= RAPT_ROW_WINDOW;
+    assert_int_equal(rapt_attention_problem(&d, &problem, NULL), RAPT_OK);
+    caps.features = row.features;
+    caps.coopmat2_max_dimension = 1024;
+    caps.coopmat_flexible_count = 1;
+    caps.coopmat_flexible[0] = (rapt_coopmat_flexible){32, 32, 16, 0, 0, 1, 1, 128};
+    for (int mode = 0; mode < 2; mode++) {
+        rapt_plan plan = {.allocator = rapt_allocator_default()};
+        snprintf(problem.kernel, sizeof problem.kernel, "%s", both[mode].name);
+        assert_int_equal(rapt_plan_make(&plan, &problem, &caps, &own, NULL, NULL), RAPT_OK);
+        assert_true(plan.first_key > 0);
+        for (uint32_t i = 0; i < 3; i++)
+            if (attend_operands[i].role == RAPT_ROLE_K || attend_operands[i].role == RAPT_ROLE_V)
+                assert_true((plan.steps[0].windows[i].first == 0) == (mode == 0));
+        rapt_plan_clear(&plan);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -821,6 +900,7 @@ int main(void)
         cmocka_unit_test(bad_problems_are_refused_by_name),
         cmocka_unit_test(takes_what_was_measured), cmocka_unit_test(packed_choices_need_bounds),
         cmocka_unit_test(refuses_block_masks_where_there_is_no_form),
+        cmocka_unit_test(matrices_of_workgroups_are_accepted_by_their_dimensions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

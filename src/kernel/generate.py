@@ -50,7 +50,7 @@ DTYPES = {"f32": 1, "f16": 2, "bf16": 3, "i32": 4}
 CLASSES = ["other", "software", "amd-rdna", "amd-gcn", "nvidia", "intel", "adreno", "mali", "apple", "v3d", "powervr",
            "nvk"]
 SAME_GPUS = {"nvk": "nvidia"}  # a class without a score of its own takes that of the other driver for its GPUs
-FAMILIES = ["tile", "broadcast", "coopmat", "decode", "merge", "naive", "peak", "map", "route", "state", "scan"]
+FAMILIES = ["tile", "broadcast", "coopmat", "coopmat2", "decode", "merge", "naive", "peak", "map", "route", "state", "scan"]
 ROLES = ["none", "q", "k", "v", "out", "lse", "cu_q", "cu_k", "part_acc", "part_ml", "extra",
          "sinks", "alibi", "key_bias", "segments", "relative", "weight_decay", "block_mask", "block_table", "gate", "bias", "source_q", "source_k",
          "factor_q", "factor_k", "col_sums", "row_max", "a", "b", "decay", "beta", "state", "norm", "state_in", "norm_in", "chunks", "chunk_norms",
@@ -192,6 +192,8 @@ class Toolchain:
                    "void main() { coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseA> a; }\n",
     }
 
+    PROBES["coopmat2"] = PROBES["coopmat"].replace("layout(", "#extension GL_NV_cooperative_matrix2 : require\nlayout(", 1)
+
     def __init__(self, glslang, spirv_val, spirv_opt, include):
         self.glslang = glslang.split(";")
         self.spirv_val = spirv_val.split(";") if spirv_val else None
@@ -233,7 +235,7 @@ class Toolchain:
 
 def target_of(row):
     """The oldest Vulkan whose SPIR-V can express a row: some drivers of 1.0 compile what asks no more."""
-    if row["glslang"] == "coopmat":
+    if row["glslang"].startswith("coopmat"):
         return "vulkan1.3"
     return "vulkan1.1" if "subgroup" in row["requires"] else "vulkan1.0"
 

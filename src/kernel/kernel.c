@@ -5,7 +5,7 @@
 
 const char *rapt_family_name(rapt_family family)
 {
-    static const char *const names[] = {"tile", "broadcast", "coopmat", "decode", "merge", "naive", "peak", "map",
+    static const char *const names[] = {"tile", "broadcast", "coopmat", "coopmat2", "decode", "merge", "naive", "peak", "map",
                                         "route", "state", "scan"};
     _Static_assert(RAPT_COUNT(names) == RAPT_FAMILY_COUNT, "a family has no name");
     return (unsigned)family < RAPT_FAMILY_COUNT ? names[family] : "unknown";

@@ -224,6 +224,7 @@ typedef enum rapt_family {
     RAPT_FAMILY_TILE = 0,  /* shared-memory tiles, register patches */
     RAPT_FAMILY_BROADCAST, /* a lane per row, keys broadcast from registers: software devices */
     RAPT_FAMILY_COOPMAT,
+    RAPT_FAMILY_COOPMAT2,  /* matrices of a workgroup */
     RAPT_FAMILY_DECODE,    /* few rows, many keys */
     RAPT_FAMILY_MERGE,
     RAPT_FAMILY_NAIVE,
@@ -266,7 +267,7 @@ typedef struct rapt_kernel_row {
     uint32_t shared_bytes;
     uint32_t subgroup_exact; /* the subgroup size it is compiled for; 0: any of at least subgroup_min */
     uint32_t subgroup_min;
-    uint32_t coopmat[3];     /* m, n, k of f16 x f16 -> f32 matrices; 0: none */
+    uint32_t coopmat[3];     /* m, n, k of f16 x f16 -> f32 matrices (of family coopmat2: all are multiples of these); 0: none */
     int16_t score[RAPT_CLASS_COUNT]; /* preference by device class; higher first; negative: only when forced */
     uint16_t operand_count, constant_count;
     const rapt_kernel_operand *operands;

@@ -95,6 +95,8 @@ static unsigned role_spans(const rapt_launch *l, const rapt_box *b, rapt_role ro
     uint64_t q0 = queries_begin(l, b), q1 = queries_end(l, b);
     uint64_t k0 = plan->first_key + b->lo[RAPT_AXIS_SPLIT] * plan->split_keys;
     uint64_t k1 = RAPT_MIN(p->nk, plan->first_key + b->hi[RAPT_AXIS_SPLIT] * plan->split_keys);
+    if (l->row->family == RAPT_FAMILY_COOPMAT2) /* tensor loads begin at key 0, whose place must not wrap around */
+        k0 = 0;
     if (l->margin) {
         h0 = rapt_div_up(b->lo[RAPT_AXIS_GROUP] * p->heads_out, l->heads); /* all that read these heads */
         h1 = rapt_div_up(b->hi[RAPT_AXIS_GROUP] * p->heads_out, l->heads) - 1;
@@ -460,7 +462,8 @@ rapt_status rapt_add_box(const rapt_launch *l, const rapt_box *b, bool *need_spl
             }
         }
         const bool splits = l->margin != RAPT_MARGIN_NONE ? box_size(b, inner_axis(l)) > 1
-                                                          : keys_are_whole && (l->row->supports & RAPT_ROW_PARTIAL);
+                                                          : keys_are_whole && (l->row->supports & RAPT_ROW_PARTIAL) &&
+                                                                l->row->family != RAPT_FAMILY_COOPMAT2;
         if (axis < 0 && splits) {
             *need_splits = true;
             return RAPT_OK;

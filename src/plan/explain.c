@@ -9,7 +9,7 @@ static void precision_text(const rapt_plan *plan, char *out, size_t size)
     const rapt_kernel_row *row = plan->pipelines[0].row;
     const char *dtype = rapt_dtype_name(plan->problem.dtype);
     /* Matrix units take 16-bit operands: the softmax weights are rounded to that before they multiply v. */
-    if (row != NULL && row->family == RAPT_FAMILY_COOPMAT)
+    if (row != NULL && (row->family == RAPT_FAMILY_COOPMAT || row->family == RAPT_FAMILY_COOPMAT2))
         snprintf(out, size, "%s storage, %s weights, f32 sums", dtype, dtype);
     else
         snprintf(out, size, "%s storage, f32 accumulate", dtype);

@@ -109,6 +109,36 @@ uint32_t rapt_binding_base(uint32_t binding)
         return false;                                                                                                  \
     } while (0)
 
+/* Matrices of f16 with f32 accumulators, of the row's shape or, where workgroups have them, of multiples of it. */
+static bool matrices_accept(const rapt_kernel_row *row, const rapt_caps *caps, char *reason, size_t size)
+{
+    const uint32_t m = row->coopmat[0], n = row->coopmat[1], k = row->coopmat[2];
+    bool found = m == 0;
+    if (row->family != RAPT_FAMILY_COOPMAT2) {
+        for (uint32_t i = 0; i < caps->coopmat_count && !found; i++) {
+            const rapt_coopmat_shape *s = &caps->coopmat[i];
+            found = s->m == m && s->n == n && s->k == k && s->a_type == 0 && s->b_type == 0 && s->c_type == 1 &&
+                    s->result_type == 1 && s->scope == 3;
+        }
+        if (!found)
+            REFUSE("needs %ux%ux%u f16 matrices with f32 accumulators, which the device does not list", m, n, k);
+        return true;
+    }
+    for (uint32_t i = 0; i < caps->coopmat_flexible_count && !found; i++) {
+        const rapt_coopmat_flexible *s = &caps->coopmat_flexible[i];
+        found = s->invocations == row->local_size && s->m != 0 && s->n != 0 && s->k != 0 && m % s->m == 0 &&
+                n % s->n == 0 && k % s->k == 0 && s->a_type == 0 && s->b_type == 0 && s->c_type == 1 && s->result_type == 1;
+    }
+    if (!found)
+        REFUSE("needs f16 matrices of multiples of %ux%ux%u with f32 accumulators in workgroups of %u, which the device does not list",
+               m, n, k, row->local_size);
+    const uint32_t widest = RAPT_MAX(RAPT_MAX(row->head_dim_qk_max, row->head_dim_v_max),
+                                     RAPT_MAX(row->rows_per_tile, row->keys_per_tile));
+    if (m != 0 && widest > caps->coopmat2_max_dimension)
+        REFUSE("needs matrices of %u rows or columns, the device has %u", widest, caps->coopmat2_max_dimension);
+    return true;
+}
+
 /* What the device must have, whatever the problem. */
 bool rapt_device_accepts(const rapt_kernel_row *row, const rapt_caps *caps, char *reason, size_t size)
 {
@@ -119,8 +149,10 @@ bool rapt_device_accepts(const rapt_kernel_row *row, const rapt_caps *caps, char
     if (row->local_size > caps->max_invocations || row->local_size > caps->max_group_size[0])
         REFUSE("needs %u invocations a workgroup, the device has %u", row->local_size,
                RAPT_MIN(caps->max_invocations, caps->max_group_size[0]));
-    if (row->shared_bytes > caps->max_shared_bytes)
-        REFUSE("needs %u bytes of shared memory, the device has %u", row->shared_bytes, caps->max_shared_bytes);
+    const uint32_t kept = row->features & RAPT_FEATURE_BIT(COOPERATIVE_MATRIX_2) ? caps->coopmat2_shared_bytes : 0;
+    if ((uint64_t)row->shared_bytes + kept > caps->max_shared_bytes)
+        REFUSE("needs %u bytes of shared memory, the device has %u", row->shared_bytes,
+               caps->max_shared_bytes > kept ? caps->max_shared_bytes - kept : 0);
     if (RAPT_PUSH_WORDS * 4 > caps->max_push_bytes)
         REFUSE("needs %u bytes of push constants, the device has %u", RAPT_PUSH_WORDS * 4, caps->max_push_bytes);
     if (row->subgroup_exact != 0 && row->subgroup_exact != caps->subgroup_size) {
@@ -131,17 +163,8 @@ bool rapt_device_accepts(const rapt_kernel_row *row, const rapt_caps *caps, char
     }
     if (row->subgroup_exact == 0 && row->subgroup_min > caps->subgroup_size_min)
         REFUSE("needs subgroups of at least %u, the device has %u", row->subgroup_min, caps->subgroup_size_min);
-    if (row->coopmat[0] != 0) {
-        bool found = false;
-        for (uint32_t i = 0; i < caps->coopmat_count && !found; i++) {
-            const rapt_coopmat_shape *s = &caps->coopmat[i];
-            found = s->m == row->coopmat[0] && s->n == row->coopmat[1] && s->k == row->coopmat[2] && s->a_type == 0 &&
-                    s->b_type == 0 && s->c_type == 1 && s->result_type == 1 && s->scope == 3;
-        }
-        if (!found)
-            REFUSE("needs %ux%ux%u f16 matrices with f32 accumulators, which the device does not list",
-                   row->coopmat[0], row->coopmat[1], row->coopmat[2]);
-    }
+    if (!matrices_accept(row, caps, reason, size))
+        return false;
     return true;
 }
 
@@ -460,6 +483,8 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
     choice->aligned = rapt_problem_aligned(p);
     if (!choice->aligned && !(row->supports & RAPT_ROW_UNALIGNED))
         REFUSE("needs offsets, strides and head dims that are multiples of 4 elements");
+    if (row->family == RAPT_FAMILY_COOPMAT2 && !(role_aligned(p, RAPT_T_K, 8) && role_aligned(p, RAPT_T_V, 8)))
+        REFUSE("needs offsets and strides of k and v that are multiples of 8 elements");
     choice->group = 1;
     choice->listed = (p->blocks || p->mask_tiles) && rapt_family_walks_lists((rapt_family)row->family);
     if (!merge) {
