@@ -625,6 +625,42 @@ static void test_memory_is_as_planned(void **state)
     rig_close(&the_rig);
 }
 
+/* Every row that merges, by splits of which some see nothing, and by more than a workgroup has lanes. */
+static void test_merges(void **state)
+{
+    (void)state;
+    static const rapt_case shapes[] = {
+        {"merge few", SHAPE(2, 2, 1, 3, 300, 64, 20), .causal = true, .key_splits = 5, .input = RAPT_INPUT_POISONED},
+        {"merge many", SHAPE(1, 1, 1, 1, 2192, 8, 128), .key_splits = 137},
+        {"merge sequences", SHAPE(1, 1, 1, 4, 600, 16, 37), .sequences = 3, .length_q = {1, 2, 1}, .length_k = {300, 1, 299}, .key_splits = 3},
+        {"merge wide", SHAPE(1, 2, 1, 1, 130, 16, 516), .key_splits = 4},
+    };
+    const rapt_kernel_table *table = rapt_kernels();
+    rig_open(&the_rig, NULL);
+    for (uint32_t i = 0; i < table->row_count; i++) {
+        const rapt_kernel_row *row = &table->rows[i];
+        if (row->family != RAPT_FAMILY_MERGE)
+            continue;
+        for (uint32_t k = 0; k < table->row_count; k++)
+            if (table->rows[k].family == RAPT_FAMILY_MERGE && k != i)
+                RIG_OK(rapt_device_block(the_rig.device, table->rows[k].name, "not in this test", NULL, error));
+        for (size_t n = 0; n < RAPT_COUNT(shapes); n++) {
+            rapt_case c = shapes[n];
+            c.dtype = one_dtype(row);
+            c.seed = n + 1;
+            char kernel[64];
+            snprintf(kernel, sizeof kernel, "naive-%s", rapt_dtype_name(c.dtype));
+            const rapt_result result = rig_check(&the_rig, &c, kernel, 0);
+            assert_string_equal(result.info.merge_kernel, row->name);
+            assert_int_equal(result.info.key_splits, c.key_splits);
+        }
+        for (uint32_t k = 0; k < table->row_count; k++)
+            if (table->rows[k].family == RAPT_FAMILY_MERGE && k != i)
+                RIG_OK(rapt_device_unblock(the_rig.device, table->rows[k].name, NULL, error));
+    }
+    rig_close(&the_rig);
+}
+
 /* exec_test rows [PART]: every row of the table (with PART in its name), and nothing else. */
 int main(int argc, char **argv)
 {
@@ -638,6 +674,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_cases_under_validation),
         cmocka_unit_test(test_validation_is_awake),
         cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_merges),
         cmocka_unit_test(test_hundred_runs),
         cmocka_unit_test(test_batch_composition),
         cmocka_unit_test(test_slices_keep_bits),

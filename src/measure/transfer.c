@@ -83,7 +83,7 @@ static rapt_status open_transfer(rapt_session *s, rapt_error *error)
 {
     transfer *g = s->state;
     rapt_status status = RAPT_OK;
-    g->pattern = 0x5eed0001u;
+    g->pattern = 0x5eed0001u ^ (uint32_t)rapt_now_ns(); /* memory may still hold what an earlier run copied */
     s->most = MOST_REPEATS;
     g->host = rapt_calloc(&s->device->runtime->allocator, 1, BYTES);
     if (g->host == NULL)

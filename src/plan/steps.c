@@ -38,6 +38,9 @@ double rapt_assumed_flops_per_second(const rapt_caps *caps)
         return 1e10;
     case RAPT_CLASS_ADRENO:
         return 5e10;
+    case RAPT_CLASS_NVIDIA:
+    case RAPT_CLASS_AMD_RDNA:
+        return RAPT_MAX(2e11, 2e10 * caps->compute_units); /* a twentieth of what their units can do */
     default:
         return 2e11;
     }

@@ -39,6 +39,11 @@ meson_tests bench "$build" --suite bench
 narrow device_suite "this machine's device" "$build"
 rapt_check "this machine's device" "$build" "1/4 3/4" --quick
 narrow random_cases "this machine's device" "$build" 1000 &
+# Rows for GPUs that ask for subgroups of 8.
+for row in stream-f32-d64-r1 stream-f16-d64-r4; do
+    check "$row" "$build/tools/rapt/rapt" check --kernel "$row" &
+done
+wait
 check "every case a hundred times, bit for bit" "$build/tools/rapt/rapt" check --chosen --caps "" --repeat 100 || true
 wait
 if [[ -e /usr/share/vulkan/explicit_layer.d/VkLayer_khronos_validation.json ]]; then
