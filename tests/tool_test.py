@@ -680,6 +680,15 @@ class WithDevice(Case):
         result = json.loads(run("check", "--filter", "exact-uniform", "--kernel", "naive-f32", "--json").stdout)
         self.assertEqual((result["runs"], result["failed"], result["failures"]), (1, 0, []))
 
+    def test_check_random(self):
+        result = json.loads(run("check", "--random", "1000", "--seed", "5", "--kernel", "naive-f16", "--json").stdout)
+        row = next(k for k in result["kernels"] if k["name"] == "naive-f16")
+        self.assertGreater(row["pass"], 0)
+        self.assertEqual((row["fail"], row["pass"] + row["refused"]), (0, 1000))
+        self.assertEqual(result["runs"], row["pass"])
+        self.fails(BAD_INPUT, "--kernel alone", "check", "--random", "9", "--filter", "exact")
+        self.fails(BAD_INPUT, "goes with --random", "check", "--seed", "5")
+
     def test_check_interrupted(self):
         """Ctrl-C ends a check in good order: what ran is in the report."""
         if WRAPPER or os.name == "nt":

@@ -117,7 +117,7 @@ static int list_tallies(check *c)
     for (size_t mask = 0; mask < c->mask_count && !c->o->kernel; mask++)
         if (c->devices[mask])
             c->tallies[c->tally_count++] = (tally){.family = "chosen", .mask = mask};
-    for (uint32_t n = 0; n < rapt_kernel_count() && !c->o->chosen && c->random == 0; n++) {
+    for (uint32_t n = 0; n < rapt_kernel_count() && !c->o->chosen && (c->random == 0 || c->o->kernel); n++) {
         rapt_kernel_info info = RAPT_KERNEL_INFO_INIT;
         bool wanted = rapt_kernel_describe(n, &info, NULL) == RAPT_OK;
         for (size_t f = 0; f < TOOL_COUNT(not_attention) && wanted; f++)
@@ -197,6 +197,13 @@ static void note_reason(check *c, const char *message)
     c->reasons[n].count++;
 }
 
+static void note_refusal(check *c, tally *t, const rapt_error *error)
+{
+    t->refused++;
+    snprintf(t->refusal, sizeof t->refusal, "%.255s", error->message);
+    note_reason(c, error->message);
+}
+
 static void run_one(check *c, const rapt_check_problem *p, tally *t)
 {
     const rapt_result r = rapt_check_run(c->devices[t->mask], p, t->kernel, c->repeats);
@@ -211,9 +218,7 @@ static void run_one(check *c, const rapt_check_problem *p, tally *t)
             memcpy(t->worst_case, p->c.name, sizeof t->worst_case);
         }
     } else if (r.verdict == RAPT_CHECK_REFUSED && may_refuse(c, t, p, &r)) {
-        t->refused++;
-        snprintf(t->refusal, sizeof t->refusal, "%.255s", r.error.message);
-        note_reason(c, r.error.message);
+        note_refusal(c, t, &r.error);
     } else {
         char message[700];
         snprintf(message, sizeof message, "%s%s", r.verdict == RAPT_CHECK_REFUSED ? "refused: " : "",
@@ -241,13 +246,37 @@ static bool has_share(const check *c, size_t t, size_t n)
  * core one that it accepts (if none: run_others), with --full all that it accepts. */
 static bool takes(const check *c, const tally *t, const rapt_case *one, size_t n)
 {
-    if (c->random > 0) { /* each under one mask */
+    if (c->random > 0 && !t->kernel) { /* each under one mask */
         const size_t mask = n / RAPT_CASE_RANDOM_GROUP % c->mask_count;
         return t->mask == (c->devices[mask] ? mask : 0);
     }
     if (c->o->filter || c->o->one_case || c->o->kernel || (!t->kernel && t->mask == 0))
         return true;
     return (one->groups & RAPT_CASE_CORE) && (!t->kernel || c->o->full || t->pass + t->fail == 0);
+}
+
+static bool plans(const check *c, const rapt_check_problem *p, const tally *t, rapt_error *why)
+{
+    rapt_attention_desc d = p->desc;
+    rapt_plan *plan = NULL;
+    d.kernel = t->kernel;
+    const bool good = rapt_attention_plan(c->devices[t->mask], &d, &plan, why) == RAPT_OK;
+    rapt_plan_destroy(&plan);
+    return good;
+}
+
+/* Whether the row takes a case by chance, which most are not for: a plan costs far less than the oracle. */
+static bool suits(check *c, const rapt_case *one, tally *t)
+{
+    if (c->random == 0 || !t->kernel)
+        return true;
+    rapt_check_problem p = {0};
+    rapt_error error = {0};
+    const bool good = !rapt_check_problem_make(one, 0, &p) || plans(c, &p, t, &error); /* no memory: told when it runs */
+    rapt_check_problem_free(&p);
+    if (!good)
+        note_refusal(c, t, &error);
+    return good;
 }
 
 static size_t finished_rows(const check *c, size_t first, size_t last)
@@ -272,7 +301,7 @@ static int run_tallies(check *c, size_t first, size_t last)
         rapt_check_problem p = {0};
         bool made = false;
         for (size_t t = first; t < last && !c->lost && !tool_interrupted(); t++) {
-            if (!has_share(c, t, n) || !takes(c, &c->tallies[t], one, n))
+            if (!has_share(c, t, n) || !takes(c, &c->tallies[t], one, n) || !suits(c, one, &c->tallies[t]))
                 continue;
             if (!made && !rapt_check_problem_make(one, rapt_check_problem_row_step(one, c->random > 0 ? RANDOM_LIMIT : ORACLE_LIMIT), &p)) {
                 rapt_check_problem_free(&p);
@@ -292,16 +321,6 @@ static int run_tallies(check *c, size_t first, size_t last)
     return TOOL_GOOD;
 }
 
-static bool plans(const check *c, const rapt_check_problem *p, const tally *t)
-{
-    rapt_attention_desc d = p->desc;
-    rapt_plan *plan = NULL;
-    d.kernel = t->kernel;
-    const bool good = rapt_attention_plan(c->devices[t->mask], &d, &plan, NULL) == RAPT_OK;
-    rapt_plan_destroy(&plan);
-    return good;
-}
-
 /* The rows from tally `first` on that no core case suited, each on the first of all cases that it accepts: what a plan says of one
  * costs far less than its oracle. */
 static int run_others(check *c, size_t first)
@@ -317,7 +336,7 @@ static int run_others(check *c, size_t first)
         tool_progress_step(&c->progress, n, cases[n].name);
         for (size_t t = first; t < c->tally_count && memory && !c->lost; t++) {
             tally *row = &c->tallies[t];
-            if (tried[t] || row->pass + row->fail > 0 || !has_share(c, t, n) || !plans(c, &p, row))
+            if (tried[t] || row->pass + row->fail > 0 || !has_share(c, t, n) || !plans(c, &p, row, NULL))
                 continue;
             if (!expected) {
                 rapt_check_problem_free(&p);
@@ -541,7 +560,7 @@ int check_attention(int argc, char **argv, check_coverage *coverage)
          "hardware: 100",
          &o.repeats, NULL},
         {"--part", "I/N", "the Ith of N parts of it, for N runs side by side: 1/2 and 2/2 are all of it", &o.part, NULL},
-        {"--random", "N", "N cases composed at random instead of those of the list, each under one of the masks", &o.random, NULL},
+        {"--random", "N", "N cases composed at random instead of those of the list, each under one of the masks, or those that suit --kernel", &o.random, NULL},
         {"--seed", "S", "which random cases; default 1", &o.seed, NULL},
         {"--report", "FILE",
          "a page in Markdown for a bug report: the device and its driver, every failure\nwith the "
@@ -568,6 +587,7 @@ int check_attention(int argc, char **argv, check_coverage *coverage)
         "rapt check --every-row --report report.md",
         "rapt check --chosen --repeat 100 --report flaky.md",
         "rapt check --random 5000 --seed 7",
+        "rapt check --random 20000 --kernel NAME",
         "rapt check --part 1/2 & rapt check --part 2/2; wait",
         "rapt check all",
         NULL,
@@ -601,8 +621,8 @@ int check_attention(int argc, char **argv, check_coverage *coverage)
     if ((o.random && !tool_integer("--random", o.random, 1, 10000000, &random, &error)) ||
         (o.seed && !tool_integer("--seed", o.seed, 0, INT64_MAX, &seed, &error)))
         return tool_report(&error);
-    if (o.random && (o.kernel || o.filter || o.one_case || o.full || o.every_row || o.quick))
-        return tool_error(TOOL_BAD_INPUT, "--random takes no other choice of cases or rows");
+    if (o.random && (o.filter || o.one_case || o.full || o.every_row || o.quick))
+        return tool_error(TOOL_BAD_INPUT, "--random takes no other choice of cases, and of rows --kernel alone");
     if (o.seed && !o.random)
         return tool_error(TOOL_BAD_INPUT, "--seed goes with --random");
     check c = {.o = &o, .coverage = coverage, .repeats = (uint32_t)repeats, .parts = 1,
