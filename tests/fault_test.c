@@ -475,7 +475,7 @@ static void test_lying_kernel(void **state)
     rig_remove_folder(cache);
 }
 
-/* When the merge lies, keys that need not be split are not, and asking for splits is refused, again and
+/* When all merges lie, keys that need not be split are not, and asking for splits is refused, again and
  * again. */
 static void test_lying_merge(void **state)
 {
@@ -491,9 +491,12 @@ static void test_lying_merge(void **state)
     rapt_attention_desc split = d;
     split.key_splits = 3;
     split.kernel = "naive-f32";
-    uint32_t *lie = rig_hollow(rig_module("merge-f32"), &words);
-    rig_override(folder, rig_module("merge-f32"), lie, words * sizeof *lie);
-    free(lie);
+    static const char *const merges[] = {"merge-f32", "merge-wide-f32"};
+    for (size_t i = 0; i < RAPT_COUNT(merges); i++) {
+        uint32_t *lie = rig_hollow(rig_module(merges[i]), &words);
+        rig_override(folder, rig_module(merges[i]), lie, words * sizeof *lie);
+        free(lie);
+    }
     rig_open(&the_rig, &(rig_options){.override_dir = folder});
     if (before.key_splits > 1) { /* what this device would have split */
         const rapt_plan_info after = default_plan(the_rig.device, &d);
