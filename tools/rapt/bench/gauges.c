@@ -184,6 +184,9 @@ static const struct {
     double value;
 } best_known[] = {
     {"NVIDIA H200", "f32", "f32 multiply-adds, driver 580.159.04", 64.0e12},
+    {"NVIDIA H200", "f16", "f16 multiply-adds, driver 580.159.04", 64.6e12},
+    {"NVIDIA H200", "bf16", "bf16 multiply-adds, driver 580.159.04", 39.4e12},
+    {"NVIDIA H200", "matrix-f16", "f16 matrices of 16x16x16, driver 580.159.04", 420e12},
     {"NVIDIA H200", "read", "memory read, driver 580.159.04", 4.2e12},
 };
 
