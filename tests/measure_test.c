@@ -76,7 +76,7 @@ static uint32_t run_all(void)
         rapt_device_memory(the_rig.device, &before);
         RIG_OK(rapt_device_measure(the_rig.device, i, &quick, values, 8, &result, error));
         rapt_device_memory(the_rig.device, &after);
-        /* The device's staging buffer stays, made on first use: where memory can be mapped, not by the first gauge. */
+        /* The device's staging buffers, up and down, stay, made on first use: where memory can be mapped, not by the first gauges. */
         const uint64_t kept = after.used_bytes > before.used_bytes ? after.used_bytes - before.used_bytes : 0;
         if (kept > 65536 && (staging++ > 1 || kept > 32u << 20))
             fail_msg("gauge '%s' kept %llu bytes", info.name, (unsigned long long)kept);

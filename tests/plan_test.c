@@ -802,6 +802,23 @@ static void packed_choices_need_bounds(void **state)
     assert_true(rapt_hash_equal(keys[0], keys[1])); /* of any batch of such sequences */
 }
 
+/* Slices of a first plan follow the device where its class tells what a unit can do. */
+static void assumed_rates_follow_compute_units(void **state)
+{
+    (void)state;
+    rapt_caps caps;
+    rapt_caps_floor(&caps);
+    for (int units = 0; units <= 132; units += 132) {
+        caps.compute_units = (uint32_t)units;
+        caps.device_class = RAPT_CLASS_NVIDIA;
+        assert_true(rapt_assumed_flops_per_second(&caps) == (units ? 132 * 2e10 : 2e11));
+        caps.device_class = RAPT_CLASS_OTHER;
+        assert_true(rapt_assumed_flops_per_second(&caps) == 2e11);
+        caps.device_class = RAPT_CLASS_MALI;
+        assert_true(rapt_assumed_flops_per_second(&caps) == 1e10);
+    }
+}
+
 /* Matrices of a workgroup: by what their dimensions are multiples of, workgroup size, shared memory that the driver keeps. */
 static void matrices_of_workgroups_are_accepted_by_their_dimensions(void **state)
 {
@@ -900,6 +917,7 @@ int main(void)
         cmocka_unit_test(bad_problems_are_refused_by_name),
         cmocka_unit_test(takes_what_was_measured), cmocka_unit_test(packed_choices_need_bounds),
         cmocka_unit_test(refuses_block_masks_where_there_is_no_form),
+        cmocka_unit_test(assumed_rates_follow_compute_units),
         cmocka_unit_test(matrices_of_workgroups_are_accepted_by_their_dimensions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
