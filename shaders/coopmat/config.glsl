@@ -2,14 +2,8 @@
 #define WG_SIZE (SG_SIZE * SUBGROUPS)
 layout(local_size_x = WG_SIZE) in;
 
-layout(constant_id = 0) const uint HEAD_DIM_QK = D_QK;
-layout(constant_id = 1) const uint HEAD_DIM_V = D_V;
-layout(constant_id = 2) const bool is_causal = false;
-layout(constant_id = 3) const bool is_varlen = false;
-layout(constant_id = 4) const bool is_partial = false;
-layout(constant_id = 5) const uint group = 1;
+#include "hook/constants.glsl"
 layout(constant_id = 6) const bool is_aligned = false;
-#define IS_CAUSAL is_causal
 layout(constant_id = 7) const bool is_soft_cap = false;
 layout(constant_id = 8) const bool is_window = false;
 layout(constant_id = 9) const uint extras = 0;
@@ -18,9 +12,6 @@ layout(constant_id = 10) const uint link = 0;
 #define IS_SOFT_CAP is_soft_cap
 #define EXTRAS extras
 #define LINK link
-#define IS_VARLEN is_varlen
-#define IS_PARTIAL is_partial
-#define GROUP group
 #define ALIGNED is_aligned
 
 #define SG_ROWS (ROW_TILES * TM)  // query rows per subgroup

@@ -1,18 +1,9 @@
 // Constants of the kernel on matrices of a workgroup.
 layout(local_size_x = WG_SIZE) in;
 
-layout(constant_id = 0) const uint HEAD_DIM_QK = D_QK;
-layout(constant_id = 1) const uint HEAD_DIM_V = D_V;
-layout(constant_id = 2) const bool is_causal = false;
-layout(constant_id = 3) const bool is_varlen = false;
-layout(constant_id = 4) const bool is_partial = false;
-layout(constant_id = 5) const uint group = 1;
+#include "hook/constants.glsl"
 layout(constant_id = 6) const bool is_soft_cap = false;
 layout(constant_id = 7) const bool is_window = false;
-#define IS_CAUSAL is_causal
-#define IS_VARLEN is_varlen
-#define IS_PARTIAL is_partial
-#define GROUP group
 #define IS_SOFT_CAP is_soft_cap
 #define IS_WINDOW is_window
 #define LINK 0u

@@ -1,17 +1,7 @@
 // Constants of the tile kernel: sizes that the build defines, what a pipeline is specialised for, and what follows.
 layout(local_size_x = WG_SIZE) in;
 
-layout(constant_id = 0) const uint HEAD_DIM_QK = D_QK;
-layout(constant_id = 1) const uint HEAD_DIM_V = D_V;
-layout(constant_id = 2) const bool is_causal = false;
-layout(constant_id = 3) const bool is_varlen = false;
-layout(constant_id = 4) const bool is_partial = false;
-layout(constant_id = 5) const uint group = 1;
-layout(constant_id = 6) const bool is_aligned = false;
-layout(constant_id = 9) const bool is_window = false;
-layout(constant_id = 10) const bool is_soft_cap = false;
-layout(constant_id = 11) const uint extras = 0;
-layout(constant_id = 12) const uint link = 0;
+#include "tile/constants.glsl"
 #ifdef GRID
 layout(constant_id = 13) const uint GRID_RANK = 2;
 #define GRID_ROWS TILE_ROWS
@@ -22,15 +12,6 @@ layout(constant_id = 8) const uint PV_STEPS = 1; // vec4s of weights in the body
 layout(constant_id = 13) const uint K_FORMAT = 0; // rapt_dtype of quantised keys, of quantised values; 0: stored plainly
 layout(constant_id = 14) const uint V_FORMAT = 0;
 #endif
-#define IS_CAUSAL is_causal
-#define IS_WINDOW is_window
-#define IS_SOFT_CAP is_soft_cap
-#define EXTRAS extras
-#define LINK link
-#define IS_VARLEN is_varlen
-#define IS_PARTIAL is_partial
-#define GROUP group
-#define ALIGNED is_aligned
 
 #define LANE_GROUPS (WG_SIZE / LANES)
 #define TILE_ROWS (LANE_GROUPS * LANE_ROWS)
