@@ -70,6 +70,8 @@ static void test_cases_under_validation(void **state)
     (void)state;
     rig_open(&the_rig, &(rig_options){.validation = true});
     for (size_t i = 0; i < RAPT_COUNT(cases); i++) {
+        if (!test_takes(i))
+            continue;
         rig_check(&the_rig, &cases[i], NULL, 1);
         assert_silent(&the_rig);
     }

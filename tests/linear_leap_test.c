@@ -1,6 +1,6 @@
 /* The delta rule from chunk to chunk with the tokens of a chunk solved for together, against the recurrence in double precision;
  * rows are forced, since a software device walks token by token. Most have chunks of 16: those of 32 take LLVM ten seconds each.
- * RAPT_TEST_FEW: one case in four. */
+ * RAPT_TEST_FEW: see support.h. */
 #include "linear_problems.h"
 
 #include "api/api.h"
@@ -47,8 +47,9 @@ static void test_cases(void **state)
         {"slices", RAPT_F32, .heads = 2, .n = 300, D(32, 32), LEAP("f32"), .chunk = 16, .decay = DECAY_CHANNEL, .slice_ms = 0.001f},
     };
     rig_open(&the_rig, &(rig_options){.validation = true});
-    const size_t step = getenv("RAPT_TEST_FEW") ? 4 : 1;
-    for (size_t i = 0; i < RAPT_COUNT(cases); i += step) {
+    for (size_t i = 0; i < RAPT_COUNT(cases); i++) {
+        if (!test_takes(i))
+            continue;
         check(the_rig.device, &cases[i], 1);
         if (atomic_load(&the_rig.runtime->validation_messages) != 0)
             fail_msg("%s: validation: %.400s", cases[i].name, strstr(the_rig.log, "validation: "));
@@ -159,8 +160,9 @@ static void test_masks(void **state)
         {"tokens", RAPT_F32, .batch = 2, .heads = 1, .n = 200, D(32, 16), LEAP("f32"), .beta = true, .decay = DECAY_TOKEN},
         {"channels", RAPT_F32, .heads = 1, .n = 200, D(32, 16), LEAP("f32"), .chunk = 16, .decay = DECAY_CHANNEL, BOTH_STATES},
     };
-    const size_t count = getenv("RAPT_TEST_FEW") ? 1 : RAPT_COUNT(masks);
-    for (size_t m = 0; m < count; m++) {
+    for (size_t m = 0; m < RAPT_COUNT(masks); m++) {
+        if (!test_takes(m))
+            continue;
         rig_open(&the_rig, &(rig_options){.mask = masks[m]});
         for (size_t i = 0; i < RAPT_COUNT(kinds); i++)
             check(the_rig.device, &kinds[i], 0);

@@ -1,5 +1,5 @@
 /* Lower rungs on one machine: the same numbers with fewer capabilities and smaller limits, down to the floor;
- * and tensors larger than what a device binds at once. RAPT_TEST_FEW: some of the masks, for drivers that compile for minutes. */
+ * and tensors larger than what a device binds at once. RAPT_TEST_FEW: see support.h. */
 #include "rig.h"
 
 #include "check/compare.h"
@@ -56,22 +56,28 @@ static void test_capabilities(void **state)
     (void)state;
     static const char *const masks[] = {"floor", "no-subgroup", "no-16bit,no-fp16", "no-texel",
                                         "shared=16384,invocations=128"};
-    const size_t count = getenv("RAPT_TEST_FEW") ? 1 : RAPT_COUNT(masks);
-    for (size_t i = 0; i < count; i++)
-        run_masked(masks[i], false, false);
+    for (size_t i = 0; i < RAPT_COUNT(masks); i++)
+        if (test_takes(i))
+            run_masked(masks[i], false, false);
 }
 
 /* Small ranges: keys are split, heads and queries cut, at any size of window. */
 static void test_ranges(void **state)
 {
     (void)state;
-    if (!getenv("RAPT_TEST_FEW")) {
-        run_masked("range=65536", true, false);              /* texel buffers may still hold all */
-        run_masked("range=50001,texels=12345", true, false); /* multiples of nothing */
-        run_masked("range=65536,no-texel", true, true);
-        run_masked("texels=65536", true, false);
-    }
-    run_masked("no-subgroup,no-texel,no-16bit,range=65536", true, true);
+    static const struct {
+        const char *mask;
+        bool cut;
+    } masks[] = {
+        {"no-subgroup,no-texel,no-16bit,range=65536", true},
+        {"range=65536", false},              /* texel buffers may still hold all */
+        {"range=50001,texels=12345", false}, /* multiples of nothing */
+        {"range=65536,no-texel", true},
+        {"texels=65536", false},
+    };
+    for (size_t i = 0; i < RAPT_COUNT(masks); i++)
+        if (test_takes(i))
+            run_masked(masks[i].mask, true, masks[i].cut);
 }
 
 /* What no cut can make fit is refused with the sizes. */

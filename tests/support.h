@@ -12,6 +12,19 @@
 #include <string.h>
 #include <cmocka.h>
 
+/* Whether this run takes item `i` of a long list. All do, but with RAPT_TEST_FEW=K, for drivers that compile for minutes, it is one
+ * in four: another one for each K from 1 to 4, so that lanes of CI share a list between them. */
+static inline bool test_takes(size_t i)
+{
+    const char *few = getenv("RAPT_TEST_FEW");
+    return few == NULL || few[0] == '\0' || i % 4 == (size_t)(few[0] - '1') % 4;
+}
+
+static inline bool test_takes_all(void)
+{
+    return test_takes(0) && test_takes(1);
+}
+
 /* A fresh folder below the system's (or Meson's) temporary one, made by the test. */
 static inline void test_folder(char out[512], const char *name)
 {

@@ -6,7 +6,7 @@ if [[ ! -d $lab/bookworm/usr ]]; then
     finish
 fi
 need "build" build_native
-few
+few 2
 no_tool
 on=("$root/tools/ci/on-device" lvp:bookworm)
 narrow device_suite "lavapipe 22.3" "$builds/native" "${on[@]}"

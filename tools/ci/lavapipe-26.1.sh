@@ -14,10 +14,17 @@ nothing_dropped() {
 need "build" build "$builds/lab" -Dcompiler=enabled "${toolchain[@]}"
 check "no row drops out of the table" nothing_dropped || true
 meson_tests unit "$builds/lab" --suite unit
-few
 on=("$root/tools/ci/on-device" lvp)
 device_suite "lavapipe 26.1" "$builds/lab" "${on[@]}"
 # LLVM 19 takes a third of the time: here are all cases, of the list and composed at random.
 rapt_check "lavapipe 26.1" "$builds/lab" "1/2 2/2" --quick "${on[@]}"
 random_cases "lavapipe 26.1" "$builds/lab" 5000 "${on[@]}"
+rapt=("${on[@]}" "$builds/lab/tools/rapt/rapt")
+# Rows for GPUs, whose subgroups are wide: here of 8, and with vectors of 512 bits of 16.
+check "stream-l8-f32-d64-r1" "${rapt[@]}" check --kernel stream-l8-f32-d64-r1 --part 1/4 &
+mkdir -p "$builds/cache/mesa-wide"
+check "stream-f16-d64-r4" env LP_NATIVE_VECTOR_WIDTH=512 MESA_SHADER_CACHE_DIR="$builds/cache/mesa-wide" \
+    "${rapt[@]}" check --kernel stream-f16-d64-r4 --part 1/4 &
+wait
+check "every case a hundred times, bit for bit" "${rapt[@]}" check --chosen --caps "" --repeat 100 || true
 finish
