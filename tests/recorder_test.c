@@ -34,6 +34,7 @@ typedef struct bound_call {
     rig_buffers buffers;
     rapt_plan *plan;
     rapt_binding *binding;
+    rapt_buffer *row_max; /* where the descriptor has it */
     void *zeros;
 } bound_call;
 
@@ -44,6 +45,10 @@ static void open_call(bound_call *b, rapt_attention_desc d, const int32_t *cu)
     assert_non_null(b->zeros);
     b->call.q = b->call.k = b->call.v = b->zeros;
     rig_buffers_make(the_rig.device, &b->call, &b->buffers);
+    if (d.row_max.dtype != RAPT_DTYPE_NONE) {
+        RIG_OK(rapt_buffer_create(the_rig.device, rapt_tensor_bytes(&d.row_max), &b->row_max, error));
+        b->buffers.args.row_max.buffer = b->row_max;
+    }
     RIG_OK(rapt_attention_plan(the_rig.device, &d, &b->plan, error));
     RIG_OK(rapt_plan_prepare(b->plan, error));
     RIG_OK(rapt_attention_bind(b->plan, &b->buffers.args, &b->binding, error));
@@ -62,6 +67,7 @@ static void close_call(bound_call *b)
     rapt_binding_destroy(&b->binding);
     rapt_plan_destroy(&b->plan);
     rig_buffers_free(&b->buffers);
+    rapt_buffer_destroy(&b->row_max);
     free(b->zeros);
 }
 
@@ -101,12 +107,18 @@ static void test_lines(void **state)
     same.key_splits = 2;
     open_call(&again, same, NULL);
     submit(&again, 2);
-    /* A problem that a line does not describe is left out. */
-    bound_call linked;
+    bound_call linked, further;
     rapt_attention_desc link = rig_desc(RAPT_F32, 2, 4, 2, 3, 5, 8, true);
-    link.link = RAPT_LINK_RELU;
+    link.link = RAPT_LINK_CLIPPED;
+    link.link_gamma = -0.25f;
+    link.link_zeta = 1.5f;
     open_call(&linked, link, NULL);
-    submit(&linked, 2);
+    submit(&linked, 1);
+    /* A problem that a line does not describe is left out. */
+    rapt_attention_desc more = rig_desc(RAPT_F32, 2, 4, 2, 3, 5, 8, true);
+    more.row_max = more.lse;
+    open_call(&further, more, NULL);
+    submit(&further, 2);
     assert_string_equal(read_text(path), "{\"rapt_record\":1}\n"); /* replaced whole, at the end */
     RIG_OK(rapt_runtime_record(the_rig.runtime, NULL, error));
     submit(&dense, 1); /* no more */
@@ -132,6 +144,11 @@ static void test_lines(void **state)
         "\"v\":{\"dims\":[1,2,7,8],\"strides\":[0,56,8,1]},\"out\":{\"dims\":[1,2,7,8],\"strides\":[0,56,8,1]"
         "},"
         "\"lse\":null,\"sequences\":2,\"max_seqlen_q\":4,\"max_seqlen_k\":0}\n"
+        "{\"op\":\"attention\",\"count\":1,\"dtype\":\"f32\",\"causal\":false,\"causal_offset\":0,\"scale\":"
+        "0.353553385,\"link\":\"clipped\",\"link_gamma\":-0.25,\"link_zeta\":1.5,"
+        "\"q\":{\"dims\":[2,4,3,8],\"strides\":[96,24,8,1]},\"k\":{\"dims\":[2,2,5,8],\"strides\":[80,40,8,1]},"
+        "\"v\":{\"dims\":[2,2,5,8],\"strides\":[80,40,8,1]},\"out\":{\"dims\":[2,4,3,8],\"strides\":[96,24,8,1]},"
+        "\"lse\":{\"dims\":[2,4,3],\"strides\":[12,3,1]},\"sequences\":0,\"max_seqlen_q\":0,\"max_seqlen_k\":0}\n"
         "{\"omitted\":2}\n");
     /* A second recording starts from nothing; destroying the runtime ends it. */
     RIG_OK(rapt_runtime_record(the_rig.runtime, path, error));
@@ -141,6 +158,7 @@ static void test_lines(void **state)
     close_call(&packed);
     close_call(&again);
     close_call(&linked);
+    close_call(&further);
     rig_close(&the_rig);
     const char *text = read_text(path);
     assert_int_equal(count_of(text, "\n"), 2);

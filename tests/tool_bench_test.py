@@ -7,6 +7,7 @@ import csv
 import json
 import math
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import unittest
 from pathlib import Path
 
 import tool_test
+from tool_reference import Tensor
 from tool_test import BAD_INPUT, FAILED, GOOD, NO_DEVICE, REFUSED, has_device, run
 
 TINY = "B1H2D64N64f32,B1H1D64Q1N100f32"
@@ -283,6 +285,32 @@ class Bench(tool_test.Case):
         total = sum(c["calls"] * c[c["clock"]]["median"] for c in cases)
         self.assertAlmostEqual(device["replay"]["seconds"] / total, 1)
         self.assertEqual((device["replay"]["calls"], device["replay"]["timed"]), (8, 3))
+
+    def test_replay_of_modifiers(self):
+        """What is recorded is what is replayed: the replay's own recording is the same, but for the counts. Cases at random, of
+        vectors, links, pages, lengths, packed sequences and what rewrites q and k; and quantised pages."""
+
+        def problems(path):
+            lines = [json.loads(line) for line in Path(path).read_text().splitlines()[1:]]
+            return sorted(json.dumps({**line, "count": 0}) for line in lines)
+
+        q, k = (self.tensor(name, Tensor.random(random.Random(shape[2]), shape)) for name, shape in (("q.npy", (2, 2, 1, 32)), ("k.npy", (2, 1, 40, 32))))
+        runs = [["check", "--random", "6", "--seed", seed] for seed in ("13", "20", "21", "22")]
+        runs.append(["run", "decode", "--q", q, "--k", k, "--v", k, "--out", self.path("o.npy"),
+                     "--page-size", "8", "--k-dtype", "int8", "--v-dtype", "int4"])
+        first, again = self.path("first.jsonl"), self.path("again.jsonl")
+        lines = []
+        for words in runs:
+            self.assertEqual(run(*words, env={"RAPT_RECORD": first}).returncode, GOOD)
+            lines += [line for line in Path(first).read_text().splitlines()[1:] if "omitted" not in line]
+        Path(first).write_text("\n".join(['{"rapt_record":1}', *lines]) + "\n")
+        r = run("bench", "replay", first, *BENCH[1:], "--json", self.path("r.json"), env={"RAPT_RECORD": again})
+        self.assertEqual(r.returncode, GOOD, r.stdout + r.stderr)
+        cases = json.loads(Path(self.path("r.json")).read_text())["devices"][0]["cases"]
+        self.assertEqual({c["status"] for c in cases}, {"ok"})
+        self.assertTrue(cases[-1]["name"].endswith(":B2H2K1D32Q1N40f32p8-int8-int4"), cases[-1]["name"])
+        self.assertGreater(len(lines), 15)
+        self.assertEqual(problems(first), problems(again))
 
     def test_replay_of_linear_attention(self):
         path = self.write("r.jsonl", ('{"rapt_record":1}\n'

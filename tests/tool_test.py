@@ -815,7 +815,10 @@ class WithDevice(Case):
         self.assertEqual(len(lines), 2)
         self.assertGreaterEqual(lines[1]["count"], 4)
         self.assertEqual((lines[1]["q"]["dims"], lines[1]["k"]["dims"]), ([1, 2, 5, 8], [1, 2, 7, 8]))
-        self.assertEqual(run(*base, "--link", "relu", env={"RAPT_RECORD": path}).returncode, GOOD)  # counted, not described
+        self.assertEqual(run(*base, "--link", "relu", env={"RAPT_RECORD": path}).returncode, GOOD)
+        self.assertEqual(json.loads(Path(path).read_text().splitlines()[1])["link"], "relu")
+        more = ["--row-max", self.path("m.npy")]  # counted, not described
+        self.assertEqual(run(*base, *more, env={"RAPT_RECORD": path}).returncode, GOOD)
         lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
         self.assertEqual((lines[0], [*lines[1]]), ({"rapt_record": 1}, ["omitted"]))
         self.fails(BAD_INPUT, "holds no problem", "bench", "replay", path)

@@ -34,6 +34,8 @@ typedef enum rapt_link {
                             * for all); likewise in two passes */
     RAPT_LINK_COUNT
 } rapt_link;
+/* "softmax", "offbyone", ..: as the tool names them. "unknown" beyond the last. */
+RAPT_API const char *rapt_link_name(rapt_link link);
 
 /* What an output gate g multiplies by. */
 typedef enum rapt_gate_kind {

@@ -58,12 +58,13 @@ RAPT_API rapt_status rapt_runtime_create(const rapt_runtime_options *options, ra
  * counted. The file is written when recording stops, be it by another call of this or by destroying the runtime, and
  * replaced whole; until then it holds an empty recording. Its first line is {"rapt_record":1}; then comes a line of
  * JSON for each distinct problem, in the order of first use: op, count, dtype, causal, causal_offset, scale; dims and
- * strides (in elements) of q, k, v, out and lse (null where not wanted); sequences, max_seqlen_q, max_seqlen_k; window,
- * sink_tokens, soft_cap and grid where there are any. Of linear attention: rule, feature, feature_k, feature_power, feature_scale,
- * scale, flags (a list of names), the tensors that there are, sequences, max_seqlen. What such a line cannot say is counted alone,
- * with a warning in the log and a last line {"omitted":N}: attention with other modifiers, code of the app, block masks, pages,
- * lengths, quantised keys and values or further outputs, linear attention with a feature map of the app or states at positions, and
- * all other operators.
+ * strides (in elements) of q, k, v, out and lse (null where not wanted); sequences, max_seqlen_q, max_seqlen_k; where there are
+ * any, by their names in rapt_attention_desc: window, sink_tokens, soft_cap, grid, link and its numbers, vectors, biases, gate,
+ * what rewrites q and k, place_width, page_size, block_table, k_lengths (of tensors, sizes alone); k_dtype, v_dtype if quantised.
+ * Of linear attention: rule, feature, feature_k, feature_power, feature_scale, scale, flags (a list of names), the tensors that
+ * there are, sequences, max_seqlen. What such a line cannot say is counted alone, with a warning in the log and a last line
+ * {"omitted":N}: attention with code of the app, block masks or further outputs, linear attention with a feature map of the app or
+ * states at positions, and all other operators.
  * At most 4,096 distinct problems: submits of further ones are counted, and told in the log. Submitting still
  * allocates nothing. The environment variable RAPT_RECORD=FILE starts one in rapt_runtime_create; where that fails, the
  * log has a warning. Two runtimes must not record into one file.

@@ -162,7 +162,7 @@ rapt_status rapt_attention_plan(rapt_device *device, const rapt_attention_desc *
     const rapt_verdicts verdicts = rapt_device_verdicts(device);
     status = rapt_plan_owned(rapt_plan_new(device, &device->caps, desc, &verdicts, plan, error), plan);
     if (status == RAPT_OK) {
-        (*plan)->recorded = rapt_problem_is_plain(&(*plan)->problem); /* texts and vectors are the app's own */
+        (*plan)->recorded = rapt_record_takes(&(*plan)->problem);
         (*plan)->record_key = rapt_record_key(&(*plan)->problem);
     }
     return status;

@@ -322,9 +322,14 @@ static void describe_as(rapt_check_problem *p, const rapt_attention_desc *as)
     rapt_attention_desc *d = &p->desc;
     *d = *as;
     d->kernel = NULL;
-    rapt_tensor *tensors[] = {&d->q, &d->k, &d->v, &d->out, &d->lse};
-    for (int op = RAPT_OP_Q; op <= RAPT_OP_LSE; op++)
-        if (tensors[op]->dtype != RAPT_DTYPE_NONE)
+    rapt_tensor *tensors[RAPT_OP_COUNT] = {
+        [RAPT_OP_Q] = &d->q,           [RAPT_OP_K] = &d->k,               [RAPT_OP_V] = &d->v,         [RAPT_OP_OUT] = &d->out,
+        [RAPT_OP_LSE] = &d->lse,       [RAPT_OP_SINKS] = &d->sinks,       [RAPT_OP_ALIBI] = &d->alibi, [RAPT_OP_KEY_BIAS] = &d->key_bias,
+        [RAPT_OP_SEGMENTS] = &d->segments, [RAPT_OP_GATE] = &d->gate,     [RAPT_OP_BIAS] = &d->bias,   [RAPT_OP_BIAS_U] = &d->bias_u,
+        [RAPT_OP_BIAS_V] = &d->bias_v, [RAPT_OP_RELATIVE] = &d->relative, [RAPT_OP_DECAY] = &d->decay, [RAPT_OP_TABLE] = &d->block_table,
+        [RAPT_OP_LENGTHS] = &d->k_lengths};
+    for (int op = 0; op < RAPT_OP_COUNT; op++)
+        if (tensors[op] && tensors[op]->dtype != RAPT_DTYPE_NONE)
             place(p, op, tensors[op]);
     place_lengths(p);
 }
@@ -619,7 +624,7 @@ static void fill_table(rapt_check_problem *p)
     for (uint64_t b = 0; table && b < t->size[0]; b++)
         for (uint64_t n = 0; n < t->size[1]; n++) {
             const bool all = p->c.all_pages;
-            const uint64_t page = n == 0 && !all ? 1 : pages - 1 - (n * t->size[0] + b);
+            const uint64_t page = n == 0 && !all ? 1 : pages - 1 - (n * t->size[0] + b) % pages; /* a small pool is shared */
             table[(int64_t)b * t->stride[0] + (int64_t)n] =
                 n % 7 == 3 && !all ? (b % 2 ? -1 - (int32_t)n : (int32_t)(pages + n)) : (int32_t)page;
         }

@@ -6,12 +6,12 @@
 static const char *const tensor_names[RAPT_T_COUNT] = {"q", "k", "v", "out", "lse", "gate", "bias", "col_sums", "row_max"};
 static const char *const axis_names[4] = {"batch", "heads", "sequence", "head_dim"};
 
-const char *rapt_link_name(uint32_t link)
+const char *rapt_link_name(rapt_link link)
 {
     static const char *const names[] = {"softmax", "offbyone", "signed", "sigmoid", "laplace", "relu", "none", "clipped",
                                         "affine"};
     _Static_assert(RAPT_COUNT(names) == RAPT_LINK_COUNT, "a link has no name");
-    return link < RAPT_LINK_COUNT ? names[link] : "unknown";
+    return (unsigned)link < RAPT_LINK_COUNT ? names[link] : "unknown";
 }
 
 /* Saturating arithmetic for counts that are only reported. */
@@ -600,7 +600,7 @@ rapt_status rapt_attention_problem(const rapt_attention_desc *desc, rapt_problem
     if (desc->sinks.dtype != RAPT_DTYPE_NONE && p->link != RAPT_LINK_SOFTMAX && p->link != RAPT_LINK_SIGNED &&
         !rapt_link_two_passes(p->link))
         return rapt_fail(error, RAPT_ERROR_INVALID, "sinks join a denominator of their own: not with link %s",
-                         rapt_link_name(p->link));
+                         rapt_link_name((rapt_link)p->link));
     if (p->link == RAPT_LINK_CLIPPED) {
         const float gamma = desc->link_gamma, zeta = desc->link_zeta;
         if (!isfinite(gamma) || !isfinite(zeta) || gamma > 0.0f || zeta < 1.0f)

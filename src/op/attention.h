@@ -118,8 +118,6 @@ static inline uint64_t rapt_problem_row(const rapt_problem *p, unsigned t)
     return words > 0 ? words : head_dim;
 }
 
-/* "softmax", "offbyone", ..: as the tool names them. */
-const char *rapt_link_name(uint32_t link);
 /* Whether a link takes softmax's weights and so goes over the keys twice. */
 static inline bool rapt_link_two_passes(uint32_t link)
 {

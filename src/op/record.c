@@ -11,6 +11,91 @@ static void add_tensor(rapt_text *t, const char *name, const uint64_t *size, con
     rapt_text_add(t, "]}");
 }
 
+bool rapt_record_takes(const rapt_problem *p)
+{
+    return !p->score_mod && !p->mask_mod && !p->blocks && !p->col_sums && !p->row_max;
+}
+
+/* Axes with stride 0 are written as having one entry, which is what they mean here. */
+static void add_broadcast(rapt_text *t, const char *name, const uint64_t stride[3], uint64_t batch, uint64_t heads, uint64_t rows, uint64_t inner)
+{
+    add_tensor(t, name, (uint64_t[]){stride[0] ? batch : 1, stride[1] ? heads : 1, rows, inner}, stride, 4);
+}
+
+/* Vectors beside the tensors, by the axes of rapt_attention_desc. */
+static void add_extras(rapt_text *t, const rapt_problem *p)
+{
+    static const char *const names[RAPT_X_BLOCKS] = {[RAPT_X_SINKS] = "sinks",       [RAPT_X_ALIBI] = "alibi",       [RAPT_X_KEY_BIAS] = "key_bias",
+                                                     [RAPT_X_SEGMENTS] = "segments", [RAPT_X_RELATIVE] = "relative", [RAPT_X_DECAY] = "decay"};
+    for (unsigned i = 0; i < RAPT_X_BLOCKS; i++) {
+        const rapt_extra *x = &p->extra[i];
+        const uint64_t rows = p->relative_size[0], columns = p->relative_size[1];
+        if (!(p->extras >> i & 1))
+            continue;
+        if (i == RAPT_X_KEY_BIAS)
+            add_tensor(t, names[i], (uint64_t[]){x->batch, x->heads, x->count}, (uint64_t[]){x->stride_b, x->stride_h, 1}, 3);
+        else if (i == RAPT_X_SEGMENTS)
+            add_tensor(t, names[i], (uint64_t[]){x->batch, x->count}, (uint64_t[]){x->stride_b, 1}, 2);
+        else if (i == RAPT_X_RELATIVE && (p->place_width > 0 || p->grid.rank == 2))
+            add_tensor(t, names[i], (uint64_t[]){x->heads, rows, columns}, (uint64_t[]){x->stride_h, columns, 1}, 3);
+        else if (i == RAPT_X_RELATIVE)
+            add_tensor(t, names[i], (uint64_t[]){x->heads, columns}, (uint64_t[]){x->stride_h, 1}, 2);
+        else
+            add_tensor(t, names[i], &x->heads, &x->stride_h, 1);
+    }
+    if (p->place_width > 0)
+        rapt_text_add(t, ",\"place_width\":%u", p->place_width);
+    if (p->bias)
+        add_broadcast(t, "bias", p->stride[RAPT_T_BIAS], p->batch, p->heads_q, p->nq, p->nk);
+}
+
+static void add_link(rapt_text *t, const rapt_problem *p)
+{
+    const double offset = (double)p->link_offset, range = (double)p->link_range;
+    if (p->link != RAPT_LINK_SOFTMAX)
+        rapt_text_add(t, ",\"link\":\"%s\"", rapt_link_name((rapt_link)p->link));
+    if (p->link == RAPT_LINK_CLIPPED)
+        rapt_text_add(t, ",\"link_gamma\":%.9g,\"link_zeta\":%.9g", offset, offset + range);
+    if (p->link == RAPT_LINK_AFFINE)
+        rapt_text_add(t, ",\"link_alpha\":%.9g,\"link_beta\":%.9g", range, offset);
+}
+
+/* What rewrites q and k. */
+static void add_prepared(rapt_text *t, const rapt_problem *p)
+{
+    const uint64_t batch = p->varlen ? 1 : p->batch;
+    if (p->norm_epsilon >= 0.0f)
+        rapt_text_add(t, ",\"qk_norm_epsilon\":%.9g", (double)p->norm_epsilon);
+    if (p->rope_dim > 0)
+        rapt_text_add(t, ",\"rope_base\":%.17g,\"rope_dim\":%u,\"rope_interleaved\":%s", p->rope_base, p->rope_dim,
+                      p->rope_interleaved ? "true" : "false");
+    if (p->rank > 0) {
+        add_broadcast(t, "bias_u", p->factor[0].stride, batch, p->heads_q, p->total_q, p->rank);
+        add_broadcast(t, "bias_v", p->factor[1].stride, batch, p->heads_q, p->total_k, p->rank);
+    }
+}
+
+/* Pages and quantised rows; k and v themselves. */
+static void add_keys(rapt_text *t, const rapt_problem *p)
+{
+    static const char *const names[] = {"k", "v"};
+    const uint64_t batch = p->varlen ? 1 : p->batch, stride[] = {p->extra[RAPT_X_PAGES].stride_b, 1};
+    for (unsigned i = RAPT_T_K; i <= RAPT_T_V; i++) {
+        const char *name = names[i - RAPT_T_K];
+        const uint64_t row = i == RAPT_T_K && p->prepared ? p->source_dim : rapt_problem_row(p, i);
+        if (rapt_problem_dtype(p, i) != p->dtype)
+            rapt_text_add(t, ",\"%s_dtype\":\"%s\"", name, rapt_dtype_name(rapt_problem_dtype(p, i)));
+        add_tensor(t, name, (uint64_t[]){p->paged ? p->pages : batch, p->heads_kv, p->paged ? p->page_size : p->total_k, row},
+                   i == RAPT_T_K && p->prepared ? p->source[1].stride : p->stride[i], 4);
+    }
+    if (p->paged) {
+        rapt_text_add(t, ",\"page_size\":%u", p->page_size);
+        add_tensor(t, "block_table", (uint64_t[]){batch, p->extra[RAPT_X_PAGES].count}, stride, 2);
+    }
+    if (p->ragged)
+        add_tensor(t, "k_lengths", &batch, (uint64_t[]){1}, 1);
+}
+
 void rapt_record_line(const rapt_problem *p, uint64_t count, rapt_text *t)
 {
     const uint64_t batch = p->varlen ? 1 : p->batch;
@@ -28,12 +113,19 @@ void rapt_record_line(const rapt_problem *p, uint64_t count, rapt_text *t)
     }
     if (p->soft_cap > 0.0f)
         rapt_text_add(t, ",\"soft_cap\":%.9g", (double)p->soft_cap);
-    add_tensor(t, "q", (uint64_t[]){batch, p->heads_q, p->total_q, p->head_dim_qk}, p->stride[RAPT_T_Q], 4);
-    add_tensor(t, "k", (uint64_t[]){batch, p->heads_kv, p->total_k, p->head_dim_qk}, p->stride[RAPT_T_K], 4);
-    add_tensor(t, "v", (uint64_t[]){batch, p->heads_kv, p->total_k, p->head_dim_v}, p->stride[RAPT_T_V], 4);
+    add_link(t, p);
+    add_extras(t, p);
+    add_prepared(t, p);
+    add_tensor(t, "q", (uint64_t[]){batch, p->heads_q, p->total_q, p->prepared ? p->source_dim : p->head_dim_qk},
+               p->prepared ? p->source[0].stride : p->stride[RAPT_T_Q], 4);
+    add_keys(t, p);
     add_tensor(t, "out", (uint64_t[]){batch, p->heads_out, p->total_q, p->head_dim_v}, p->stride[RAPT_T_OUT],
                4);
-    if (p->lse)
+    if (p->gate) {
+        rapt_text_add(t, ",\"gate_by_row\":%s", p->gate_by_row ? "true" : "false");
+        add_tensor(t, "gate", (uint64_t[]){batch, p->heads_out, p->total_q, p->head_dim_v}, p->stride[RAPT_T_GATE], 4);
+    }
+    if (p->lse && !p->lse_hidden)
         add_tensor(t, "lse", (uint64_t[]){batch, p->heads_out, p->total_q}, p->stride[RAPT_T_LSE], 3);
     else
         rapt_text_add(t, ",\"lse\":null");

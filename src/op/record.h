@@ -6,8 +6,11 @@
 #include "op/linear.h"
 
 #define RAPT_RECORD_HEADER "{\"rapt_record\":1}\n"
-#define RAPT_RECORD_LINE_MAX 3000 /* bytes of one line, at most */
+#define RAPT_RECORD_LINE_MAX 6000 /* bytes of one line, at most */
 
+/* Whether a line can hold a problem: not an app's code, not a block mask, whose content decides the work, and no further outputs. Lengths
+ * of batch entries and segments lie on the device: that there are such is said. */
+bool rapt_record_takes(const rapt_problem *problem);
 /* Equal for problems whose lines differ in their count alone. */
 rapt_hash rapt_record_key(const rapt_problem *problem);
 /* Appends the line, with its newline. */

@@ -92,7 +92,7 @@ static void explain_problem(const rapt_plan *plan, rapt_text *t)
     if (p->soft_cap > 0.0f)
         rapt_text_add(t, ", soft cap %g", (double)p->soft_cap);
     if (p->link != RAPT_LINK_SOFTMAX)
-        rapt_text_add(t, ", link %s", rapt_link_name(p->link));
+        rapt_text_add(t, ", link %s", rapt_link_name((rapt_link)p->link));
     for (unsigned i = 0; i < RAPT_X_BLOCKS; i++)
         if (p->extras >> i & 1)
             rapt_text_add(t, ", %s", rapt_role_name((rapt_role)(RAPT_ROLE_SINKS + i)));
@@ -240,7 +240,7 @@ static void explain_attention_json(const rapt_plan *plan, rapt_text *t)
                   p->varlen ? "true" : "false", (unsigned long long)p->heads_q, (unsigned long long)p->heads_kv,
                   (unsigned long long)p->nq, (unsigned long long)p->nk, p->head_dim_qk, p->head_dim_v,
                   p->causal ? "true" : "false", p->causal_offset, p->window ? "true" : "false", p->window_left,
-                  p->window_right, p->sink_tokens, (double)p->soft_cap, rapt_link_name(p->link),
+                  p->window_right, p->sink_tokens, (double)p->soft_cap, rapt_link_name((rapt_link)p->link),
                   p->gate ? "true" : "false", p->bias ? "true" : "false", with_extra(p, RAPT_X_SINKS),
                   with_extra(p, RAPT_X_ALIBI), with_extra(p, RAPT_X_KEY_BIAS), with_extra(p, RAPT_X_SEGMENTS),
                   p->blocks ? "true" : "false", p->block_q, p->block_k, p->page_size, (unsigned long long)p->pages,

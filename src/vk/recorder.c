@@ -71,7 +71,7 @@ void rapt_recorder_count(rapt_runtime *runtime, const rapt_plan *plan)
                        RAPT_RECORD_PROBLEMS);
     if (omits)
         rapt_log_write(&runtime->log, RAPT_LOG_WARNING,
-                       "recording: attention with modifiers, block masks, pages or quantised keys, linear attention with an app's feature map or "
+                       "recording: attention with an app's code, block masks, col_sums or row_max, linear attention with an app's feature map or "
                        "states at positions, and other operators, are counted, not recorded");
 }
 

@@ -257,9 +257,6 @@ static bool parse_window(const tool_problem_options *o, rapt_attention_desc *d, 
     return true;
 }
 
-static const char *const link_names[RAPT_LINK_COUNT] = {"softmax", "offbyone", "signed", "sigmoid",
-                                                        "laplace", "relu",     "none",   "clipped", "affine"};
-
 /* A name; clipped:GAMMA,ZETA and affine:ALPHA,BETA. */
 static bool parse_link(const tool_problem_options *o, rapt_attention_desc *d, rapt_error *error)
 {
@@ -268,7 +265,7 @@ static bool parse_link(const tool_problem_options *o, rapt_attention_desc *d, ra
     char name[16] = "", first[32] = "";
     const char *colon = strchr(o->link, ':');
     snprintf(name, sizeof name, "%.*s", (int)(colon ? colon - o->link : 15), o->link);
-    while (d->link < RAPT_LINK_COUNT && strcmp(name, link_names[d->link]) != 0)
+    while (d->link < RAPT_LINK_COUNT && strcmp(name, rapt_link_name(d->link)) != 0)
         d->link++;
     const bool numbers = d->link == RAPT_LINK_CLIPPED || d->link == RAPT_LINK_AFFINE;
     if (d->link == RAPT_LINK_COUNT || (colon != NULL) != numbers)
@@ -618,7 +615,7 @@ cJSON *tool_problem_json(const tool_problem *p)
     if (d->soft_cap > 0)
         tool_json_number(o, "softcap", (double)d->soft_cap);
     if (d->link != RAPT_LINK_SOFTMAX)
-        cJSON_AddStringToObject(o, "link", link_names[d->link]);
+        cJSON_AddStringToObject(o, "link", rapt_link_name(d->link));
     for (unsigned n = 0; n < TOOL_X_COUNT; n++)
         if (has_extra(d, n))
             cJSON_AddBoolToObject(o, extras[n].name, true);
@@ -652,7 +649,7 @@ void tool_problem_line(const tool_problem *p, char *text, size_t capacity)
     if (d->soft_cap > 0)
         snprintf(cap, sizeof cap, ", soft cap %g", (double)d->soft_cap);
     if (d->link != RAPT_LINK_SOFTMAX)
-        snprintf(beside, sizeof beside, ", link %s", link_names[d->link]);
+        snprintf(beside, sizeof beside, ", link %s", rapt_link_name(d->link));
     if (d->flags & RAPT_ATTENTION_QK_NORM)
         snprintf(beside + strlen(beside), sizeof beside - strlen(beside), ", QK-norm %g", (double)d->qk_norm_epsilon);
     if (d->rope_base > 0)

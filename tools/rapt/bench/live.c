@@ -184,6 +184,15 @@ static bool open_attention(bench *b, bench_device *d, bench_case *c, bench_live 
 {
     const uint64_t step = rapt_check_problem_row_step(&c->c, ORACLE_LIMIT);
     c->sampled = step > 1;
+    if (c->as) { /* what a file says goes together only if the library says so: before the oracle reads it */
+        rapt_plan *plan = NULL;
+        const rapt_status status = rapt_attention_plan(d->device, c->as, &plan, error);
+        rapt_plan_destroy(&plan);
+        if (status != RAPT_OK) {
+            bench_case_fail(b, c, status, error->message);
+            return false;
+        }
+    }
     if (!rapt_check_problem_make_as(&c->c, c->as, step, &live->problem)) {
         bench_case_fail(b, c, RAPT_ERROR_OUT_OF_HOST_MEMORY, "no host memory for its tensors and the proof");
         return false;

@@ -4,6 +4,7 @@
 #include "tool.h"
 
 #include "check/cases_grid.h"
+#include "check/quantised.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -218,9 +219,11 @@ static bool agree(const line *l, const replay_problem *p)
 {
     const rapt_attention_desc *d = &p->desc;
     const uint64_t heads = p->c.q_heads > p->c.kv_heads ? p->c.q_heads : p->c.kv_heads;
+    const uint64_t lines = p->c.page_size ? d->k.size[0] : p->c.batch, keys = p->c.page_size ? p->c.page_size : p->c.nk;
+    const uint64_t k_words = rapt_check_row_words(d->k.dtype, p->c.d_qk), v_words = rapt_check_row_words(d->v.dtype, p->c.d_v);
     const rapt_tensor want[] = {
-        {.size = {p->c.batch, p->c.kv_heads, p->c.nk, p->c.d_qk}},
-        {.size = {p->c.batch, p->c.kv_heads, p->c.nk, p->c.d_v}},
+        {.size = {lines, p->c.kv_heads, keys, k_words ? k_words : p->c.d_qk}},
+        {.size = {lines, p->c.kv_heads, keys, v_words ? v_words : p->c.d_v}},
         {.size = {p->c.batch, heads, p->c.nq, p->c.d_v}},
         {.size = {p->c.batch, heads, p->c.nq}},
     };
@@ -236,10 +239,36 @@ static bool agree(const line *l, const replay_problem *p)
     return true;
 }
 
+/* "p16-int8-sigmoid-alibi": what else there is, in an order that never changes. */
+static void name_modifiers(const replay_problem *p, char *text, size_t size)
+{
+    const rapt_case *c = &p->c;
+    char pages[16] = "";
+    if (c->page_size)
+        snprintf(pages, sizeof pages, "p%u", c->page_size);
+    const struct {
+        bool there;
+        const char *name;
+    } parts[] = {{c->ragged, "ragged"},       {c->k_dtype != RAPT_DTYPE_NONE, rapt_dtype_name(c->k_dtype)},
+                 {c->v_dtype != RAPT_DTYPE_NONE && c->v_dtype != c->k_dtype, rapt_dtype_name(c->v_dtype)},
+                 {c->link != RAPT_LINK_SOFTMAX, rapt_link_name(c->link)},
+                 {c->soft_cap > 0, "cap"},    {c->sinks, "sinks"},
+                 {c->alibi, "alibi"},         {c->key_bias, "keybias"},
+                 {c->bias, "bias"},           {c->rank, "lowrank"},
+                 {c->relative, "relative"},   {c->decay, "decay"},
+                 {c->segments, "segments"},   {c->rope, "rope"},
+                 {c->qk_norm, "norm"},        {c->gate, "gate"}};
+    size_t length = (size_t)snprintf(text, size, "%s", pages);
+    for (size_t n = 0; n < TOOL_COUNT(parts) && length < size; n++)
+        if (parts[n].there)
+            length += (size_t)snprintf(text + length, size - length, "-%s", parts[n].name);
+}
+
 static void name_problem(replay_problem *p, size_t index)
 {
     rapt_case *c = &p->c;
-    char kv[16] = "", v[16] = "", q[24] = "", sequences[16] = "", window[32] = "", grid[100] = "";
+    char kv[16] = "", v[16] = "", q[24] = "", sequences[16] = "", window[32] = "", grid[100] = "", more[100];
+    name_modifiers(p, more, sizeof more);
     if (c->grid.rank > 0)
         rapt_grid_case_name(&c->grid, grid, sizeof grid);
     if (c->window)
@@ -252,17 +281,21 @@ static void name_problem(replay_problem *p, size_t index)
         snprintf(q, sizeof q, "Q%u", (unsigned)c->nq);
     if (c->sequences > 0)
         snprintf(sequences, sizeof sequences, "s%u", c->sequences);
-    snprintf(c->name, sizeof c->name, "%zu:B%uH%u%sD%u%s%sN%u%s%s%s%s%s", index + 1, (unsigned)c->batch,
+    snprintf(c->name, sizeof c->name, "%zu:B%uH%u%sD%u%s%sN%u%s%s%s%s%s%s", index + 1, (unsigned)c->batch,
              (unsigned)c->q_heads, kv, (unsigned)c->d_qk, v, q, (unsigned)c->nk,
              c->dtype == RAPT_F32   ? "f32"
              : c->dtype == RAPT_F16 ? "f16"
                                     : "bf16",
-             c->causal ? "c" : "", grid, window, sequences);
+             c->causal ? "c" : "", grid, window, sequences, more);
 }
 
 static const char *const attention_members[] = {"op",   "count",     "dtype",        "causal",       "causal_offset", "scale",    "q",
                                                 "k",    "v",         "out",          "lse",          "window",        "grid",     "sequences",
-                                                "max_seqlen_q", "max_seqlen_k", "sink_tokens", "soft_cap", "omitted", NULL};
+                                                "max_seqlen_q", "max_seqlen_k", "sink_tokens", "soft_cap", "omitted",
+                                                "link", "link_gamma", "link_zeta", "link_alpha", "link_beta", "sinks", "alibi", "key_bias",
+                                                "segments", "relative", "decay", "bias", "bias_u", "bias_v", "gate", "gate_by_row",
+                                                "place_width", "qk_norm_epsilon", "rope_base", "rope_dim", "rope_interleaved",
+                                                "page_size", "block_table", "k_lengths", "k_dtype", "v_dtype", NULL};
 static const char *const linear_members[] = {"op",    "count", "dtype", "rule", "feature", "feature_k", "feature_power", "feature_scale", "scale",
                                              "flags", "q",     "k",     "v",    "out",     "a",         "b",             "decay",         "gate",
                                              "beta",  "state_in", "state_out", "norm_in", "norm_out", "scale_q", "scale_k", "sequences", "max_seqlen", NULL};
@@ -425,13 +458,135 @@ static bool read_linear(const line *l, size_t index, replay_problem *p)
     return true;
 }
 
+/* ---- modifiers and caches of attention: whether they fit the problem, the library says when it plans ---- */
+
+static bool key_dtype(const line *l, const char *name, rapt_dtype dtype, rapt_dtype *out)
+{
+    static const rapt_dtype known[] = {RAPT_INT8, RAPT_INT4, RAPT_FP8};
+    const cJSON *item = member(l, name);
+    *out = RAPT_DTYPE_NONE;
+    if (!item || (cJSON_IsString(item) && strcmp(item->valuestring, rapt_dtype_name(dtype)) == 0))
+        return true;
+    for (size_t n = 0; n < TOOL_COUNT(known) && cJSON_IsString(item); n++)
+        if (strcmp(item->valuestring, rapt_dtype_name(known[n])) == 0)
+            *out = known[n];
+    return *out != RAPT_DTYPE_NONE || bad_member(l, name, "is none of int8, int4, fp8");
+}
+
+/* Where each batch entry has a length of its own, it is taken to be the longest: the lengths lie on the device. */
+static bool read_pages(const line *l, replay_problem *p)
+{
+    rapt_attention_desc *d = &p->desc;
+    double page_size = 0;
+    if (member(l, "block_table")) {
+        if (!tensor(l, "block_table", RAPT_I32, 2, &d->block_table) || !whole(l, "page_size", 1, 1 << 29, &page_size))
+            return false;
+        p->c.page_size = d->page_size = (uint32_t)page_size;
+        p->c.all_pages = true;
+        p->c.nk = d->block_table.size[1] * p->c.page_size;
+        if (d->k.size[0] == 0 && p->c.nk > 0)
+            return bad_member(l, "k", "has no pages");
+    }
+    if (!member(l, "k_lengths"))
+        return true;
+    if (!tensor(l, "k_lengths", RAPT_I32, 1, &d->k_lengths))
+        return false;
+    if (p->c.batch > RAPT_CASE_SEQUENCES)
+        return tool_fail(l->error, RAPT_ERROR_UNSUPPORTED, "%.300s: line %zu: lengths of %llu batch entries; %d at most can be replayed", l->path,
+                         l->number, (unsigned long long)p->c.batch, RAPT_CASE_SEQUENCES);
+    p->c.ragged = true;
+    for (uint64_t b = 0; b < p->c.batch; b++)
+        p->c.length_k[b] = (uint32_t)p->c.nk;
+    return true;
+}
+
+static const char *link_name(unsigned n)
+{
+    return rapt_link_name((rapt_link)n);
+}
+
+static bool read_extras(const line *l, replay_problem *p)
+{
+    rapt_attention_desc *d = &p->desc;
+    const cJSON *relative = cJSON_GetObjectItemCaseSensitive(member(l, "relative"), "dims");
+    const struct {
+        const char *name;
+        rapt_tensor *tensor;
+        rapt_dtype dtype;
+        uint32_t rank;
+    } all[] = {{"sinks", &d->sinks, RAPT_F32, 1},       {"alibi", &d->alibi, RAPT_F32, 1},
+               {"decay", &d->decay, RAPT_F32, 1},       {"segments", &d->segments, RAPT_I32, 2},
+               {"key_bias", &d->key_bias, RAPT_F32, 3}, {"relative", &d->relative, RAPT_F32, cJSON_GetArraySize(relative) == 3 ? 3 : 2},
+               {"bias", &d->bias, RAPT_F32, 4},         {"bias_u", &d->bias_u, p->c.dtype, 4},
+               {"bias_v", &d->bias_v, p->c.dtype, 4},   {"gate", &d->gate, p->c.dtype, 4}};
+    for (size_t n = 0; n < TOOL_COUNT(all); n++)
+        if (member(l, all[n].name) && !tensor(l, all[n].name, all[n].dtype, all[n].rank, all[n].tensor))
+            return false;
+    p->c.sinks = d->sinks.dtype != RAPT_DTYPE_NONE;
+    p->c.alibi = d->alibi.dtype != RAPT_DTYPE_NONE;
+    p->c.decay = d->decay.dtype != RAPT_DTYPE_NONE;
+    p->c.segments = d->segments.dtype != RAPT_DTYPE_NONE; /* one, which all see */
+    p->c.key_bias = d->key_bias.dtype != RAPT_DTYPE_NONE;
+    p->c.relative = d->relative.dtype != RAPT_DTYPE_NONE;
+    p->c.bias = d->bias.dtype != RAPT_DTYPE_NONE;
+    p->c.gate = d->gate.dtype != RAPT_DTYPE_NONE;
+    if (d->bias_u.dtype != RAPT_DTYPE_NONE)
+        p->c.rank = (uint8_t)(d->bias_u.size[3] < 255 ? d->bias_u.size[3] : 255);
+    if (cJSON_IsTrue(member(l, "gate_by_row")))
+        d->gate.stride[3] = 0;
+    return true;
+}
+
+static bool read_numbers(const line *l, replay_problem *p)
+{
+    rapt_attention_desc *d = &p->desc;
+    const struct {
+        const char *name;
+        float *value;
+    } reals[] = {{"link_gamma", &d->link_gamma}, {"link_zeta", &d->link_zeta}, {"link_alpha", &d->link_alpha}, {"link_beta", &d->link_beta},
+                 {"qk_norm_epsilon", &d->qk_norm_epsilon}};
+    const struct {
+        const char *name;
+        uint32_t *value;
+    } counts[] = {{"place_width", &d->place_width}, {"rope_dim", &d->rope_dim}};
+    unsigned link = RAPT_LINK_SOFTMAX;
+    if (member(l, "link") && !one_of(l, "link", link_name, RAPT_LINK_COUNT, &link))
+        return false;
+    p->c.link = d->link = (rapt_link)link;
+    for (size_t n = 0; n < TOOL_COUNT(reals); n++)
+        if (member(l, reals[n].name) && !real(l, reals[n].name, reals[n].value))
+            return false;
+    for (size_t n = 0; n < TOOL_COUNT(counts); n++) {
+        double value = 0;
+        if (member(l, counts[n].name) && !whole(l, counts[n].name, 0, 1 << 29, &value))
+            return false;
+        *counts[n].value = (uint32_t)value;
+    }
+    const cJSON *base = member(l, "rope_base");
+    double offset = 0;
+    if (base && !(cJSON_IsNumber(base) && base->valuedouble > 1 && base->valuedouble < 1e300))
+        return bad_member(l, "rope_base", "is no number above 1");
+    if (base || p->c.alibi || p->c.decay || p->c.relative) {
+        if (!whole(l, "causal_offset", -WHOLE, WHOLE, &offset))
+            return false;
+        p->c.causal_offset = d->causal_offset = (int64_t)offset;
+    }
+    d->rope_base = base ? base->valuedouble : 0;
+    p->c.rope = base ? 1 : 0;
+    p->c.place_width = d->place_width;
+    p->c.qk_norm = member(l, "qk_norm_epsilon") != NULL;
+    d->flags |= (p->c.qk_norm ? RAPT_ATTENTION_QK_NORM : 0u) | (cJSON_IsTrue(member(l, "rope_interleaved")) ? RAPT_ATTENTION_ROPE_INTERLEAVED : 0u);
+    return true;
+}
+
 static bool read_attention(const line *l, size_t index, replay_problem *p)
 {
     const cJSON *lse = member(l, "lse");
     rapt_attention_desc *d = &p->desc;
     const rapt_dtype dtype = p->c.dtype;
-    if (!tensor(l, "q", dtype, 4, &d->q) || !tensor(l, "k", dtype, 4, &d->k) || !tensor(l, "v", dtype, 4, &d->v) ||
-        !tensor(l, "out", dtype, 4, &d->out) ||
+    if (!key_dtype(l, "k_dtype", dtype, &p->c.k_dtype) || !key_dtype(l, "v_dtype", dtype, &p->c.v_dtype) ||
+        !tensor(l, "q", dtype, 4, &d->q) || !tensor(l, "k", p->c.k_dtype ? p->c.k_dtype : dtype, 4, &d->k) ||
+        !tensor(l, "v", p->c.v_dtype ? p->c.v_dtype : dtype, 4, &d->v) || !tensor(l, "out", dtype, 4, &d->out) ||
         (lse && !cJSON_IsNull(lse) && !tensor(l, "lse", RAPT_F32, 3, &d->lse)))
         return false;
     p->c.batch = d->q.size[0];
@@ -440,10 +595,11 @@ static bool read_attention(const line *l, size_t index, replay_problem *p)
     p->c.nq = d->q.size[2];
     p->c.nk = d->k.size[2];
     p->c.d_qk = d->q.size[3];
-    p->c.d_v = d->v.size[3];
+    p->c.d_v = d->out.size[3];
     p->c.no_lse = d->lse.dtype == RAPT_DTYPE_NONE;
     p->c.seed = index + 1;
-    if (!agree(l, p) || !read_mask(l, p) || !read_sequences(l, p) || !only_known(l, attention_members))
+    if (!read_pages(l, p) || !agree(l, p) || !read_mask(l, p) || !read_sequences(l, p) || !read_extras(l, p) || !read_numbers(l, p) ||
+        !only_known(l, attention_members))
         return false;
     name_problem(p, index);
     return true;
