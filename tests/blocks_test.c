@@ -212,7 +212,7 @@ static void test_bad_masks(void **state)
     rapt_problem p;
     rapt_attention_desc d = desc_with_blocks(4, 4);
     RIG_OK(rapt_attention_problem(&d, &p, error));
-    assert_true(p.blocks && p.extra[RAPT_X_BLOCKS].bytes == 4 * 16 * 4 && !rapt_problem_is_plain(&p));
+    assert_true(p.blocks && p.extra[RAPT_X_BLOCKS].bytes == 4 * 16 * 4 && !rapt_problem_is_tunable(&p));
     d = desc_with_blocks(3, 4);
     refused(&d, "(2 or 1, 4 or 1, 4, 4) with blocks of 32 x 64; (1, 4, 3, 4) does not fit");
     d = desc_with_blocks(4, 4);

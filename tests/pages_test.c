@@ -31,7 +31,7 @@ static void test_problem(void **state)
     rapt_error error = {0};
     const rapt_attention_desc d = paged();
     assert_int_equal(rapt_attention_problem(&d, &p, &error), RAPT_OK);
-    assert_true(p.paged && p.ragged && !rapt_problem_is_plain(&p) && rapt_problem_has_extra_operand(&p));
+    assert_true(p.paged && p.ragged && rapt_problem_is_tunable(&p) && rapt_problem_has_extra_operand(&p));
     assert_int_equal(p.nk, 160);
     assert_int_equal(p.pages, 24);
     assert_int_equal(p.stride[RAPT_T_K][0], 2 * 16 * 64);

@@ -75,7 +75,7 @@ static void test_descriptors(void **state)
     RIG_OK(rapt_attention_problem(&d, &p, error));
     assert_true(p.k_format == RAPT_INT8 && p.v_format == RAPT_INT4 && p.head_dim_qk == 128 &&
                 p.head_dim_v == 128);
-    assert_false(rapt_problem_is_plain(&p));
+    assert_true(rapt_problem_is_tunable(&p));
     assert_int_equal(p.bytes_read, 2 * 8 * 128 * 2 + 2 * 2 * 500 * (36 + 20) * 4);
     d.k.size[3] = 32;
     refused(&d, "k has rows of 32 words, but 128 elements of int8 are 36 words");

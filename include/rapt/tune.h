@@ -75,14 +75,17 @@ typedef struct rapt_tune_result {
  * a forced kernel (rapt_attention_desc.kernel) still wins, and a winner that later fails its probe or is blocked is passed over.
  *
  * What the choice holds for: problems of equal dtype, head counts, head dims, query and key counts (with packed sequences:
- * max_seqlen_q and max_seqlen_k, which must be set), causal mask with offset, window, soft cap, packed or dense, alignment of strides and
+ * max_seqlen_q and max_seqlen_k, which must be set), causal mask with offset, window, soft cap, grid, sinks, ALiBi, pages and their size,
+ * types of quantised keys and values, lengths or none, packed or dense, alignment of strides and
  * bases to 4 elements, key_splits as asked, on equal capabilities. Not batch, LSE, scale and strides as such: a row's
  * bits do not depend on the batch around it. With RAPT_ATTENTION_BATCH_TUNED it holds for this batch and these packed
- * lengths only. The descriptor's batch is what is timed, on random numbers; packed sequences are of even lengths.
+ * lengths only. The descriptor's batch is what is timed, on random numbers; packed sequences are of even lengths, and batch
+ * entries with k_lengths have all keys. Not tuned (RAPT_ERROR_UNSUPPORTED), since nothing proves results of these: other modifiers, block
+ * masks, code of an app, further outputs.
  *
  * Blocking; takes device memory for the tensors, and host memory for a copy of them. `options` and `candidates` (of `capacity`
  * entries, in the order tried) may be NULL. Other work on the device disturbs the times, not the results.
- * Errors: RAPT_ERROR_INVALID (the problem; a forced kernel), RAPT_ERROR_UNSUPPORTED (nothing accepts it),
+ * Errors: RAPT_ERROR_INVALID (the problem; a forced kernel), RAPT_ERROR_UNSUPPORTED (see above; nothing accepts it),
  * RAPT_ERROR_WRONG_RESULT (no candidate is right), and what running can come to; nothing is kept then but the block list. */
 RAPT_API rapt_status rapt_attention_tune(rapt_device *device, const rapt_attention_desc *desc,
                                          const rapt_tune_options *options, rapt_tune_result *result,

@@ -5,16 +5,25 @@
 
 #include "api/race.h"
 
+enum {
+    RAPT_PROOF_CU_Q = RAPT_T_LSE + 1, /* after q, k, v, out and lse */
+    RAPT_PROOF_CU_K,
+    RAPT_PROOF_SINKS,
+    RAPT_PROOF_ALIBI,
+    RAPT_PROOF_TABLE,
+    RAPT_PROOF_LENGTHS,
+    RAPT_PROOF_BUFFERS
+};
+
 /* A problem with random inputs on host and device, and two results. */
 typedef struct rapt_proof {
     rapt_device *device;
     rapt_attention_desc desc;
     rapt_problem problem;
     rapt_attention_args args; /* to bind: every candidate writes the same outputs */
-    rapt_buffer *buffers[7];  /* q, k, v, out, lse, cu_seqlens_q, cu_seqlens_k */
-    uint64_t bytes[7];
-    uint8_t *data[3]; /* of q, k and v */
-    int32_t *cu[2];   /* of queries and keys; NULL: dense */
+    rapt_buffer *buffers[RAPT_PROOF_BUFFERS];
+    uint64_t bytes[RAPT_PROOF_BUFFERS]; /* 0: it has no such tensor */
+    uint8_t *data[RAPT_PROOF_BUFFERS];  /* of what is read */
     uint8_t *out[RAPT_PROOF_RESULTS];
     uint8_t *lse[RAPT_PROOF_RESULTS]; /* NULL where not wanted */
     double *scores, *row;             /* of one query */

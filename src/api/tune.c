@@ -140,9 +140,9 @@ static rapt_status check_problem(tuning *t, rapt_error *error)
     if (desc->score_mod[0] != NULL || desc->mask_mod[0] != NULL)
         return rapt_fail(error, RAPT_ERROR_UNSUPPORTED,
                          "problems with score_mod or mask_mod are not tuned: what is right there only the app knows");
-    if (!rapt_problem_is_plain(&t->problem))
+    if (!rapt_problem_is_tunable(&t->problem))
         return rapt_fail(error, RAPT_ERROR_UNSUPPORTED,
-                         "problems with sinks, biases, ALiBi, segments, block masks, rotary positions, QK-norm, a link or a gate "
+                         "problems with biases, decay, segments, block masks, rotary positions, QK-norm, a link, a gate, col_sums or row_max "
                          "are not tuned: nothing proves results of these");
     if (t->problem.empty)
         return rapt_fail(error, RAPT_ERROR_INVALID, "an empty problem has nothing to tune");

@@ -78,10 +78,10 @@ double rapt_problem_score(const rapt_problem *p, double scaled)
     return p->soft_cap > 0.0f ? (double)p->soft_cap * tanh(scaled / (double)p->soft_cap) : scaled;
 }
 
-bool rapt_problem_is_plain(const rapt_problem *p)
+bool rapt_problem_is_tunable(const rapt_problem *p)
 {
-    return p->extras == 0 && !p->k_format && !p->v_format && !p->blocks && !p->paged && !p->ragged && !p->bias && !p->prepared && p->link == RAPT_LINK_SOFTMAX && !p->gate &&
-           !p->col_sums && !p->row_max && !p->score_mod && !p->mask_mod;
+    return !(p->extras & ~(1u << RAPT_X_SINKS | 1u << RAPT_X_ALIBI)) && !p->blocks && !p->bias && !p->prepared &&
+           p->link == RAPT_LINK_SOFTMAX && !p->gate && !p->col_sums && !p->row_max && !p->score_mod && !p->mask_mod;
 }
 
 bool rapt_problem_has_extra_operand(const rapt_problem *p)

@@ -151,9 +151,9 @@ bool rapt_problem_sees(const rapt_problem *problem, int64_t place, int64_t key);
 uint64_t rapt_block_element(const rapt_problem *problem, uint64_t batch, uint64_t head_q, uint64_t i, uint64_t j);
 uint64_t rapt_block_lines(const rapt_problem *problem);
 double rapt_problem_score(const rapt_problem *problem, double scaled);
-/* Whether a problem is its shapes and numbers alone: no vectors or gate beside the tensors, no code of an app, and softmax. Only such
- * ones are tuned and recorded. */
-bool rapt_problem_is_plain(const rapt_problem *problem);
+/* Whether tuning knows what is right: softmax, with any mask by position, sinks, ALiBi, pages, lengths and quantised keys, and nothing else
+ * beside the tensors. */
+bool rapt_problem_is_tunable(const rapt_problem *problem);
 /* How far a key is from the query at key position `place`: columns, and with place_width also rows; and the entry of a head's
  * table for them. */
 uint64_t rapt_problem_distance(const rapt_problem *problem, int64_t place, int64_t key);

@@ -16,7 +16,7 @@ static rapt_hash add_caps(rapt_hash hash, const rapt_caps *caps)
 bool rapt_tuning_key(const rapt_problem *p, const rapt_caps *caps, rapt_hash *key)
 {
     /* The lengths are the batch's own where no bound is given. */
-    if (!rapt_problem_is_plain(p)) /* no proof of results knows the rest */
+    if (!rapt_problem_is_tunable(p)) /* no proof of results knows the rest */
         return false;
     if (p->empty || (!p->batch_tuned && !(p->bounded_q && p->bounded_k)))
         return false;
@@ -29,6 +29,9 @@ bool rapt_tuning_key(const rapt_problem *p, const rapt_caps *caps, rapt_hash *ke
     *key = add_caps(rapt_hash_bytes(RAPT_HASH_INIT, words, sizeof words), caps);
     if (p->grid.rank > 0)
         *key = rapt_hash_bytes(*key, &p->grid, sizeof p->grid);
+    const uint64_t cache[] = {p->k_format, p->v_format, p->paged, p->page_size, p->ragged, p->extras, p->place_width};
+    if (p->k_format || p->v_format || p->paged || p->ragged || p->extras)
+        *key = rapt_hash_bytes(*key, cache, sizeof cache);
     return true;
 }
 
@@ -48,6 +51,12 @@ void rapt_tuning_label(const rapt_problem *p, char *out, size_t capacity)
         rapt_grid_describe(&p->grid, false, &t);
     if (p->soft_cap > 0.0f)
         rapt_text_add(&t, ", soft cap");
+    if (p->paged)
+        rapt_text_add(&t, ", pages of %u", p->page_size);
+    if (p->k_format || p->v_format)
+        rapt_text_add(&t, ", %s keys, %s values", rapt_dtype_name(rapt_problem_dtype(p, RAPT_T_K)), rapt_dtype_name(rapt_problem_dtype(p, RAPT_T_V)));
+    rapt_text_add(&t, "%s%s%s", p->ragged ? ", ragged" : "", p->extras >> RAPT_X_SINKS & 1 ? ", sinks" : "",
+                  p->extras >> RAPT_X_ALIBI & 1 ? ", ALiBi" : "");
     rapt_text_add(&t, "%s%s", p->varlen ? ", packed" : "", rapt_problem_aligned(p) ? "" : ", unaligned");
     if (p->key_splits)
         rapt_text_add(&t, ", %u key splits asked for", p->key_splits);
