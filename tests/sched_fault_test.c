@@ -158,16 +158,26 @@ static void scene_close(scene *s)
 }
 
 /* The second device anew, as an app would after a loss. `memory`: what its allocations may have, from its first on. */
+/* The second member anew, or without a device. It may still be at a part that the call no longer waited for. */
+static void set_device(scene *s, rapt_device *device)
+{
+    rapt_error e = {0};
+    rapt_status status;
+    while ((status = rapt_group_set_device(s->group, 1, device, &e)) == RAPT_ERROR_BUSY)
+        rapt_group_wait(s->group, 1000000, NULL);
+    if (status != RAPT_OK)
+        fail_msg("%s", e.message);
+}
+
 static void reopen_within(scene *s, uint64_t memory)
 {
     rearm();
-    while (rapt_group_set_device(s->group, 1, NULL, NULL) == RAPT_ERROR_BUSY)
-        rapt_group_wait(s->group, 1000000, NULL); /* it may still be at its part */
+    set_device(s, NULL);
     rapt_device_destroy(&s->devices[1]);
     vk_fault_aim(NULL, NULL);
     vk_fault_limit_memory(memory);
     RIG_OK(rapt_device_open(the_rig.runtime, NULL, &s->devices[1], error));
-    RIG_OK(rapt_group_set_device(s->group, 1, s->devices[1], error));
+    set_device(s, s->devices[1]);
     aim(s);
     rig_forget(&the_rig);
     rig_call one = {.desc = s->desc, .q = s->q, .k = s->k, .v = s->v, .out = s->out};
@@ -371,7 +381,7 @@ static void test_short_of_memory(void **state)
     /* Again while the first, by chance, has done all before the second came to a part. */
     for (int i = 0; i < 4 || (atomic_load(&s->events[RAPT_GROUP_SMALLER]) == 0 && i < 60); i++) {
         if (i >= 4)
-            RIG_OK(rapt_group_set_device(s->group, 1, s->devices[1], error)); /* as if new: nothing is known of its speed */
+            set_device(s, s->devices[1]); /* as if new: nothing is known of its speed */
         memset(out, 0xff, count * sizeof *out);
         RIG_OK(rapt_group_attention(s->group, &one.desc, &args, error));
         assert_memory_equal(out, expected, count * sizeof *out);
@@ -382,7 +392,7 @@ static void test_short_of_memory(void **state)
     assert_true(member(s, 1).parts > 0);
     /* Not even the smallest part. */
     forget_events(s);
-    RIG_OK(rapt_group_set_device(s->group, 1, s->devices[1], error));
+    set_device(s, s->devices[1]);
     vk_fault_limit_memory(1 << 10);
     RIG_OK(rapt_group_attention(s->group, &one.desc, &args, error));
     assert_memory_equal(out, expected, count * sizeof *out);

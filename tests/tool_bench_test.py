@@ -91,8 +91,8 @@ class WithoutDevice(tool_test.Case):
         self.fails(BAD_INPUT, "no kernel row", "bench", "--kernel", "nonsense")
         self.fails(BAD_INPUT, "has no place", "bench", "replay", good, "--case", TINY)
         strange = self.path("strange.jsonl")
-        Path(strange).write_text(Path(good).read_text().replace('"op"', '"alibi": true, "op"'))
-        self.fails(BAD_INPUT, '"alibi" is not known', "bench", "replay", strange)
+        Path(strange).write_text(Path(good).read_text().replace('"op"', '"colour": true, "op"'))
+        self.fails(BAD_INPUT, '"colour" is not known', "bench", "replay", strange)
 
     def test_corrupt_files(self):
         for mode in (("bench", "compare"), ("bench", "replay"), ("bench", "--compare")):
