@@ -7,7 +7,7 @@ if [[ ! -d $lab/bookworm/usr ]]; then
 fi
 need "build" build_native
 few 2
-no_tool
+without tool library
 on=("$root/tools/ci/on-device" lvp:bookworm)
 narrow device_suite "lavapipe 22.3" "$builds/native" "${on[@]}"
 narrow rapt_check "lavapipe 22.3" "$builds/native" "2/4 4/4" "--quick --chosen" "${on[@]}"

@@ -144,10 +144,15 @@ few() { # K
     [[ -n ${RAPT_CI_LONG:-} ]] || export RAPT_TEST_FEW=$1 RAPT_TEST_USER_CASES=1
 }
 
-# The same of the tool as a black box, which is one on every driver.
+# Leaves out suites of tests that are about the same on every driver: the tool as a black box, what librapt does with any driver. Not with
+# tools/test --long.
 left_out=()
-no_tool() {
-    [[ -n ${RAPT_CI_LONG:-} ]] || left_out=(--no-suite tool)
+without() { # SUITE...
+    local suite
+    [[ -z ${RAPT_CI_LONG:-} ]] || return 0
+    for suite in "$@"; do
+        left_out+=(--no-suite "$suite")
+    done
 }
 
 # Meson's 'device' suite. The wrapper, a command or nothing, starts programs on the device.

@@ -42,7 +42,7 @@ meson_tests unit "$build" --suite unit
 meson_tests bench "$build" --suite bench
 if software; then # lavapipe 26.1, whose LLVM takes a third of the time, has it all
     few 1
-    no_tool
+    without tool
     narrow device_suite "this machine's device" "$build"
     narrow rapt_check "this machine's device" "$build" "1/4 3/4" "--quick --chosen"
     narrow random_cases "this machine's device" "$build" 400

@@ -9,7 +9,7 @@ fi
 need "build" build_native
 export VK_DRIVER_FILES=$icd VK_ICD_FILENAMES=$icd RAPT_CI_PATIENCE=5
 few 3
-no_tool
+without tool library
 device_suite "SwiftShader" "$builds/native"
 rapt_check "SwiftShader" "$builds/native" "1/4 3/4" "--quick --chosen --caps=" # as it is: it has little to take away
 finish
