@@ -113,7 +113,7 @@ static void test_mistakes(void **state)
           d.kernel = "state-none-f32");
     WRONG(RAPT_ERROR_UNSUPPORTED, "bytes at least, the limit is 1000", d.form = RAPT_LINEAR_CHUNKED,
           d.workspace_limit = 1000);
-    WRONG(RAPT_ERROR_UNSUPPORTED, "packed sequences", d.rule = RAPT_LINEAR_DPLR, d.a = d.b = d.k,
+    WRONG(RAPT_ERROR_UNSUPPORTED, "packed sequences", d.rule = RAPT_LINEAR_DPLR, d.a = d.b = d.k, d.form = RAPT_LINEAR_RECURRENT,
           d.sequences = 2);
     WRONG(RAPT_ERROR_UNSUPPORTED, "usage on the buffer of", d.out.usage = RAPT_BUFFER_UNIFORM_TEXEL,
           d.kernel = "state-none-f32");

@@ -1,4 +1,4 @@
-/* The delta rule from chunk to chunk with the tokens of a chunk solved for together, against the recurrence in double precision;
+/* The delta rule and dplr from chunk to chunk with the tokens of a chunk solved for together, against the recurrence in double precision;
  * rows are forced, since a software device walks token by token. Most have chunks of 16: those of 32 take LLVM ten seconds each.
  * RAPT_TEST_FEW: see support.h. */
 #include "linear_problems.h"
@@ -13,6 +13,7 @@ static rig the_rig;
 /* What is earned is twice the error of single precision token by token; solved for together, a token's sums go through those of
  * the tokens before it in its chunk, each rounded once more: up to 1.19 times what is earned was seen in these cases. */
 #define LEAP(type) .form = RAPT_LINEAR_CHUNKED, .kernel = "state-leap-delta-" type, DELTA, .tolerance = 2
+#define DPLR(type) .form = RAPT_LINEAR_CHUNKED, .kernel = "state-leap-dplr-" type, .rule = RAPT_LINEAR_DPLR, .tolerance = 2
 #define BOTH_STATES .state_in = true, .state_out = true
 
 static void test_cases(void **state)
@@ -45,6 +46,13 @@ static void test_cases(void **state)
         {"spans", RAPT_F32, .heads = 2, .n = 300, D(32, 32), LEAP("f32"), .beta = true, .decay = DECAY_TOKEN, .limit = 80000},
         {"spans-states", RAPT_F32, .heads = 2, .n = 300, D(32, 32), LEAP("f32"), .chunk = 16, .limit = 80000, BOTH_STATES},
         {"slices", RAPT_F32, .heads = 2, .n = 300, D(32, 32), LEAP("f32"), .chunk = 16, .decay = DECAY_CHANNEL, .slice_ms = 0.001f},
+        {"dplr", RAPT_F32, .batch = 2, .heads = 2, .n = 70, D(64, 64), DPLR("f32"), .decay = DECAY_CHANNEL, BOTH_STATES},
+        {"dplr-f16-odd-elu1-shared-heads", RAPT_F16, .heads = 6, .heads_q = 3, .heads_k = 2, .heads_v = 3, .n = 45, D(31, 33), DPLR("f16"),
+         .chunk = 16, .feature = RAPT_PHI_ELU1, .decay = DECAY_CHANNEL, .log = true, .odd = true, .state_out = true},
+        {"dplr-packed-bf16", RAPT_BF16, .heads = 2, .n = 130, D(40, 24), DPLR("bf16"), .chunk = 16, .decay = DECAY_HEAD, .sequences = 5,
+         .length = {30, 0, 66, 1, 33}, BOTH_STATES},
+        {"dplr-widest", RAPT_F32, .heads = 1, .n = 40, D(256, 130), DPLR("f32"), .chunk = 16, .decay = DECAY_TOKEN, BOTH_STATES},
+        {"dplr-spans", RAPT_F32, .heads = 2, .n = 200, D(32, 16), DPLR("f32"), .chunk = 16, .decay = DECAY_CHANNEL, .limit = 80000, .in_place = true},
     };
     rig_open(&the_rig, &(rig_options){.validation = true});
     for (size_t i = 0; i < RAPT_COUNT(cases); i++) {
@@ -65,6 +73,7 @@ static void test_lengths(void **state)
     static const lin kinds[] = {
         {"tokens", RAPT_F32, .heads = 2, D(32, 16), LEAP("f32"), .beta = true, .decay = DECAY_TOKEN, BOTH_STATES},
         {"channels-16", RAPT_F32, .heads = 2, D(32, 16), LEAP("f32"), .chunk = 16, .beta = true, .decay = DECAY_CHANNEL, BOTH_STATES},
+        {"dplr-16", RAPT_F32, .heads = 2, D(32, 16), DPLR("f32"), .chunk = 16, .decay = DECAY_CHANNEL, BOTH_STATES},
     };
     rig_open(&the_rig, NULL);
     for (size_t i = 0; i < RAPT_COUNT(kinds); i++) {
@@ -94,19 +103,28 @@ static void test_extremes(void **state)
     rig_open(&the_rig, NULL);
     for (int decay = DECAY_TOKEN; decay <= DECAY_CHANNEL; decay++)
         for (size_t r = 0; r < RAPT_COUNT(ranges); r++) {
-            const lin l = {"extremes", RAPT_F32, .heads = 2, .n = 70, D(32, 16), LEAP("f32"), .chunk = 16, .beta = true, .decay = decay,
-                           .low = ranges[r].low, .high = ranges[r].high, .extreme = ranges[r].extreme, .extremes = true,
-                           .log = ranges[r].log, BOTH_STATES};
+            lin l = {"extremes", RAPT_F32, .heads = 2, .n = 70, D(32, 16), LEAP("f32"), .chunk = 16, .beta = true, .decay = decay,
+                     .low = ranges[r].low, .high = ranges[r].high, .extreme = ranges[r].extreme, .extremes = true,
+                     .log = ranges[r].log, BOTH_STATES};
+            check(the_rig.device, &l, 0);
+            if (decay == DECAY_TOKEN)
+                continue;
+            l.name = "extremes-dplr";
+            l.rule = RAPT_LINEAR_DPLR;
+            l.kernel = "state-leap-dplr-f32";
+            l.beta = false;
+            l.removes = 0.5;
             check(the_rig.device, &l, 0);
         }
     rig_close(&the_rig);
 }
 
-/* Beta at 0, 1 and 2, keys that are nearly the same: the systems that are solved stay bounded. */
+/* Beta at 0, 1 and 2, keys that are nearly the same: the systems that are solved stay bounded. Of dplr less than 2 is removed: with decays
+ * that do not decay what is removed, twice a key would grow. */
 static void test_keys(void **state)
 {
     (void)state;
-    static const double betas[] = {-1, 1, 2}, noise[] = {0, 1e-1, 1e-3, 1e-6};
+    static const double betas[] = {-1, 1, 2}, noise[] = {0, 1e-1, 1e-3, 1e-6}, removed[] = {1, 1.8};
     rig_open(&the_rig, NULL);
     for (uint32_t chunk = 16; chunk <= 32; chunk += 16)
         for (size_t i = 0; i < RAPT_COUNT(betas); i++)
@@ -115,6 +133,17 @@ static void test_keys(void **state)
                                .beta_is = betas[i], .collinear = noise[c], BOTH_STATES};
                 check(the_rig.device, &l, 0);
             }
+    for (size_t i = 0; i < RAPT_COUNT(removed); i++)
+        for (size_t c = 0; c < RAPT_COUNT(noise); c++) {
+            const lin l = {"keys-dplr", RAPT_F32, .heads = 2, .n = 100, D(32, 16), DPLR("f32"), .chunk = 16, .decay = DECAY_CHANNEL, .low = 0.9,
+                           .high = 1, .removes = removed[i], .collinear = noise[c], BOTH_STATES};
+            check(the_rig.device, &l, 0);
+        }
+    for (double large = 2; large <= 8; large *= 2) { /* a and b of this half length each; decays keep what they make in bounds */
+        const lin l = {"large-dplr", RAPT_F32, .heads = 2, .n = 100, D(32, 16), DPLR("f32"), .chunk = 16, .decay = DECAY_CHANNEL, .low = 0.2,
+                       .high = 0.4, .large = large, BOTH_STATES};
+        check(the_rig.device, &l, 0);
+    }
     rig_close(&the_rig);
 }
 
@@ -128,6 +157,10 @@ static void test_poison(void **state)
             const lin l = {"poison", RAPT_F32, .heads = 2, .n = 70, D(32, 16), LEAP("f32"), .chunk = 16, .beta = true, .decay = decay, .poison = token};
             check(the_rig.device, &l, 0);
         }
+    for (uint64_t token = 29; token < 35; token++) {
+        const lin l = {"poison-dplr", RAPT_F32, .heads = 2, .n = 70, D(32, 16), DPLR("f32"), .chunk = 16, .decay = DECAY_CHANNEL, .poison = token};
+        check(the_rig.device, &l, 0);
+    }
     rig_close(&the_rig);
 }
 
@@ -143,6 +176,7 @@ static void test_positions(void **state)
         {"spans", RAPT_F32, .heads = 2, .n = 130, D(32, 16), LEAP("f32"), .decay = DECAY_CHANNEL, .limit = 70000, AT},
         {"packed", RAPT_F32, .heads = 2, .n = 160, D(32, 16), LEAP("f32"), .decay = DECAY_TOKEN, .sequences = 4,
          .length = {9, 0, 150, 1}, .state_in = true, AT},
+        {"dplr", RAPT_F32, .batch = 2, .heads = 2, .n = 130, D(32, 16), DPLR("f32"), .chunk = 16, .decay = DECAY_CHANNEL, .state_in = true, AT},
     };
     rig_open(&the_rig, &(rig_options){.validation = true});
     for (size_t i = 0; i < RAPT_COUNT(kinds); i++)
@@ -159,6 +193,7 @@ static void test_masks(void **state)
     static const lin kinds[] = {
         {"tokens", RAPT_F32, .batch = 2, .heads = 1, .n = 200, D(32, 16), LEAP("f32"), .beta = true, .decay = DECAY_TOKEN},
         {"channels", RAPT_F32, .heads = 1, .n = 200, D(32, 16), LEAP("f32"), .chunk = 16, .decay = DECAY_CHANNEL, BOTH_STATES},
+        {"dplr", RAPT_F32, .heads = 1, .n = 200, D(32, 16), DPLR("f32"), .chunk = 16, .decay = DECAY_CHANNEL, BOTH_STATES},
     };
     for (size_t m = 0; m < RAPT_COUNT(masks); m++) {
         if (!test_takes(m))
@@ -195,17 +230,21 @@ static rapt_linear_desc delta(uint64_t n, uint64_t d_k)
     return d;
 }
 
-/* The chain is a step a chunk: what is dispatched shows it, and the workspace stays below its limit. */
-static void test_chain(void **state)
+static rapt_linear_desc dplr(uint64_t n, uint64_t d_k)
 {
-    (void)state;
-    rig_open(&the_rig, NULL);
-    rapt_caps caps = the_rig.device->caps;
-    caps.device_class = RAPT_CLASS_NVIDIA;
+    rapt_linear_desc d = delta(n, d_k);
+    d.rule = RAPT_LINEAR_DPLR;
+    d.a = d.b = d.k;
+    return d;
+}
+
+/* The chain is a step a chunk: what is dispatched shows it, and the workspace stays below its limit. */
+static void check_chain(const rapt_caps *caps, rapt_linear_desc (*problem)(uint64_t, uint64_t), const char *row)
+{
     for (uint64_t n = 1000; n <= 1u << 20; n = n * 7 + 3) {
-        const rapt_linear_desc d = delta(n, 128);
-        rapt_plan *plan = planned(&caps, &d);
-        assert_string_equal(main_row(plan), "state-leap-delta-f16");
+        const rapt_linear_desc d = problem(n, 128);
+        rapt_plan *plan = planned(caps, &d);
+        assert_string_equal(main_row(plan), row);
         assert_int_equal(plan->layout.chunk, RAPT_LINEAR_LEAP);
         assert_int_equal(plan->layout.chain, (n + RAPT_LINEAR_LEAP - 1) / RAPT_LINEAR_LEAP);
         assert_true(plan->workspace_bytes <= 64u << 20);
@@ -231,6 +270,48 @@ static void test_chain(void **state)
         free(text);
         rapt_plan_destroy(&plan);
     }
+}
+static void test_chain(void **state)
+{
+    (void)state;
+    rig_open(&the_rig, NULL);
+    rapt_caps caps = the_rig.device->caps;
+    caps.device_class = RAPT_CLASS_NVIDIA;
+    check_chain(&caps, delta, "state-leap-delta-f16");
+    check_chain(&caps, dplr, "state-leap-dplr-f16");
+    rig_close(&the_rig);
+}
+
+/* Of dplr packed sequences have no other rows than those that leap: those take them on every device, however short. */
+static void test_dplr_choice(void **state)
+{
+    (void)state;
+    rig_open(&the_rig, NULL);
+    rapt_caps caps = the_rig.device->caps;
+    static const struct {
+        rapt_device_class device;
+        uint64_t n;
+        bool packed, leaps;
+    } choices[] = {
+        {RAPT_CLASS_MALI, 4096, false, true}, {RAPT_CLASS_MALI, 64, false, false},     {RAPT_CLASS_MALI, 20, true, true},
+        {RAPT_CLASS_MALI, 4096, true, true},  {RAPT_CLASS_SOFTWARE, 4096, false, false}, {RAPT_CLASS_SOFTWARE, 20, true, true},
+    };
+    for (size_t i = 0; i < RAPT_COUNT(choices); i++) {
+        rapt_linear_desc d = dplr(choices[i].n, 64);
+        d.sequences = choices[i].packed ? 3 : 0;
+        caps.device_class = choices[i].device;
+        rapt_plan *plan = planned(&caps, &d);
+        if ((strcmp(main_row(plan), "state-leap-dplr-f16") == 0) != choices[i].leaps)
+            fail_msg("choice %zu: %s", i, main_row(plan));
+        rapt_plan_destroy(&plan);
+    }
+    rapt_error error = {0};
+    rapt_plan *plan;
+    rapt_linear_desc d = dplr(100, 64);
+    d.sequences = 3;
+    d.form = RAPT_LINEAR_RECURRENT;
+    assert_int_equal(rapt_linear_plan_for_caps(&caps, &d, &plan, &error), RAPT_ERROR_UNSUPPORTED);
+    assert_non_null(strstr(error.message, "has no form for packed sequences"));
     rig_close(&the_rig);
 }
 
@@ -323,7 +404,7 @@ int main(void)
     struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cases),     cmocka_unit_test(test_lengths), cmocka_unit_test(test_extremes), cmocka_unit_test(test_keys),
         cmocka_unit_test(test_poison),    cmocka_unit_test(test_positions), cmocka_unit_test(test_masks), cmocka_unit_test(test_chain),
-        cmocka_unit_test(test_choice),    cmocka_unit_test(test_blocked),
+        cmocka_unit_test(test_choice),    cmocka_unit_test(test_dplr_choice), cmocka_unit_test(test_blocked),
     };
     return RIG_RUN("linear_leap", tests);
 }

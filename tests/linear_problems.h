@@ -41,7 +41,9 @@ typedef struct lin {
     uint64_t poison;  /* all of this token is NaN; 0: none */
     const uint64_t *positions; /* states after these too */
     uint32_t position_count;
-    double collinear; /* delta: keys are one vector and so much noise */
+    double collinear; /* delta, or dplr with `removes`: keys are one vector and so much noise */
+    double removes;   /* dplr: keys have length 1, a is a key and b the same times minus this, as RWKV-7 has it; 0: small numbers */
+    double large;     /* dplr: times a and b, if not 0 */
 } lin;
 
 /* Tensors of a run, in this order. */
@@ -118,7 +120,7 @@ static inline double unit_key(const lin *l, uint64_t i, uint64_t token) /* of ab
 }
 static inline double small_key(const lin *l, uint64_t i, uint64_t token)
 {
-    return 0.5 * unit_key(l, i, token);
+    return 0.5 * (l->large != 0 ? l->large : 1) * unit_key(l, i, token);
 }
 static inline double decay_number(const lin *l, uint64_t i, uint64_t token)
 {
@@ -141,7 +143,7 @@ static inline double positive(const lin *l, uint64_t i, uint64_t token)
     return 0.5 + uniform();
 }
 
-/* Keys of the delta rule have length 1; with `collinear` they are nearly the same. */
+/* Keys of length 1; with `collinear` they are nearly the same. */
 static inline void normalize_keys(const lin *l, made *m)
 {
     const rapt_tensor *t = &m->d.k;
@@ -161,6 +163,17 @@ static inline void normalize_keys(const lin *l, made *m)
                 for (uint64_t x = 0; x < l->d_k; x++)
                     rapt_check_store(m->data[K], t->dtype, at + (int64_t)x, (float)(row[x] / sqrt(square)));
             }
+}
+
+/* What dplr reads is a key, and is taken away. */
+static inline void remove_keys(const lin *l, made *m)
+{
+    const uint64_t count = m->bytes[K] / rapt_dtype_size(l->dtype); /* a and b lie as k does; NaN between rows stays */
+    for (uint64_t i = 0; i < count; i++) {
+        const float key = rapt_check_load(m->data[K], l->dtype, (int64_t)i);
+        rapt_check_store(m->data[A], l->dtype, (int64_t)i, key);
+        rapt_check_store(m->data[B], l->dtype, (int64_t)i, (float)-l->removes * key);
+    }
 }
 
 /* Everything of one token. */
@@ -273,8 +286,10 @@ static inline void make(const lin *l, made *m)
     for (int t = 0; t < CU; t++)
         if (tensors[t]->dtype)
             fill(m, t, numbers[t], l);
-    if (l->rule == RAPT_LINEAR_DELTA)
+    if (l->rule == RAPT_LINEAR_DELTA || l->removes != 0)
         normalize_keys(l, m);
+    if (l->removes != 0)
+        remove_keys(l, m);
     if (l->poison != 0)
         poison(l, m);
     if (l->sequences) {

@@ -19,6 +19,8 @@ bool rapt_linear_prefers_chunks(const rapt_plan *plan, const rapt_kernel_row *ro
         return p->form == RAPT_LINEAR_CHUNKED;
     if ((tiles || leaps) && p->kernel[0] != 0)
         return true;
+    if (leaps && p->varlen && p->rule == RAPT_LINEAR_DPLR) /* no row walks those */
+        return true;
     if (leaps && !software) /* hardly more work than token by token, and a chain as much shorter */
         return p->tokens > 2ull * rapt_linear_leap_chunk(p);
     return p->tokens > 2ull * (p->chunk ? p->chunk : RAPT_LINEAR_CHUNK) &&

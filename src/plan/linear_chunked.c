@@ -10,6 +10,12 @@ static bool leaps(const rapt_plan *plan)
     return plan->pipelines[0].row != NULL && (plan->pipelines[0].row->supports & RAPT_ROW_LEAPS);
 }
 
+/* Sets of rows that the tokens of a chunk write, one each, for rows that leap: dplr writes b beside keys. */
+static uint32_t written_sets(const rapt_linear_problem *p)
+{
+    return p->rule == RAPT_LINEAR_DPLR ? 2 : 1;
+}
+
 /* Bytes of the workspace's states of chunks that all pipelines can bind. */
 static uint64_t chunks_window(const rapt_plan *plan)
 {
@@ -104,7 +110,7 @@ static rapt_status count_chunks(rapt_plan *plan, double slice_flops, uint64_t *o
         count = RAPT_MIN(count, (uint64_t)RAPT_MAX((double)layout->chain * slice_flops / (double)p->flops, 4.0));
     /* States are passed on in a loop over the chunks of a span; with products each takes one along the rows of a matrix, with
      * leaps those along its rows and its tokens. */
-    const uint64_t turns = leaps(plan) ? 32 + p->d_k + 2ull * layout->chunk : p->rule != RAPT_LINEAR_NONE ? 8 + (uint64_t)p->d_k : 4;
+    const uint64_t turns = leaps(plan) ? 32 + p->d_k + (1ull + written_sets(p)) * layout->chunk : p->rule != RAPT_LINEAR_NONE ? 8 + (uint64_t)p->d_k : 4;
     count = RAPT_MIN(count, rapt_most_steps(&plan->caps, turns));
     *out = count;
     return rapt_check_turns(&plan->caps, layout->chunk * rapt_linear_token_turns(p), "a chunk of so many tokens", error);
@@ -117,10 +123,10 @@ static uint32_t leap_columns(uint32_t rows)
 }
 
 /* Floats that a chunk leaves in the workspace: shaders/state/chunk.glsl. */
-static uint32_t solved_size(const rapt_linear_layout *layout)
+static uint32_t solved_size(const rapt_linear_layout *layout, uint32_t sets)
 {
     const uint32_t rows = layout->step_pitch, chunk = layout->chunk;
-    return chunk * (3 * rows + layout->chunk_pitch + chunk) + rows;
+    return chunk * ((2 + sets) * rows + layout->chunk_pitch + sets * chunk) + rows;
 }
 
 /* The form of rows that leap: chunks are solved for side by side (pipeline 1), then walked (pipeline 0). */
@@ -129,11 +135,12 @@ static rapt_status leaping_form(rapt_plan *plan, const rapt_kernel_table *table,
 {
     const rapt_linear_problem *p = &plan->linear;
     rapt_linear_layout *layout = &plan->layout;
+    const uint32_t sets = written_sets(p);
     const rapt_kernel_row *solves;
     layout->chunk = rapt_linear_leap_chunk(p);
     layout->chain = rapt_linear_chain(p, layout->chunk);
     layout->step_pitch = (uint32_t)rapt_align_up(p->d_k, 4 * row->local_size / layout->chunk);
-    layout->step_size = solved_size(layout);
+    layout->step_size = solved_size(layout, sets);
     rapt_status status = rapt_linear_select(plan, table, verdicts, RAPT_ROW_SOLVES, (uint32_t[]){0}, 1, &solves, error);
     if (status != RAPT_OK)
         return status;
@@ -150,10 +157,10 @@ static rapt_status leaping_form(rapt_plan *plan, const rapt_kernel_table *table,
     form->begin = form->pass = (rapt_linear_launch){.plan = plan, .chunk = layout->chunk, .groups_x = 1};
     form->end = (rapt_linear_launch){0};
     form->begin.pipeline = 1;
-    /* Two products of each pair of tokens along d_k, and half of one for each column that is solved for. */
-    form->begin.flops = (double)layout->chunk * (5.0 * p->d_k + p->d_v);
+    /* Of each set two products of each pair of tokens along d_k; half of one for each column that is solved for, or of values. */
+    form->begin.flops = (double)layout->chunk * ((4.0 * sets + 1.0) * p->d_k + (double)sets * p->d_v);
     form->pass.groups_x = (uint32_t)rapt_div_up(p->d_v, leap_columns(layout->step_pitch));
-    form->pass.flops = 2.0 * p->d_v * (3.0 * p->d_k + 0.5 * layout->chunk);
+    form->pass.flops = 2.0 * p->d_v * ((2.0 + sets) * p->d_k + 0.5 * sets * layout->chunk);
     layout->span = count * layout->chunk;
     status = rapt_linear_fit_span(&form->begin, layout->chunk, &layout->span, error);
     if (status == RAPT_OK)

@@ -169,6 +169,7 @@ def dtype_of(row):
 
 ROW_GRID = 1 << 29  # RAPT_ROW_GRID of src/kernel/kernel.h: rows for other problems than the default rows'
 ROW_LEAPS = 3 << 24  # RAPT_ROW_SOLVES and RAPT_ROW_LEAPS: parts of one form, which stand for no other row
+ROW_RULES = 7 << 14  # RAPT_ROW_RULE_NONE, _DELTA and _DPLR: what such parts are for
 
 
 def is_ungated(row):
@@ -181,7 +182,8 @@ def competition_of(row):
         return (row["name"],)
     group = "mainloop" if row["family"] in ("tile", "broadcast", "coopmat") else row["family"]
     if row["family"] == "state":
-        group += f"-{row.get('supports', 0) & ROW_LEAPS:x}"
+        supports = row.get("supports", 0)
+        group += f"-{supports & (ROW_LEAPS | ROW_RULES if supports & ROW_LEAPS else 0):x}"
     return group, kind_of(row), row["dtypes"], tuple(row["head_dim_qk"]), tuple(row["head_dim_v"])
 
 

@@ -243,6 +243,13 @@ class Defaults(unittest.TestCase):
         for row, outcome in zip(rows, ("ok", "crashed"), strict=True):
             self.assertEqual(self.run_rows([row], {row["name"]: outcome}), [(row["name"], False, False)])
 
+    def test_parts_of_a_form_compete_only_where_they_serve_one_rule(self):
+        delta, dplr = 1 << 15, 1 << 16
+        parts = [make_row(family="state", supports=report.ROW_LEAPS & 1 << 25 | rule) for rule in (delta, dplr)]
+        self.assertNotEqual(*map(report.competition_of, parts))
+        walks = [make_row(family="state", supports=rule) for rule in (delta, dplr)]
+        self.assertEqual(*map(report.competition_of, walks))
+
     def test_peak_rows_may_ask_for_what_the_lab_does_not_know(self):
         peak = make_row(name="peak-coopmat-s8-s32-16x16x32", family="peak", requires=["flux"], coopmat=[16, 16, 32])
         self.assertIn("flux, which the lab does not know", report.why_ineligible(peak, DEVICE))
