@@ -179,11 +179,115 @@ static void test_kernels(void **state)
     rig_close(&the_rig);
 }
 
+/* Rows of stream.comp: formats, pages, what is masked and how weights are made, rows in two tiles, lanes past the end. */
+static void test_streams(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *kernel;
+        uint32_t lanes;
+        uint64_t d, nq;
+        rapt_dtype dtype;
+        unsigned cases; /* a bit each: software devices are slow to compile them */
+    } rows[] = {
+        {"stream-quantised-f16-d64-r1", 8, 64, 1, RAPT_F16, 31},
+        {"stream-quantised-l8-bf16-d128-r1", 8, 128, 1, RAPT_BF16, 1 | 2},
+        {"stream-quantised-f16-d128-r1", 16, 128, 1, RAPT_F16, 4 | 8},
+        {"stream-quantised-f32-d64-r4", 16, 64, 2, RAPT_F32, 16},
+        {"stream-quantised-f16-d128-r4", 16, 128, 6, RAPT_F16, 2},
+        {"stream-quantised-bf16-d256-r1", 32, 256, 1, RAPT_BF16, 2},
+        {"stream-quantised-f16-d256-r4", 32, 256, 3, RAPT_F16, 1},
+    };
+    const rapt_case cases[] = {
+        {.name = "int8, int4", .k_dtype = RAPT_INT8, .v_dtype = RAPT_INT4, .nk = 1100, .key_splits = 2},
+        {.name = "int4, fp8, pages", .k_dtype = RAPT_INT4, .v_dtype = RAPT_FP8, .nk = 300, .page_size = 16, .ragged = true,
+         .length_k = {299, 40}},
+        {.name = "fp8, plain, masked", .k_dtype = RAPT_FP8, .nk = 260, .causal = true, .causal_offset = 200,
+         .window = true, .window_left = 150, .window_right = -1, .sink_tokens = 3, .soft_cap = 5, .alibi = true,
+         .sinks = 1},
+        {.name = "plain, int8, blocks", .v_dtype = RAPT_INT8, .nk = 260, .blocks = 2, .block_q = 1, .block_k = 32,
+         .key_bias = 2},
+        {.name = "int4, int4, signed", .k_dtype = RAPT_INT4, .v_dtype = RAPT_INT4, .nk = 200,
+         .link = RAPT_LINK_SIGNED, .decay = true},
+    };
+    rig_open(&the_rig, NULL);
+    for (unsigned n = 0; n < RAPT_COUNT(rows); n++)
+        for (unsigned i = 0; i < RAPT_COUNT(cases); i++) {
+            if (!(rows[n].cases >> i & 1))
+                continue;
+            rapt_case c = cases[i];
+            c.batch = 2;
+            c.q_heads = 2;
+            c.kv_heads = rows[n].nq == 1 ? 2 : 1;
+            c.nq = rows[n].nq;
+            c.d_qk = i == 2 ? rows[n].d - 20 : rows[n].d;
+            c.d_v = i == 3 ? rows[n].d - 12 : rows[n].d;
+            c.dtype = rows[n].dtype;
+            c.seed = n * 10 + i;
+            const rapt_result r = rig_try(&the_rig, &c, rows[n].kernel, 0);
+            /* Only for want of lanes. */
+            if (r.verdict != RAPT_CHECK_PASS && the_rig.device->caps.subgroup_size_max >= rows[n].lanes)
+                fail_msg("%s: %s: %s", rows[n].kernel, c.name, r.error.message);
+        }
+    rig_close(&the_rig);
+}
+
+/* What GPUs choose, by class, query rows and where rows of words lie. */
+static void test_choices(void **state)
+{
+    (void)state;
+    rapt_caps caps;
+    rapt_caps_floor(&caps);
+    caps.features = UINT64_MAX;
+    const struct {
+        rapt_device_class of;
+        uint32_t subgroup, heads;
+        uint64_t d, stride;
+        const char *kernel;
+    } choices[] = {
+        {RAPT_CLASS_NVIDIA, 32, 1, 128, 0, "stream-quantised-f16-d128-r1"},
+        {RAPT_CLASS_NVIDIA, 32, 4, 128, 0, "stream-quantised-f16-d128-r4"},
+        {RAPT_CLASS_NVIDIA, 32, 8, 128, 0, "stream-quantised-f16-d128-r4"},
+        {RAPT_CLASS_NVIDIA, 32, 16, 128, 0, "tile-quantised-f16-d256"},
+        {RAPT_CLASS_NVIDIA, 32, 1, 128, 38, "tile-quantised-f16-d256"},
+        {RAPT_CLASS_NVIDIA, 32, 1, 62, 0, "tile-quantised-f16-d256"},
+        {RAPT_CLASS_NVIDIA, 32, 1, 576, 0, "tile-quantised-f16-d512"},
+        {RAPT_CLASS_AMD_RDNA, 64, 1, 64, 0, "stream-quantised-f16-d64-r1"},
+        {RAPT_CLASS_AMD_RDNA, 32, 3, 256, 0, "stream-quantised-f16-d256-r4"},
+        {RAPT_CLASS_APPLE, 32, 4, 64, 0, "stream-quantised-f16-d64-r4"},
+        {RAPT_CLASS_INTEL, 8, 1, 128, 0, "stream-quantised-l8-f16-d128-r1"},
+        {RAPT_CLASS_INTEL, 16, 1, 128, 0, "stream-quantised-f16-d128-r1"},
+        {RAPT_CLASS_INTEL, 16, 4, 128, 0, "tile-quantised-f16-d256"}, /* whose compiler spills */
+        {RAPT_CLASS_MALI, 16, 1, 128, 0, "tile-quantised-f16-d256"},
+    };
+    for (unsigned i = 0; i < RAPT_COUNT(choices); i++) {
+        caps.device_class = choices[i].of;
+        caps.subgroup_size = caps.subgroup_size_min = caps.subgroup_size_max = choices[i].subgroup;
+        rapt_attention_desc d = RAPT_ATTENTION_DESC_INIT;
+        const uint64_t words = rapt_quantised_words(RAPT_INT8, choices[i].d);
+        d.q = rapt_tensor_bhnd(RAPT_F16, 2, 2 * choices[i].heads, 1, choices[i].d);
+        d.out = rapt_tensor_bhnd(RAPT_F16, 2, 2 * choices[i].heads, 1, choices[i].d < 576 ? choices[i].d : 512);
+        d.k = rapt_tensor_bhnd(RAPT_INT8, 2, 2, 500, words);
+        d.v = rapt_tensor_bhnd(RAPT_INT8, 2, 2, 500, rapt_quantised_words(RAPT_INT8, d.out.size[3]));
+        if (choices[i].stride > 0) {
+            d.k.stride[2] = (int64_t)choices[i].stride;
+            d.k.stride[1] = 500 * d.k.stride[2];
+            d.k.stride[0] = 2 * d.k.stride[1];
+        }
+        rapt_plan *plan;
+        RIG_OK(rapt_attention_plan_for_caps(&caps, &d, &plan, error));
+        if (strcmp(plan->pipelines[0].row->name, choices[i].kernel) != 0)
+            fail_msg("choice %u: %s, not %s", i, plan->pipelines[0].row->name, choices[i].kernel);
+        rapt_plan_destroy(&plan);
+    }
+}
+
 int main(void)
 {
     struct CMUnitTest tests[] = {
         cmocka_unit_test(test_words), cmocka_unit_test(test_bounds),  cmocka_unit_test(test_descriptors),
         cmocka_unit_test(test_plans), cmocka_unit_test(test_kernels),
+        cmocka_unit_test(test_choices), cmocka_unit_test(test_streams),
     };
     return RIG_RUN("quantised", tests);
 }

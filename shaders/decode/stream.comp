@@ -10,8 +10,8 @@
 //   output   through shared memory every lane has all weights, and adds its vec4 columns of v to those of every row's accumulator
 //
 // A team keeps running maxima and sums of its own, so the loop has no barrier of the workgroup; the teams' results are merged in the
-// end. Vec4 column j of a lane is  lane + LANES * j;  score 4 r + u is that of row r and of the team's key u. Of fewer scores than
-// lanes each has several owners.
+// end. Vec4 column j of a lane is COLUMN(columns of a lane, j); score KEYS r + u is that of row r and of the team's key u. Of fewer
+// scores than lanes each has several owners.
 //
 // The build defines, as literals because sizes of arrays depend on them:
 //   DTYPE          1 f32, 2 f16, 3 bf16: what q, k, v and out are stored as; arithmetic is f32
@@ -19,6 +19,8 @@
 //   LANES          of a team; a power of two, at most the subgroup's size
 //   ROWS           query rows; a power of two
 //   D_QK, D_V      most head_dim of q and k, and of v and out
+//   KEYS           of a tile, that a team takes: 4 unless defined
+//   QUANTISED      defined: keys or values are quantised, K_FORMAT and V_FORMAT say how (packed.glsl)
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_KHR_shader_subgroup_basic : require
@@ -31,7 +33,9 @@ layout(local_size_x = WG_SIZE) in;
 #include "tile/constants.glsl"
 
 #define TEAMS (WG_SIZE / LANES)
-#define KEYS 4 // of a tile, that a team takes
+#ifndef KEYS
+#define KEYS 4
+#endif
 #define SCORES (ROWS * KEYS)
 #define OWN ((SCORES + LANES - 1) / LANES)       // scores that a lane owns
 #define OWNERS (SCORES < LANES ? LANES / SCORES : 1) // lanes that own a score
@@ -54,6 +58,13 @@ const float RESCALE_ABOVE = 8.0;
 #include "hook/score.glsl"
 #include "hook/finish.glsl"
 #include "hook/user.glsl"
+#ifdef QUANTISED
+#define LOAD_Q_ALONE
+#define COLUMN(columns, j) lane * (columns) + (j) // only ever added to
+#include "decode/packed.glsl"
+#else
+#define COLUMN(columns, j) lane + LANES * (j)
+#endif
 #include "tile/load.glsl"
 
 #ifndef USER_LOOP
@@ -98,12 +109,14 @@ vec4 add_seen(float weight, vec4 v, vec4 sum)
         }                                                                                                   \
     }
 
+#ifndef QUANTISED
 // What a team has in shared memory for the four keys of a row.
 vec4 team_row(uint team, uint r)
 {
     uint at = team * SCORES + r * KEYS;
     return vec4(team_weights[at], team_weights[at + 1u], team_weights[at + 2u], team_weights[at + 3u]);
 }
+#endif
 
 void main()
 {
@@ -127,7 +140,7 @@ void main()
         uint row = min(row0 + r, rows - 1u), head = row_head(w, row), query = row_query(row);
         uint q_row = units(q_row_index(w, head, query));
         [[unroll]] for (uint j = 0; j < QK_COLUMNS; j++) {
-            uint column = lane + LANES * j;
+            uint column = COLUMN(QK_COLUMNS, j);
             q[r * QK_COLUMNS + j] = QK_VECS == QK_COLUMNS * LANES || column < QK_VECS ? load_q(q_row, column) : vec4(0.0);
         }
         [[unroll]] for (uint j = 0; j < V_COLUMNS; j++)
@@ -159,6 +172,28 @@ void main()
             whole = keys_have_pages(pages_line, key0, min(key0 + TILE_KEYS, w.key_end)) && whole;
 
         // Keys past the end repeat the last one; their scores are masked.
+#ifdef QUANTISED
+        HeldKey k[KEYS];
+        HeldValue v[KEYS];
+        [[unroll]] for (uint u = 0; u < KEYS; u++) {
+            uint key = min(key0 + u * TEAMS + team, last_key);
+            k[u] = hold_k(k_start + key_offset(pages_line, key, units_k(p.k_stride_b), units_k(p.k_stride_s)), lane);
+        }
+        [[unroll]] for (uint u = 0; u < KEYS; u++) {
+            uint key = min(key0 + u * TEAMS + team, last_key);
+            v[u] = hold_v(v_start + key_offset(pages_line, key, units_v(p.v_stride_b), units_v(p.v_stride_s)), lane);
+        }
+        float x[SCORES];
+        [[unroll]] for (uint u = 0; u < KEYS; u++) {
+            [[unroll]] for (uint j = 0; j < QK_COLUMNS; j++) {
+                vec4 four = held_k(k[u], j);
+                [[unroll]] for (uint r = 0; r < ROWS; r++)
+                    x[r * KEYS + u] = dot_fma(q[r * QK_COLUMNS + j], four, j == 0u ? 0.0 : x[r * KEYS + u]);
+            }
+            [[unroll]] for (uint r = 0; r < ROWS; r++)
+                x[r * KEYS + u] *= k[u].scale;
+        }
+#else
         vec4 k[KEYS * QK_COLUMNS], v[KEYS * V_COLUMNS];
         [[unroll]] for (uint u = 0; u < KEYS; u++) {
             uint key = min(key0 + u * TEAMS + team, last_key);
@@ -184,6 +219,7 @@ void main()
                 [[unroll]] for (uint j = 0; j < QK_COLUMNS; j++)
                     x[r * KEYS + u] = dot_fma(q[r * QK_COLUMNS + j], k[u * QK_COLUMNS + j], x[r * KEYS + u]);
             }
+#endif
         ADD_ACROSS(16u)
         ADD_ACROSS(8u)
         ADD_ACROSS(4u)
@@ -255,6 +291,20 @@ void main()
             team_weights[team * SCORES + lane / OWNERS * OWN + n] = seen[n] ? weight : HIDDEN;
         }
         subgroupBarrier();
+#ifdef QUANTISED
+        [[unroll]] for (uint u = 0; u < KEYS; u++) {
+            float weight[ROWS];
+            [[unroll]] for (uint r = 0; r < ROWS; r++)
+                weight[r] = team_weights[team * SCORES + r * KEYS + u];
+            [[unroll]] for (uint j = 0; j < V_COLUMNS; j++) {
+                vec4 four = held_v(v[u], j);
+                [[unroll]] for (uint r = 0; r < ROWS; r++) {
+                    vec4 sum = acc[r * V_COLUMNS + j], more = fma(vec4(weight[r] * v[u].scale), four, sum);
+                    acc[r * V_COLUMNS + j] = whole ? more : mix(more, sum, bvec4(weight[r] == HIDDEN));
+                }
+            }
+        }
+#else
         [[unroll]] for (uint r = 0; r < ROWS; r++) {
             vec4 weight = team_row(team, r);
             [[unroll]] for (uint u = 0; u < KEYS; u++)
@@ -262,6 +312,7 @@ void main()
                     acc[r * V_COLUMNS + j] = whole ? fma(vec4(weight[u]), v[u * V_COLUMNS + j], acc[r * V_COLUMNS + j])
                                                    : add_seen(weight[u], v[u * V_COLUMNS + j], acc[r * V_COLUMNS + j]);
         }
+#endif
         subgroupBarrier();
     }
 
@@ -281,7 +332,7 @@ void main()
             l_row += team_sums[r * (TEAMS * KEYS) + t] * exp2(team_maxima[r * TEAMS + t % TEAMS] - m_row);
         float factor = exp2(m[r] - m_row);
         [[unroll]] for (uint j = 0; j < V_COLUMNS; j++)
-            team_acc[team * V_PITCH + lane + LANES * j] = acc[r * V_COLUMNS + j] * factor;
+            team_acc[team * V_PITCH + COLUMN(V_COLUMNS, j)] = acc[r * V_COLUMNS + j] * factor;
         barrier();
         uint row = row0 + r;
         if (row < rows) {

@@ -17,7 +17,9 @@ uint units(uint element_index) { return ALIGNED ? element_index >> 2 : element_i
         return x;                                                                                           \
     }
 DEFINE_LOAD(load_q, q_words1, q_words4, HEAD_DIM_QK)
-#ifndef QUANTISED
+#ifdef LOAD_Q_ALONE
+// The kernel reads k and v in ways of its own.
+#elif !defined(QUANTISED)
 DEFINE_LOAD(load_k, k_words1, k_words4, HEAD_DIM_QK)
 DEFINE_LOAD(load_v, v_words1, v_words4, HEAD_DIM_V)
 uint units_k(uint element_index) { return units(element_index); }

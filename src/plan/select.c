@@ -229,6 +229,12 @@ bool rapt_problem_aligned(const rapt_problem *p)
     return !p->gate || p->gate_by_row || role_aligned(p, RAPT_T_GATE, 4);
 }
 
+/* Whether quantised keys and values lie at multiples of 4 words, as they do where nothing is between their rows. */
+static bool words_aligned(const rapt_problem *p)
+{
+    return (!p->k_format || role_aligned(p, RAPT_T_K, 4)) && (!p->v_format || role_aligned(p, RAPT_T_V, 4));
+}
+
 /* What the operands' kinds and the buffers' declared usages demand. */
 static bool operands_accept(const rapt_kernel_row *row, const rapt_problem *p, char *reason, size_t size)
 {
@@ -483,6 +489,8 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
     choice->aligned = rapt_problem_aligned(p);
     if (!choice->aligned && !(row->supports & RAPT_ROW_UNALIGNED))
         REFUSE("needs offsets, strides and head dims that are multiples of 4 elements");
+    if (!(row->supports & RAPT_ROW_UNALIGNED) && !words_aligned(p))
+        REFUSE("needs offsets and strides of quantised rows that are multiples of 4 words");
     if (row->family == RAPT_FAMILY_COOPMAT2 && !(role_aligned(p, RAPT_T_K, 8) && role_aligned(p, RAPT_T_V, 8)))
         REFUSE("needs offsets and strides of k and v that are multiples of 8 elements");
     choice->group = 1;

@@ -25,6 +25,8 @@ check "stream-l8-f32-d64-r1" "${rapt[@]}" check --kernel stream-l8-f32-d64-r1 --
 mkdir -p "$builds/cache/mesa-wide"
 check "stream-f16-d64-r4" env LP_NATIVE_VECTOR_WIDTH=512 MESA_SHADER_CACHE_DIR="$builds/cache/mesa-wide" \
     "${rapt[@]}" check --kernel stream-f16-d64-r4 --part 1/4 &
+check "stream-quantised-f16-d128-r4" env LP_NATIVE_VECTOR_WIDTH=512 MESA_SHADER_CACHE_DIR="$builds/cache/mesa-wide" \
+    "${rapt[@]}" check --kernel stream-quantised-f16-d128-r4 --case B1H4K1D128Q1N4096f16p16qint8int4 &
 wait
 check "every case a hundred times, bit for bit" "${rapt[@]}" check --chosen --caps "" --repeat 100 || true
 finish
