@@ -403,8 +403,6 @@ static bool forms_accept(const rapt_kernel_row *row, const rapt_problem *p, bool
     const bool quantised = p->k_format || p->v_format;
     if (quantised && !merge && !(row->supports & RAPT_ROW_QUANTISED))
         REFUSE("has no form for quantised keys and values");
-    if (!quantised && !merge && (row->supports & RAPT_ROW_QUANTISED))
-        REFUSE("is for quantised keys and values");
     if (p->paged && !merge && !(row->supports & (RAPT_ROW_PAGED | RAPT_ROW_PAGED_TILES)))
         REFUSE("has no form for keys in pages");
     if (p->paged && !merge && !(row->supports & RAPT_ROW_PAGED) && p->page_size % row->keys_per_tile != 0)
@@ -464,6 +462,8 @@ static bool row_accepts(const rapt_kernel_row *row, const rapt_problem *p, const
     c->passed++;
     if (!(row->dtypes >> p->dtype & 1))
         REFUSE("does not store %s", rapt_dtype_name(p->dtype));
+    if (!merge && !p->k_format && !p->v_format && (row->supports & RAPT_ROW_QUANTISED))
+        REFUSE("is for quantised keys and values");
     c->passed++;
     if (!merge && !dim_accepts("head_dim_qk", p->head_dim_qk, row->head_dim_qk_min, row->head_dim_qk_max,
                                row->head_dim_qk_multiple, reason, size))
