@@ -12,6 +12,7 @@
 #define ORACLE_LIMIT 4e8 /* multiply-adds per case; beyond, rows are sampled */
 #define RANDOM_LIMIT 1e7 /* of random cases, which are many */
 #define MAX_REASONS 12   /* for refusals of random cases, told apart */
+#define ROW_GROUP 5      /* random cases of a composition that one row is tried on */
 #define MAX_MASKS 16     /* the first is the device as it is, or as --caps has it */
 #define MAX_DETAILS 40   /* failures shown one by one */
 #define MAX_FAILURES 500 /* kept for the report */
@@ -235,10 +236,16 @@ static bool counts_rows(const check *c, size_t first)
     return c->tallies[first].kernel && !c->o->filter && !c->o->one_case && !c->o->kernel && !c->o->full;
 }
 
+/* The number of the n-th random case. For a row alone few of each group: most compositions are not for it, and only a plan is made of these. */
+static uint64_t random_number(const check *c, size_t n)
+{
+    return c->o->kernel ? n / ROW_GROUP * (uint64_t)RAPT_CASE_RANDOM_GROUP + n % ROW_GROUP : n;
+}
+
 /* Whether this run's part has case `n` for tally `t`: parts divide the cases, or the rows where each runs one case. */
 static bool has_share(const check *c, size_t t, size_t n)
 {
-    const size_t unit = counts_rows(c, t) ? t : c->random > 0 ? n / RAPT_CASE_RANDOM_GROUP : n; /* a group's pipelines are made once */
+    const size_t unit = counts_rows(c, t) ? t : c->random > 0 ? (size_t)(random_number(c, n) / RAPT_CASE_RANDOM_GROUP) : n; /* a group's pipelines are made once */
     return unit % c->parts == c->part;
 }
 
@@ -296,7 +303,7 @@ static int run_tallies(check *c, size_t first, size_t last)
     const bool rows = counts_rows(c, first);
     c->progress = tool_progress_begin(rows ? last - first : c->case_count);
     for (size_t n = 0; n < c->case_count && !c->lost && !tool_interrupted(); n++) {
-        const rapt_case by_chance = c->random > 0 ? rapt_case_random(c->seed, n) : (rapt_case){0};
+        const rapt_case by_chance = c->random > 0 ? rapt_case_random(c->seed, random_number(c, n)) : (rapt_case){0};
         const rapt_case *one = c->random > 0 ? &by_chance : &c->cases[n];
         rapt_check_problem p = {0};
         bool made = false;
@@ -489,7 +496,7 @@ static int run_all(check *c)
 static int list_cases(const check *c)
 {
     for (size_t n = 0; n < c->case_count; n++) {
-        const rapt_case by_chance = c->random > 0 ? rapt_case_random(c->seed, n) : (rapt_case){0};
+        const rapt_case by_chance = c->random > 0 ? rapt_case_random(c->seed, random_number(c, n)) : (rapt_case){0};
         printf("%s\n", c->random > 0 ? by_chance.name : c->cases[n].name);
     }
     return TOOL_GOOD;
