@@ -291,13 +291,16 @@ static void test_shared_lists(void **state)
     };
     rapt_caps caps;
     rapt_caps_floor(&caps);
-    for (size_t n = 0; n < RAPT_COUNT(masks); n++) {
+    for (size_t n = 0; n < 2 * RAPT_COUNT(masks); n++) {
+        const bool lengths = n % 2; /* of batch entries' own: the last keys, and where queries stand, are others */
         rapt_plan *plan;
         rapt_attention_desc d = rig_desc(RAPT_F32, 3, 4, 4, 200, 300, 64, false);
-        d.mask_mod[0] = masks[n].text;
+        d.mask_mod[0] = masks[n / 2].text;
+        if (lengths)
+            d.k_lengths = (rapt_tensor){.dtype = RAPT_I32, .rank = 1, .size = {3}, .stride = {1}};
         RIG_OK(rapt_attention_plan_for_caps(&caps, &d, &plan, error));
-        if (plan->lists.batch != (masks[n].batch ? 3 : 1) || plan->lists.groups != (masks[n].head ? 4 : 1))
-            fail_msg("%s: lists for %u batch entries and %u heads", masks[n].text, (unsigned)plan->lists.batch,
+        if (plan->lists.batch != (masks[n / 2].batch || lengths ? 3 : 1) || plan->lists.groups != (masks[n / 2].head ? 4 : 1))
+            fail_msg("%s: lists for %u batch entries and %u heads", masks[n / 2].text, (unsigned)plan->lists.batch,
                      (unsigned)plan->lists.groups);
         rapt_plan_destroy(&plan);
     }

@@ -354,7 +354,9 @@ static const rapt_case named[] = {
      .groups = FULL},
     {"lengths-segments-odd", SHAPE(2, 3, 3, 20, 90, 33, 35), F32, .segments = 3, .ragged = true, .length_k = {44, 90},
      .layout = RAPT_LAYOUT_ODD, .groups = FULL},
-    {"lengths-blocks", SHAPE(2, 2, 2, 150, 250, 64, 64), F32, BLOCKS(3, 32, 32), .ragged = true, .length_k = {250, 120},
+    {"lengths-blocks", SHAPE(2, 2, 2, 150, 250, 64, 64), F32, BLOCKS(3, 32, 32), .ragged = true, .length_k = {120, 250},
+     .groups = FULL},
+    {"lengths-blocks-decode", SHAPE(3, 4, 2, 2, 300, 64, 64), F32, CAUSAL(0), BLOCKS(2, 1, 32), .ragged = true, .length_k = {3, 300, 150},
      .groups = FULL},
     /* quantised keys and values, in rows and in pages, each by itself */
     {"int8-decode", SHAPE(1, 8, 2, 1, 600, 128, 128), F32, INT8, .groups = CORE},

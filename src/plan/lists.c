@@ -32,8 +32,8 @@ rapt_status rapt_place_lists(rapt_plan *plan, rapt_error *error)
     const rapt_kernel_row *row = plan->pipelines[0].base;
     const rapt_extra *mask = &p->extra[RAPT_X_BLOCKS];
     rapt_list_layout *l = &plan->lists;
-    /* All rules but these are the same for all heads, and for all batch entries of one length. */
-    const bool by_batch = p->varlen || p->mask_by_batch || mask->batch > 1, by_head = p->mask_by_head || mask->heads > 1;
+    /* All rules but these are the same for all heads, and for all batch entries of one length: with lengths of their own they may have others. */
+    const bool by_batch = p->varlen || p->ragged || p->mask_by_batch || mask->batch > 1, by_head = p->mask_by_head || mask->heads > 1;
     l->rows = row->rows_per_tile;
     l->batch = by_batch ? p->batch : 1;
     l->groups = by_head ? p->heads_out / plan->group : 1;
