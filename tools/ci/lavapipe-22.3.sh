@@ -10,5 +10,5 @@ few 2
 without tool library
 on=("$root/tools/ci/on-device" lvp:bookworm)
 narrow device_suite "lavapipe 22.3" "$builds/native" "${on[@]}"
-narrow rapt_check "lavapipe 22.3" "$builds/native" "2/4 4/4" "--quick --chosen" "${on[@]}"
+narrow rapt_check "lavapipe 22.3" "$builds/native" "2/8 6/8" "--quick --chosen" "${on[@]}"
 finish

@@ -44,7 +44,7 @@ if software; then # lavapipe 26.1, whose LLVM takes a third of the time, has it 
     few 1
     without tool
     narrow device_suite "this machine's device" "$build"
-    narrow rapt_check "this machine's device" "$build" "1/4 3/4" "--quick --chosen"
+    narrow rapt_check "this machine's device" "$build" "1/8 5/8" "--quick --chosen"
     narrow random_cases "this machine's device" "$build" 400
 else
     device_suite "this machine's device" "$build"
