@@ -13,6 +13,7 @@ meson_tests "ASan+UBSan, unit" "$build" --suite unit --timeout-multiplier 5
 # On a device, the C++ of validation layers and drivers is in the process too; librapt has none.
 export LSAN_OPTIONS=suppressions=$root/tools/ci/leaks-device.supp:print_suppressions=0
 few 1 # as this machine's device: its kernels are compiled by now
+export RAPT_TEST_NO_BENCH=1 # lavapipe's working sets of the gauges take gigabytes
 allocator=
 narrow device_suite "ASan+UBSan, device" "$build"
 narrow rapt_check "ASan+UBSan, device" "$build" "1/2 2/2" "--filter exact-f32"
