@@ -8,7 +8,7 @@ static void random_cases_are_valid(void **state)
 {
     (void)state;
     for (uint64_t seed = 1; seed <= 5; seed++)
-        for (uint64_t n = 0; n < 50 * RAPT_CASE_RANDOM_GROUP; n += 47) {
+        for (uint64_t n = 0; n < 100 * RAPT_CASE_RANDOM_GROUP; n += 191) {
             const rapt_case c = rapt_case_random(seed, n);
             rapt_check_problem p = {0};
             rapt_problem problem;

@@ -91,7 +91,7 @@ bool rapt_case_parse(const char *name, rapt_case *out);
 /* Case `number` of those that `seed` stands for, named random-SEED-NUMBER (rapt_case_parse knows the name): layouts, types,
  * modifiers, walks and caches composed at random, valid as a problem, though a device may refuse it. Numbers of one group, from
  * a multiple of RAPT_CASE_RANDOM_GROUP on, differ in sizes and inputs alone: their pipelines are the same few. */
-#define RAPT_CASE_RANDOM_GROUP 100
+#define RAPT_CASE_RANDOM_GROUP 200
 rapt_case rapt_case_random(uint64_t seed, uint64_t number);
 
 /* RAPT_INPUT_EXACT: either each query matches one key alone (score 0, all others -256 and less, so that their
