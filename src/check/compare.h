@@ -6,7 +6,9 @@
  * luck. With S the most that a partial sum of a score can be (scale * |q| |k|), it is 2^-22, four roundings
  * of single precision, of the largest of 1, S and |lse| for the LSE; and for the output, of the largest |v|
  * times the larger of 1 and S / 4: rows of V are averaged, and a score rounded once at S shifts its weight
- * by S * 2^-24 of itself; where weights do not sum to one, at least of the largest |output|. Vulkan grants exp2 an error of 3 ulp and a division 2.5; the host's have less
+ * by S * 2^-24 of itself; where weights do not sum to one, at least of the largest |output|. For the same reason the plain one's error counts
+ * as no less than one rounding of the largest |output| to its storage type, or two where weights are 16-bit: of a few elements
+ * none may lie near the middle between two numbers, where another order of sums rounds the other way. Vulkan grants exp2 an error of 3 ulp and a division 2.5; the host's have less
  * than 1.
  */
 #ifndef RAPT_CHECK_COMPARE_H

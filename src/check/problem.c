@@ -756,6 +756,14 @@ static double largest_out(const rapt_check_problem *p)
     return largest;
 }
 
+/* What rounding the largest output to its storage type may change, at most. */
+static double rounding(const rapt_check_problem *p)
+{
+    const double largest = largest_out(p);
+    const int bits = p->c.dtype == RAPT_F16 ? 11 : p->c.dtype == RAPT_BF16 ? 8 : 24;
+    return largest > 0 ? ldexp(1, ilogb(largest) - bits) : 0;
+}
+
 static bool expect(rapt_check_problem *p, uint64_t row_step)
 {
     const uint64_t d = p->c.d_v;
@@ -782,7 +790,7 @@ static bool expect(rapt_check_problem *p, uint64_t row_step)
         p->plain_lse = rapt_check_max_distance(lse, p->lse, p->rows, p->rows_total, 1);
         p->row_step = row_step;
         p->magnitude_out = fmax(value * fmax(1, score / 4), largest_out(p)); /* sums of some links are larger than any value */
-        p->tolerance_out = p->exact ? 0 : rapt_check_tolerance(p->plain_out, p->magnitude_out);
+        p->tolerance_out = p->exact ? 0 : rapt_check_tolerance(fmax(p->plain_out, rounding(p)), p->magnitude_out);
         p->tolerance_lse = rapt_check_tolerance(p->plain_lse, largest_lse);
     }
     free(out);
@@ -800,7 +808,7 @@ double rapt_check_problem_half_weights(const rapt_check_problem *p)
     const rapt_check_inputs in = rapt_check_problem_inputs(p);
     if (out && lse && which && rapt_check_attention_half_weights(&p->desc, &in, p->row_step, out, lse, which)) {
         const double plain = rapt_check_max_distance(out, p->out, p->rows, p->rows_total, p->c.d_v);
-        tolerance = rapt_check_tolerance(fmax(plain, p->plain_out), p->magnitude_out);
+        tolerance = rapt_check_tolerance(fmax(fmax(plain, p->plain_out), 2 * rounding(p)), p->magnitude_out); /* of the weights, and the output */
     }
     free(out);
     free(lse);
