@@ -13,7 +13,7 @@ static rig the_rig;
 /* What is earned is twice the error of single precision token by token; solved for together, a token's sums go through those of
  * the tokens before it in its chunk, each rounded once more: up to 1.19 times what is earned was seen in these cases. */
 #define LEAP(type) .form = RAPT_LINEAR_CHUNKED, .kernel = "state-leap-delta-" type, DELTA, .tolerance = 2
-#define DPLR(type) .form = RAPT_LINEAR_CHUNKED, .kernel = "state-leap-dplr-" type, .rule = RAPT_LINEAR_DPLR, .tolerance = 2
+#define DPLR(type) .form = RAPT_LINEAR_CHUNKED, .kernel = "state-leap-dplr-" type, .rule = RAPT_LINEAR_DPLR
 #define BOTH_STATES .state_in = true, .state_out = true
 
 static void test_cases(void **state)
@@ -114,6 +114,7 @@ static void test_extremes(void **state)
             l.kernel = "state-leap-dplr-f32";
             l.beta = false;
             l.removes = 0.5;
+            l.tolerance = 0;
             check(the_rig.device, &l, 0);
         }
     rig_close(&the_rig);
@@ -136,7 +137,7 @@ static void test_keys(void **state)
     for (size_t i = 0; i < RAPT_COUNT(removed); i++)
         for (size_t c = 0; c < RAPT_COUNT(noise); c++) {
             const lin l = {"keys-dplr", RAPT_F32, .heads = 2, .n = 100, D(32, 16), DPLR("f32"), .chunk = 16, .decay = DECAY_CHANNEL, .low = 0.9,
-                           .high = 1, .removes = removed[i], .collinear = noise[c], BOTH_STATES};
+                           .high = 1, .removes = removed[i], .collinear = noise[c], .tolerance = 2, BOTH_STATES}; /* up to 1.75 times what is earned was seen */
             check(the_rig.device, &l, 0);
         }
     for (double large = 2; large <= 8; large *= 2) { /* a and b of this half length each; decays keep what they make in bounds */
